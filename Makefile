@@ -1,0 +1,88 @@
+# The one task runner. `make demo` and `make test` need git, make and Python 3.11 or newer with its venv module;
+# everything else comes from locks/dev.txt, by hash, into .venv.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+JOBS ?= 2
+ARGS ?=
+
+.PHONY: help demo test check docs bench bench-quick fuzz lock clean
+
+help:
+	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
+	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
+	@echo 'make check        format, lint, types, import contract'
+	@echo 'make docs         remake what in docs/ is made from the code'
+	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
+	@echo 'make fuzz         the property tests, for long'
+	@echo 'make lock         remake locks/ after a change of pyproject.toml (UPGRADE=1: with the newest releases)'
+	@echo 'make clean        remove what these have made'
+
+demo: $(READY)
+	@$(BIN)/tlsidecar demo $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q --no-header $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >$(VENV)/lint-imports.txt 2>&1 || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@echo 'check: format, lint, types and import contract are in order'
+
+docs: $(READY)
+	@$(BIN)/python docs/generate.py
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(READY)
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+fuzz: $(READY)
+	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(ARGS)
+
+# uv resolves once for every platform and Python; it is needed here only, so it lives in a directory of its own.
+UV_COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+lock:
+	@$(FIND_PYTHON); tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	"$$python" -m venv "$$tools" && "$$tools/bin/python" -m pip install -qq --disable-pip-version-check uv && \
+	$(UV_COMPILE) pyproject.toml locks/build.in --extra fast --extra ui --group dev -o locks/dev.txt && \
+	$(UV_COMPILE) pyproject.toml --extra fast --constraint locks/dev.txt -o locks/image.txt && \
+	$(UV_COMPILE) locks/build.in --constraint locks/dev.txt -o locks/build.txt
+
+clean:
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache snapshot_report.html
+	@find tlsidecar tui certs tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): locks/dev.txt locks/build.txt pyproject.toml
+	@if ! $(BIN)/python -c '' 2>/dev/null; then $(FIND_PYTHON); \
+		echo "Installing what locks/dev.txt names into $(VENV), once" >&2; \
+		rm -rf $(VENV) && "$$python" -m venv $(VENV) || exit 1; fi
+	@$(PIP) --require-hashes --only-binary :all: -r locks/build.txt
+	@$(PIP) --require-hashes --only-binary :all: --no-binary forbiddenfruit --use-pep517 --no-build-isolation \
+		-r locks/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Sets $python to the first interpreter that is new enough and can make a virtual environment.
+define FIND_PYTHON
+python=; old=; \
+for name in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	if ! "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then continue; fi; \
+	old=$$name; \
+	if "$$name" -c 'import ensurepip, venv' 2>/dev/null; then python=$$name; break; fi; \
+done; \
+if [ -z "$$python" ] && [ -n "$$old" ]; then \
+	echo "make: $$old has no venv module; install it (Debian: apt-get install python3-venv) or set PYTHON=" >&2; exit 1; \
+elif [ -z "$$python" ]; then \
+	echo "make: Python 3.11 or newer is needed (Debian: apt-get install python3 python3-venv), or set PYTHON=" >&2; exit 1; \
+fi
+endef

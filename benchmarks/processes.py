@@ -1,0 +1,204 @@
+"""The processes of a run: started pinned to their cores, measured and paused as whole trees, always stopped by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+STOP_WITHIN_S = 1.0  # ours would drain for longer: nobody is waiting for it here
+KIB = 1024
+
+# CPUCLOCK_SCHED of a whole process, as clock_getcpuclockid(3) makes it: the sum that /proc/PID/stat shows in ticks of
+# 10 ms, in nanoseconds, threads that have ended included.
+_CPUCLOCK_SCHED = 2
+
+
+class DidNotStart(Exception):
+    """A program ended, or did not listen in time; the message says which and what it last said."""
+
+
+class Process:
+    """A program that this run started, with whatever it has forked."""
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._popen = popen
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else f"ended with {self._popen.returncode}"
+        return f"<Process {self.name} {self.pid} {state}>"
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._popen.poll()
+
+    @property
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "said nothing")
+
+    def tree(self) -> list[int]:
+        """The pids of the program and of everything under it, parents first."""
+        return list(_tree(self.pid)) if self.is_running else []
+
+    def cpu_s(self) -> float:
+        """CPU time used so far by every process of the tree that is alive."""
+        return sum(cpu_s(pid) for pid in self.tree())
+
+    def pss_bytes(self) -> int:
+        """Proportional set size of the tree. Raises PermissionError where the kernel keeps it from us."""
+        return sum(_pss_bytes(pid) for pid in self.tree())
+
+    def sockets(self) -> dict[int, int]:
+        """How many sockets each process of the tree holds, listening ones included."""
+        return {pid: _socket_count(pid) for pid in self.tree()}
+
+    def signal(self, number: int) -> None:
+        for pid in self.tree():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def wait(self, within_s: float) -> int:
+        """Raises subprocess.TimeoutExpired."""
+        return self._popen.wait(within_s)
+
+    def stop(self) -> None:
+        """End the whole tree: TERM to the program, KILL to what is left of it."""
+        tree = [(pid, started) for pid in self.tree() if (started := _started(pid))]
+        for pid, _ in tree:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        if self.is_running:
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(STOP_WITHIN_S)
+        for pid, started in tree:
+            if _started(pid) == started:  # else it has ended, and its number may be another's by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._popen.wait()
+
+
+class Processes:
+    """Everything one run starts. Leaving the context stops all of it, whatever the reason."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._all: list[Process] = []
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in reversed(self._all):
+            process.stop()
+        self._all.clear()
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        cores: Iterable[int],
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        output: Path | None = None,
+    ) -> Process:
+        """Start ``command`` on ``cores`` only. Raises :class:`DidNotStart` when there is no such program."""
+        log = self._logs / f"{len(self._all):03}-{name.replace(' ', '-')}.log"
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
+        if shutil.which("setpriv"):  # should this program be killed, they are told to end, too
+            pinned = ["setpriv", "--pdeathsig", "TERM", *pinned]
+        if shutil.which(command[0]) is None:
+            raise DidNotStart(f"{command[0]} is not installed")
+        with log.open("wb") as errors, (output or log).open("ab") as written:
+            popen = subprocess.Popen(
+                pinned,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=errors,
+                cwd=directory,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # Ctrl-C is for us: we stop them in order
+            )
+        process = Process(name, popen, log)
+        self._all.append(process)
+        return process
+
+    def stop(self, *processes: Process) -> None:
+        for process in processes:
+            process.stop()
+            self._all.remove(process)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of one process, in seconds; 0.0 when there is no such process any more."""
+    try:
+        return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:
+        return 0.0
+
+
+def bytes_moved(pid: int) -> tuple[int, int]:
+    """What a process has read and written so far through read(2) and write(2), in bytes (proc(5), rchar and wchar)."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["rchar"]), int(fields["wchar"])
+
+
+def _tree(pid: int) -> Iterable[int]:
+    yield pid
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+                yield from _tree(int(child))
+
+
+def _started(pid: int) -> str:
+    """When a process began, in clock ticks since boot; empty when it is gone or waits only to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _pss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * KIB
+    return 0
+
+
+def _socket_count(pid: int) -> int:
+    count = 0
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                count += os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:")
+    return count

@@ -1,0 +1,1 @@
+"""Certificates: identities, matched sets of material, a local CA, publishing and renewal."""

@@ -1,0 +1,248 @@
+"""``certs issue | rotate``: leaves, published as sets, and proved served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certs.authority import Authority
+from certs.cli.context import (
+    DIRECTORY,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    JSON,
+    SOCKETS,
+    CertsContext,
+    Duration,
+    Failure,
+    emit,
+    note,
+    reports_errors,
+    requester,
+)
+from certs.errors import MaterialError
+from certs.identity import Role, serial_text
+from certs.issued import CERTIFICATE_FILE, Record, publish_issued, read_record
+from certs.journal import time_text
+from certs.material import Material
+from certs.pem import certificates_in, read_blocks
+from certs.probe import Served, SidecarProbe
+from certs.profiles import LeafRequest
+from certs.safe_files import Secrecy, read_file
+from certs.served import HandshakeRefused, served_serial
+
+POLL_INTERVAL_S = 0.05
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--out", metavar="OUT", type=DIRECTORY, required=True, help="Where tls.crt, tls.key and ca.crt go.")
+@click.option("--dns", multiple=True, metavar="NAME", help="A DNS name; repeatable.")
+@click.option("--ip", multiple=True, metavar="ADDRESS", help="An IP address; repeatable.")
+@click.option("--spiffe", default="", metavar="URI", help="A SPIFFE ID.")
+@click.option("--cn", default="", metavar="NAME", help="The subject's common name.")
+@click.option("--ou", multiple=True, metavar="NAME", help="An organizational unit; repeatable.")
+@click.option("--ttl", type=Duration(), default=timedelta(hours=24), show_default="24h")
+@click.option("--client", "ends", flag_value="client", help="For clients only.")
+@click.option("--server", "ends", flag_value="server", help="For servers only.")
+@click.option("--both", "ends", flag_value="both", default="both", help="For both (default).")
+@click.option("--unsafe-ttl", is_flag=True, help="Allow server certificates of more than 398 days.")
+@JSON
+@reports_errors
+def issue(
+    directory: Path,
+    out: Path,
+    dns: tuple[str, ...],
+    ip: tuple[str, ...],
+    spiffe: str,
+    cn: str,
+    ou: tuple[str, ...],
+    ttl: timedelta,
+    ends: str,
+    unsafe_ttl: bool,
+    as_json: bool,
+) -> None:
+    """Issue a leaf from the CA in DIR with a new key, and publish it into OUT at once."""
+    roles = tuple(Role) if ends == "both" else (Role(ends),)
+    request = LeafRequest(dns, ip, spiffe, cn, ou, ttl, roles).checked()
+    if not (dns or ip or spiffe):
+        note(f"the CN is its DNS name, too ({request.dns[0]}): a certificate needs a subject alternative name")
+    clock = CertsContext.current().clock
+    material = _issue_and_publish(Authority(directory, clock), request, out, unsafe_ttl=unsafe_ttl)
+    identity = material.identity
+    emit(
+        {
+            "out": str(out),
+            "identity": identity.name,
+            "subject": identity.subject,
+            "serial": identity.serial,
+            "not_after": time_text(identity.not_after),
+        },
+        f"issued {identity.name} into {out}\n"
+        f"  serial       {identity.serial}\n"
+        f"  valid until  {time_text(identity.not_after)}",
+        as_json=as_json,
+    )
+
+
+@click.command()
+@click.argument("out", metavar="OUT", type=DIRECTORY)
+@click.option("--ca", "directory", metavar="DIR", type=DIRECTORY, help="The CA; default: the one that issued OUT.")
+@SOCKETS
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.option("--timeout", type=Duration(), default=timedelta(seconds=30), show_default="30s", help="For each sidecar.")
+@JSON
+@reports_errors
+def rotate(
+    out: Path,
+    directory: Path | None,
+    sockets: tuple[Path, ...],
+    dry_run: bool,
+    timeout: timedelta,
+    as_json: bool,
+) -> None:
+    """A new key and leaf for the same names as those in OUT, published at once, and proved served by the sidecars."""
+    context = CertsContext.current()
+    probe = context.probe_for(sockets)
+    record = read_record(out)
+    authority = Authority(directory or record.authority, context.clock)
+    old_serial = _published_serial(out)
+    before = {socket: probe.served(socket) for socket in sockets} if probe is not None else {}
+    if dry_run:
+        _emit_plan(out, record, authority, old_serial, before, as_json=as_json)
+        return
+    started = context.clock.monotonic()
+    material = _issue_and_publish(authority, record.request, out, unsafe_ttl=record.unsafe_ttl)
+    published_s = context.clock.monotonic() - started
+    new_serial = material.identity.serial
+    proofs = []
+    if probe is not None:
+        waiting = _Waiting(context, probe, material, timeout.total_seconds())
+        proofs = [waiting.until_served(socket) for socket in sockets]
+    lines = [
+        f"rotated {out}",
+        f"  old serial   {old_serial or '(none)'}",
+        f"  new serial   {new_serial}",
+        f"  valid until  {time_text(material.identity.not_after)}",
+        f"  published in {published_s:.2f} s",
+    ]
+    lines += [
+        f"  {proof['socket']}: generation {proof['generation']}, "
+        f"served on {', '.join(proof['listeners']) or 'no terminate listener'} after {proof['after_s']:.2f} s"
+        for proof in proofs
+    ]
+    emit(
+        {
+            "out": str(out),
+            "old_serial": old_serial,
+            "new_serial": new_serial,
+            "not_after": time_text(material.identity.not_after),
+            "published_s": round(published_s, 4),
+            "sidecars": proofs,
+        },
+        "\n".join(lines),
+        as_json=as_json,
+    )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Has sidecars take up new material, and waits until a fresh handshake shows it."""
+
+    context: CertsContext
+    probe: SidecarProbe
+    material: Material
+    timeout_s: float
+
+    def until_served(self, socket: Path) -> dict[str, Any]:
+        """Raises :class:`Failure` when the sidecar refuses, or does not serve it in time."""
+        clock = self.context.clock
+        started = clock.monotonic()
+        reloaded = self.probe.reload(socket)
+        if reloaded.outcome == "refused":
+            detail = f": {reloaded.detail}" if reloaded.detail else ""
+            raise Failure(
+                f"{socket}: the sidecar refused the new certificate ({reloaded.reason}{detail})", EXIT_REFUSED
+            )
+        while True:
+            served = self.probe.served(socket)
+            obstacle = self._obstacle(served)
+            elapsed_s = clock.monotonic() - started
+            if not obstacle:
+                return {
+                    "socket": str(socket),
+                    "generation": served.generation,
+                    "listeners": list(served.listeners),
+                    "after_s": round(elapsed_s, 4),
+                }
+            if elapsed_s > self.timeout_s:
+                raise Failure(f"{socket}: published, but not served after {elapsed_s:.0f} s: {obstacle}", EXIT_FAILED)
+            self.context.sleep(POLL_INTERVAL_S)
+
+    def _obstacle(self, served: Served) -> str:
+        expected = self.material.identity.serial
+        if served.serial != expected:
+            return f"the sidecar serves {served.serial} from {served.source}"
+        for address in served.listeners:
+            try:
+                shown = served_serial(address, self.material)
+            except HandshakeRefused as error:
+                return str(error)
+            if shown != expected:
+                return f"{address} still shows {shown}"
+        return ""
+
+
+def _issue_and_publish(authority: Authority, request: LeafRequest, out: Path, *, unsafe_ttl: bool) -> Material:
+    material = authority.issue(request, requester(), unsafe_ttl=unsafe_ttl)
+    for text in material.notes:
+        note(text)
+    record = Record(request, authority.directory.resolve(), material.identity.serial, unsafe_ttl)
+    publish_issued(out, material, record, authority.clock.now())
+    return material
+
+
+def _emit_plan(
+    out: Path,
+    record: Record,
+    authority: Authority,
+    old_serial: str,
+    served: dict[Path, Served],
+    *,
+    as_json: bool,
+) -> None:
+    request = record.request
+    names = [name for name in (request.spiffe, *request.dns, *request.ip) if name]
+    lines = [
+        f"would rotate {out} (dry run: nothing was changed)",
+        f"  serial now   {old_serial or '(none)'}",
+        f"  names        {', '.join(names)}",
+        f"  issued by    {authority.directory}, {authority.state().active}",
+    ]
+    lines += [
+        f"  {socket}: generation {now.generation}, serves {now.serial} on {', '.join(now.listeners)}"
+        for socket, now in served.items()
+    ]
+    sidecars = [
+        {"socket": str(socket), "generation": now.generation, "serial": now.serial} for socket, now in served.items()
+    ]
+    emit(
+        {"out": str(out), "dry_run": True, "old_serial": old_serial, "names": names, "sidecars": sidecars},
+        "\n".join(lines),
+        as_json=as_json,
+    )
+
+
+def _published_serial(out: Path) -> str:
+    """The serial of what is published now; empty where that cannot be read, which rotating mends."""
+    path = out / CERTIFICATE_FILE
+    try:
+        certificates = certificates_in(read_blocks(read_file(path, Secrecy.PUBLIC), path), path)
+    except MaterialError as error:
+        note(str(error))
+        return ""
+    return serial_text(certificates[0].serial_number) if certificates else ""

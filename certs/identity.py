@@ -1,0 +1,247 @@
+"""Who a certificate says it is.
+
+An :class:`Identity` is made once per new peer certificate and read by everything else; making one takes tens of
+microseconds and :class:`IdentityCache` makes a known certificate cost one digest. Everything in it came from the
+certificate: it is hostile text until escaped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certs.errors import CertificateInvalid
+from certs.hostile import PARSE_ERRORS
+from certs.spiffe import SpiffeId, is_spiffe_uri
+from certs.strength import key_weakness
+
+IDENTITY_CACHE_ENTRIES = 4096
+MAX_SERIAL_BITS = 159  # 20 octets of DER INTEGER, the top bit is its sign (RFC 5280 section 4.1.2.2)
+
+
+class Role(StrEnum):
+    """Which end of a TLS connection a certificate speaks for."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+    @property
+    def purpose(self) -> str:
+        """The dotted OID of the extended key usage this end needs."""
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if self is Role.SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
+        return usage.dotted_string
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One leaf certificate, read.
+
+    ``subject`` and ``issuer`` are RFC 4514 text, ``serial`` and the digests lowercase hex. ``common_name`` is the
+    subject's only CN: empty when there is none or several, since several could be read in two ways. ``spiffe`` is set
+    only for a valid X.509-SVID; a leaf that claims to be one and is not has ``svid_error``, and no rule matches it.
+    """
+
+    subject: str
+    issuer: str
+    serial: str
+    uris: tuple[str, ...]
+    dns: tuple[str, ...]
+    ips: tuple[str, ...]
+    common_name: str
+    organizational_units: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    sha256: str
+    spki_sha256: str
+    spiffe: SpiffeId | None
+    svid_error: str
+    is_ca: bool
+    has_subject_alternative_name: bool
+    purposes: tuple[str, ...]  # dotted OIDs of the extended key usage; empty when it has none
+    key_weakness: str
+    serial_is_valid: bool
+
+    @classmethod
+    def from_certificate(cls, certificate: x509.Certificate) -> Identity:
+        """Raises :class:`CertificateInvalid`, and nothing else, for a certificate that cannot be read."""
+        try:
+            return cls._read(certificate, certificate.public_bytes(Encoding.DER))
+        except PARSE_ERRORS as error:
+            raise CertificateInvalid(f"cannot be read: {error}") from None
+
+    @classmethod
+    def from_der(cls, der: bytes) -> Identity:
+        """Raises :class:`CertificateInvalid`, and nothing else, for bytes that cannot be read as a certificate."""
+        try:
+            return cls._read(x509.load_der_x509_certificate(der), der)
+        except PARSE_ERRORS as error:
+            raise CertificateInvalid(f"cannot be read: {error}") from None
+
+    @classmethod
+    def _read(cls, certificate: x509.Certificate, der: bytes) -> Identity:
+        uris: list[str] = []
+        dns: list[str] = []
+        ips: list[str] = []
+        is_ca = signs_certificates = has_names = False
+        purposes: tuple[str, ...] = ()
+        for extension in certificate.extensions:
+            value = extension.value  # compared by type: isinstance on these abstract classes costs more than parsing
+            if type(value) is x509.SubjectAlternativeName:
+                has_names = bool(len(value))
+                _sort_names(value, uris, dns, ips)
+            elif type(value) is x509.BasicConstraints:
+                is_ca = value.ca
+            elif type(value) is x509.KeyUsage:
+                signs_certificates = value.key_cert_sign or value.crl_sign
+            elif type(value) is x509.ExtendedKeyUsage:
+                purposes = tuple(oid.dotted_string for oid in value)
+
+        subject = certificate.subject
+        common_names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+        serial = certificate.serial_number
+        key = certificate.public_key()
+        spiffe, svid_error = _judge_svid(uris, is_ca, signs_certificates)
+        return cls(
+            subject=subject.rfc4514_string(),
+            issuer=certificate.issuer.rfc4514_string(),
+            serial=serial_text(serial),
+            uris=tuple(uris),
+            dns=tuple(dns),
+            ips=tuple(ips),
+            common_name=_text(common_names[0].value) if len(common_names) == 1 else "",
+            organizational_units=tuple(_text(unit.value) for unit in units),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            sha256=hashlib.sha256(der).hexdigest(),
+            spki_sha256=hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest(),
+            spiffe=spiffe,
+            svid_error=svid_error,
+            is_ca=is_ca,
+            has_subject_alternative_name=has_names,
+            purposes=purposes,
+            key_weakness=key_weakness(key),
+            serial_is_valid=serial > 0 and serial.bit_length() <= MAX_SERIAL_BITS,
+        )
+
+    @property
+    def name(self) -> str:
+        """The one name to call it by: SPIFFE URI, else first DNS name, else CN, else the whole subject."""
+        if self.spiffe is not None:
+            return str(self.spiffe)
+        if self.dns:
+            return self.dns[0]
+        return self.common_name or self.subject
+
+    def covers_host(self, host: str) -> bool:
+        """Whether the certificate is one for ``host``, a DNS name or an IP address (RFC 9525 section 6: a wildcard is
+        the whole leftmost label and stands for exactly one; a CN is never consulted)."""
+        try:
+            return str(ip_address(host)) in self.ips
+        except ValueError:
+            pass
+        host = host.rstrip(".").lower()
+        _, _, parent = host.partition(".")
+        wildcard = f"*.{parent}"
+        return any(name.lower() == host or ("." in parent and name.lower() == wildcard) for name in self.dns)
+
+
+class PeerProblem(StrEnum):
+    """What is wrong with a peer's leaf beyond what OpenSSL checks; the words are the labels of refusals."""
+
+    INVALID_SVID = "invalid_svid"
+    NO_SUBJECT_ALTERNATIVE_NAME = "no_subject_alternative_name"
+    WRONG_PURPOSE = "wrong_purpose"
+    WEAK_KEY = "weak_key"
+    CERTIFICATE_INVALID = "certificate_invalid"
+
+
+def peer_problem(identity: Identity, role: Role) -> tuple[PeerProblem, str] | None:
+    """The first thing wrong with a peer's leaf, with a detail, where ``role`` is the peer's end; ``None`` if nothing
+    is. To be asked of every peer after OpenSSL has verified its chain."""
+    if not identity.serial_is_valid:
+        return PeerProblem.CERTIFICATE_INVALID, "the serial number is not 1 to 20 octets and positive"
+    if identity.is_ca:
+        return PeerProblem.CERTIFICATE_INVALID, "a CA's certificate shown as a leaf"
+    if not identity.has_subject_alternative_name:
+        return PeerProblem.NO_SUBJECT_ALTERNATIVE_NAME, ""
+    if role.purpose not in identity.purposes:
+        return PeerProblem.WRONG_PURPOSE, f"{role.value}Auth is not in its extended key usage"
+    if identity.key_weakness:
+        return PeerProblem.WEAK_KEY, identity.key_weakness
+    if identity.svid_error:
+        return PeerProblem.INVALID_SVID, identity.svid_error
+    return None
+
+
+class IdentityCache:
+    """The identities of the certificates seen last, by the digest of their DER. Owned by one event loop: not safe
+    from several threads."""
+
+    __slots__ = ("_capacity", "_entries")
+
+    def __init__(self, capacity: int = IDENTITY_CACHE_ENTRIES) -> None:
+        self._capacity = capacity
+        self._entries: dict[bytes, Identity] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def identify(self, der: bytes) -> Identity:
+        """The identity of the leaf with this DER. Raises :class:`CertificateInvalid`; failures are not kept."""
+        digest = hashlib.sha256(der).digest()
+        identity = self._entries.pop(digest, None)
+        if identity is None:
+            identity = Identity.from_der(der)
+            if len(self._entries) >= self._capacity:
+                del self._entries[next(iter(self._entries))]
+        self._entries[digest] = identity  # inserted last: a dict keeps the order, the first is the least recently seen
+        return identity
+
+
+def serial_text(serial: int) -> str:
+    """A serial number as lowercase hex with an even number of digits, as in ``openssl x509 -serial``."""
+    if serial < 0:
+        return f"-{serial_text(-serial)}"
+    text = f"{serial:x}"
+    return text if len(text) % 2 == 0 else f"0{text}"
+
+
+def _sort_names(names: x509.SubjectAlternativeName, uris: list[str], dns: list[str], ips: list[str]) -> None:
+    for name in names:
+        if isinstance(name, x509.UniformResourceIdentifier):
+            uris.append(name.value)
+        elif isinstance(name, x509.DNSName):
+            dns.append(name.value)
+        elif isinstance(name, x509.IPAddress):
+            if not isinstance(name.value, (IPv4Address, IPv6Address)):
+                raise ValueError("an IP address SAN is a network")
+            ips.append(str(name.value))
+
+
+def _judge_svid(uris: Sequence[str], is_ca: bool, signs_certificates: bool) -> tuple[SpiffeId | None, str]:
+    """The SPIFFE ID, or why the leaf that claims one is not an X.509-SVID."""
+    if not any(is_spiffe_uri(uri) for uri in uris):
+        return None, ""
+    if len(uris) != 1:
+        return None, f"{len(uris)} URI names: an X.509-SVID has exactly one"
+    if is_ca:
+        return None, "a CA's certificate cannot be a workload's X.509-SVID"
+    if signs_certificates:
+        return None, "its key usage has keyCertSign or cRLSign"
+    try:
+        return SpiffeId.parse(uris[0]), ""
+    except ValueError as error:
+        return None, f"{uris[0][:200]!r}: {error}"
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.hex()

@@ -1,0 +1,261 @@
+"""Whether material is fit to serve, before it is served. OpenSSL serves an expired or clientAuth-only certificate
+without a word, so these checks are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from cryptography import x509
+from OpenSSL import crypto
+
+from certs.chain import spki
+from certs.errors import CertificateInvalid, MaterialError, MaterialReason
+from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS
+from certs.identity import Identity, Role
+from certs.material import Material
+from certs.strength import key_weakness, signature_weakness
+from certs.text import subject_of
+
+DEFAULT_SKEW = timedelta(minutes=5)
+
+
+# From openssl/x509_vfy.h: X509_V_ERR_…
+_REASON_OF_VERIFY_ERROR = {
+    2: MaterialReason.CHAIN_INCOMPLETE,  # UNABLE_TO_GET_ISSUER_CERT
+    9: MaterialReason.NOT_YET_VALID,  # CERT_NOT_YET_VALID
+    10: MaterialReason.EXPIRED,  # CERT_HAS_EXPIRED
+    18: MaterialReason.CHAIN_INCOMPLETE,  # DEPTH_ZERO_SELF_SIGNED_CERT
+    19: MaterialReason.CHAIN_INCOMPLETE,  # SELF_SIGNED_CERT_IN_CHAIN
+    20: MaterialReason.CHAIN_INCOMPLETE,  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    21: MaterialReason.CHAIN_INCOMPLETE,  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
+}
+_X509_V_FLAG_NO_CHECK_TIME = 0x200000
+
+
+class CertificateSet(Protocol):
+    """What can be judged of a set: :class:`Material`, or the same without a key, as ``certs verify`` reads it."""
+
+    @property
+    def leaf(self) -> x509.Certificate: ...
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]: ...
+    @property
+    def trust(self) -> tuple[x509.Certificate, ...]: ...
+    @property
+    def crls(self) -> tuple[x509.CertificateRevocationList, ...]: ...
+    @property
+    def federated(self) -> Mapping[str, tuple[x509.Certificate, ...]]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+def preflight(
+    material: Material,
+    roles: Collection[Role],
+    now: datetime,
+    skew: timedelta = DEFAULT_SKEW,
+    *,
+    allow_expired: bool = False,
+    soft_crl: bool = False,
+) -> tuple[str, ...]:
+    """Warnings about material that may be served. Raises the first :class:`MaterialError` about one that may not.
+
+    ``roles`` are the ends of TLS connections the leaf will speak for; ``skew`` is how far ahead of us the issuer's
+    clock may be. ``allow_expired`` is for laboratories; ``soft_crl`` lets a CRL past its next update through.
+    """
+    inspection = inspect(material, roles, now, skew, allow_expired=allow_expired, soft_crl=soft_crl)
+    if inspection.problems:
+        raise inspection.problems[0]
+    return tuple(inspection.warnings)
+
+
+def problems(
+    material: Material, roles: Collection[Role], now: datetime, skew: timedelta = DEFAULT_SKEW
+) -> list[MaterialError]:
+    """Everything that keeps ``material`` from being served, the most telling first."""
+    return inspect(material, roles, now, skew).problems
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What was found: ``problems`` keep material from being served, ``warnings`` do not."""
+
+    problems: list[MaterialError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def refuse(self, reason: MaterialReason, detail: str = "", *, retry_at: datetime | None = None) -> None:
+        self.problems.append(MaterialError(reason, detail, retry_at=retry_at))
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def inspect(
+    material: CertificateSet,
+    roles: Collection[Role],
+    now: datetime,
+    skew: timedelta = DEFAULT_SKEW,
+    *,
+    allow_expired: bool = False,
+    soft_crl: bool = False,
+) -> Inspection:
+    """Every problem and every warning at once. Never raises on hostile certificates."""
+    found = Inspection(warnings=list(material.notes))
+    try:
+        _inspect_leaf(material, roles, found)
+        _inspect_validity(material, now, skew, allow_expired, found)
+        _inspect_strength(material, found)
+        if material.trust:
+            _inspect_crls(material, now, skew, soft_crl, found)
+            _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, found)
+        else:
+            found.refuse(MaterialReason.TRUST_EMPTY)
+    except PARSE_ERRORS as error:  # cryptography parses names and keys only when asked for them
+        found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
+    return found
+
+
+def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
+    try:
+        identity = Identity.from_certificate(material.leaf)
+    except CertificateInvalid as error:
+        found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
+        return  # whatever else is asked of its extensions would fail, too
+    if isinstance(material, Material) and material.key.spki != spki(material.leaf.public_key()):
+        found.refuse(MaterialReason.KEY_MISMATCH)
+    if identity.is_ca:
+        found.refuse(MaterialReason.IS_CA)
+    if not identity.serial_is_valid:
+        found.refuse(MaterialReason.INVALID_SERIAL)
+    if not identity.has_subject_alternative_name:
+        found.refuse(MaterialReason.NO_SUBJECT_ALTERNATIVE_NAME)
+    if identity.svid_error:
+        found.refuse(MaterialReason.INVALID_SVID, identity.svid_error)
+    if not identity.purposes:
+        found.warn("the certificate has no extended key usage: strict peers, such as another tlsidecar, refuse it")
+    else:
+        for role in sorted(roles):
+            if role.purpose not in identity.purposes:
+                found.refuse(MaterialReason.WRONG_PURPOSE, f"{role.value}Auth is not in its extended key usage")
+    try:
+        usage = material.leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return  # without the extension every use is allowed
+    if not usage.digital_signature:
+        found.refuse(MaterialReason.WRONG_PURPOSE, "its key usage has no digitalSignature, which TLS 1.3 needs")
+
+
+def _inspect_validity(
+    material: CertificateSet, now: datetime, skew: timedelta, allow_expired: bool, found: Inspection
+) -> None:
+    starts, ends = material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc
+    if ends <= now:
+        if allow_expired:
+            found.warn(f"the certificate expired at {_time(ends)}")
+        else:
+            found.refuse(MaterialReason.EXPIRED, f"the certificate expired at {_time(ends)}")
+    elif starts > now + skew:
+        found.refuse(MaterialReason.NOT_YET_VALID, f"not before {_time(starts)}", retry_at=starts - skew)
+    elif starts > now:
+        found.warn(f"the certificate starts at {_time(starts)}, in our future: within the allowance for clock skew")
+    for authority in (*material.chain, *material.trust):
+        if authority.not_valid_after_utc <= now:
+            found.warn(f"{subject_of(authority)} expired at {_time(authority.not_valid_after_utc)}")
+
+
+def _inspect_strength(material: CertificateSet, found: Inspection) -> None:
+    for certificate in (material.leaf, *material.chain):
+        name = "the certificate" if certificate is material.leaf else subject_of(certificate)
+        try:
+            weakness = key_weakness(certificate.public_key())
+        except PARSE_ERRORS:
+            weakness = "a kind of key that is not known"
+        if weakness:
+            found.refuse(MaterialReason.WEAK_KEY, f"{name}: {weakness}")
+        if certificate.issuer == certificate.subject:
+            continue  # a root's own signature proves nothing, whatever it is made with
+        weakness = signature_weakness(certificate)
+        if weakness:
+            found.refuse(MaterialReason.WEAK_SIGNATURE, f"{name}: {weakness}")
+
+
+def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft: bool, found: Inspection) -> None:
+    """Each list by its signer. A list of a CA that is neither in the trust bundle nor in our chain can be that of a
+    peer's intermediate, whose certificate only the peer has: OpenSSL will judge it then. Where there is no list of a
+    CA that we know, it is the wrong file."""
+    authorities = (*material.trust, *material.chain, *(ca for cas in material.federated.values() for ca in cas))
+    signers_of = [[each for each in authorities if each.subject == crl.issuer] for crl in material.crls]
+    for crl, signers in zip(material.crls, signers_of, strict=True):
+        name = f"the CRL of {crl.issuer.rfc4514_string()}"
+        if not signers and any(signers_of):
+            found.warn(f"{name}: no such CA in the trust bundle or our chain, so its signature was not checked")
+        elif not any(_signed(crl, authority) for authority in signers):
+            detail = "its signature is wrong" if signers else "no such CA in the trust bundle or our chain"
+            found.refuse(MaterialReason.CRL_INVALID, f"{name}: {detail}")
+            continue
+        if crl.last_update_utc > now + skew:
+            found.refuse(MaterialReason.CRL_INVALID, f"{name} was issued in the future, {_time(crl.last_update_utc)}")
+        if crl.next_update_utc is not None and crl.next_update_utc <= now:
+            text = f"{name} should have been replaced by {_time(crl.next_update_utc)}"
+            if soft:
+                found.warn(text)
+            else:
+                found.refuse(MaterialReason.CRL_EXPIRED, text)
+        for certificate in (material.leaf, *material.chain):
+            if certificate.issuer != crl.issuer:
+                continue
+            if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+                name = "our certificate" if certificate is material.leaf else subject_of(certificate)
+                found.refuse(MaterialReason.REVOKED, name)
+
+
+def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    try:
+        return crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type] # other key kinds raise TypeError
+    except SIGNATURE_ERRORS:
+        return False
+
+
+def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, found: Inspection) -> None:
+    """Builds the chain with OpenSSL, as our peers will."""
+    partial = crypto.X509StoreFlags.PARTIAL_CHAIN
+    error = _verify(material, None, partial)
+    if error is None and judge_time:
+        # The leaf may start a little after our clock's now, within the allowance for skew, judged before.
+        error = _verify(material, max(now, material.leaf.not_valid_before_utc), partial)
+    if error is not None:
+        number, depth, text = error
+        reason = _REASON_OF_VERIFY_ERROR.get(number, MaterialReason.CHAIN_INVALID)
+        found.refuse(reason, f"{text} (at depth {depth} of the chain)")
+        return
+    error = _verify(material, None, partial | crypto.X509StoreFlags.X509_STRICT)
+    if error is not None:
+        found.warn(f"peers that verify strictly (RFC 5280), such as another tlsidecar, refuse the chain: {error[2]}")
+
+
+def _verify(material: CertificateSet, moment: datetime | None, flags: int) -> tuple[int, int, str] | None:
+    """``None``, or OpenSSL's error number, the depth it was found at, and its text. ``moment=None``: at any time."""
+    store = crypto.X509Store()
+    if moment is None:
+        flags |= _X509_V_FLAG_NO_CHECK_TIME
+    else:
+        store.set_time(moment)
+    store.set_flags(flags)
+    try:
+        for authority in material.trust:
+            store.add_cert(crypto.X509.from_cryptography(authority))
+        chain = [crypto.X509.from_cryptography(certificate) for certificate in material.chain]
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(material.leaf), chain).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        number, depth, text = error.errors
+        return int(number), int(depth), str(text)
+    except crypto.Error as error:
+        return 0, 0, f"OpenSSL cannot read it: {error}"
+    return None
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,116 @@
+"""When to renew: pure arithmetic on wall-clock times, with the randomness given.
+
+A renewal is due at about two thirds of the lifetime. Since wall clocks jump and machines sleep, nobody sleeps until a
+renewal: :class:`RenewalSchedule` is asked what to do at least once a minute and answers from the wall clock of then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+RENEW_AT_FRACTION = 2 / 3
+JITTER_FRACTION = 0.1  # of the lifetime, centred on the two thirds, so that a fleet does not renew at once
+MIN_INTERVAL = timedelta(minutes=1)
+MAX_BACKOFF = timedelta(hours=1)
+FIRST_BACKOFF = timedelta(minutes=2)
+MAX_SLEEP_S = 60.0
+JUMP = timedelta(seconds=30)  # a wall clock this far from where the monotonic one says it should be has jumped
+
+RandomUnit = Callable[[], float]  # from 0 up to 1
+
+
+def renewal_time(not_before: datetime, not_after: datetime, now: datetime, random_unit: RandomUnit) -> datetime:
+    """When to renew material that was put to use at ``now``.
+
+    Two thirds of what is left of the lifetime, counted from now and not from a NotBefore that lies before it, give or
+    take the jitter; never sooner than a minute from now, and for material that has less left than that, or has
+    expired, exactly then.
+    """
+    starts = max(now, not_before)
+    remaining = not_after - starts
+    if remaining <= timedelta(0):
+        return now + MIN_INTERVAL
+    fraction = RENEW_AT_FRACTION + JITTER_FRACTION * (random_unit() - 0.5)
+    return max(starts + remaining * fraction, now + MIN_INTERVAL)
+
+
+def backoff(failures: int, remaining: timedelta, random_unit: RandomUnit) -> timedelta:
+    """How long to wait after the ``failures``-th failure in a row (counted from 1).
+
+    It doubles from two minutes to an hour, is then shortened so that at least ten attempts fit into what remains of the
+    material's life, and spread over the upper half by chance; never under a minute.
+    """
+    ceiling: timedelta = min(FIRST_BACKOFF * 2 ** min(failures - 1, 16), MAX_BACKOFF)
+    if remaining > timedelta(0):
+        ceiling = min(ceiling, remaining / 10)
+    ceiling = max(ceiling, MIN_INTERVAL)
+    return max(MIN_INTERVAL, ceiling * (0.5 + 0.5 * random_unit()))
+
+
+@dataclass(slots=True)
+class RenewalSchedule:
+    """When the next attempt is due, through successes, failures and clock jumps. Owned by the control loop, which
+    calls :meth:`sleep_s`, sleeps that long at most, and then asks :meth:`is_due`."""
+
+    random_unit: RandomUnit
+    due: datetime | None = None
+    failures: int = 0
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    last_attempt_monotonic: float | None = None
+    _seen: tuple[datetime, float] | None = field(default=None, repr=False)
+
+    def succeeded(self, not_before: datetime, not_after: datetime, now: datetime, monotonic: float) -> None:
+        """New material was put to use."""
+        self.failures = 0
+        self.not_before, self.not_after = not_before, not_after
+        self.due = renewal_time(not_before, not_after, now, self.random_unit)
+        self.last_attempt_monotonic = monotonic
+        self._seen = (now, monotonic)
+
+    def failed(self, now: datetime, monotonic: float) -> None:
+        """An attempt gave nothing that could be used; what is in use stays."""
+        self.failures += 1
+        remaining = self.not_after - now if self.not_after is not None else timedelta(0)
+        self.due = now + backoff(self.failures, remaining, self.random_unit)
+        self.last_attempt_monotonic = monotonic
+        self._seen = (now, monotonic)
+
+    def observe(self, now: datetime, monotonic: float) -> timedelta:
+        """Notices a jump of the wall clock since the last call, returns it (zero for none), and moves what is due.
+
+        Forward: whatever became due by it is due. Back: a renewal that would now be more than its whole wait away is
+        planned anew from now, so that a clock set right again does not leave us without renewals.
+        """
+        seen, self._seen = self._seen, (now, monotonic)
+        if seen is None:
+            return timedelta(0)
+        jump = (now - seen[0]) - timedelta(seconds=monotonic - seen[1])
+        if abs(jump) < JUMP:
+            return timedelta(0)
+        if jump < timedelta(0) and self.due is not None and self.not_before is not None and self.not_after is not None:
+            if self.failures:
+                self.due = min(self.due, now + MAX_BACKOFF)
+            else:
+                # Counted from now even where NotBefore lies ahead: that it does is the clock's doing.
+                whole = self.not_after - self.not_before
+                self.due = min(self.due, now + max(whole * RENEW_AT_FRACTION, MIN_INTERVAL))
+        return jump
+
+    def is_due(self, now: datetime, monotonic: float) -> bool:
+        """Whether to attempt now. Never twice within a minute of the monotonic clock, whatever the wall clock does."""
+        if self.due is None or now < self.due:
+            return False
+        last = self.last_attempt_monotonic
+        return last is None or monotonic - last >= MIN_INTERVAL.total_seconds()
+
+    def sleep_s(self, now: datetime, monotonic: float) -> float:
+        """Seconds to sleep before asking again: never negative, never over a minute."""
+        if self.due is None:
+            return MAX_SLEEP_S
+        wait_s = (self.due - now).total_seconds()
+        if self.last_attempt_monotonic is not None:
+            wait_s = max(wait_s, self.last_attempt_monotonic + MIN_INTERVAL.total_seconds() - monotonic)
+        return min(max(wait_s, 0.0), MAX_SLEEP_S)

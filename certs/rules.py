@@ -1,0 +1,260 @@
+"""Access rules: which identities may talk, or whom we expect to talk to.
+
+A rule is one text, ``kind:value``; any one of a list suffices. What a rule compares with was vouched for by the trust
+bundle, but is still chosen by whoever asked for the certificate: matching is by whole values, never by parts of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+
+from certs.errors import RuleError
+from certs.identity import Identity
+from certs.spiffe import SCHEME, segment_problem, trust_domain_problem
+
+DIGEST_HEX_DIGITS = 64
+MAX_RULE_CHARACTERS = 4096
+
+_DNS_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
+
+
+class Kind(StrEnum):
+    """What of an identity a rule looks at."""
+
+    SPIFFE = "spiffe"
+    URI = "uri"
+    DNS = "dns"
+    IP = "ip"
+    CN = "cn"
+    OU = "ou"
+    SHA256 = "sha256"
+    SPKI_SHA256 = "spki-sha256"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One parsed rule; ``str`` gives its text back."""
+
+    text: str
+    kind: Kind
+    _matches: Callable[[Identity], bool] = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Raises :class:`RuleError`, with a suggestion where there is a likely one."""
+        text = text.strip()
+        if not text:
+            raise RuleError("an access rule is empty", 'write "any" to let in everyone the trust bundle vouches for')
+        if len(text) > MAX_RULE_CHARACTERS:
+            raise RuleError(f"an access rule is longer than {MAX_RULE_CHARACTERS} characters")
+        if not text.isprintable():
+            raise RuleError(f"{text!a} holds characters that cannot be printed")
+        if text == Kind.ANY:
+            return cls(text, Kind.ANY, _match_any)
+        if text.startswith(SCHEME):
+            return cls(text, Kind.SPIFFE, _spiffe_matcher(text))
+        name, colon, value = text.partition(":")
+        parser = _PARSERS.get(name)
+        if not colon or parser is None:
+            raise RuleError(f"{text!r} is not an access rule", _suggest(text))
+        if not value or value != value.strip():
+            raise RuleError(f"{text!r} has no value, or spaces around it", f'write "{name}:{value.strip() or "VALUE"}"')
+        return cls(text, Kind(name), parser(value))
+
+    def matches(self, identity: Identity) -> bool:
+        """Whether the rule lets ``identity`` in. A leaf that claims to be an X.509-SVID and is not matches nothing."""
+        return not identity.svid_error and self._matches(identity)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
+    """Raises :class:`RuleError` at the first text that is not a rule."""
+    return tuple(Rule.parse(text) for text in texts)
+
+
+def first_match(rules: Iterable[Rule], identity: Identity) -> Rule | None:
+    """The rule that decides: the first of ``rules`` that matches, or ``None``, which means no."""
+    for rule in rules:
+        if rule.matches(identity):
+            return rule
+    return None
+
+
+def _match_any(identity: Identity) -> bool:
+    return True
+
+
+def _spiffe_matcher(text: str) -> Callable[[Identity], bool]:
+    trust_domain, _, path = text[len(SCHEME) :].partition("/")
+    problem = trust_domain_problem(trust_domain)
+    if problem:
+        lowered = trust_domain.lower()
+        better = "" if trust_domain_problem(lowered) else f'write "{SCHEME}{lowered}/{path or "**"}"'
+        raise RuleError(f"{text!r}: {problem}", better)
+    if not path:
+        raise RuleError(f"{text!r} has no path", f'write "{SCHEME}{trust_domain}/**" for the whole trust domain')
+    segments = path.split("/")
+    takes_rest = segments[-1] == "**"
+    if takes_rest:
+        segments.pop()
+    for segment in segments:
+        if segment == "**":
+            raise RuleError(f"{text!r}: '**' stands only at the end", "use '*' for one segment")
+        if "*" in segment and segment != "*":
+            raise RuleError(f"{text!r}: '*' stands for one whole segment, not for a part of one")
+        problem = "" if segment == "*" else segment_problem(segment)
+        if problem:
+            raise RuleError(f"{text!r}: {problem}", f'write "{text.rstrip("/")}"' if path.endswith("/") else "")
+    pattern = tuple(segments)
+
+    def matches(identity: Identity) -> bool:
+        spiffe = identity.spiffe
+        if spiffe is None or spiffe.trust_domain != trust_domain:
+            return False
+        shown = spiffe.segments
+        if takes_rest:  # the rest is at least one segment: /ns/** is what lies below /ns, not /ns itself
+            if len(shown) <= len(pattern):
+                return False
+        elif len(shown) != len(pattern):
+            return False
+        return all(want in ("*", have) for want, have in zip(pattern, shown, strict=False))
+
+    return matches
+
+
+def _uri_matcher(value: str) -> Callable[[Identity], bool]:
+    if "*" in value:
+        raise RuleError(f"'uri:{value}' has a '*', but URIs are compared whole", "only spiffe:// rules take wildcards")
+    if not _URI_SCHEME.match(value):
+        raise RuleError(f"'uri:{value}' is not an absolute URI", "write the URI with its scheme")
+    return lambda identity: value in identity.uris
+
+
+def _dns_matcher(value: str) -> Callable[[Identity], bool]:
+    name = value.lower()
+    if name.endswith("."):
+        raise RuleError(f"'dns:{value}' ends with a dot, which certificates never do", f'write "dns:{value[:-1]}"')
+    if _is_ip(name):
+        raise RuleError(f"'dns:{value}' is an IP address", f'write "ip:{value}"')
+    wildcard = name.startswith("*.")
+    labels = name.removeprefix("*.").split(".")
+    if "*" in name.removeprefix("*."):
+        raise RuleError(f"'dns:{value}': '*' stands only for the whole first label", 'write "dns:*.example.org"')
+    if any(not _DNS_LABEL.fullmatch(label) for label in labels):
+        raise RuleError(f"'dns:{value}' is not a DNS name", "international names are written in their xn-- form")
+    if not wildcard:
+        return lambda identity: any(shown.lower() == name for shown in identity.dns)
+    parent = ".".join(labels)
+
+    def matches(identity: Identity) -> bool:
+        for shown in identity.dns:
+            label, _, rest = shown.lower().partition(".")
+            if rest == parent and (label == "*" or _DNS_LABEL.fullmatch(label)):
+                return True
+        return False
+
+    return matches
+
+
+def _ip_matcher(value: str) -> Callable[[Identity], bool]:
+    try:
+        address = str(ip_address(value.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        better = "address ranges are not supported: name each address" if "/" in value else ""
+        raise RuleError(f"'ip:{value}' is not an IP address", better) from None
+    return lambda identity: address in identity.ips
+
+
+def _common_name_matcher(value: str) -> Callable[[Identity], bool]:
+    return lambda identity: identity.common_name == value
+
+
+def _unit_matcher(value: str) -> Callable[[Identity], bool]:
+    return lambda identity: value in identity.organizational_units
+
+
+def _digest_matcher(kind: Kind) -> Callable[[str], Callable[[Identity], bool]]:
+    def parse(value: str) -> Callable[[Identity], bool]:
+        digest = value.replace(":", "").lower()
+        if len(digest) != DIGEST_HEX_DIGITS or not set(digest) <= set("0123456789abcdef"):
+            raise RuleError(f"'{kind.value}:{value}' is not {DIGEST_HEX_DIGITS} hexadecimal digits")
+        if kind is Kind.SHA256:
+            return lambda identity: identity.sha256 == digest
+        return lambda identity: identity.spki_sha256 == digest
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], Callable[[Identity], bool]]] = {
+    Kind.URI: _uri_matcher,
+    Kind.DNS: _dns_matcher,
+    Kind.IP: _ip_matcher,
+    Kind.CN: _common_name_matcher,
+    Kind.OU: _unit_matcher,
+    Kind.SHA256: _digest_matcher(Kind.SHA256),
+    Kind.SPKI_SHA256: _digest_matcher(Kind.SPKI_SHA256),
+}
+
+_OTHER_WORDS = {
+    "*": "any",
+    "all": "any",
+    "san": "dns",
+    "host": "dns",
+    "hostname": "dns",
+    "name": "cn",
+    "common-name": "cn",
+    "commonname": "cn",
+    "org-unit": "ou",
+    "fingerprint": "sha256",
+    "thumbprint": "sha256",
+    "pin": "spki-sha256",
+    "spki": "spki-sha256",
+    "address": "ip",
+}
+
+
+def _suggest(text: str) -> str:
+    name, separator, value = text.partition(":")
+    if not separator:
+        name, separator, value = text.partition("=")
+    name = name.strip().lower()
+    value = value.strip()
+    if name == "spiffe":
+        return f'write "{SCHEME}{value.lstrip("/") or "TRUST-DOMAIN/PATH"}"'
+    if _is_ip(text):
+        return f'write "ip:{text}"'
+    if not separator:
+        if name in ("any", *_OTHER_WORDS) and _OTHER_WORDS.get(name, "any") == "any":
+            return 'write "any"'
+        if all(_DNS_LABEL.fullmatch(label) for label in name.removeprefix("*.").split(".")) and "." in name:
+            return f'write "dns:{name}"'
+        return f"a rule is one of {_kinds_text()}"
+    kinds = [kind.value for kind in Kind]
+    close = [name] if name in kinds else [_OTHER_WORDS[name]] if name in _OTHER_WORDS else []
+    close = close or difflib.get_close_matches(name, kinds, n=1)
+    if close:
+        return 'write "any"' if close[0] == Kind.ANY else f'write "{close[0]}:{value}"'
+    if value.startswith("//"):
+        return f'write "uri:{text}"'
+    return f"a rule is one of {_kinds_text()}"
+
+
+def _kinds_text() -> str:
+    return ", ".join(["spiffe://…", *(f"{name}:…" for name in _PARSERS), "any"])
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,130 @@
+"""Which leaf a TLS listener serves, read by a real handshake with it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from certs.errors import CertsError
+from certs.handshake import describe_error
+from certs.identity import Role, serial_text
+from certs.material import Material
+
+CONNECT_TIMEOUT_S = 5.0
+PART_TIMEOUT_S = 1.0
+_CHUNK_BYTES = 16 * 1024
+
+
+class HandshakeRefused(CertsError):
+    """No verified leaf was seen: nobody listens, or the handshake failed before."""
+
+
+def served_serial(address: str, material: Material, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
+    """The serial, as lowercase hex, of the leaf served at ``address`` (``host:port`` or ``unix:/path``).
+
+    Its chain is verified against the material's trust bundle; our own leaf is shown when it is for clients, too. That
+    the other side then turns us away is no failure: its leaf was proved before. Raises :class:`HandshakeRefused`.
+    """
+    seen: list[x509.Certificate] = []
+
+    def note_leaf(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        if depth == 0 and ok:
+            seen.append(certificate.to_cryptography())
+        return bool(ok)
+
+    context = _client_context(material, note_leaf)
+    failure = ""
+    try:
+        with _connect(address, timeout_s) as sock:
+            connection = SSL.Connection(context)
+            _shake_hands(connection, sock)
+            _part(connection, sock)
+    except SSL.Error as error:
+        failure = describe_error(error)
+    except OSError as error:
+        failure = error.strerror or str(error) or type(error).__name__
+    if not seen:
+        raise HandshakeRefused(f"{address}: {failure or 'no certificate was shown'}")
+    return serial_text(seen[0].serial_number)
+
+
+def _client_context(
+    material: Material, note_leaf: Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
+) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_verify(SSL.VERIFY_PEER, note_leaf)
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    for authority in material.trust:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+    if Role.CLIENT.purpose in material.identity.purposes:
+        context.use_certificate(material.leaf)
+        for certificate in material.chain:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(material.key.reveal())
+    return context
+
+
+def _connect(address: str, timeout_s: float) -> socket.socket:
+    if address.startswith("unix:"):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(address.removeprefix("unix:"))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((_reachable(host.strip("[]")), int(port)), timeout_s)
+
+
+def _reachable(host: str) -> str:
+    """A listener on every address is reached on the loopback one."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+def _shake_hands(connection: SSL.Connection, sock: socket.socket) -> None:
+    connection.set_connect_state()
+    while True:
+        try:
+            connection.do_handshake()
+            return
+        except SSL.WantReadError:
+            pass
+        finally:
+            _flush(connection, sock)
+        data = sock.recv(_CHUNK_BYTES)
+        if not data:
+            raise ConnectionResetError("the connection was closed during the handshake")
+        connection.bio_write(data)
+
+
+def _part(connection: SSL.Connection, sock: socket.socket) -> None:
+    """Closes in order, and reads what still comes, so that the other side counts neither a truncation nor a reset."""
+    connection.shutdown()
+    _flush(connection, sock)
+    sock.shutdown(socket.SHUT_WR)
+    sock.settimeout(PART_TIMEOUT_S)
+    while sock.recv(_CHUNK_BYTES):
+        pass
+
+
+def _flush(connection: SSL.Connection, sock: socket.socket) -> None:
+    while True:
+        try:
+            sock.sendall(connection.bio_read(_CHUNK_BYTES))
+        except SSL.WantReadError:
+            return

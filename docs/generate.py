@@ -1,0 +1,79 @@
+"""Write what is made from the code: ``config.schema.json``, and the tables of ``config.md`` between their markers.
+
+Run it by ``make docs``. A test fails while it has something to change.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tlsidecar.config import json_schema
+from tlsidecar.config.overrides import OVERRIDES
+from tlsidecar.config.problems import quoted
+from tlsidecar.config.schema import IDENTITY, LISTENER, ROOT, Entry, Table
+
+DOCS = Path(__file__).parent
+SCHEMA_FILE = DOCS / "config.schema.json"
+REFERENCE_FILE = DOCS / "config.md"
+
+_BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Write both files."""
+    SCHEMA_FILE.write_text(schema_text())
+    REFERENCE_FILE.write_text(reference_text(REFERENCE_FILE.read_text()))
+
+
+def schema_text() -> str:
+    """The JSON Schema as it is committed."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def reference_text(text: str) -> str:
+    """The reference with every table between markers made anew."""
+    return _BLOCK.sub(lambda block: block[1] + _rows(block[2]) + block[3], text)
+
+
+def table_names() -> set[str]:
+    """The tables that the reference must have."""
+    return {"top", "variables", "listener", *ROOT.tables} | {f"listener.{name}" for name in _within_listener()}
+
+
+def _rows(name: str) -> str:
+    if name == "variables":
+        return _variables()
+    table = {"top": ROOT, **ROOT.tables, **ROOT.arrays}.get(name) or _within_listener()[name.removeprefix("listener.")]
+    rows = [f"| `{entry.key}` | {_default(table, entry)} | {_escaped(entry.description)} |" for entry in table]
+    return "\n".join(["| key | default | |", "|---|---|---|", *rows]) + "\n"
+
+
+def _variables() -> str:
+    rows = []
+    for name, override in OVERRIDES.items():
+        key = f"{override.section}.{override.key}" if override.section else override.key
+        rows.append(f"| `TLSIDECAR_{name.upper()}` | `{key}` |")
+    return "\n".join(["| variable | key |", "|---|---|", *rows]) + "\n"
+
+
+def _within_listener() -> dict[str, Table]:
+    return {name: table for name, table in (*LISTENER.tables.items(), *LISTENER.arrays.items()) if name != "limits"}
+
+
+def _default(table: Table, entry: Entry) -> str:
+    if entry.worked_out:
+        return _escaped(entry.worked_out)
+    if entry.required or (table is IDENTITY and entry.key in {"cert", "trust"}):
+        return "needed" if entry.required else "needed, or `authority`"
+    default = table.default(entry)
+    return "" if default is None or default == [] else f"`{quoted(default)}`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What every test has: the skip for a missing program, a CA, and no colour or configuration from the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+from support.pki import Pki
+
+# No deadline for one example: two cores and a busy neighbour are enough to break any. "fuzz" is what `make fuzz` runs.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=20_000)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names that are alike in every process: certificates, keys and digests are made anew in each, and their bytes do
+    not belong into a name anyway."""
+    if isinstance(val, bytes) or (isinstance(val, str) and _DIGEST.search(val)):
+        return argname
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            if shutil.which(program) is None:
+                pytest.skip(f"needs the program {program}, which is not on this machine")
+
+
+_DIGEST = re.compile("[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){19}")
+
+# What a machine's environment may say that would change what is tested; these three choose what is tested on purpose.
+_CHANGES_BEHAVIOUR = ("TLSIDECAR_", "TEXTUAL_", "NO_COLOR", "SSL_CERT_", "CURL_CA_BUNDLE")
+_CHOOSES_ON_PURPOSE = ("TLSIDECAR_ENGINE", "TLSIDECAR_EVENT_LOOP", "TLSIDECAR_WORKERS")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_CHANGES_BEHAVIOUR) and name not in _CHOOSES_ON_PURPOSE:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    return Pki(tmp_path / "pki")

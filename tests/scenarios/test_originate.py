@@ -1,0 +1,152 @@
+"""The ambassador: plaintext in from the local application, mutual TLS out, and only to whom it should be."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+from support import configs
+from support.mtls import Alerted, Peer, server_context
+from support.pki import Pair, Pki
+from support.services import Service, serving
+from support.sidecar import running
+
+
+@contextlib.contextmanager
+def remote(trust: Path, pair: Pair, *, asks: bool = True, seen: list[object] | None = None) -> Iterator[Service]:
+    """A mutual-TLS server that echoes."""
+    context = server_context(trust, pair, asks=asks)
+
+    def handle(sock: socket.socket) -> None:
+        peer = Peer(context, sock, server_side=True)
+        try:
+            peer.handshake()
+            if seen is not None:
+                seen.append(peer.tls.get_peer_certificate(as_cryptography=True))
+                seen.append(peer.tls.get_servername())
+            while data := peer.recv():
+                peer.send(data)
+            peer.end_writing()
+        except (SSL.Error, OSError, Alerted):
+            pass
+
+    with serving(handle) as service:
+        yield service
+
+
+def talk(port: int, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        received = b""
+        while more := sock.recv(65536):
+            received += more
+        return received
+
+
+def test_our_certificate_is_shown_and_the_name_asked_for(pki: Pki, tmp_path: Path) -> None:
+    ours, theirs = pki.issue("ours", "app.internal"), pki.issue("theirs", "localhost")
+    seen: list[object] = []
+    with remote(pki.trust, theirs, seen=seen) as service:
+        config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{service.port}")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            assert talk(sidecar.port(), b"hello" * 1000) == b"hello" * 1000
+            shown, name = seen
+            assert "app.internal" in str(shown.extensions)  # type: ignore[attr-defined]
+            assert name == b"localhost"
+            line = sidecar.last_access(reason="completed")
+            assert (line["identity"], line["rule"]) == ("localhost", "dns:localhost")
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "reason", "stage"),
+    [
+        pytest.param(["elsewhere.internal"], {}, "not_expected", "authorize", id="another name"),
+        pytest.param(["localhost"], {"expect": ["dns:payments.internal"]}, "not_expected", "authorize", id="rule"),
+        pytest.param(None, {}, "unknown_ca", "verify", id="another CA"),
+    ],
+)
+def test_the_wrong_remote_gets_nothing(
+    names: list[str] | None, more: dict[str, object], reason: str, stage: str, pki: Pki, tmp_path: Path
+) -> None:
+    ours = pki.issue("ours", "app.internal")
+    theirs = pki.issue("theirs", *names) if names else Pki(tmp_path / "elsewhere").issue("theirs", "localhost")
+    seen: list[object] = []
+    with remote(pki.trust, theirs, seen=seen) as service:
+        config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{service.port}", **more)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            with pytest.raises(ConnectionResetError):
+                talk(sidecar.port(), b"a secret")
+            refusal = sidecar.refusal(reason=reason)
+            assert (refusal["stage"], refusal["side"]) == (stage, "local")
+            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_tls") == 1
+            sidecar.settles()
+
+
+def test_a_wildcard_certificate_covers_one_label(pki: Pki, tmp_path: Path) -> None:
+    ours, theirs = pki.issue("ours", "app.internal"), pki.issue("theirs", "*.pay.internal")
+    with remote(pki.trust, theirs) as service:
+        config = configs.identity(ours, pki.trust)
+        config += configs.originate(
+            f"127.0.0.1:{service.port}", expect=["dns:api.pay.internal"], server_name="api.pay.internal"
+        )
+        with running(tmp_path / "sidecar", config) as sidecar:
+            assert talk(sidecar.port(), b"hello") == b"hello"
+
+
+def test_being_refused_is_recorded_as_theirs(pki: Pki, tmp_path: Path) -> None:
+    """In TLS 1.3 the remote's judgement of our certificate comes after our own handshake is over."""
+    ours = pki.issue("ours", "app.internal")
+    theirs_pki = Pki(tmp_path / "theirs")
+    theirs = theirs_pki.issue("theirs", "localhost")
+    trust = tmp_path / "both.crt"
+    trust.write_bytes(pki.trust.read_bytes() + theirs_pki.trust.read_bytes())
+    with remote(theirs_pki.trust, theirs) as service:
+        config = configs.identity(ours, trust) + configs.originate(f"localhost:{service.port}")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            with pytest.raises(ConnectionResetError):
+                talk(sidecar.port(), b"hello")
+            refusal = sidecar.refusal(reason="refused_by_peer")
+            assert (refusal["side"], refusal["stage"]) == ("peer", "verify")
+            assert "unknown_ca" in refusal["detail"]
+
+
+def test_a_plaintext_remote_is_never_talked_to_in_plaintext(pki: Pki, tmp_path: Path) -> None:
+    ours = pki.issue("ours", "app.internal")
+    heard: list[bytes] = []
+    done = threading.Event()
+
+    def plaintext(sock: socket.socket) -> None:
+        heard.append(sock.recv(65536))
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        done.set()
+
+    with serving(plaintext) as service:
+        config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{service.port}")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            with pytest.raises(ConnectionResetError):
+                talk(sidecar.port(), b"a secret")
+            assert done.wait(10)
+            assert heard[0][:1] == b"\x16"  # a TLS handshake record
+            assert b"a secret" not in b"".join(heard)
+            assert sidecar.refusal(listener="out")["stage"] == "handshake"
+
+
+def test_a_remote_that_is_down_is_said_so(pki: Pki, tmp_path: Path) -> None:
+    ours = pki.issue("ours", "app.internal")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{port}")
+    with running(tmp_path / "sidecar", config) as sidecar:
+        with pytest.raises(ConnectionResetError):
+            talk(sidecar.port(), b"hello")
+        refusal = sidecar.refusal(reason="upstream_refused")
+        assert refusal["stage"] == "upstream"
+        assert f"localhost:{port}" in refusal["detail"]
+        assert sidecar.status()["listeners"][0]["upstreams"][0]["healthy"] is False
+        assert sidecar.status()["problems"][0]["code"] == "upstream_down"

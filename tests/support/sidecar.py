@@ -1,0 +1,212 @@
+"""A real sidecar process, driven from outside: config in, sockets and exit code out."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from support.waiting import eventually
+
+READY_WITHIN_S = 15.0
+STOP_WITHIN_S = 15.0
+
+
+class Sidecar:
+    """``tlsidecar run`` on a config file. Its log is in ``log_text``; its listeners bind port 0."""
+
+    def __init__(self, directory: Path, config: str, *, env: Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.socket_path = directory / "run" / "admin.sock"
+        self.config_path = directory / "tlsidecar.toml"
+        self.config_path.write_text(f'[admin]\nsocket = "{self.socket_path}"\n' + config)
+        self._log_path = directory / "log"
+        self._env = {**os.environ, **(env or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> Sidecar:
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tlsidecar", "run", "--config", str(self.config_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                cwd=self.directory,
+            )
+        if wait:
+            eventually(self._is_up, READY_WITHIN_S)
+        return self
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        code = self.process.poll()
+        if code is not None:
+            raise RuntimeError(f"the sidecar ended with {code}:\n{self.log_text}")
+        try:
+            return self.get("/readyz", expect=None)[0] == 200
+        except OSError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log_text(self) -> str:
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    @property
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
+
+    def access_lines(self) -> list[dict[str, Any]]:
+        return [line for line in self.log_lines if "access" in line]
+
+    def last_access(self, **wanted: object) -> dict[str, Any]:
+        """Wait until the newest access line has these values: lines are written a moment after the fact."""
+
+        def look() -> dict[str, Any] | None:
+            lines = self.access_lines()
+            assert lines, "no access line yet"
+            assert all(lines[-1][key] == value for key, value in wanted.items()), (wanted, lines[-1])
+            return lines[-1]
+
+        found = eventually(look, 5.0)
+        assert found is not None
+        return found
+
+    # The admin socket, by nothing but the standard library.
+
+    def request(self, method: str, path: str, body: object | None = None) -> tuple[int, str]:
+        connection = _UnixConnection(str(self.socket_path))
+        try:
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def get(self, path: str, *, expect: int | None = 200) -> tuple[int, str]:
+        status, text = self.request("GET", path)
+        assert expect is None or status == expect, (status, text)
+        return status, text
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path)[1])
+
+    def call(self, method: str, path: str, body: object | None = None) -> tuple[int, Any]:
+        status, text = self.request(method, path, body)
+        return status, json.loads(text)
+
+    def status(self) -> Any:
+        return self.json("/v1/status")
+
+    def listener(self, name: str | None = None) -> Any:
+        listeners = self.status()["listeners"]
+        return listeners[0] if name is None else next(entry for entry in listeners if entry["name"] == name)
+
+    def port(self, name: str | None = None) -> int:
+        return int(self.listener(name)["bound"].split(",")[0].rpartition(":")[2])
+
+    def refusals(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json("/v1/refusals")["refusals"]
+        return found
+
+    def refusal(self, **wanted: object) -> dict[str, Any]:
+        """Wait for the newest refusal that has these values."""
+
+        def look() -> dict[str, Any] | None:
+            for refusal in self.refusals():
+                if all(refusal[key] == value for key, value in wanted.items()):
+                    return refusal
+            raise AssertionError(f"no refusal with {wanted} in {self.refusals()}")
+
+        found = eventually(look)
+        assert found is not None
+        return found
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of ``name`` that carry these labels."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            match = re.fullmatch(rf"{re.escape(name)}(?:\{{(.*)\}})? (\S+)", line)
+            if match is None:
+                continue
+            found = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[1] or ""))
+            if all(found.get(key) == value for key, value in labels.items()):
+                total += float(match[2])
+        return total
+
+    # Its life.
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, within_s: float = STOP_WITHIN_S) -> int:
+        assert self.process is not None
+        return self.process.wait(within_s)
+
+    def stop(self) -> int:
+        """TERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def settles(self) -> None:
+        """Every connection is gone, and with it what it held."""
+
+        def look() -> bool:
+            totals = self.status()["totals"]
+            assert totals["connections_active"] == 0, totals
+            return True
+
+        eventually(look)
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@contextlib.contextmanager
+def running(directory: Path, config: str, *, env: Mapping[str, str] | None = None) -> Iterator[Sidecar]:
+    """A sidecar that is ready; afterwards it must still be alive, end in order, and have logged no traceback."""
+    sidecar = Sidecar(directory, config, env=env)
+    try:
+        sidecar.start()
+        yield sidecar
+        assert sidecar.process is not None
+        if sidecar.process.poll() is None:
+            sidecar.stop()
+        assert "Traceback" not in sidecar.log_text, sidecar.log_text
+    except BaseException:
+        sys.stderr.write(f"--- the sidecar's log\n{sidecar.log_text[-8000:]}\n")
+        raise
+    finally:
+        sidecar.kill()

@@ -1,0 +1,498 @@
+"""The console under the keys: every view, every key, every action; loss, pause, several sidecars."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ui_bench import Bench, bench
+from ui_world import World, connection, crowded, degraded, empty, healthy, stamp
+
+from tui.lines import Kind, Target
+from tui.model import Sort
+from tui.pages.arrange import RefusalSort
+from tui.plan import View
+from tui.screens.detail import DetailScreen
+
+
+async def _eventually(condition: Callable[[], bool], desk: Bench) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await desk.pilot.pause(0.02)
+
+
+async def test_the_first_screen_answers_without_a_key(tmp_path: Path) -> None:
+    async with bench(tmp_path, degraded()) as desk:
+        lines = desk.lines
+        assert "web-1" in lines[0]
+        assert "degraded" in lines[0]
+        assert "ADMIN: connected" in lines[0]
+        assert "renewal late" in lines[1]
+        assert "critical" in lines[4]
+        places = [next(y for y, text in enumerate(lines) if text.startswith(each)) for each in _SECTIONS]
+        assert places == sorted(places)
+
+
+_SECTIONS = ("Problems", "Refused", "Expires next", "Traffic")
+
+
+async def test_tabs_by_digit_by_tab_and_by_mouse(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        for number, view in enumerate(View, 1):
+            await desk.press(str(number))
+            assert desk.app.view is view
+        await desk.press("tab")
+        assert desk.app.view is View.OVERVIEW
+        await desk.press("shift+tab")
+        assert desk.app.view is View.CONFIG
+        await desk.pilot.click("#tabs", offset=(desk.lines[2].index("3 Certificates") + 3, 0))
+        await desk.pilot.pause()
+        assert desk.app.view is View.CERTIFICATES
+
+
+async def test_the_cursor_moves_over_what_can_be_opened_and_stays_on_it(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(connections=40)) as desk:
+        await desk.press("2")
+        await desk.second()
+        rows = desk.app.main.rows
+        await desk.press("down", "j", "down", "k")
+        assert rows.cursor == 2
+        assert rows.selected == Target(Kind.CONNECTION, 3)
+        # Somebody opens a connection: it is the newest, at the top; the cursor goes down with its own.
+        desk.sidecar.world.connections.append(
+            {**connection(41, desk.clock.now()), "opened_at": stamp(desk.clock.now())}
+        )
+        await desk.second()
+        assert rows.selected == Target(Kind.CONNECTION, 3)
+        assert rows.cursor == 3
+        await desk.press("pagedown")
+        assert rows.cursor == 3 + rows.window[1]
+        await desk.press("end")
+        assert rows.cursor == 40
+        await desk.press("home")
+        assert rows.cursor == 0
+        await desk.press("G", "g")
+        assert rows.cursor == 0
+
+
+async def test_a_click_selects_and_a_second_one_opens(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("2")
+        await desk.second()
+        await desk.pilot.click("#view-connections", offset=(5, 4))
+        await desk.pilot.pause()
+        assert desk.app.main.rows.selected == Target(Kind.CONNECTION, 4)
+        assert not isinstance(desk.app.screen, DetailScreen)
+        await desk.pilot.click("#view-connections", offset=(5, 4))
+        await desk.pilot.pause()
+        assert isinstance(desk.app.screen, DetailScreen)
+
+
+async def test_a_connection_drills_down_to_its_chain(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), size=(80, 50)) as desk:
+        await desk.press("2")
+        await desk.second()
+        await desk.press("enter")
+        await desk.second()
+        text = desk.text
+        for words in (
+            "Connections > connection 1",
+            "admitted by",
+            "TLS_AES_256_GCM_SHA384",
+            "Peer certificate",
+            "1,379",
+        ):
+            assert words in text
+        assert desk.sidecar.requests[-1] == ("GET", "/v1/connections/1")
+        desk.sidecar.world.connections.clear()
+        await desk.second()
+        assert "this connection has closed" in desk.text
+        await desk.press("escape")
+        assert desk.app.screen is desk.app.main
+
+
+async def test_certificates_refusals_events_listeners_and_problems_drill_down(tmp_path: Path) -> None:
+    async with bench(tmp_path, degraded(), size=(80, 40)) as desk:
+        await desk.press("3", "enter")
+        assert "SHA-256" in desk.text
+        assert "generation 3" in desk.text
+        await desk.press("4")
+        assert desk.app.screen is desk.app.main
+        await desk.second()
+        await desk.press("enter")
+        assert "no access rule allows this identity" in desk.text
+        await desk.press("escape", "5")
+        desk.happened()
+        await desk.second()
+        await desk.press("enter")
+        assert "Event 7" in desk.text
+        await desk.press("escape", "1")
+        await desk.second()
+        await desk.press("g", "enter")
+        assert "What to do" in desk.text
+        await desk.press("escape", "G", "enter")
+        assert "Listener payments" in desk.text
+        assert "upstream_refused" in desk.text
+
+
+@pytest.mark.parametrize(
+    ("letter", "sort"),
+    [
+        ("I", Sort.IDENTITY),
+        ("P", Sort.PEER),
+        ("L", Sort.LISTENER),
+        ("D", Sort.IDLE),
+        ("B", Sort.BYTES_IN),
+        ("R", Sort.REQUESTS),
+        ("E", Sort.GENERATION),
+        ("T", Sort.STATE),
+        ("N", Sort.ID),
+    ],
+)
+async def test_shift_and_a_letter_sorts(tmp_path: Path, letter: str, sort: Sort) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("2", letter)
+        assert desk.app.main.connections_query.sort is sort
+        await desk.press("A")
+        assert desk.app.main.connections_query.sort is Sort.OPENED
+
+
+async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
+    async with bench(tmp_path, degraded()) as desk:
+        await desk.press("4", "slash", *"legacy", "enter")
+        await desk.second()
+        assert desk.app.main.rows.sheet.count == 5
+        assert desk.app.main.refusals_limit == 1000
+        await desk.press("escape", "W")
+        assert desk.app.main.rows.sheet.count == 40
+        assert desk.app.main._refusal_sort is RefusalSort.WHO
+        await desk.press("s", "S")
+        assert desk.app.main._refusal_sort is RefusalSort.REASON
+        assert desk.app.main._refusal_descending
+
+
+async def test_escape_leaves_the_filter_while_typing(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("3", "slash", *"root")
+        assert "none matches the filter" not in desk.text.partition("Trusted CAs")[2]
+        assert "1 Overview" in desk.lines[2]  # digits and letters went into the filter, not to the tabs
+        await desk.press("escape")
+        assert desk.app.main.rows.has_focus
+        assert "CN=Prod Issuing CA" in desk.text
+        await desk.press("1", "slash")
+        assert desk.app.main.rows.has_focus  # the overview has nothing to filter
+
+
+async def test_only_a_window_of_ten_thousand_is_asked_for(tmp_path: Path) -> None:
+    async with bench(tmp_path, crowded()) as desk:
+        await desk.press("2")
+        await desk.second()
+        page = desk.app.shown.connections
+        assert page is not None
+        assert page.matched == 10_000
+        assert len(page.connections) <= 60
+        await desk.press("G")
+        assert "…" in desk.text  # not loaded yet
+        await desk.second()
+        assert desk.app.shown.connections is not None
+        assert desk.app.shown.connections.offset > 9_900
+        last = desk.app.main.rows.sheet.line(9_999)
+        assert last is not None
+        assert last.target == desk.app.main.rows.selected
+        await desk.press("g")
+        await desk.second()
+        assert desk.app.shown.connections.offset == 0
+
+
+async def test_wide_scrolls_sideways(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("2")
+        await desk.second()
+        assert "RULE" not in desk.text
+        await desk.press("w", *(["right"] * 30))
+        assert "RULE" in desk.text
+        await desk.press("w")
+        assert "RULE" not in desk.text
+        assert desk.app.main.rows.scroll_offset.x == 0
+
+
+async def test_pause_holds_the_view_while_the_sidecar_goes_on(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        before = desk.lines[2:-1]
+        await desk.press("p")
+        desk.sidecar.world.refuse(7)
+        await desk.second(5)
+        assert "PAUSED 5 updates held" in desk.lines[0]
+        assert desk.lines[2:-1] == before
+        await desk.press("2")
+        assert "paused" in desk.text
+        await desk.press("1", "p")
+        await desk.second()
+        assert "PAUSED" not in desk.lines[0]
+        assert desk.lines[2:-1] != before
+        assert "10 since start" in desk.text
+
+
+async def test_a_row_can_be_opened_while_paused(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("2")
+        await desk.second()
+        await desk.press("p", "down", "enter")
+        assert "10.0.0.2:40002" in desk.text
+
+
+async def test_loss_is_shown_and_recovered_from_with_one_toast(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        countdown = desk.lines[1]
+        await desk.sidecar.stop()
+        await desk.second(7)
+        assert "ADMIN: RETRY 7/∞ STALE 7s" in desk.lines[0]
+        assert desk.lines[1] == countdown  # a countdown that goes on would look alive
+        assert "the admin socket does not answer" in desk.text
+        assert desk.app.main.rows._stale
+        await desk.sidecar.start()
+        await desk.second()
+        assert "ADMIN: connected" in desk.lines[0]
+        assert desk.toasts == ["connected again"]
+        await desk.second()
+        assert desk.toasts == ["connected again"]
+
+
+async def test_a_silent_sidecar_is_stale(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        desk.clock.move(8)
+        desk.app.repaint()
+        await desk.pilot.pause()
+        assert "ADMIN: STALE 8s" in desk.lines[0]
+
+
+async def test_before_the_first_answer(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        desk.app.monitor.model.status = None
+        await desk.sidecar.stop()
+        await desk.second()
+        assert "Not connected" in desk.text
+        assert "attempt 1 failed, the next one is in 1s" in desk.text
+
+
+async def test_a_restart_and_a_new_generation_are_told(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        desk.sidecar.world.status["generation"] = 4
+        await desk.second()
+        assert desk.toasts == ["generation 4 is in use"]
+        desk.sidecar.world.status |= {"pid": 4712, "generation": 1}
+        await desk.second()
+        assert desk.toasts[1:] == ["the sidecar was restarted"]
+
+
+ACTIONS = {
+    "reload": (["enter"], ("POST", "/v1/reload", None), "reload: applied, generation 4"),
+    "rotate": (["down", "enter"], ("POST", "/v1/rotate", None), "rotate: applied, generation 4"),
+    "drain": (["down", "down", "enter"], ("POST", "/v1/drain", {"timeout_s": 30}), "drain: drained, 12 connections"),
+    "close": (["down", "down", "down", "enter"], ("DELETE", "/v1/connections/1", None), "connection 1 closed"),
+    "log level": (
+        ["down", "down", "down", "down", "enter", "enter"],
+        ("PUT", "/v1/log-level", {"level": "debug"}),
+        "log level debug, before info",
+    ),
+}
+
+
+async def _desk_with_a_connection(desk: Bench) -> None:
+    await desk.press("2")
+    await desk.second()
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+async def test_an_action_is_asked_confirmed_and_told(tmp_path: Path, name: str) -> None:
+    keys, change, words = ACTIONS[name]
+    async with bench(tmp_path, healthy()) as desk:
+        await _desk_with_a_connection(desk)
+        await desk.press("a", *keys)
+        assert "No, leave it" in desk.text
+        assert desk.sidecar.changes == []
+        await desk.press("down", "enter")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.sidecar.changes == [change]
+        assert desk.toasts[1].startswith(words)
+
+
+@pytest.mark.parametrize("way_out", [["enter"], ["escape"], ["n"], ["q"]])
+async def test_no_is_under_the_cursor_and_every_way_out_changes_nothing(tmp_path: Path, way_out: list[str]) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("a", "down", "down", "enter")
+        assert "stops accepting" in desk.text
+        await desk.press(*way_out)
+        assert desk.app.screen is desk.app.main
+        assert desk.sidecar.changes == []
+        await desk.press("a", "escape")
+        assert desk.app.screen is desk.app.main
+
+
+async def test_y_answers_the_question(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("a", "enter", "y")
+        await _eventually(lambda: bool(desk.sidecar.changes), desk)
+
+
+async def test_the_connection_in_detail_can_be_closed(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await _desk_with_a_connection(desk)
+        await desk.press("down", "enter")
+        await desk.second()
+        await desk.press("a", "down", "down", "down", "enter", "y")
+        await _eventually(lambda: bool(desk.sidecar.changes), desk)
+        assert desk.sidecar.changes == [("DELETE", "/v1/connections/2", None)]
+        await desk.second()
+        assert "this connection has closed" in desk.text
+
+
+async def test_read_only_has_no_actions_anywhere(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), read_only=True) as desk:
+        assert "read-only" in desk.lines[0]
+        assert "actions" not in desk.lines[-1]
+        await desk.press("a")
+        assert desk.app.screen is desk.app.main
+        assert "Actions" not in [command.title for command in desk.app.get_system_commands(desk.app.screen)]
+        assert desk.app.monitor.client.read_only
+
+
+async def test_copy_and_save_take_the_json_of_what_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with bench(tmp_path, degraded()) as desk:
+        desk.happened()
+        for number, (view, name) in enumerate(_EXPORTS.items(), 1):
+            await desk.press(str(number))
+            await desk.second()
+            await desk.press("y")
+            assert json.loads(desk.app.clipboard), view
+            if name is not None:
+                await desk.press("Y")
+                assert len(list(tmp_path.glob(f"tlsidecar-{name}-*.json"))) == 1
+                await desk.press("enter", "y", "escape")
+        assert any(toast.startswith("saved ") for toast in desk.toasts)
+        await desk.press("Y", "Y")
+        assert "not saved: File exists" in desk.toasts
+
+
+_EXPORTS = {
+    View.OVERVIEW: None,
+    View.CONNECTIONS: "connection-1",
+    View.CERTIFICATES: "certificates",
+    View.REFUSALS: "refusal-40",
+    View.EVENTS: "event-7",
+    View.CONFIG: None,
+}
+
+
+async def test_help_and_palette(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("question_mark")
+        assert "shift and a letter" in desk.text or "Move" in desk.text
+        await desk.press("end", "pagedown", "pageup", "home", "escape")
+        for key in ("colon", "ctrl+p"):
+            await desk.press(key)
+            assert desk.app.screen is not desk.app.main
+            await desk.press("escape")
+            await _eventually(lambda: desk.app.screen is desk.app.main, desk)
+        titles = [command.title for command in desk.app.get_system_commands(desk.app.screen)]
+        assert [view.value for view in View] == titles[:6]
+        for command in desk.app.get_system_commands(desk.app.screen):
+            if command.title == View.CONFIG.value:
+                command.callback()
+        assert desk.app.view is View.CONFIG
+
+
+async def test_refresh_wakes_the_watch(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("r")
+        assert desk.app.monitor._wake.is_set()
+
+
+async def test_several_sidecars(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), degraded_elsewhere()) as desk:
+        assert "web-1 1/2" in desk.lines[0]
+        assert "n sidecars" in desk.lines[-1]
+        await desk.press("n")
+        assert "1 web-1" in desk.text
+        assert "2 " in desk.text
+        await desk.press("down", "enter")
+        await desk.second()
+        assert "db-7 2/2" in desk.lines[0]
+        await desk.press("n", "enter")
+        await desk.second()
+        assert "web-1 1/2" in desk.lines[0]
+        desk.app.select_sidecar(0)  # the same again
+        await desk.press("n", "escape")
+
+
+def degraded_elsewhere() -> World:
+    world = degraded()
+    world.status["node"] = "db-7"
+    return world
+
+
+async def test_quit(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("ctrl+q")
+        assert desk.app.return_code == 0
+
+
+async def test_it_runs_by_itself(tmp_path: Path) -> None:
+    """With the timers on: polls, repaints, follows events, loses the socket, comes back; also in the background."""
+    worlds = (healthy(), degraded_elsewhere())
+    async with bench(tmp_path, *worlds, automatic=True) as desk:
+        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        await _eventually(lambda: ("GET", "/v1/status") in desk.sidecars[1].requests, desk)
+        await desk.press("5")
+        await _eventually(lambda: "file_change" in desk.text, desk)
+        desk.sidecar.happen("drain", outcome="drained")
+        await _eventually(lambda: "outcome=drained" in desk.text, desk)
+        await desk.press("2", "slash", *"cart")
+        await _eventually(lambda: "3 of 12 connections" in desk.lines[-1], desk)
+        assert desk.app._event_worker is None
+        await desk.press("escape")
+        await desk.sidecar.stop()
+        desk.app.refresh_now()
+        await _eventually(lambda: "RETRY" in desk.lines[0], desk)
+        await desk.sidecar.start()
+        desk.app.refresh_now()
+        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        assert "connected again" in desk.toasts
+        assert {target for _, target in desk.sidecars[1].requests} == {"/v1/status"}
+
+
+async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.app._RESTART_S", 0.01)
+    async with bench(tmp_path, healthy(), automatic=True) as desk:
+        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        poll = type(desk.app.monitor).poll
+        failures = 0
+
+        async def fails_once(monitor: object, interest: object) -> float:
+            nonlocal failures
+            failures += 1
+            if failures == 1:
+                raise ZeroDivisionError("\x1b[2J")
+            return await poll(monitor, interest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(desk.app.monitor), "poll", fails_once)
+        desk.app.refresh_now()
+        await _eventually(lambda: failures >= 2, desk)
+        assert any(r"ZeroDivisionError('\\x1b[2J')" in toast or "ZeroDivisionError" in toast for toast in desk.toasts)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (120, 40), (250, 70)])
+@pytest.mark.parametrize("world", [healthy, degraded, empty])
+async def test_no_size_breaks_it(tmp_path: Path, size: tuple[int, int], world: Callable[[], World]) -> None:
+    async with bench(tmp_path, world(), size=size) as desk:
+        for key in "123456":
+            await desk.press(key)
+            await desk.second()
+            assert len(desk.lines) == size[1]
+        assert desk.app.screen.has_class("-broad" if size[0] >= 120 else "-narrow")

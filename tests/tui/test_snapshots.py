@@ -1,0 +1,203 @@
+"""How each screen looks, at 80x24 and 120x40: with data, empty, in error, stale, paused, expired, without colours.
+
+After a change that is meant: ``pytest tests/tui/test_snapshots.py --snapshot-update``, then look at each picture.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from ui_bench import Bench
+from ui_clock import StillClock
+from ui_sidecar import running
+from ui_world import World, crowded, degraded, empty, expired, healthy, hostile
+
+from tui.app import Console
+from tui.options import Options
+
+Compare = Callable[..., bool]
+Step = Callable[[Bench], Awaitable[None]]
+Look = Callable[..., bool]
+
+SMALL = (80, 24)
+BROAD = (120, 40)
+SIZES = pytest.mark.parametrize("size", [SMALL, BROAD], ids=["80x24", "120x40"])
+
+
+@pytest.fixture
+def look(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """``look(world, *keys, size=…, then=…)`` compares the screen after those keys and steps with its picture.
+
+    The sockets have relative names, so that no picture depends on where the test runs.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def compare(
+        *worlds: World,
+        keys: tuple[str, ...] = (),
+        size: tuple[int, int] = SMALL,
+        then: Step | None = None,
+        **options: object,
+    ) -> bool:
+        clock = StillClock()
+        sockets = tuple(Path(f"admin{number}.sock") for number in range(1, len(worlds) + 1))
+        app = Console(Options(sockets, automatic=False, **options), clock)  # type: ignore[arg-type]
+
+        async def act(pilot: Pilot[int]) -> None:
+            async with AsyncExitStack() as stack:
+                sidecars = [
+                    await stack.enter_async_context(running(socket, world))
+                    for socket, world in zip(sockets, worlds, strict=True)
+                ]
+                desk = Bench(app, pilot, sidecars, clock)
+                await _traffic(desk)
+                for key in keys:
+                    await desk.press(key)
+                    await desk.second()
+                if then is not None:
+                    await then(desk)
+                await desk.settle()
+
+        return snap_compare(app, terminal_size=size, run_before=act)
+
+    return compare
+
+
+async def _traffic(desk: Bench) -> None:
+    """Half a minute of it, always the same."""
+    dice = random.Random(20)
+    desk.happened()
+    for _ in range(30):
+        for sidecar in desk.sidecars:
+            sidecar.world.advance(
+                1, bytes_in=dice.randrange(20_000), bytes_out=dice.randrange(900_000), connections=dice.randrange(3)
+            )
+        desk.clock.move(1)
+        await desk.app.tick()
+    await desk.settle()
+
+
+@SIZES
+@pytest.mark.parametrize("world", [healthy, degraded])
+def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int]) -> None:
+    assert look(world(), size=size)
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "key", ["2", "3", "4", "5", "6"], ids=["connections", "certificates", "refusals", "events", "config"]
+)
+def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
+    assert look(degraded(), keys=(key,), size=size)
+
+
+@SIZES
+def test_connection(look: Look, size: tuple[int, int]) -> None:
+    assert look(healthy(), keys=("2", "down", "enter"), size=size)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("3", "enter"), ("4", "enter"), ("5", "enter"), ("enter",), ("G", "enter")],
+    ids=["certificate", "refusal", "event", "problem", "listener"],
+)
+def test_detail(look: Look, keys: tuple[str, ...]) -> None:
+    assert look(degraded(), keys=keys)
+
+
+@pytest.mark.parametrize("key", ["1", "2", "4"], ids=["overview", "connections", "refusals"])
+def test_empty(look: Look, key: str) -> None:
+    assert look(empty(), keys=(key,))
+
+
+@pytest.mark.parametrize("key", ["1", "3"], ids=["overview", "certificates"])
+def test_expired(look: Look, key: str) -> None:
+    assert look(expired(), keys=(key,))
+
+
+@SIZES
+def test_stale(look: Look, size: tuple[int, int]) -> None:
+    async def lose(desk: Bench) -> None:
+        await desk.sidecar.stop()
+        await desk.second(7)
+
+    assert look(healthy(), size=size, then=lose)
+
+
+def test_not_connected(look: Look) -> None:
+    async def never(desk: Bench) -> None:
+        desk.app.monitor.model.status = None
+        await desk.sidecar.stop()
+        await desk.second(3)
+
+    assert look(healthy(), then=never)
+
+
+def test_paused(look: Look) -> None:
+    async def pause(desk: Bench) -> None:
+        await desk.press("p")
+        desk.sidecar.world.refuse(3)
+        await desk.second(12)
+
+    assert look(healthy(), then=pause)
+
+
+def test_filtered_and_sorted(look: Look) -> None:
+    async def narrow(desk: Bench) -> None:
+        await desk.press("2", "slash", *"cart", "enter", "O")
+        await desk.second()
+
+    assert look(crowded(connections=400), then=narrow)
+
+
+def test_wide(look: Look) -> None:
+    assert look(healthy(), keys=("2", "w", "right", "right", "right"))
+
+
+@pytest.mark.parametrize("keys", [(), ("4", "down")], ids=["overview", "refusals"])
+def test_without_colours(look: Look, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert look(degraded(), keys=keys)
+
+
+def test_ascii(look: Look) -> None:
+    assert look(degraded(), ascii_art=True)
+
+
+def test_terminal_colours(look: Look) -> None:
+    assert look(degraded(), theme="ansi-dark")
+
+
+def test_read_only(look: Look) -> None:
+    assert look(healthy(), read_only=True)
+
+
+@pytest.mark.parametrize("keys", [(), ("2",), ("4", "enter")], ids=["overview", "connections", "refusal"])
+def test_hostile(look: Look, keys: tuple[str, ...]) -> None:
+    assert look(hostile(), keys=keys)
+
+
+@pytest.mark.parametrize(
+    "keys", [("2", "a"), ("a", "down", "down", "enter"), ("question_mark",)], ids=["menu", "question", "help"]
+)
+def test_window(look: Look, keys: tuple[str, ...]) -> None:
+    async def press(desk: Bench) -> None:
+        await desk.press(*keys)
+
+    assert look(healthy(), then=press)
+
+
+def test_sidecars(look: Look) -> None:
+    other = degraded()
+    other.status["node"] = "db-7"
+
+    async def press(desk: Bench) -> None:
+        await desk.app.monitors[1].poll(desk.app.interest(1))
+        await desk.press("n")
+
+    assert look(healthy(), other, then=press)

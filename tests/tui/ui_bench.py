@@ -1,0 +1,111 @@
+"""A console on a sidecar, driven by hand: the clock stands still and nothing polls by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual import events
+from textual.pilot import Pilot
+from ui_clock import StillClock
+from ui_sidecar import Sidecar, running
+from ui_world import World
+
+from tui.app import Console
+from tui.options import Options
+from tui.replies import event_view
+
+_ROUNDS = 3
+_CHARACTERS = {"slash": "/", "question_mark": "?", "colon": ":", "space": " "}
+
+
+@dataclass
+class Bench:
+    app: Console
+    pilot: Pilot[int]
+    sidecars: list[Sidecar]
+    clock: StillClock
+
+    @property
+    def sidecar(self) -> Sidecar:
+        return self.sidecars[0]
+
+    async def press(self, *keys: str) -> None:
+        """Press keys as the terminal's driver would, each when the one before is dealt with.
+
+        The pilot's own ``press`` waits until the process is idle, three times 20 ms a key and longer on a busy
+        machine; this waits until the messages are processed.
+        """
+        driver = self.app._driver
+        assert driver is not None
+        for key in keys:
+            event = events.Key(key, key if len(key) == 1 else _CHARACTERS.get(key))
+            event.set_sender(self.app)
+            driver.send_message(event)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Until every message is processed, and those that they led to."""
+        before = self.app.screen
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+            await self.pilot._wait_for_screen()
+        if self.app.screen is not before:
+            await self.pilot.pause()  # a new screen is laid out a little later
+        self.app.screen._on_timer_update()
+
+    async def second(self, number: int = 1) -> None:
+        """Let seconds pass, each with a poll."""
+        for _ in range(number):
+            self.clock.move(1)
+            for sidecar in self.sidecars:
+                sidecar.world.advance(1)
+            await self.app.tick()
+        await self.settle()
+
+    def happened(self) -> None:
+        """Hand over the events that the sidecar has, as the subscription would."""
+        for kind, fields in self.sidecar.world.events:
+            self.app.monitor.model.take_event(event_view(kind, fields))
+
+    @property
+    def lines(self) -> list[str]:
+        """The screen, overlays included, as text."""
+        return [strip.text for strip in self.app.screen._compositor.render_strips(self.app.size)]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def toasts(self) -> list[str]:
+        return [notification.message for notification in self.app._notifications]
+
+
+@asynccontextmanager
+async def bench(
+    folder: Path,
+    *worlds: World,
+    size: tuple[int, int] = (80, 24),
+    automatic: bool = False,
+    toasts: bool = False,
+    **options: object,
+) -> AsyncIterator[Bench]:
+    """A console on one sidecar for each world, having polled once."""
+    clock = StillClock()
+    async with AsyncExitStack() as stack:
+        sidecars = [
+            await stack.enter_async_context(running(folder / f"s{number}.sock", world))
+            for number, world in enumerate(worlds)
+        ]
+        sockets = tuple(sidecar.socket for sidecar in sidecars)
+        app = Console(Options(sockets, automatic=automatic, **options), clock)  # type: ignore[arg-type]
+        async with app.run_test(size=size, notifications=toasts) as pilot:
+            ready = Bench(app, pilot, sidecars, clock)
+            if not automatic:
+                await app.tick()
+            await ready.settle()
+            yield ready

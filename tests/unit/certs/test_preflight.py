@@ -1,0 +1,305 @@
+"""What may be served, what may not and why, and what is only warned of."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from unit.certs import forge
+
+from certs.errors import MaterialError, MaterialReason
+from certs.handshake import prove_handshake
+from certs.identity import Role
+from certs.material import Material
+from certs.pem import parse_certificate
+from certs.preflight import inspect, preflight, problems
+from certs.sources.files import FileSource
+
+ROOT = forge.authority()
+MIDDLE = forge.authority("Middle", ROOT, path_length=0)
+MINUTE = timedelta(minutes=1)
+BOTH = forge.BOTH_ROLES
+
+
+def good(**changes: object) -> Material:
+    return forge.material(forge.leaf(MIDDLE, **changes), MIDDLE, trust=[ROOT])
+
+
+def reasons(material: Material, roles: tuple[Role, ...] = BOTH, **more: object) -> list[MaterialReason]:
+    return [error.reason for error in inspect(material, roles, forge.NOW, **more).problems]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        good(),
+        good(uris=["spiffe://td/web"], dns=[]),
+        good(key=forge.rsa_key(2048)),
+        good(key=forge.ed25519_key()),
+        good(subject=[(NameOID.COMMON_NAME, "web")]),
+        forge.material(forge.leaf(ROOT), trust=[forge.authority("Another"), ROOT]),
+        forge.material(forge.leaf(MIDDLE), trust=[MIDDLE]),  # an intermediate alone as the anchor
+    ],
+    ids=["dns", "spiffe only", "rsa", "ed25519", "subject", "no intermediate", "partial chain"],
+)
+@pytest.mark.parametrize("role", Role)
+def test_good_material_passes_and_shakes_hands(material: Material, role: Role) -> None:
+    assert preflight(material, [role], forge.NOW) == ()
+    prove_handshake(material, role, forge.NOW)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_what_trustme_makes_passes(tmp_path: Path, role: Role) -> None:
+    root = trustme.CA()
+    issued = root.create_child_ca().issue_cert("web.internal")
+    key = forge.write(tmp_path / "key", issued.private_key_pem.bytes(), 0o600)
+    cert = forge.write(tmp_path / "cert", b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    trust = forge.write(tmp_path / "trust", root.cert_pem.bytes())
+    material = FileSource(cert, key, trust).load()
+    assert preflight(material, [role], forge.NOW) == ()
+    prove_handshake(material, role, forge.NOW)
+
+
+def _with_key_of_another() -> Material:
+    return forge.material(forge.Made(forge.leaf(ROOT).certificate, forge.new_key()), trust=[ROOT])
+
+
+REFUSED: dict[str, tuple[Callable[[], Material], MaterialReason]] = {
+    "another's key": (_with_key_of_another, MaterialReason.KEY_MISMATCH),
+    "expired": (lambda: good(ends=forge.NOW - MINUTE), MaterialReason.EXPIRED),
+    "expires now": (lambda: good(ends=forge.NOW), MaterialReason.EXPIRED),
+    "from tomorrow": (
+        lambda: good(starts=forge.NOW + forge.DAY / 2),
+        MaterialReason.NOT_YET_VALID,
+    ),
+    "no SAN": (
+        lambda: good(dns=[], subject=[(NameOID.COMMON_NAME, "web")]),
+        MaterialReason.NO_SUBJECT_ALTERNATIVE_NAME,
+    ),
+    "for code signing": (
+        lambda: good(usages=[x509.ExtendedKeyUsageOID.CODE_SIGNING]),
+        MaterialReason.WRONG_PURPOSE,
+    ),
+    "for anything": (
+        lambda: good(usages=[x509.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]),
+        MaterialReason.WRONG_PURPOSE,
+    ),
+    "key encipherment only": (lambda: good(digital_signature=False), MaterialReason.WRONG_PURPOSE),
+    "a CA": (lambda: good(is_ca=True), MaterialReason.IS_CA),
+    "two SPIFFE IDs": (lambda: good(uris=["spiffe://a/b", "spiffe://a/c"]), MaterialReason.INVALID_SVID),
+    "RSA 1024": (lambda: good(key=forge.rsa_key(1024)), MaterialReason.WEAK_KEY),
+    "no trust": (lambda: forge.material(forge.leaf(ROOT), trust=[]), MaterialReason.TRUST_EMPTY),
+    "intermediate missing": (
+        lambda: forge.material(forge.leaf(MIDDLE), trust=[ROOT]),
+        MaterialReason.CHAIN_INCOMPLETE,
+    ),
+    "another's trust": (
+        lambda: forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[forge.authority("Other")]),
+        MaterialReason.CHAIN_INCOMPLETE,
+    ),
+    "self-signed": (lambda: forge.material(forge.leaf(), trust=[ROOT]), MaterialReason.CHAIN_INCOMPLETE),
+    "a namesake's trust": (
+        lambda: forge.material(forge.leaf(ROOT), trust=[forge.authority()]),
+        MaterialReason.CHAIN_INCOMPLETE,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_bad_material_is_refused_with_its_reason(what: str) -> None:
+    make, reason = REFUSED[what]
+    material = make()
+    with pytest.raises(MaterialError) as raised:
+        preflight(material, BOTH, forge.NOW)
+    assert raised.value.reason is reason
+    assert set(reasons(material)) == {reason}
+    assert raised.value.reason.sentence in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("usages", "roles", "fits"),
+    [
+        ([forge.SERVER], [Role.SERVER], True),
+        ([forge.SERVER], [Role.CLIENT], False),
+        ([forge.CLIENT], [Role.SERVER], False),
+        ([forge.CLIENT], [Role.CLIENT], True),
+        ([forge.SERVER], [Role.SERVER, Role.CLIENT], False),
+        ([forge.SERVER, forge.CLIENT], [Role.SERVER, Role.CLIENT], True),
+        ([forge.CLIENT], [], True),
+    ],
+)
+def test_the_purpose_fits_the_roles(usages: list[x509.ObjectIdentifier], roles: list[Role], fits: bool) -> None:
+    assert reasons(good(usages=usages), tuple(roles)) == ([] if fits else [MaterialReason.WRONG_PURPOSE])
+
+
+def test_no_extended_key_usage_is_only_warned_of() -> None:
+    (warning,) = preflight(good(usages=None), BOTH, forge.NOW)
+    assert "extended key usage" in warning
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [(timedelta(0), "fine"), (MINUTE, "warned"), (5 * MINUTE, "warned"), (5 * MINUTE + timedelta(seconds=1), "waits")],
+)
+def test_a_not_before_ahead_of_our_clock(ahead: timedelta, verdict: str) -> None:
+    material = good(starts=forge.NOW + ahead)
+    if verdict == "waits":
+        (problem,) = problems(material, BOTH, forge.NOW)
+        assert problem.reason is MaterialReason.NOT_YET_VALID
+        assert problem.retry_at == forge.NOW + timedelta(seconds=1)
+        assert preflight(material, BOTH, problem.retry_at)
+        return
+    assert len(preflight(material, BOTH, forge.NOW)) == (1 if verdict == "warned" else 0)
+
+
+def test_an_expired_leaf_passes_in_a_laboratory() -> None:
+    (warning,) = preflight(good(ends=forge.NOW - MINUTE), BOTH, forge.NOW, allow_expired=True)
+    assert "expired" in warning
+
+
+def test_an_expired_issuer_is_a_problem() -> None:
+    old_middle = forge.authority("Old middle", ROOT, ends=forge.NOW - MINUTE)
+    material = forge.material(forge.leaf(old_middle), old_middle, trust=[ROOT])
+    assert reasons(material) == [MaterialReason.EXPIRED]
+    old_root = forge.authority("Old root", ends=forge.NOW - MINUTE)
+    assert reasons(forge.material(forge.leaf(old_root), trust=[old_root])) == [MaterialReason.EXPIRED]
+
+
+def test_an_expired_certificate_outside_the_chain_is_not() -> None:
+    stray = forge.authority("Stray", ROOT, ends=forge.NOW - MINUTE)
+    material = forge.material(forge.leaf(MIDDLE), MIDDLE, stray, trust=[ROOT, forge.authority("Old", ends=forge.NOW)])
+    warnings = preflight(material, BOTH, forge.NOW)
+    assert len(warnings) == 2
+    assert all("expired" in warning for warning in warnings)
+
+
+def test_a_path_too_long_is_a_problem() -> None:
+    below = forge.authority("Below", MIDDLE)
+    assert reasons(forge.material(forge.leaf(below), below, MIDDLE, trust=[ROOT])) == [MaterialReason.CHAIN_INVALID]
+
+
+@pytest.mark.needs("openssl")
+def test_a_sha1_signature_is_weak(tmp_path: Path) -> None:
+    """By openssl, since cryptography does not sign with SHA-1 any more."""
+    root = forge.write(tmp_path / "root.pem", ROOT.pem)
+    root_key = forge.write(tmp_path / "root.key", ROOT.key_pem(), 0o600)
+    key = forge.write(tmp_path / "key", forge.leaf(ROOT).key_pem(), 0o600)
+    out = tmp_path / "leaf.pem"
+    extensions = ["-addext", "subjectAltName=DNS:a", "-addext", "extendedKeyUsage=serverAuth"]
+    extensions += ["-addext", "basicConstraints=critical,CA:false"]
+    command = ["openssl", "req", "-new", "-x509", "-sha1", "-key", str(key), "-subj", "/CN=a", "-out", str(out)]
+    subprocess.run([*command, "-CA", str(root), "-CAkey", str(root_key), *extensions], check=True, capture_output=True)
+    material = FileSource(out, key, root).load()
+    now = material.identity.not_before
+    found = [problem.reason for problem in problems(material, [Role.SERVER], now)]
+    assert found == [MaterialReason.WEAK_SIGNATURE]
+
+
+def crl_material(*crls: x509.CertificateRevocationList, made: forge.Made | None = None) -> Material:
+    return forge.material(made or forge.leaf(MIDDLE), MIDDLE, trust=[ROOT], crls=crls)
+
+
+def test_good_lists_pass() -> None:
+    assert preflight(crl_material(forge.revocations(MIDDLE, 1, 2), forge.revocations(ROOT)), BOTH, forge.NOW) == ()
+
+
+def test_bad_lists_are_refused() -> None:
+    stranger = forge.authority("Stranger")
+    namesake = forge.authority("Middle")
+    past = forge.NOW - MINUTE
+    made = forge.leaf(MIDDLE)
+    for crl, reason in (
+        (forge.revocations(stranger), MaterialReason.CRL_INVALID),
+        (forge.revocations(namesake), MaterialReason.CRL_INVALID),
+        (forge.revocations(MIDDLE, next_update=past), MaterialReason.CRL_EXPIRED),
+        (forge.revocations(MIDDLE, next_update=forge.NOW), MaterialReason.CRL_EXPIRED),
+        (forge.revocations(MIDDLE, this_update=forge.NOW + forge.DAY / 2), MaterialReason.CRL_INVALID),
+        (forge.revocations(MIDDLE, made.certificate.serial_number), MaterialReason.REVOKED),
+        (forge.revocations(ROOT, MIDDLE.certificate.serial_number), MaterialReason.REVOKED),
+    ):
+        assert reasons(crl_material(crl, made=made)) == [reason], crl
+    # A serial is revoked by its own issuer only.
+    assert reasons(crl_material(forge.revocations(ROOT, made.certificate.serial_number), made=made)) == []
+
+
+def test_a_list_of_a_peers_intermediate_is_only_warned_of() -> None:
+    peers_middle = forge.authority("Peers' middle", ROOT)
+    (warning,) = preflight(crl_material(forge.revocations(peers_middle), forge.revocations(ROOT)), BOTH, forge.NOW)
+    assert "Peers' middle" in warning
+    late = forge.revocations(peers_middle, next_update=forge.NOW)
+    assert reasons(crl_material(late, forge.revocations(ROOT))) == [MaterialReason.CRL_EXPIRED]
+
+
+def test_a_list_past_its_next_update_may_be_let_through_with_a_warning() -> None:
+    material = crl_material(forge.revocations(MIDDLE, next_update=forge.NOW - MINUTE))
+    (warning,) = preflight(material, BOTH, forge.NOW, soft_crl=True)
+    assert "replaced" in warning
+
+
+def test_every_problem_is_told_at_once() -> None:
+    made = forge.leaf(
+        MIDDLE, is_ca=True, dns=[], usages=[forge.CLIENT], key=forge.rsa_key(1024), ends=forge.NOW - MINUTE
+    )
+    material = forge.material(made, MIDDLE, trust=[ROOT], crls=(forge.revocations(ROOT, next_update=forge.NOW),))
+    found = reasons(material)
+    assert set(found) >= {
+        MaterialReason.IS_CA,
+        MaterialReason.NO_SUBJECT_ALTERNATIVE_NAME,
+        MaterialReason.WRONG_PURPOSE,
+        MaterialReason.EXPIRED,
+        MaterialReason.WEAK_KEY,
+        MaterialReason.CRL_EXPIRED,
+    }
+
+
+def test_warnings_of_the_source_come_along() -> None:
+    material = forge.material(forge.leaf(ROOT), trust=[ROOT], notes=("the chain was not in order",))
+    assert preflight(material, BOTH, forge.NOW) == ("the chain was not in order",)
+
+
+def test_a_chain_that_only_strict_peers_refuse_is_warned_of() -> None:
+    # A CA without subject key identifier: X509_V_FLAG_X509_STRICT minds, the default does not.
+    key = forge.new_key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lax")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(forge.NOW - forge.DAY).not_valid_after(forge.NOW + forge.DAY)
+    builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+    lax = forge.Made(builder.sign(key, forge.Wish().hash_algorithm), key)
+    (warning,) = preflight(forge.material(forge.leaf(lax), trust=[lax]), BOTH, forge.NOW)
+    assert "strict" in warning
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_trial_handshake_fails_where_it_should(role: Role) -> None:
+    other = forge.authority("Other")
+    wrong_end = [forge.CLIENT] if role is Role.SERVER else [forge.SERVER]
+    for material in (
+        forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[other]),
+        forge.material(forge.leaf(MIDDLE), trust=[ROOT]),
+        good(ends=forge.NOW - MINUTE),
+        good(usages=wrong_end),
+        _with_key_of_another(),
+    ):
+        with pytest.raises(MaterialError) as raised:
+            prove_handshake(material, role, forge.NOW)
+        assert raised.value.reason is MaterialReason.HANDSHAKE_FAILED
+
+
+def test_hostile_leaves_are_problems_never_exceptions() -> None:
+    made = forge.leaf(MIDDLE, dns=["aaaa"])
+    der = made.der
+    for position in range(0, len(der), 3):
+        damaged = bytearray(der)
+        damaged[position] ^= 0x55
+        try:
+            certificate = parse_certificate(bytes(damaged))
+        except MaterialError:
+            continue
+        material = forge.material(forge.Made(certificate, made.key), MIDDLE, trust=[ROOT])
+        assert problems(material, BOTH, forge.NOW)

@@ -1,0 +1,282 @@
+"""An exchange machine whose client and upstream are played by the test, so that tests read as transcripts.
+
+It plays the shell, too, as strictly as the real one: all bytes lie in one shared buffer, which is overwritten as soon as
+the machine has returned, so that a view that outlives its call shows up as rubbish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import h11
+
+from tlsidecar.dataplane.http.commands import (
+    AbortDownstream,
+    CloseDownstream,
+    Command,
+    Connect,
+    ExchangeRecord,
+    Finished,
+    ReleaseUpstream,
+    SendDownstream,
+    SendUpstream,
+    StartTunnel,
+)
+from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.identity_headers import ClientIdentity, IdentityHeaders, RequestIds
+from tlsidecar.dataplane.http.routes import RouteGuard
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
+
+ELEMENT = b'Hash=00ff;Subject="CN=client";URI=spiffe://td.example/client'
+CLIENT_ADDRESS = "192.0.2.7"
+BUFFER_BYTES = 256 * 1024
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def listener(
+    *, mode: Mode = Mode.TERMINATE, http: Http | None = None, limits: Limits | None = None, **settings: Any
+) -> Listener:
+    return Listener(
+        name="web",
+        mode=mode,
+        listen=Address("127.0.0.1", 8443),
+        upstreams=(Address("127.0.0.1", 8080),),
+        protocol=Protocol.HTTP,
+        http=http or Http(),
+        limits=limits or Limits(),
+        **settings,
+    )
+
+
+def identity_headers(rules: HttpRules, client: ClientIdentity | None = None) -> IdentityHeaders:
+    if client is None:
+        client = ClientIdentity(CLIENT_ADDRESS, ELEMENT if rules.terminate else b"")
+    mode = rules.client_certificate_header
+    return IdentityHeaders(client, mode, RequestIds(b"\x01\x02\x03\x04\x05\x06\x07\x08"), terminate=rules.terminate)
+
+
+@dataclass
+class UpstreamPeer:
+    """One connection to the upstream, as the service sees it."""
+
+    received: bytearray = field(default_factory=bytearray)
+    released: bool | None = None  # None: still in use; else whether it may be reused
+
+
+class Conversation:
+    """``client`` and ``upstream`` say something; the attributes tell what the other end has heard by then."""
+
+    def __init__(
+        self,
+        settings: Listener | None = None,
+        *,
+        guard: RouteGuard | None = None,
+        admission: Any = None,
+        force_h11: bool = False,
+        in_one: bool = True,
+    ) -> None:
+        self.rules = HttpRules.of(settings or listener())
+        self.exchange = Exchange(self.rules, identity_headers(self.rules), guard, admission, force_h11=force_h11)
+        self._in_one = in_one
+        self._buffer = bytearray(BUFFER_BYTES)
+        self.heard = bytearray()  # by the client
+        self.upstreams: list[UpstreamPeer] = []
+        self.records: list[ExchangeRecord] = []
+        self.closed = ""  # "close", "linger" or "abort"
+        self.tunnel = False
+        self.went_in_one = 0
+
+    @property
+    def sent_up(self) -> bytes:
+        """Everything the upstream has heard, over all connections."""
+        return b"".join(bytes(peer.received) for peer in self.upstreams)
+
+    @property
+    def reason(self) -> Reason | None:
+        return self.records[-1].reason if self.records else None
+
+    @property
+    def statuses(self) -> list[int]:
+        return [record.status for record in self.records]
+
+    def client(self, data: bytes, pieces: Iterable[int] = ()) -> Conversation:
+        """The client sends ``data``, cut at the offsets ``pieces``."""
+        for piece in cut(data, pieces):
+            self._put(piece)
+            whole = self.exchange.request_in_one(self._buffer, len(piece)) if self._in_one else None
+            if whole is not None:
+                self.went_in_one += 1
+                self._do([Connect(), SendUpstream(whole)])
+            else:
+                self._do(self.exchange.receive_downstream(self._buffer, 0, len(piece)))
+            self._wipe()
+        return self
+
+    def upstream(self, data: bytes, pieces: Iterable[int] = ()) -> Conversation:
+        """The upstream answers on the connection at hand."""
+        for piece in cut(data, pieces):
+            self._put(piece)
+            status = self.exchange.response_in_one(self._buffer, len(piece)) if self._in_one else 0
+            if status:
+                self.went_in_one += 1
+                record = self.exchange.record()
+                assert record.status == status
+                self._do([ReleaseUpstream(reusable=True), SendDownstream(bytes(piece)), Finished(record)])
+            else:
+                self._do(self.exchange.receive_upstream(self._buffer, 0, len(piece)))
+            self._wipe()
+        return self
+
+    def client_ends(self, *, clean: bool = True) -> Conversation:
+        self._do(self.exchange.downstream_closed(clean=clean))
+        return self
+
+    def upstream_ends(self, *, clean: bool = True) -> Conversation:
+        self._do(self.exchange.upstream_closed(clean=clean))
+        return self
+
+    def upstream_fails(self, reason: Reason, *, nothing_sent: bool = True, reused: bool = False) -> Conversation:
+        self._do(self.exchange.upstream_failed(reason, nothing_sent=nothing_sent, reused=reused))
+        return self
+
+    def time_is_up(self, *, upstream_stalled: bool = False) -> Conversation:
+        self._do(self.exchange.expired(upstream_stalled=upstream_stalled))
+        return self
+
+    def drain(self) -> Conversation:
+        self._do(self.exchange.drain())
+        return self
+
+    def requests(self) -> list[Message]:
+        """The whole requests the upstream has heard, as h11 reads them."""
+        return [message for peer in self.upstreams for message in parse_requests(bytes(peer.received))]
+
+    def _do(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Connect():
+                    self.upstreams.append(UpstreamPeer())
+                case SendUpstream(data):
+                    assert self.upstreams[-1].released is None, "sent on a connection that was given back"
+                    self.upstreams[-1].received += data
+                case SendDownstream(data):
+                    assert not self.closed, "sent to a client that was closed"
+                    self.heard += data
+                case ReleaseUpstream(reusable):
+                    assert self.upstreams[-1].released is None
+                    self.upstreams[-1].released = reusable
+                case CloseDownstream(linger):
+                    assert not self.closed
+                    self.closed = "linger" if linger else "close"
+                case AbortDownstream():
+                    assert not self.closed
+                    self.closed = "abort"
+                case StartTunnel():
+                    self.tunnel = True
+                case Finished(record):
+                    self.records.append(record)
+
+    def _put(self, data: bytes) -> None:
+        assert len(data) <= BUFFER_BYTES
+        self._buffer[: len(data)] = data
+
+    def _wipe(self) -> None:
+        self._buffer[:] = b"\xee" * BUFFER_BYTES
+
+
+def cut(data: bytes, offsets: Iterable[int]) -> list[bytes]:
+    """``data`` in pieces that start at ``offsets`` (taken modulo its length); never an empty one."""
+    places = sorted({offset % len(data) for offset in offsets if data} - {0})
+    return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True) if end > start]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One request or response as h11 reads it: names lowercase, in their order."""
+
+    first: tuple[bytes, bytes]  # method and target, or status and nothing
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def values(self, name: str) -> list[bytes]:
+        return [value for found, value in self.headers if found == name.encode().lower()]
+
+    def comparable(self) -> tuple[object, ...]:
+        """Without what two lanes may order or state differently."""
+        headers = sorted(header for header in self.headers if header != (b"connection", b"keep-alive"))
+        return self.first, headers, self.body, sorted(self.trailers)
+
+
+def parse_requests(data: bytes) -> list[Message]:
+    """Every whole request in ``data``. Raises where h11 does; an incomplete last one is left out."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    connection.receive_data(data)
+    messages = []
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            return messages
+        assert isinstance(event, h11.Request), event
+        message = _body(connection, Message((event.method, event.target), tuple(event.headers)))
+        if message is None:
+            return messages
+        messages.append(message)
+        if connection.their_state is not h11.DONE:
+            # An upgrade or Connection: close: nothing may follow.
+            assert not connection.trailing_data[0], connection.trailing_data
+            return messages
+        _answer(connection)
+
+
+def parse_responses(data: bytes, methods: Sequence[bytes], *, ended: bool = False) -> list[Message]:
+    """The final responses in ``data`` to requests of ``methods``; ``ended``: the connection ended after it."""
+    messages: list[Message] = []
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    rest = data
+    for method in methods:
+        connection.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"x")]))
+        connection.send(h11.EndOfMessage())
+        if rest:
+            connection.receive_data(rest)
+            rest = b""
+            if ended:
+                connection.receive_data(b"")
+        event = connection.next_event()
+        while isinstance(event, h11.InformationalResponse):
+            event = connection.next_event()
+        if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+            return messages
+        assert isinstance(event, h11.Response), event
+        message = _body(connection, Message((b"%d" % event.status_code, b""), tuple(event.headers)))
+        if message is None:
+            return messages
+        messages.append(message)
+        if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+            return messages
+        connection.start_next_cycle()
+    return messages
+
+
+def _body(connection: h11.Connection, message: Message) -> Message | None:
+    body = b""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return replace(message, body=body, trailers=tuple(event.headers))
+        else:
+            assert event is h11.NEED_DATA, event
+            return None
+
+
+def _answer(connection: h11.Connection) -> None:
+    connection.send(h11.Response(status_code=200, headers=[(b"content-length", b"0")]))
+    connection.send(h11.EndOfMessage())
+    connection.start_next_cycle()

@@ -1,0 +1,156 @@
+"""The access log: one line for each connection or request, whatever the peer put into it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tlsidecar.observe.access_log import LOGGED_TEXT_CHARACTERS, AccessLog
+from tlsidecar.observe.sink import LineSink
+from tlsidecar.outcomes import AccessEntry, Reason
+from tlsidecar.settings import Log
+
+REQUEST = AccessEntry(
+    at=1763939700.0125,
+    protocol="http",
+    listener="web",
+    connection_id=17,
+    generation=3,
+    peer_address="10.0.0.7:51234",
+    identity="spiffe://prod.example/ns/shop/sa/web",
+    rule="spiffe://prod.example/ns/*/sa/web",
+    reason=Reason.COMPLETED,
+    upstream="127.0.0.1:8080",
+    bytes_in=120,
+    bytes_out=4096,
+    handshake_s=0.0025,
+    wait_s=0.0001,
+    upstream_s=0.004,
+    total_s=0.0066,
+    method="GET",
+    target="/things?x=1",
+    status=200,
+    request_id="0af7651916cd43dd",
+)
+CONNECTION = REQUEST._replace(protocol="tcp", method="", target="", status=0, request_id="")
+
+
+class Lines(LineSink):
+    """A sink whose lines stay where the test can see them."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> bool:
+        self.lines.append(line)
+        return True
+
+
+def logged(entry: AccessEntry, access: str = "json") -> str:
+    sink = Lines()
+    AccessLog(Log(access=access), sink).record(entry)
+    (line,) = sink.lines
+    return line
+
+
+def test_a_request_as_json() -> None:
+    assert json.loads(logged(REQUEST)) == {
+        "time": "2025-11-23T23:15:00.012Z",
+        "access": "request",
+        "listener": "web",
+        "peer": "10.0.0.7:51234",
+        "identity": "spiffe://prod.example/ns/shop/sa/web",
+        "method": "GET",
+        "target": "/things?x=1",
+        "status": 200,
+        "request_id": "0af7651916cd43dd",
+        "bytes_in": 120,
+        "bytes_out": 4096,
+        "handshake_s": 0.0025,
+        "wait_s": 0.0001,
+        "upstream_s": 0.004,
+        "total_s": 0.0066,
+        "upstream": "127.0.0.1:8080",
+        "connection": 17,
+        "generation": 3,
+        "reason": "completed",
+        "rule": "spiffe://prod.example/ns/*/sa/web",
+    }
+
+
+def test_a_connection_as_json_has_no_request_fields() -> None:
+    line = json.loads(logged(CONNECTION))
+    assert line["access"] == "connection"
+    assert not {"method", "target", "status", "request_id"} & set(line)
+
+
+def test_a_request_as_text() -> None:
+    assert logged(REQUEST, "text") == (
+        "2025-11-23T23:15:00.012Z web 10.0.0.7:51234 spiffe://prod.example/ns/shop/sa/web "
+        '"GET /things?x=1" 200 id=0af7651916cd43dd completed in=120 out=4096 handshake=0.002500 wait=0.000100 '
+        "upstream=0.004000 total=0.006600 to=127.0.0.1:8080 connection=17 generation=3 "
+        "rule=spiffe://prod.example/ns/*/sa/web"
+    )
+
+
+def test_off_writes_nothing() -> None:
+    sink = Lines()
+    log = AccessLog(Log(access="off"), sink)
+    log.record(REQUEST)
+    assert sink.lines == []
+    assert not log.enabled
+
+
+@pytest.mark.parametrize("access", ["json", "text"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(text=st.text(alphabet=st.characters(exclude_categories=())))
+def test_any_text_from_a_peer_is_one_line_of_printable_ascii(access: str, text: str) -> None:
+    line = logged(REQUEST._replace(target=text, identity=text, method=text, request_id=text, rule=text), access)
+    assert line.isascii()
+    assert line.isprintable()
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\x7f")))
+def test_unicode_text_comes_back_from_the_json_as_it_was(text: str) -> None:
+    assert json.loads(logged(REQUEST._replace(identity=text)))["identity"] == text
+
+
+def test_bytes_that_were_not_utf8_are_spelled_out() -> None:
+    target = b"/\xff\x80caf\xc3\xa9\x7f".decode("utf-8", "surrogateescape")
+    assert json.loads(logged(REQUEST._replace(target=target)))["target"] == "/\\xff\\x80café\\x7f"
+
+
+def test_an_overlong_target_is_cut() -> None:
+    target = json.loads(logged(REQUEST._replace(target="/" + "x" * 9000)))["target"]
+    assert len(target) == LOGGED_TEXT_CHARACTERS
+    assert target.endswith("x…")
+
+
+def test_the_time_follows_a_clock_that_jumps_back() -> None:
+    sink = Lines()
+    log = AccessLog(Log(), sink)
+    for at in (1000.5, 1000.999, 1001.0, 999.25, 999.0):
+        log.record(REQUEST._replace(at=at))
+    assert [json.loads(line)["time"][-10:] for line in sink.lines] == [
+        "16:40.500Z",
+        "16:40.999Z",
+        "16:41.000Z",
+        "16:39.250Z",
+        "16:39.000Z",
+    ]
+
+
+def test_lines_reach_the_file(tmp_path: Path) -> None:
+    sink = LineSink.file(tmp_path / "access.log")
+    log = AccessLog(Log(), sink)
+    log.record(REQUEST)
+    log.record(CONNECTION)
+    sink.close()
+    lines = (tmp_path / "access.log").read_text().splitlines()
+    assert [json.loads(line)["access"] for line in lines] == ["request", "connection"]
+    assert log.dropped_lines == 0

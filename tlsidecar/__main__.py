@@ -1,0 +1,20 @@
+"""``tlsidecar`` and ``python -m tlsidecar``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit with its code."""
+    if sys.argv[1:2] == ["health"]:
+        from tlsidecar.cli.health import main as health
+
+        sys.exit(health(sys.argv[2:]))
+    from tlsidecar.cli.root import root
+
+    root(prog_name="tlsidecar")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The admin API's calls that change something. Each answers when it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tlsidecar.admin import views
+from tlsidecar.admin.api import Api
+from tlsidecar.admin.messages import ApiError, Reply, Request
+from tlsidecar.admin.reads import connection_id_of
+from tlsidecar.control import Attempt, Outcome, Trigger
+
+MAX_DRAIN_S = 86400.0
+
+
+async def reload(api: Api, request: Request) -> Reply:
+    _no_fields(request.json_body(), ())
+    return _attempt_reply(api, await api.control.reload(Trigger.ADMIN))
+
+
+async def rotate(api: Api, request: Request) -> Reply:
+    _no_fields(request.json_body(), ())
+    return _attempt_reply(api, await api.control.rotate())
+
+
+def _attempt_reply(api: Api, attempt: Attempt) -> Reply:
+    document = {"outcome": attempt.outcome.value, "attempt": views.attempt_view(attempt)}
+    if attempt.outcome is not Outcome.REFUSED:
+        return api.json_reply(document)
+    message = ": ".join(part for part in (attempt.reason, attempt.detail) if part) or "refused"
+    return api.error_reply(ApiError(409, message), **document)
+
+
+async def drain(api: Api, request: Request) -> Reply:
+    body = request.json_body()
+    _no_fields(body, ("timeout_s",))
+    timeout_s = body.get("timeout_s")
+    if timeout_s is not None:
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
+            raise ApiError(400, "timeout_s is a number of seconds")
+        if not (math.isfinite(timeout_s) and 0 <= timeout_s <= MAX_DRAIN_S):
+            raise ApiError(400, f"timeout_s is from 0 to {MAX_DRAIN_S:.0f}")
+    outcome = await api.control.drain(timeout_s)
+    return api.json_reply(
+        {
+            "outcome": "drained" if outcome.drained else "forced",
+            "closed": outcome.closed,
+            "forced": outcome.forced,
+            "duration_s": round(outcome.duration_s, 6),
+        }
+    )
+
+
+async def shutdown(api: Api, request: Request) -> Reply:
+    _no_fields(request.json_body(), ())
+    return replace(api.json_reply({"outcome": "stopping"}, 202), afterwards=api.begin_shutdown)
+
+
+async def log_level(api: Api, request: Request) -> Reply:
+    body = request.json_body()
+    _no_fields(body, ("level",))
+    level = body.get("level")
+    if not isinstance(level, str):
+        raise ApiError(400, "level is missing or not a string")
+    previous = api.control.log_level
+    try:
+        api.control.set_log_level(level)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+    return api.json_reply({"level": api.control.log_level, "previous": previous})
+
+
+async def close_connection(api: Api, request: Request) -> Reply:
+    _no_fields(request.json_body(), ())
+    connection_id = connection_id_of(request)
+    if not await api.control.close_connection(connection_id):
+        raise ApiError(404, f"no connection {connection_id}")
+    return api.json_reply({"closed": True, "id": connection_id})
+
+
+def _no_fields(body: Mapping[str, object], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(body) - set(known))
+    if unknown:
+        raise ApiError(400, f"unknown field {unknown[0]!r}")

@@ -1,0 +1,90 @@
+"""The admin API's OpenAPI 3.1 document, made from the route table."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tlsidecar import __version__
+from tlsidecar.admin.access import Access
+from tlsidecar.admin.api import Parameter, Route
+from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, REQUEST_BODY_BYTES
+from tlsidecar.admin.routes import ROUTES
+from tlsidecar.admin.schemas import SCHEMAS, TEXT, Schema, reference
+
+_MEDIA_TYPES = {"Text": "text/plain", "EventStream": EVENT_STREAM}
+
+
+@cache
+def document() -> Schema:
+    """The whole document. The caller may not change it."""
+    paths: dict[str, dict[str, Schema]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tlsidecar admin API",
+            "version": __version__,
+            "description": "Served on a Unix socket to its owner and root. Requests with Origin or Referer, or with a "
+            f"Host other than localhost, are refused; a request body is JSON of at most {REQUEST_BODY_BYTES} bytes.",
+        },
+        "servers": [{"url": "http://localhost"}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "responses": {
+                "Error": {
+                    "description": f"Refused: {', '.join(dict.fromkeys(ERROR_CODES.values()))}",
+                    "content": {JSON: {"schema": reference("Error")}},
+                }
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> Schema:
+    content: Schema = {_MEDIA_TYPES.get(route.schema, JSON): {"schema": reference(route.schema)}}
+    responses: Schema = {str(route.status): {"description": route.summary, "content": content}}
+    for status in route.other_statuses:
+        described: Schema = {"description": ERROR_CODES[status]}
+        described["content"] = content if route.schema in _MEDIA_TYPES else {JSON: {"schema": reference("Error")}}
+        responses[str(status)] = described
+    responses["default"] = {"$ref": "#/components/responses/Error"}
+    operation: Schema = {
+        "summary": route.summary,
+        "operationId": _operation_id(route),
+        "tags": [route.access.name.lower()],
+        "responses": responses,
+    }
+    parameters = [_path_parameter(name) for name in _names_in(route.path)]
+    parameters += [_query_parameter(parameter) for parameter in route.parameters]
+    if route.schema == "EventStream":
+        meaning = "the sequence number to resume after"
+        parameters.append({"name": "Last-Event-ID", "in": "header", "description": meaning, "schema": TEXT})
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body:
+        operation["requestBody"] = {"content": {JSON: {"schema": reference(route.body)}}}
+    if route.access is Access.CONTROL:
+        operation["description"] = "On the control socket only; leaves an audit line."
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = route.path.removeprefix("/v1").replace(".json", "").replace("{", "").replace("}", "")
+    return "_".join([route.method.lower(), *words.replace("-", "_").strip("/").split("/")])
+
+
+def _names_in(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _path_parameter(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "integer"}}
+
+
+def _query_parameter(parameter: Parameter) -> Schema:
+    schema: Schema = {"type": parameter.kind}
+    if parameter.values:
+        schema["enum"] = list(parameter.values)
+    return {"name": parameter.name, "in": "query", "description": parameter.meaning, "schema": schema}

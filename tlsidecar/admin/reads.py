@@ -1,0 +1,124 @@
+"""The admin API's calls that only read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from tlsidecar.admin import views
+from tlsidecar.admin.api import Api
+from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
+from tlsidecar.control import Severity, State
+from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS, ConnectionQuery
+from tlsidecar.observe.text import escaped
+
+PAGE_ROWS = 1000
+DEFAULT_ROWS = 100
+# Rows made in one go, before the loop turns for the traffic beside us.
+ROWS_AT_ONCE = 50
+
+
+async def status(api: Api, request: Request) -> Reply:
+    return api.json_reply(views.status_view(api.control, await api.control.snapshots()))
+
+
+async def connections(api: Api, request: Request) -> Reply:
+    query = ConnectionQuery(
+        filter=request.query.get("filter", ""),
+        sort=_choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
+        descending=_choice(request.query, "order", ("asc", "desc"), "asc") == "desc",
+        limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
+        offset=_integer(request.query, "offset", 0, 0, 2**31),
+    )
+    page = await api.control.connections(query)
+    rows: list[bytes] = []
+    for start in range(0, len(page.rows), ROWS_AT_ONCE):
+        piece = encode([views.connection_view(row) for row in page.rows[start : start + ROWS_AT_ONCE]])
+        rows.append(piece[1:-1])
+        await asyncio.sleep(0)
+    counts = {"total": page.total, "matched": page.matched, "offset": query.offset, "limit": query.limit}
+    head = encode(api.stamped(counts))
+    return Reply(200, head[:-1] + b',"connections":[' + b",".join(rows) + b"]}")
+
+
+async def connection(api: Api, request: Request) -> Reply:
+    connection_id = connection_id_of(request)
+    detail = await api.control.connection(connection_id)
+    if detail is None:
+        raise ApiError(404, f"no connection {connection_id}")
+    view = views.connection_view(detail.record) | {"chain": views.chain_view(detail.chain)}
+    return api.json_reply({"connection": view})
+
+
+async def certificates(api: Api, request: Request) -> Reply:
+    return api.json_reply(views.certificates_document(api.control, await api.control.snapshots()))
+
+
+async def refusals(api: Api, request: Request) -> Reply:
+    limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    refusals = api.control.refusals
+    newest = [views.refusal_view(number, refusal) for number, refusal in refusals.newest(limit)]
+    return api.json_reply({"total": refusals.total, "refusals": newest})
+
+
+async def events(api: Api, request: Request) -> Stream:
+    text = request.headers.get("last-event-id", "").strip()
+    if not text:
+        return api.event_stream(api.control.events.subscribe())
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ApiError(400, "Last-Event-ID is not a sequence number")
+    return api.event_stream(api.control.events.subscribe(after=int(text)))
+
+
+async def openapi(api: Api, request: Request) -> Reply:
+    from tlsidecar.admin.openapi import document
+
+    return Reply(200, encode(document()))
+
+
+async def metrics(api: Api, request: Request) -> Reply:
+    from tlsidecar.observe import metrics
+
+    return Reply(200, (await metrics.exposition(api.control)).encode(), metrics.CONTENT_TYPE)
+
+
+async def healthz(api: Api, request: Request) -> Reply:
+    if api.control.is_live():
+        return Reply(200, b"live\n", PLAIN_TEXT)
+    return Reply(503, b"not live\n", PLAIN_TEXT)
+
+
+async def readyz(api: Api, request: Request) -> Reply:
+    control = api.control
+    if control.is_ready():
+        return Reply(200, b"ready\n", PLAIN_TEXT)
+    reasons = [control.state.value] if control.state in (State.STARTING, State.DRAINING) else []
+    reasons += [
+        f"{problem.code}: {escaped(problem.message)}"
+        for problem in control.problems()
+        if problem.severity is Severity.CRITICAL
+    ]
+    return Reply(503, "".join(f"{reason}\n" for reason in reasons or ["not ready"]).encode(), PLAIN_TEXT)
+
+
+def connection_id_of(request: Request) -> int:
+    text = request.path_values["id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ApiError(400, "a connection's id is a number")
+    return int(text)
+
+
+def _choice(query: Mapping[str, str], name: str, values: tuple[str, ...], default: str) -> str:
+    value = query.get(name, default)
+    if value not in values:
+        raise ApiError(400, f"{name} is one of {', '.join(values)}")
+    return value
+
+
+def _integer(query: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and lowest <= int(text) <= highest):
+        raise ApiError(400, f"{name} is a number from {lowest} to {highest}")
+    return int(text)

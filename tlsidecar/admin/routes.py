@@ -1,0 +1,101 @@
+"""The admin API's routes: one table, from which requests are served and the OpenAPI document is made."""
+
+from __future__ import annotations
+
+from tlsidecar.admin import changes, reads
+from tlsidecar.admin.access import Access
+from tlsidecar.admin.api import Parameter, Route
+from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
+
+_PAGE = (
+    Parameter("filter", "matched, without case, against the text fields"),
+    Parameter("sort", "the field to sort by", values=CONNECTION_SORT_KEYS),
+    Parameter("order", "asc or desc", values=("asc", "desc")),
+    Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),
+    Parameter("offset", "rows to skip", "integer"),
+)
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/status", Access.VIEW, reads.status, "State, listeners with counters, ranked problems", "Status"),
+    Route(
+        "GET",
+        "/v1/connections",
+        Access.VIEW,
+        reads.connections,
+        "A window on the open connections",
+        "Connections",
+        parameters=_PAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/connections/{id}",
+        Access.VIEW,
+        reads.connection,
+        "One connection with its peer's chain",
+        "ConnectionReply",
+        other_statuses=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/connections/{id}",
+        Access.CONTROL,
+        changes.close_connection,
+        "Close one connection",
+        "Closed",
+        other_statuses=(404,),
+    ),
+    Route("GET", "/v1/certificates", Access.VIEW, reads.certificates, "What is served and trusted now", "Certificates"),
+    Route(
+        "GET",
+        "/v1/refusals",
+        Access.VIEW,
+        reads.refusals,
+        "Who was turned away, newest first",
+        "Refusals",
+        parameters=(Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),),
+    ),
+    Route("GET", "/v1/events", Access.VIEW, reads.events, "Server-Sent Events; Last-Event-ID resumes", "EventStream"),
+    Route("GET", "/v1/openapi.json", Access.VIEW, reads.openapi, "This document", "OpenApi"),
+    Route("GET", "/metrics", Access.PROBE, reads.metrics, "Prometheus text format 0.0.4", "Text"),
+    Route("GET", "/healthz", Access.PROBE, reads.healthz, "Whether the loop turns", "Text", other_statuses=(503,)),
+    Route(
+        "GET",
+        "/readyz",
+        Access.PROBE,
+        reads.readyz,
+        "Whether material is valid, listeners are bound and nothing drains",
+        "Text",
+        other_statuses=(503,),
+    ),
+    Route(
+        "POST",
+        "/v1/reload",
+        Access.CONTROL,
+        changes.reload,
+        "Read the material's source again",
+        "AttemptReply",
+        other_statuses=(409,),
+    ),
+    Route(
+        "POST",
+        "/v1/rotate",
+        Access.CONTROL,
+        changes.rotate,
+        "Ask the material's source to renew now",
+        "AttemptReply",
+        other_statuses=(409,),
+    ),
+    Route("POST", "/v1/drain", Access.CONTROL, changes.drain, "Let connections finish", "Drained", body="DrainRequest"),
+    Route(
+        "POST", "/v1/shutdown", Access.CONTROL, changes.shutdown, "Drain, then end the process", "Stopping", status=202
+    ),
+    Route(
+        "PUT",
+        "/v1/log-level",
+        Access.CONTROL,
+        changes.log_level,
+        "Change the process log's level",
+        "LogLevel",
+        body="LogLevelRequest",
+    ),
+)

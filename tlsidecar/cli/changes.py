@@ -1,0 +1,164 @@
+"""``tlsidecar reload | rotate | drain | shutdown | kill | log-level | wait``: steer a running sidecar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
+from tlsidecar.cli.context import EXIT_FAILED, Failure, Seconds, echo_json, json_option, socket_option
+from tlsidecar.cli.text import duration, safe_text
+
+# A call answers when it is done: a renewal may wait for an issuer, a drain for the slowest connection.
+RENEWAL_S = 120.0
+LONGEST_DRAIN_S = 86_400.0
+POLL_S = 0.05
+
+
+@click.command()
+@socket_option
+@json_option
+def reload(client: AdminClient, as_json: bool) -> None:
+    """Have the sidecar read its material again; returns when that is done."""
+    _attempt(client, "/v1/reload", as_json)
+
+
+@click.command()
+@socket_option
+@json_option
+def rotate(client: AdminClient, as_json: bool) -> None:
+    """Have the sidecar's own source renew now (a file source reads again); returns when that is done."""
+    _attempt(client, "/v1/rotate", as_json)
+
+
+def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
+    document = _call(client, "POST", target, None, as_json, RENEWAL_S)
+    if as_json:
+        echo_json(document)
+        return
+    attempt = document["attempt"]
+    was = f" (was {attempt['previous_serial']})" if attempt["previous_serial"] not in ("", attempt["serial"]) else ""
+    click.echo(
+        safe_text(
+            f"{document['outcome']}: generation {attempt['generation']}, serial {attempt['serial']}{was}, "
+            f"{attempt['duration_s'] * 1000:.0f} ms"
+        )
+    )
+    for warning in attempt["warnings"]:
+        click.echo(safe_text(f"warning: {warning}"), err=True)
+
+
+@click.command()
+@click.option("--timeout", type=Seconds(), help="How long connections may take.  [default: drain_timeout]")
+@socket_option
+@json_option
+def drain(client: AdminClient, timeout: float | None, as_json: bool) -> None:
+    """Stop accepting and let connections finish; the process lives on. Exit code 1 when some had to be cut."""
+    body = None if timeout is None else {"timeout_s": timeout}
+    document = _call(client, "POST", "/v1/drain", body, as_json, LONGEST_DRAIN_S)
+    if as_json:
+        echo_json(document)
+    else:
+        forced = f", {document['forced']} of them cut" if document["forced"] else ""
+        click.echo(f"{document['outcome']}: {document['closed']} closed{forced} in {duration(document['duration_s'])}")
+    if document["outcome"] == "forced":
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+@click.command()
+@click.option("--wait", "until_ended", is_flag=True, help="Return when nobody answers any more.")
+@socket_option
+@json_option
+def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
+    """Drain, then end the process."""
+    document = _call(client, "POST", "/v1/shutdown", None, as_json)
+    while until_ended:
+        try:
+            client.request("GET", "/healthz")
+        except AdminUnreachable:
+            break
+        time.sleep(POLL_S)
+    if as_json:
+        echo_json(document)
+    else:
+        click.echo("ended" if until_ended else document["outcome"])
+
+
+@click.command()
+@click.argument("connection_id", metavar="ID", type=click.IntRange(0))
+@socket_option
+@json_option
+def kill(client: AdminClient, connection_id: int, as_json: bool) -> None:
+    """Close one connection, by the id that `tlsidecar connections` shows."""
+    document = _call(client, "DELETE", f"/v1/connections/{connection_id}", None, as_json)
+    if as_json:
+        echo_json(document)
+    else:
+        click.echo(f"closed {connection_id}")
+
+
+@click.command("log-level")
+@click.argument("level", type=click.Choice(["debug", "info", "warning", "error"]))
+@socket_option
+@json_option
+def log_level(client: AdminClient, level: str, as_json: bool) -> None:
+    """Change the level of the process log until the process ends."""
+    document = _call(client, "PUT", "/v1/log-level", {"level": level}, as_json)
+    if as_json:
+        echo_json(document)
+    else:
+        click.echo(safe_text(f"{document['level']} (was {document['previous']})"))
+
+
+@click.command()
+@click.option("--timeout", type=Seconds(), default=30.0, show_default="30s", help="How long to wait.")
+@socket_option
+@json_option
+def wait(client: AdminClient, timeout: float, as_json: bool) -> None:
+    """Block until the sidecar is ready. Exit code 1 when it is not in time, 3 when nobody ever answered."""
+    began = time.monotonic()
+    while True:
+        ready, obstacle, reached = _is_ready(client, max(0.1, timeout - (time.monotonic() - began)))
+        waited_s = time.monotonic() - began
+        if ready:
+            break
+        if waited_s + POLL_S > timeout:
+            if as_json:
+                echo_json({"ready": False, "waited_s": round(waited_s, 3), "reason": obstacle})
+            if not reached:
+                raise AdminUnreachable(obstacle)
+            raise Failure(f"not ready after {duration(waited_s)}: {obstacle}", EXIT_FAILED)
+        time.sleep(POLL_S)
+    if as_json:
+        echo_json({"ready": True, "waited_s": round(waited_s, 3), "reason": ""})
+    else:
+        click.echo(f"ready after {duration(waited_s)}")
+
+
+def _is_ready(client: AdminClient, answer_s: float) -> tuple[bool, str, bool]:
+    """Whether it is, what is in the way, and whether anybody answered."""
+    try:
+        reply = client.request("GET", "/readyz", answer_s=answer_s)
+    except AdminUnreachable as error:
+        return False, str(error), False
+    return reply.status == 200, "; ".join(reply.body.decode("utf-8", "replace").split("\n")[:-1]), True
+
+
+def _call(
+    client: AdminClient,
+    method: str,
+    target: str,
+    body: Mapping[str, object] | None,
+    as_json: bool,
+    answer_s: float = 30.0,
+) -> dict[str, Any]:
+    """With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
+    try:
+        return client.call(method, target, body, answer_s=answer_s)
+    except AdminRefused as error:
+        if as_json:
+            echo_json(error.document)
+        raise

@@ -1,0 +1,89 @@
+"""What the commands that talk to a sidecar share: its socket, the form of the output, the exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
+from tlsidecar.cli.text import safe_text
+from tlsidecar.config import default_admin_socket
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_UNREACHABLE = 3
+EXIT_REFUSED = 4
+
+
+class Failure(click.ClickException):
+    """Ends the command with one line on stderr and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # click declares it a class variable and reads it from self
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"Error: {safe_text(self.message)}", err=True)
+
+
+def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--socket PATH``: handed to the command as ``client``."""
+
+    @click.option(
+        "--socket",
+        "socket_path",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The sidecar's admin socket.  [default: $TLSIDECAR_ADMIN_SOCKET, else tlsidecar/admin.sock in "
+        "$XDG_RUNTIME_DIR, else /run/tlsidecar/admin.sock]",
+    )
+    @functools.wraps(command)
+    def wrapper(*args: Any, socket_path: Path | None, **kwargs: Any) -> Any:
+        client = AdminClient(socket_path or default_admin_socket(os.environ))
+        try:
+            return command(*args, client=client, **kwargs)
+        except AdminUnreachable as error:
+            raise Failure(str(error), EXIT_UNREACHABLE) from None
+        except AdminRefused as error:
+            raise Failure(f"{error.code}: {error.message}", EXIT_REFUSED) from None
+
+    return wrapper
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+def echo_json(document: object) -> None:
+    """One document, in ASCII: what came from a peer is escaped by JSON itself."""
+    click.echo(json.dumps(document, indent=2))
+
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]
+else:
+    _ParamType = click.ParamType  # generic only since click 8.4
+
+
+class Seconds(_ParamType):
+    """``30s``, ``5m``, ``1h30m``, and ``0s``; the value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from certs.durations import parse_duration
+
+        if isinstance(value, float):
+            return value
+        if value in ("0", "0s"):
+            return 0.0
+        try:
+            return parse_duration(str(value)).total_seconds()
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,80 @@
+"""``tlsidecar``: the commands by name, none of them imported before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+# Where each command is, and what it does: the listing must not import them all.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("tlsidecar.cli.run:run", "Serve until TERM or INT."),
+    "check": ("tlsidecar.cli.check:check", "Report every problem at once; prove that the material would serve."),
+    "config": ("tlsidecar.cli.config:config", "The configuration's schema, and its effective values."),
+    "demo": ("tlsidecar.cli.run:demo", "A whole mTLS set-up on loopback, nothing to configure."),
+    "ui": ("tlsidecar.cli.ui:ui", "The terminal UI."),
+    "status": ("tlsidecar.cli.reads:status", "State, listeners, problems."),
+    "connections": ("tlsidecar.cli.reads:connections", "Who is connected."),
+    "certificates": ("tlsidecar.cli.reads:certificates", "What is served and trusted now."),
+    "refusals": ("tlsidecar.cli.reads:refusals", "Who was turned away, and why."),
+    "events": ("tlsidecar.cli.events:events", "Follow what happens."),
+    "reload": ("tlsidecar.cli.changes:reload", "Read the material's source again."),
+    "rotate": ("tlsidecar.cli.changes:rotate", "Ask the material's source to renew now."),
+    "drain": ("tlsidecar.cli.changes:drain", "Stop accepting; let connections finish."),
+    "shutdown": ("tlsidecar.cli.changes:shutdown", "Drain, then end the process."),
+    "kill": ("tlsidecar.cli.changes:kill", "Close one connection."),
+    "log-level": ("tlsidecar.cli.changes:log_level", "Change the process log's level."),
+    "wait": ("tlsidecar.cli.changes:wait", "Block until the sidecar is ready."),
+    "health": ("tlsidecar.cli.probe:health", "For HEALTHCHECK and exec probes."),
+    "certs": ("tlsidecar.cli.certificates:certs", "A local CA; issue, inspect, rotate, roll over, revoke."),
+}
+
+
+class _CommandsByName(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, meaning) for name, (_, meaning) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: Any) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    import platform
+
+    from cryptography.hazmat.backends.openssl import backend
+
+    from tlsidecar import __version__
+
+    click.echo(f"tlsidecar {__version__}, Python {platform.python_version()}, {backend.openssl_version_text()}")
+    ctx.exit()
+
+
+@click.group(
+    cls=_CommandsByName,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 failed at run time, 2 bad usage, config or material, 3 admin socket unreachable, "
+    "4 refused by the sidecar.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the versions of tlsidecar, Python and OpenSSL.",
+)
+def root() -> None:
+    """Mutual TLS beside a plaintext service, without changing a line of it."""

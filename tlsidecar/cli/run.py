@@ -1,0 +1,41 @@
+"""``tlsidecar run | demo``: what serves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tlsidecar.cli.settings_options import given, report, settings_options
+from tlsidecar.config import ConfigError, load
+
+
+@click.command()
+@settings_options
+@click.pass_context
+def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> None:
+    """Serve until TERM or INT.
+
+    Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
+    config schema` shows has a flag, hidden here but for the most used.
+    """
+    try:
+        settings = load(config_file, given(flags), os.environ)
+    except ConfigError as error:
+        report(error)
+        return
+    from tlsidecar import daemon
+
+    context.exit(daemon.run(settings))
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Prove every line and leave; do not open the terminal UI.")
+@click.pass_context
+def demo(context: click.Context, once: bool) -> None:
+    """A whole mTLS set-up on loopback, nothing to configure: it proves itself line by line."""
+    from tlsidecar.demo import main as demonstrate
+
+    context.exit(demonstrate(once))

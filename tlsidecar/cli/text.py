@@ -1,0 +1,92 @@
+"""Text for a terminal: hostile text made inert, tables, amounts, times."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+CELL_CHARACTERS = 80
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def safe_text(value: object, limit: int | None = None) -> str:
+    """``value`` on one line with nothing in it that a terminal obeys, hides or reorders: controls, escape sequences,
+    direction marks, line ends and unassigned characters are spelled out. Cut to ``limit`` characters when given."""
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(_visible(character) for character in text)
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return text
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() and unicodedata.category(character) not in _HIDDEN:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], numbers: frozenset[str] = frozenset()) -> str:
+    """Aligned columns, two spaces apart; the columns named in ``numbers`` are aligned to the right."""
+    cells = [[safe_text(cell, CELL_CHARACTERS) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    lines = []
+    for row in (headings, *cells):
+        padded = [
+            cell.rjust(width) if heading in numbers else cell.ljust(width)
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def size(count: Any) -> str:
+    """Bytes in the largest unit that leaves at least 1: ``1.5 MiB``."""
+    amount = float(count)
+    for unit in _UNITS[:-1]:
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} {_UNITS[-1]}"
+
+
+def duration(seconds: Any) -> str:
+    """The two largest units: ``2d 3h``, ``4m 10s``; below a minute with decimals: ``0.25s``."""
+    total_s = float(seconds)
+    if total_s < 0:
+        return f"-{duration(-total_s)}"
+    if total_s < 60:
+        return f"{total_s:.3g}s"
+    minutes, second = divmod(int(total_s), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour}h"
+    return f"{hours}h {minute}m" if hours else f"{minutes}m {second}s"
+
+
+def remaining(until: Any, now: Any) -> str:
+    """From one time of the API to another: ``in 4h 3m``, ``2m 1s ago``; a dash when either is missing."""
+    end, start = parse_time(until), parse_time(now)
+    if end is None or start is None:
+        return "-"
+    seconds = (end - start).total_seconds()
+    return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
+
+
+def parse_time(text: Any) -> datetime | None:
+    """A time of the API; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def moment(text: Any) -> str:
+    """A time of the API to the second, or a dash."""
+    at = parse_time(text)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else "-"

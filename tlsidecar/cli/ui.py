@@ -1,0 +1,26 @@
+"""``tlsidecar ui``: the terminal UI, where it is installed."""
+
+from __future__ import annotations
+
+import click
+
+from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure
+
+
+def _installed() -> click.Command | None:
+    try:
+        from tui.cli import ui as found
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("tui", "textual"):
+            raise
+        return None
+    return found
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def _absent() -> None:
+    """The terminal UI, which is not installed."""
+    raise Failure("the terminal UI is not installed: pip install 'tlsidecar[ui]'", EXIT_BAD_INPUT)
+
+
+ui = _installed() or _absent

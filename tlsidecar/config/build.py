@@ -1,0 +1,61 @@
+"""The frozen settings, made of a document in which nothing was found wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlsidecar import settings
+from tlsidecar.config.addresses import ip_literal
+from tlsidecar.config.checks import Document
+from tlsidecar.config.judge import Part
+from tlsidecar.config.schema import HTTP_FIELDS
+
+
+def build(document: Document, config_file: Path | None) -> settings.Settings:
+    """Every default that is not written here is the dataclass's own."""
+    root = document.root
+    limits = root.tables["limits"].fields
+    return settings.Settings(
+        admin=settings.Admin(**{**root.tables["admin"].fields, "socket": document.admin_socket}),
+        identity=settings.Identity(**root.tables["identity"].fields),
+        listeners=tuple(_listener(part, limits) for part in root.arrays["listener"]),
+        tls=settings.Tls(**root.tables["tls"].fields),
+        log=settings.Log(**root.tables["log"].fields),
+        limits=settings.Limits(**limits),
+        config_file=config_file,
+        **root.fields,
+    )
+
+
+def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Listener:
+    fields = dict(part.fields)
+    fields["mode"] = settings.Mode(fields.get("mode", settings.Mode.TERMINATE))
+    fields["protocol"] = settings.Protocol(fields.get("protocol", settings.Protocol.TCP))
+    limits = {**inherited_limits, **part.tables["limits"].fields}
+    if "max_connection_age_s" in fields:
+        limits["max_connection_age_s"] = fields.pop("max_connection_age_s")
+    http = {name: fields.pop(name) for name in HTTP_FIELDS & fields.keys()}
+    if "client_certificate_header" in http:
+        http["client_certificate_header"] = settings.ClientCertificateHeader(http["client_certificate_header"])
+    if fields["mode"] is settings.Mode.ORIGINATE:
+        _name_the_remote(fields)
+    return settings.Listener(
+        **fields,
+        limits=settings.Limits(**limits),
+        http=settings.Http(**http),
+        routes=tuple(settings.Route(**{"methods": (), **route.fields}) for route in part.arrays["route"]),
+        health_check=settings.HealthCheck(**part.tables["health_check"].fields) if "health_check" in part else None,
+    )
+
+
+def _name_the_remote(fields: dict[str, Any]) -> None:
+    """Fill in the name sent as SNI (never an IP address: RFC 6066, section 3) and who is expected under it."""
+    hosts = {upstream.host.removesuffix(".") for upstream in fields["upstreams"]}
+    only = hosts.pop() if len(hosts) == 1 else ""
+    if "server_name" not in fields and only and ip_literal(only) is None:
+        fields["server_name"] = only
+    if "expect" not in fields:
+        name = fields.get("server_name") or only
+        fields["expect"] = (f"dns:{name}",) if ip_literal(name) is None else (f"ip:{name}",)

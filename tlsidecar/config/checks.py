@@ -1,0 +1,254 @@
+"""What the values of a configuration must satisfy together.
+
+Each check looks only at what could be read: a key that is itself wrong has been reported, and says nothing here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
+from tlsidecar.config.judge import Finding, Part
+from tlsidecar.config.problems import Key, quoted
+from tlsidecar.settings import Address
+
+_AUTHORITY_KEYS = ("dns", "ip", "spiffe", "cn", "ttl")
+_FILE_KEYS = ("cert", "key", "trust", "crl", "passphrase_file", "key_group_readable", "poll_interval")
+_HTTP_KEYS = (
+    "client_certificate_header",
+    "client_certificate_details",
+    "remove_headers",
+    "underscores",
+    "trust_forwarded",
+    "host_rewrite",
+    "upgrades",
+    "trailers",
+)
+_TOO_LONG = f"the path of a Unix socket has at most {UNIX_PATH_MAX_BYTES} bytes, made absolute"
+_TERMINATE_KEYS = ("proxy_protocol", "client_certificate_header", "client_certificate_details", "route")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole configuration, each table of it judged by itself, and what was found then."""
+
+    root: Part
+    findings: tuple[Finding, ...]
+    admin_socket: Path
+
+    @property
+    def listeners(self) -> tuple[Part, ...]:
+        return self.root.arrays["listener"]
+
+    @property
+    def admin(self) -> Part:
+        return self.root.tables["admin"]
+
+
+def check(document: Document) -> Iterator[Finding]:
+    """Everything that is wrong between keys, in no particular order."""
+    limits = document.root.tables["limits"]
+    yield from _root(document)
+    yield from _identity(document.root.tables["identity"])
+    yield from _admin(document)
+    yield from _names(document)
+    yield from _bindings(document)
+    yield from _limits(limits)
+    for listener in document.listeners:
+        yield from _listener(listener)
+        yield from _limits(listener.tables["limits"], inherited=limits)
+
+
+def _root(document: Document) -> Iterator[Finding]:
+    if not document.listeners and not document.root.written.get("listener"):
+        suggestion = "add a [[listener]] table, or give --listen and --upstream"
+        yield document.root.finding("listener", "there is nothing to listen on", suggestion)
+    if document.root.read("event_loop") == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        yield document.root.finding(
+            "event_loop", "uvloop is not installed", 'install "tlsidecar[fast]", or leave it out'
+        )
+
+
+def _identity(identity: Part) -> Iterator[Finding]:
+    if "cert" in identity and "authority" in identity:
+        yield identity.finding("authority", "there is a cert, too; exactly one source is needed", "keep one of them")
+        return
+    if "authority" in identity:
+        for name in _FILE_KEYS:
+            if name in identity:
+                yield identity.finding(name, "belongs to a cert; a local CA brings its own", "leave it out")
+        if not any(name in identity for name in ("dns", "ip", "spiffe")):
+            yield identity.finding("authority", "there is no name to ask for", 'add for example dns = ["web.internal"]')
+        return
+    if "cert" not in identity:
+        suggestion = "set cert, key and trust, or authority (flags: --cert, --key, --trust)"
+        yield identity.finding("cert", "there is no certificate to show to peers", suggestion)
+    elif "trust" not in identity:
+        yield identity.finding("trust", "nothing says who may vouch for peers", 'add for example trust = "ca.crt"')
+    for name in _AUTHORITY_KEYS:
+        if name in identity:
+            yield identity.finding(name, "is asked of a local CA, and there is none", "add authority, or leave it out")
+
+
+def _admin(document: Document) -> Iterator[Finding]:
+    admin = document.admin
+    view_socket = admin.read("view_socket")
+    if "view_group" in admin and "view_socket" not in admin:
+        yield admin.finding("view_group", "there is no view_socket", "add view_socket, or leave it out")
+    if view_socket is not None and view_socket.parent == document.admin_socket.parent:
+        yield admin.finding("view_socket", "must not share a directory with socket", "give it a directory of its own")
+    for name, path in (("socket", document.admin_socket), ("view_socket", view_socket)):
+        if path is not None and too_long_for_a_socket(path):
+            yield admin.finding(name, _TOO_LONG)
+    http = admin.read("http")
+    if http is not None and (http.is_unix or not is_loopback(http)):
+        yield admin.finding(
+            "http", f"{quoted(str(http))} is not a loopback address", 'write for example "127.0.0.1:9901"'
+        )
+
+
+def _names(document: Document) -> Iterator[Finding]:
+    for one, other in combinations(document.listeners, 2):
+        name = one.read("name")
+        if name is not None and name == other.read("name"):
+            yield other.finding("name", f"{quoted(name)} is the name of another listener", "give it another name")
+
+
+def _bindings(document: Document) -> Iterator[Finding]:
+    """No two things may want the same address: the second bind would fail, or worse, steal."""
+    bound: list[tuple[Key, Address, str]] = [
+        ((*document.admin.key, "socket"), Address(path=str(document.admin_socket)), "the admin socket")
+    ]
+    view_socket = document.admin.read("view_socket")
+    if view_socket is not None:
+        bound.append(((*document.admin.key, "view_socket"), Address(path=str(view_socket)), "the view socket"))
+    http = document.admin.read("http")
+    if http is not None:
+        bound.append(((*document.admin.key, "http"), http, "admin.http"))
+    for listener in document.listeners:
+        listen = listener.read("listen")
+        if listen is not None:
+            bound.append(
+                ((*listener.key, "listen"), listen, f"listener {quoted(listener.read('name') or 'without name')}")
+            )
+    for (_, one, owner), (key, other, _) in combinations(bound, 2):
+        if collide(one, other):
+            yield Finding(key, f"{quoted(str(other))} is taken by {owner}", "choose another address")
+
+
+def _listener(listener: Part) -> Iterator[Finding]:
+    yield from _missing(listener)
+    mode = listener.read("mode", "terminate")
+    protocol = listener.read("protocol", "tcp")
+    if mode == "terminate":
+        yield from _terminate(listener)
+    elif mode == "originate":
+        yield from _originate(listener)
+    if protocol == "tcp":
+        for name in (*_HTTP_KEYS, "route"):
+            if name in listener:
+                yield listener.finding(name, "is for HTTP, and this listener carries tcp", 'set protocol = "http"')
+    elif protocol == "http" and "proxy_protocol" in listener:
+        yield listener.finding(
+            "proxy_protocol", "is for TCP; HTTP services read X-Forwarded-Client-Cert", "leave it out"
+        )
+    yield from _health_check(listener, protocol)
+    yield from _routes(listener)
+    yield from _own_addresses(listener)
+    if "max_connection_age" in listener and "max_connection_age" in listener.tables["limits"]:
+        yield listener.finding("max_connection_age", "is set twice, here and in limits", "keep one of them")
+
+
+def _routes(listener: Part) -> Iterator[Finding]:
+    examples = {"path": '"/admin/**"', "allow": '["ou:sre"]'}
+    for route in listener.arrays["route"]:
+        for name, example in examples.items():
+            if name not in route:
+                yield route.finding(name, "is missing", f"add for example {name} = {example}")
+
+
+def _own_addresses(listener: Part) -> Iterator[Finding]:
+    listen = listener.read("listen")
+    upstreams = listener.read("upstream") or ()
+    if listen is not None and too_long_for_a_socket(listen.path):
+        yield listener.finding("listen", _TOO_LONG)
+    for upstream in upstreams:
+        if too_long_for_a_socket(upstream.path):
+            yield listener.finding("upstream", _TOO_LONG)
+        if listen is not None and is_loopback(upstream) and collide(listen, upstream):
+            yield listener.finding("upstream", f"{quoted(str(upstream))} is this listener itself")
+
+
+def _missing(listener: Part) -> Iterator[Finding]:
+    examples = {"name": "web", "listen": "0.0.0.0:8443", "upstream": "127.0.0.1:8080"}
+    for name, example in examples.items():
+        if name not in listener:
+            yield listener.finding(name, "is missing", f'add for example {name} = "{example}"')
+
+
+def _terminate(listener: Part) -> Iterator[Finding]:
+    if "allow" not in listener:
+        suggestion = 'add allow = ["…"]; ["any"] lets in everyone that the trust bundle vouches for'
+        yield listener.finding("allow", "nothing says who may connect", suggestion)
+    if "expect" in listener:
+        yield listener.finding("expect", "is for originate", 'write allow, or set mode = "originate"')
+    if "server_name" in listener:
+        yield listener.finding("server_name", "is for originate: nobody is called by name here", "leave it out")
+    if "unsafe_listen" in listener:
+        yield listener.finding("unsafe_listen", "is for originate: what comes in here is TLS", "leave it out")
+    if listener.read("unsafe_upstream", False) is not False:
+        return
+    for upstream in listener.read("upstream") or ():
+        if not is_loopback(upstream):
+            message = f"{quoted(str(upstream))} is not on this machine, and what is sent there is in the clear"
+            yield listener.finding("upstream", message, "use loopback or unix:, or set unsafe_upstream = true")
+
+
+def _originate(listener: Part) -> Iterator[Finding]:
+    if "allow" in listener:
+        yield listener.finding("allow", "is for terminate: the local application shows no certificate", "write expect")
+    if "unsafe_upstream" in listener:
+        yield listener.finding("unsafe_upstream", "is for terminate: what goes out here is TLS", "leave it out")
+    for name in _TERMINATE_KEYS:
+        if name in listener:
+            yield listener.finding(name, "is for terminate: the local application shows no certificate", "leave it out")
+    listen = listener.read("listen")
+    if listen is not None and not is_loopback(listen) and listener.read("unsafe_listen", False) is False:
+        message = f"{quoted(str(listen))} accepts plaintext from other machines, and speaks for them with our identity"
+        yield listener.finding("listen", message, "use loopback or unix:, or set unsafe_listen = true")
+    upstreams = listener.read("upstream")
+    if "expect" not in listener and "server_name" not in listener and upstreams:
+        yield from _nobody_expected(listener, upstreams)
+
+
+def _nobody_expected(listener: Part, upstreams: tuple[Address, ...]) -> Iterator[Finding]:
+    suggestion = 'add for example expect = ["dns:api.internal"]'
+    if any(upstream.is_unix for upstream in upstreams):
+        yield listener.finding("expect", "a Unix socket has no name to expect", suggestion)
+    elif len({upstream.host for upstream in upstreams}) > 1:
+        yield listener.finding("expect", "the upstreams have different names; say who is expected", suggestion)
+
+
+def _health_check(listener: Part, protocol: str | None) -> Iterator[Finding]:
+    health_check = listener.tables["health_check"]
+    if protocol == "tcp" and "path" in health_check:
+        message = "is for HTTP, and this listener carries tcp"
+        yield health_check.finding("path", message, 'leave it out, or set protocol = "http"')
+
+
+def _limits(limits: Part, inherited: Part | None = None) -> Iterator[Finding]:
+    def effective(name: str) -> Any:
+        return limits.read(name, inherited.read(name) if inherited else None)
+
+    connections, handshakes = effective("max_connections"), effective("max_handshakes")
+    if {"max_connections", "max_handshakes"}.isdisjoint(limits.written):
+        pass  # said where it was written
+    elif connections is not None and handshakes is not None and handshakes > connections:
+        yield limits.finding("max_handshakes", f"is over max_connections ({connections})", "lower it")
+    if "request_burst" in limits and effective("request_rate") is None and "request_rate" not in limits:
+        yield limits.finding("request_burst", "there is no request_rate", 'add for example request_rate = "100/s"')

@@ -1,0 +1,58 @@
+"""What flags and environment variables may set, and where it goes.
+
+One name serves both: ``admin_socket`` is the flag ``--admin-socket`` and the variable ``TLSIDECAR_ADMIN_SOCKET``. The
+keys of ``[identity]`` and of the listener go without their table's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from tlsidecar.config.forms import Many
+from tlsidecar.config.schema import IDENTITY, LISTENER, ROOT, Entry
+
+
+class Kind(Enum):
+    """How the text of a variable is read."""
+
+    TEXT = auto()
+    LIST = auto()  # comma-separated
+    NUMBER = auto()
+    FLAG = auto()  # true or false
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One key: ``section`` is its table, empty for the top level, or ``listener`` for the only listener."""
+
+    section: str
+    key: str
+    kind: Kind
+
+    @property
+    def of_listener(self) -> bool:
+        return self.section == "listener"
+
+
+def _kind(entry: Entry) -> Kind:
+    if isinstance(entry.form, Many):
+        return Kind.LIST
+    kinds = {"integer": Kind.NUMBER, "boolean": Kind.FLAG}
+    written = [entry.form.schema, *entry.form.schema.get("anyOf", ())]
+    return next((kinds[one["type"]] for one in written if one.get("type") in kinds), Kind.TEXT)
+
+
+def _overrides() -> dict[str, Override]:
+    found = {entry.key: Override("", entry.key, _kind(entry)) for entry in ROOT}
+    for section, table in ROOT.tables.items():
+        prefix = "" if table is IDENTITY else f"{section}_"
+        found |= {prefix + entry.key: Override(section, entry.key, _kind(entry)) for entry in table}
+    for entry in LISTENER:
+        name = "listener_name" if entry.key == "name" else entry.key
+        found[name] = Override("listener", entry.key, _kind(entry))
+    return found
+
+
+OVERRIDES = _overrides()
+"""Every setting that a flag (``--log-level``) or a variable (``TLSIDECAR_LOG_LEVEL``) may give, by its name."""

@@ -1,0 +1,383 @@
+"""The tables and keys of ``tlsidecar.toml``: one declaration, from which the file is judged, ``config show`` and the
+JSON Schema are made, and flags and environment variables get their names.
+
+Defaults are not here: they are those of the dataclasses in :mod:`tlsidecar.settings`, whose field each key fills.
+What one value must look like is in :mod:`tlsidecar.config.forms`; what the values together must satisfy is in
+:mod:`tlsidecar.config.checks`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlsidecar import settings
+from tlsidecar.config.forms import (
+    COUNT,
+    COUNT_OR_ZERO,
+    DNS_NAME,
+    DURATION,
+    DURATION_OR_ZERO,
+    FLAG,
+    HEADER_NAME,
+    HEALTH_PATH,
+    IP_ADDRESS,
+    LISTEN_ADDRESS,
+    METHOD,
+    NAME,
+    PATH,
+    RATE,
+    ROUTE_PATH,
+    RULES,
+    SIZE,
+    SPIFFE_ID,
+    TEXT,
+    TRAILER_NAME,
+    UPGRADE,
+    UPSTREAM_ADDRESSES,
+    WORKERS,
+    Form,
+    Many,
+    one_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a table. ``field`` is its name in the settings; ``worked_out`` describes a default that is not a
+    constant."""
+
+    key: str
+    form: Form
+    description: str
+    field: str = ""
+    required: bool = False
+    worked_out: str = ""
+
+    @property
+    def field_name(self) -> str:
+        return self.field or self.key
+
+    def show(self, value: Any) -> object:
+        """A value as TOML would write it; None where it is unset."""
+        if value is None or value == "":
+            return None
+        if isinstance(self.form, Many):
+            return [self.form.item.show(item) for item in value]
+        return self.form.show(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its keys, the tables in it, and the dataclass whose defaults it has."""
+
+    title: str
+    description: str
+    defaults: Mapping[str, object]
+    entries: tuple[Entry, ...]
+    tables: Mapping[str, Table] = dataclasses.field(default_factory=dict)
+    arrays: Mapping[str, Table] = dataclasses.field(default_factory=dict)  # arrays of tables
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def entry(self, key: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.key == key), None)
+
+    def keys(self) -> list[str]:
+        """Everything that may stand in it."""
+        return [*(entry.key for entry in self.entries), *self.tables, *self.arrays]
+
+    def default(self, entry: Entry) -> object:
+        """The default as TOML would write it; None where there is none or it is worked out."""
+        return entry.show(self.defaults.get(entry.field_name))
+
+
+def _defaults(*types: type) -> dict[str, object]:
+    return {
+        field.name: field.default
+        for settings_type in types
+        for field in dataclasses.fields(settings_type)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+LIMITS = Table(
+    "Limits",
+    "Bounds. `[limits]` holds for every listener; `[listener.limits]` has the last word for one.",
+    _defaults(settings.Limits),
+    (
+        Entry(
+            "handshake_timeout", DURATION, "A TLS handshake not complete after this is ended.", "handshake_timeout_s"
+        ),
+        Entry(
+            "max_connections",
+            COUNT,
+            "Connections at once; more are closed on accept.",
+            worked_out="45 % of the file-descriptor limit",
+        ),
+        Entry(
+            "max_handshakes",
+            COUNT,
+            "Handshakes at once; more are closed on accept.",
+            worked_out="a quarter of `max_connections`",
+        ),
+        Entry(
+            "idle_timeout",
+            DURATION,
+            "TCP: a connection with no byte either way for this long ends.",
+            "idle_timeout_s",
+        ),
+        Entry("keepalive_timeout", DURATION, "HTTP: how long to wait for the next request.", "keepalive_timeout_s"),
+        Entry("head_timeout", DURATION, "HTTP: a request head takes at most this long in total.", "head_timeout_s"),
+        Entry("body_idle_timeout", DURATION, "HTTP: the longest pause within a body.", "body_idle_timeout_s"),
+        Entry(
+            "response_timeout",
+            DURATION,
+            "HTTP: how long the upstream may take to begin its response.",
+            "response_timeout_s",
+        ),
+        Entry(
+            "upstream_connect_timeout",
+            DURATION,
+            "How long connecting to the upstream may take.",
+            "upstream_connect_timeout_s",
+        ),
+        Entry(
+            "write_timeout",
+            DURATION,
+            "How long a side may read nothing of what waits for it.",
+            "write_timeout_s",
+        ),
+        Entry(
+            "close_timeout",
+            DURATION,
+            "How long a side may take to finish after the other has ended.",
+            "close_timeout_s",
+        ),
+        Entry(
+            "drain_timeout", DURATION, "How long a drain waits before it cuts what is still open.", "drain_timeout_s"
+        ),
+        Entry("max_header_bytes", SIZE, "HTTP: the largest head."),
+        Entry("max_header_fields", COUNT, "HTTP: the most header fields."),
+        Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head, the target included."),
+        Entry("max_body_bytes", SIZE, "HTTP: the largest request body."),
+        Entry("max_requests_per_connection", COUNT, "HTTP: a connection is closed after this many requests."),
+        Entry("max_concurrent_requests", COUNT, "HTTP: requests at once on a listener; more are answered 503."),
+        Entry("max_upstream_idle", COUNT_OR_ZERO, "HTTP: idle upstream connections kept for reuse; 0 keeps none."),
+        Entry("request_rate", RATE, 'HTTP: requests of one identity, as "100/s"; more are answered 429.'),
+        Entry("request_burst", COUNT, "HTTP: how many requests may come at once before `request_rate` counts."),
+        Entry("buffer", SIZE, "The high-water mark of each direction of a connection.", "buffer_bytes"),
+        Entry(
+            "max_connection_age",
+            DURATION,
+            "A connection older than this ends gracefully (HTTP: after the current exchange).",
+            "max_connection_age_s",
+        ),
+    ),
+)
+
+ROUTE = Table(
+    "Route",
+    "HTTP, terminate: one rule for requests; the first whose path and method match decides. "
+    "No match: the listener's own `allow`.",
+    _defaults(settings.Route),
+    (
+        Entry("path", ROUTE_PATH, "A path; `*` stands for one segment, a last `**` for the rest.", required=True),
+        Entry("methods", Many(METHOD, at_least=1), "The methods it is for; all when left out."),
+        Entry("allow", RULES, "Who may pass; any one rule suffices.", required=True),
+    ),
+)
+
+HEALTH_CHECK = Table(
+    "HealthCheck",
+    "An active check of the upstream addresses.",
+    _defaults(settings.HealthCheck),
+    (
+        Entry(
+            "path",
+            HEALTH_PATH,
+            "HTTP: the path to GET, expecting 2xx or 3xx. Left out: a TCP connection is enough.",
+        ),
+        Entry("interval", DURATION, "How often.", "interval_s"),
+        Entry("timeout", DURATION, "How long one check may take.", "timeout_s"),
+        Entry("readiness", FLAG, "Whether readiness depends on it."),
+    ),
+)
+
+LISTENER = Table(
+    "Listener",
+    "One address accepted on, with a mode.",
+    {**_defaults(settings.Listener, settings.Http), "mode": settings.Mode.TERMINATE},
+    (
+        Entry("name", NAME, "Its name in logs, metrics and the terminal UI.", required=True),
+        Entry(
+            "mode",
+            one_of("terminate", "originate"),
+            "`terminate`: mutual TLS comes in, plaintext goes out to the local service. "
+            "`originate`: plaintext comes in from the local application, mutual TLS goes out.",
+        ),
+        Entry(
+            "listen",
+            LISTEN_ADDRESS,
+            "Where to accept: `host:port`, `[v6]:port` or `unix:/path`. With `originate`, loopback or a Unix socket.",
+            required=True,
+        ),
+        Entry(
+            "upstream",
+            UPSTREAM_ADDRESSES,
+            "Where to connect to, one address or several. With `terminate`, loopback or a Unix socket.",
+            "upstreams",
+            required=True,
+        ),
+        Entry("protocol", one_of("tcp", "http"), "What is carried."),
+        Entry(
+            "allow",
+            RULES,
+            "Terminate, and needed there: who may connect; any one rule suffices. "
+            '`["any"]` is any certificate that the trust bundle vouches for.',
+        ),
+        Entry(
+            "expect",
+            RULES,
+            "Originate: who the remote must be; any one rule suffices.",
+            worked_out="the upstream's DNS name or IP address",
+        ),
+        Entry(
+            "server_name",
+            DNS_NAME,
+            "Originate: the name sent as SNI.",
+            worked_out="the upstream's DNS name",
+        ),
+        Entry(
+            "proxy_protocol",
+            one_of("v2"),
+            "TCP, terminate: send a PROXY protocol header, with the TLS TLVs, to the service.",
+        ),
+        Entry(
+            "client_certificate_header",
+            one_of("sanitize_set", "append_forward", "sanitize", "forward_only"),
+            "HTTP, terminate: what becomes of X-Forwarded-Client-Cert, in Envoy's words.",
+        ),
+        Entry(
+            "client_certificate_details",
+            Many(one_of("cert", "chain")),
+            "HTTP, terminate: what X-Forwarded-Client-Cert holds beside the names.",
+        ),
+        Entry("remove_headers", Many(HEADER_NAME), "HTTP: more request headers to remove, from trailers, too."),
+        Entry(
+            "underscores",
+            one_of("refuse", "drop", "allow"),
+            "HTTP: what to do with a header whose name has an underscore.",
+        ),
+        Entry(
+            "trust_forwarded",
+            FLAG,
+            "HTTP: keep the X-Forwarded-For, -Proto, -Host and Forwarded that the client sent.",
+        ),
+        Entry("host_rewrite", TEXT, "HTTP: the Host to send upstream instead of the client's."),
+        Entry("upgrades", Many(UPGRADE), "HTTP: protocols that a connection may be upgraded to."),
+        Entry("trailers", Many(TRAILER_NAME), "HTTP: trailer fields that are passed on."),
+        Entry(
+            "max_connection_age",
+            DURATION,
+            "The same as `max_connection_age` in `listener.limits`.",
+            "max_connection_age_s",
+        ),
+        Entry("close_on_peer_expiry", FLAG, "End a connection gracefully when the peer's certificate expires."),
+        Entry("close_on_revocation", FLAG, "End a connection gracefully when the peer's certificate is revoked."),
+        Entry("unsafe_upstream", FLAG, "Terminate: allow an upstream that is not on this machine, in the clear."),
+        Entry("unsafe_listen", FLAG, "Originate: accept plaintext from other machines."),
+    ),
+    tables={"limits": LIMITS, "health_check": HEALTH_CHECK},
+    arrays={"route": ROUTE},
+)
+
+HTTP_FIELDS = frozenset(field.name for field in dataclasses.fields(settings.Http))
+"""Fields that the file has among the listener's own, and the settings have in ``Listener.http``."""
+
+IDENTITY = Table(
+    "Identity",
+    "Where our own certificate comes from: files (`cert`) or a local CA (`authority`), exactly one of them.",
+    _defaults(settings.Identity),
+    (
+        Entry("cert", PATH, "PEM: the leaf, then intermediates. A combined PEM may hold the key, too."),
+        Entry("key", PATH, "PEM: the private key.", worked_out="the key in `cert`"),
+        Entry("trust", PATH, "PEM: the CAs that may vouch for peers."),
+        Entry("crl", PATH, "Revocation lists."),
+        Entry("passphrase_file", PATH, "A file with the key's passphrase, which is never asked for."),
+        Entry("key_group_readable", FLAG, "Accept a key that its group may read, as Kubernetes `fsGroup` needs."),
+        Entry(
+            "crl_policy",
+            one_of("strict", "soft"),
+            "Whether a missing or expired revocation list refuses the peer (`strict`) or raises an alarm (`soft`).",
+        ),
+        Entry("authority", PATH, "The directory of a local CA, which issues and renews for us."),
+        Entry("dns", Many(DNS_NAME), "Authority: DNS names to ask for."),
+        Entry("ip", Many(IP_ADDRESS), "Authority: IP addresses to ask for."),
+        Entry("spiffe", SPIFFE_ID, "Authority: the SPIFFE ID to ask for."),
+        Entry("cn", TEXT, "Authority: the common name to ask for.", "common_name"),
+        Entry("ttl", DURATION, "Authority: the lifetime to ask for; renewed at about two thirds of it.", "ttl_s"),
+        Entry("poll_interval", DURATION, "Files: how often they are looked at.", "poll_interval_s"),
+        Entry(
+            "clock_skew", DURATION_OR_ZERO, "How far another machine's clock may be ahead or behind.", "clock_skew_s"
+        ),
+    ),
+)
+
+ADMIN = Table(
+    "Admin",
+    "The admin sockets.",
+    _defaults(settings.Admin),
+    (
+        Entry(
+            "socket",
+            PATH,
+            "The control socket, for its owner and root only.",
+            worked_out="`$XDG_RUNTIME_DIR/tlsidecar/admin.sock`, else `/run/tlsidecar/admin.sock`",
+        ),
+        Entry("view_socket", PATH, "A second socket, in another directory, that only reads."),
+        Entry("view_group", TEXT, "The group that may connect to `view_socket`."),
+        Entry("http", LISTEN_ADDRESS, "A loopback address for `/healthz`, `/readyz` and `/metrics`, never a control."),
+    ),
+)
+
+TLS = Table(
+    "Tls",
+    "TLS on both sides. Only AEAD cipher suites are ever offered.",
+    _defaults(settings.Tls),
+    (Entry("min_version", one_of("1.2", "1.3"), "The lowest version spoken."),),
+)
+
+LOG = Table(
+    "Log",
+    "The log, one line an event, to standard error unless `file` is set.",
+    _defaults(settings.Log),
+    (
+        Entry(
+            "access",
+            one_of("json", "text", "off"),
+            "The access log: one line a request (HTTP) or a connection (TCP).",
+        ),
+        Entry("level", one_of("debug", "info", "warning", "error"), "The lowest level written."),
+        Entry("file", PATH, "Write here instead of to standard error."),
+    ),
+)
+
+ROOT = Table(
+    "tlsidecar.toml",
+    "The configuration of tlsidecar.",
+    _defaults(settings.Settings),
+    (
+        Entry("workers", WORKERS, 'Worker processes; `"auto"` is one on each core.'),
+        Entry(
+            "event_loop",
+            one_of("auto", "asyncio", "uvloop"),
+            "The event loop; `auto` takes the one that measures best.",
+        ),
+    ),
+    tables={"admin": ADMIN, "identity": IDENTITY, "tls": TLS, "log": LOG, "limits": LIMITS},
+    arrays={"listener": LISTENER},
+)

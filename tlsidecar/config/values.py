@@ -1,0 +1,320 @@
+"""How single values are written: durations, sizes, rates, paths, header names. Each is parsed here and shown here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tlsidecar.config.problems import InvalidValue, did_you_mean, quoted
+
+DURATION_PATTERN = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+$"
+SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
+RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LEAST_AMOUNT = {"ms": 1, "s": 1, "m": 2, "h": 1, "d": 2}  # "60s" and "24h" read better than "1m" and "1d"
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_LONGEST_DURATION_S = 3660 * 86400.0
+_LARGEST_SIZE_BYTES = 1 << 40
+_LARGEST_COUNT = 10_000_000
+MAX_WORKERS = 256
+
+_FRAMING_HEADERS = frozenset({"connection", "content-length", "host", "transfer-encoding", "te", "trailer", "upgrade"})
+_IDENTITY_HEADER = re.compile(r"x-forwarded-client-cert|x-client-cert.*|(x-)?ssl-client-.*|client-cert(-chain)?")
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
+_REFUSED_IN_ROUTE = re.compile(r"[^\x21-\x7e]|[?#\\]|%(?:2[fF]|5[cC]|00)")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds, above zero, from ``"10s"``, ``"1.5h"``, ``"200ms"`` or ``"1h30m"``.
+
+    Raises InvalidValue.
+    """
+    seconds = parse_duration_or_zero(value)
+    if seconds == 0:
+        raise InvalidValue("must be longer than zero")
+    return seconds
+
+
+def parse_duration_or_zero(value: object) -> float:
+    """The same, where zero has a meaning."""
+    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a duration", _duration_suggestion(value))
+    seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(r"([0-9.]+)(ms|[smhd])", value))
+    if seconds > _LONGEST_DURATION_S:
+        raise InvalidValue(f"{quoted(value)} is longer than ten years")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact way to write it: 3600.0 is ``1h``, 75.0 is ``75s``, 0.2 is ``200ms``."""
+    for unit in ("d", "h", "m", "s", "ms"):
+        amount = seconds / _SECONDS[unit]
+        if amount >= _LEAST_AMOUNT[unit] and abs(amount - round(amount)) < 1e-9:
+            return f"{round(amount)}{unit}"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def parse_size(value: object) -> int:
+    """Bytes, above zero, from ``"64KiB"``, ``"1MiB"`` or ``"512B"``.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(SIZE_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a size", _size_suggestion(value))
+    amount, unit = re.fullmatch(r"([0-9]+)([A-Za-z]+)", value).groups()  # type: ignore[union-attr] # it matched above
+    size = int(amount) * _BYTES[unit]
+    if not 0 < size <= _LARGEST_SIZE_BYTES:
+        raise InvalidValue("must be above zero and at most 1024GiB")
+    return size
+
+
+def show_size(size_bytes: int) -> str:
+    """``64KiB``, or plain bytes where no larger unit is exact."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size_bytes and size_bytes % _BYTES[unit] == 0:
+            return f"{size_bytes // _BYTES[unit]}{unit}"
+    return f"{size_bytes}B"
+
+
+def parse_rate(value: object) -> float:
+    """Events a second, above zero, from ``"100/s"``, ``"90/m"`` or ``"3600/h"``.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(RATE_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a rate", 'write for example "100/s" or "90/m"')
+    amount, _, unit = value.partition("/")
+    if float(amount) == 0:
+        raise InvalidValue("must be above zero")
+    return float(amount) / _SECONDS[unit]
+
+
+def show_rate(events_per_second: float) -> str:
+    """The first of ``/s``, ``/m``, ``/h`` that gives a whole number."""
+    for unit in ("s", "m", "h"):
+        amount = events_per_second * _SECONDS[unit]
+        if amount >= 1 and abs(amount - round(amount)) < 1e-9:
+            return f"{round(amount)}/{unit}"
+    return f"{events_per_second:.9f}".rstrip("0").rstrip(".") + "/s"
+
+
+def parse_count(value: object) -> int:
+    """A whole number above zero.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidValue(f"{quoted(value)} is not a whole number")
+    if not 0 < value <= _LARGEST_COUNT:
+        raise InvalidValue(f"must be between 1 and {_LARGEST_COUNT}, not {quoted(value)}")
+    return value
+
+
+def parse_count_or_zero(value: object) -> int:
+    """The same, where zero has a meaning."""
+    return value if value == 0 and isinstance(value, int) and not isinstance(value, bool) else parse_count(value)
+
+
+def parse_workers(value: object) -> int:
+    """How many worker processes: a number, or ``"auto"`` for one on each core this process may run on.
+
+    Raises InvalidValue.
+    """
+    if value == "auto":
+        return len(os.sched_getaffinity(0))
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidValue(f"{quoted(value)} is not a number of workers", 'write a number or "auto"')
+    if not 0 < value <= MAX_WORKERS:
+        raise InvalidValue(f"must be between 1 and {MAX_WORKERS}, not {quoted(value)}", 'write a number or "auto"')
+    return value
+
+
+def parse_flag(value: object) -> bool:
+    """True or false.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, bool):
+        raise InvalidValue(f"{quoted(value)} is neither true nor false", "write true or false, without quotes")
+    return value
+
+
+def parse_path(value: object) -> Path:
+    """A path, not yet made absolute.
+
+    Raises InvalidValue.
+    """
+    text = parse_text(value)
+    if text.startswith("~"):
+        raise InvalidValue(f"~ is not expanded in {quoted(text)}", "write the whole path")
+    return Path(text)
+
+
+def parse_text(value: object) -> str:
+    """Text on one line, not empty.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str):
+        raise InvalidValue(f"a string is needed, not {quoted(value)}")
+    if not value:
+        raise InvalidValue("is empty", "leave the key out")
+    if not value.isprintable():
+        raise InvalidValue(f"{quoted(value)} has control characters in it")
+    return value
+
+
+def parse_rule(value: object) -> str:
+    """The text of an access rule that is known to parse.
+
+    Raises InvalidValue.
+    """
+    from certs.errors import RuleError  # not above: cryptography comes with it, and most commands need neither
+    from certs.rules import Rule
+
+    text = parse_text(value)
+    try:
+        return str(Rule.parse(text))
+    except RuleError as error:
+        raise InvalidValue(error.problem, error.suggestion) from None
+
+
+def parse_spiffe_id(value: object) -> str:
+    """A workload's SPIFFE ID.
+
+    Raises InvalidValue.
+    """
+    from certs.spiffe import SpiffeId
+
+    text = parse_text(value)
+    try:
+        return str(SpiffeId.parse(text))
+    except ValueError as error:
+        raise InvalidValue(f"{quoted(text)} is not a SPIFFE ID: {error}") from None
+
+
+def parse_name(value: object) -> str:
+    """A listener's name, as it stands in logs and metric labels.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a name: letters, digits, '.', '_', '-', at most 63")
+    return value
+
+
+def parse_header_name(value: object) -> str:
+    """The lower-case name of a header that may be removed without changing what the message is.
+
+    Raises InvalidValue.
+    """
+    name = parse_token(value)
+    if name in _FRAMING_HEADERS:
+        raise InvalidValue(f"{quoted(name)} frames or routes the message and is handled by the sidecar alone")
+    return name
+
+
+def parse_trailer_name(value: object) -> str:
+    """The lower-case name of a trailer field that may be passed on (RFC 9110, section 6.5.1).
+
+    Raises InvalidValue.
+    """
+    name = parse_header_name(value)
+    if _IDENTITY_HEADER.fullmatch(name.replace("_", "-")):
+        raise InvalidValue(f"{quoted(name)} says who the client is and is never taken from a trailer")
+    return name
+
+
+def parse_upgrade(value: object) -> str:
+    """A protocol that a connection may be upgraded to (RFC 9110, section 7.8).
+
+    Raises InvalidValue.
+    """
+    name = parse_token(value)
+    if name in {"h2c", "h2", "tls", "http"} or name.startswith("tls"):
+        raise InvalidValue(f"{quoted(name)} would carry requests past the access rules")
+    return name
+
+
+def parse_token(value: object) -> str:
+    """A token of RFC 9110, section 5.6.2, in lower case.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(TOKEN_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a name that HTTP allows")
+    return value.lower()
+
+
+def parse_method(value: object) -> str:
+    """An HTTP method; methods are case-sensitive.
+
+    Raises InvalidValue.
+    """
+    if isinstance(value, str) and not _METHOD.fullmatch(value) and _METHOD.fullmatch(value.upper()):
+        raise InvalidValue(f"{quoted(value)} is not an HTTP method", f"write {quoted(value.upper())}")
+    if not isinstance(value, str) or not _METHOD.fullmatch(value):
+        raise InvalidValue(f"{quoted(value)} is not an HTTP method")
+    return value
+
+
+def parse_route_path(value: object) -> str:
+    """A pattern for normalised paths: ``*`` stands for one segment, a last ``**`` for the rest.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise InvalidValue(f"{quoted(value)} is not a path", 'write for example "/admin/**"')
+    if _REFUSED_IN_ROUTE.search(value):
+        raise InvalidValue(f"{quoted(value)} has a character that a normalised path never has")
+    segments = value[1:].split("/")
+    if any(segment in {".", ".."} for segment in segments) or "" in segments[:-1]:
+        raise InvalidValue(f"{quoted(value)} never matches: dot segments and double slashes are removed first")
+    if any("*" in segment and segment not in {"*", "**"} for segment in segments):
+        raise InvalidValue(f"in {quoted(value)} a * does not stand for a whole segment")
+    if "**" in segments[:-1]:
+        raise InvalidValue(f"in {quoted(value)} ** is not the last segment")
+    return value
+
+
+def parse_health_path(value: object) -> str:
+    """The target of an HTTP health check.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"/[\x21-\x7e]{0,1023}", value) or "#" in value:
+        raise InvalidValue(f"{quoted(value)} is not a path", 'write for example "/healthz"')
+    return value
+
+
+def choice(*words: str) -> Callable[[object], str]:
+    """A parser for one of a few words."""
+
+    def parse(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        listed = " or ".join(quoted(word) for word in words)
+        hint = did_you_mean(value, words) if isinstance(value, str) and len(words) > 1 else ""
+        raise InvalidValue(f"{quoted(value)} is not {listed}", hint or f"write {listed}")
+
+    return parse
+
+
+def _duration_suggestion(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST_COUNT:
+        return f'write "{value}s" if seconds are meant'
+    return 'write for example "10s", "5m" or "24h"'
+
+
+def _size_suggestion(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST_SIZE_BYTES:
+        return f'write "{show_size(value)}"'
+    decimal = re.fullmatch(r"([0-9]{1,12})([kKmMgG])[bB]?", value) if isinstance(value, str) else None
+    if decimal:
+        return f'write "{decimal[1]}{decimal[2].upper()}iB"'
+    return 'write for example "64KiB" or "1MiB"'

@@ -1,0 +1,185 @@
+"""What the controller offers to whoever watches and steers it: the admin API, the metrics, the demo.
+
+The controller implements :class:`Control`; nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.clock import Clock
+    from certs.material import Material
+    from tlsidecar.observe.events import EventHub
+    from tlsidecar.observe.refusals import RefusalLog
+
+
+class State(StrEnum):
+    """Where the process is in its life. ``degraded`` serves, with something that needs a person."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    DRAINING = "draining"
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTICE = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One ranked finding: what is wrong, since when, what it is about and what to do."""
+
+    severity: Severity
+    code: str
+    message: str
+    since: datetime
+    subject: str = ""  # the listener, file or certificate it is about
+
+
+class Trigger(StrEnum):
+    """What asked for a reload."""
+
+    START = "start"
+    SIGNAL = "signal"
+    FILE_CHANGE = "file_change"
+    ADMIN = "admin"
+    TIMER = "timer"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended: new material in use, the same material found again, or refused and nothing changed."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to put new material to use."""
+
+    at: datetime
+    trigger: Trigger
+    outcome: Outcome
+    reason: str = ""  # a certs.errors.MaterialReason value when refused
+    detail: str = ""
+    generation: int = 0
+    previous_serial: str = ""
+    serial: str = ""
+    duration_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Material put to use, numbered; a connection keeps the one it was accepted under."""
+
+    number: int
+    material: Material
+    activated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOutcome:
+    """How a drain ended: everybody left, or some were cut when the timeout ran out."""
+
+    drained: bool
+    closed: int
+    forced: int
+    duration_s: float
+
+
+@dataclass(slots=True)
+class ReloadCounts:
+    """Attempts so far by (outcome, reason), and when one last succeeded (POSIX seconds)."""
+
+    by_outcome: dict[tuple[str, str], int] = field(default_factory=dict)
+    last_success_at: float | None = None
+
+
+class Control(Protocol):
+    """The controller, as the admin API sees it. Every method runs on the controller's event loop."""
+
+    settings: Settings
+    clock: Clock
+    refusals: RefusalLog
+    events: EventHub
+    reload_counts: ReloadCounts
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def started_at(self) -> datetime: ...
+
+    @property
+    def generation(self) -> Generation | None: ...
+
+    @property
+    def source(self) -> str:
+        """The material's source, described in words."""
+        ...
+
+    @property
+    def last_attempt(self) -> Attempt | None: ...
+
+    @property
+    def next_renewal_at(self) -> datetime | None: ...
+
+    @property
+    def log_level(self) -> str: ...
+
+    def problems(self) -> Sequence[Problem]:
+        """Everything that needs attention, worst first."""
+        ...
+
+    def is_live(self) -> bool:
+        """Whether the loop turns (workers' loops included)."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Material valid, listeners bound, not draining."""
+        ...
+
+    async def snapshots(self) -> Sequence[WorkerSnapshot]:
+        """Every worker's counters."""
+        ...
+
+    async def connections(self, query: ConnectionQuery) -> ConnectionPage: ...
+
+    async def connection(self, connection_id: int) -> ConnectionDetail | None: ...
+
+    async def close_connection(self, connection_id: int) -> bool:
+        """Close one connection; False when there is none of that id."""
+        ...
+
+    async def reload(self, trigger: Trigger) -> Attempt:
+        """Read the source again and put good material to use. Returns when that is done."""
+        ...
+
+    async def rotate(self) -> Attempt:
+        """Ask the source to renew now: an authority issues a new leaf, a file source reads again."""
+        ...
+
+    async def drain(self, timeout_s: float | None = None) -> DrainOutcome:
+        """Stop accepting, let connections finish, cut what is left at the timeout. The process lives on."""
+        ...
+
+    async def shutdown(self) -> None:
+        """Drain, then end the process."""
+        ...
+
+    def set_log_level(self, level: str) -> None:
+        """Raises ValueError for an unknown level."""
+        ...

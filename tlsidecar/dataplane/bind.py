@@ -1,0 +1,119 @@
+"""Binding the listening sockets, all or none, before anything else is started."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+
+from tlsidecar.settings import Address, Listener
+
+BACKLOG = 4096
+
+
+class BindError(Exception):
+    """A listening address cannot be had; the text names the listener, the address and why."""
+
+
+def bind_all(listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
+    """The listening sockets of each listener by its name. Raises :class:`BindError`, with nothing left bound."""
+    bound: dict[str, list[socket.socket]] = {}
+    try:
+        for listener in listeners:
+            bound[listener.name] = _bind(listener)
+    except BindError:
+        close_all(bound)
+        raise
+    return bound
+
+
+def close_all(bound: dict[str, list[socket.socket]]) -> None:
+    """Close every socket and remove the Unix sockets among them."""
+    for sockets in bound.values():
+        for sock in sockets:
+            close_listening(sock)
+
+
+def close_listening(sock: socket.socket) -> None:
+    """Close one listening socket and remove its path if it is a Unix socket; nothing happens when it is closed."""
+    if sock.fileno() < 0:
+        return
+    path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+    sock.close()
+    if path:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def bound_address(sockets: Iterable[socket.socket]) -> str:
+    """What was really bound, as ``host:port`` or ``unix:/path``; several joined by a comma."""
+    texts = []
+    for sock in sockets:
+        name = sock.getsockname()
+        texts.append(str(Address(path=name) if sock.family == socket.AF_UNIX else Address(host=name[0], port=name[1])))
+    return ", ".join(texts)
+
+
+def _bind(listener: Listener) -> list[socket.socket]:
+    address = listener.listen
+    if address.is_unix:
+        return [_bind_unix(listener.name, address.path)]
+    try:
+        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BindError(f"listener {listener.name}: {address}: {error.strerror or error}") from None
+    sockets: list[socket.socket] = []
+    try:
+        port = address.port
+        for family, _, _, _, name in dict.fromkeys(found):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # Several answers mean that IPv4 is bound on its own; "::" alone serves both, as Linux does.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
+            sock.bind((name[0], port, *name[2:]))
+            port = sock.getsockname()[1]  # a port 0 is chosen once, for all addresses of the name
+            _listen(sock)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise BindError(f"listener {listener.name}: cannot listen on {address}: {error.strerror}") from None
+    return sockets
+
+
+def _bind_unix(name: str, path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_dead_socket(path):
+                raise
+            os.unlink(path)
+            sock.bind(path)
+        _listen(sock)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"listener {name}: cannot listen on unix:{path}: {error.strerror}") from None
+    return sock
+
+
+def _is_dead_socket(path: str) -> bool:
+    """Whether the path is a socket of ours that nobody listens on any more."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _listen(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.listen(BACKLOG)

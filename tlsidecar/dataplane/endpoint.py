@@ -1,0 +1,310 @@
+"""One end of an HTTP exchange: a socket, plain or TLS, that reads into the shared buffer and queues what it cannot
+write at once. Both kinds answer in the numbers of :mod:`.stream`, so whoever holds one need not know which it is.
+
+States: *open* ─ ``finish()`` ▶ *finishing* (writes what is queued, then ends its direction) ; ``close()`` or ``cut()``
+ends either at once. Reading goes on until it is paused; a paused end with nothing queued is not watched at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.linger import Lingerer, reset
+from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
+from tlsidecar.dataplane.stream import DONE, FAILED, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
+
+Callback = Callable[[], None]
+
+# So much of a plain socket is read at once: what the other side does not take is copied.
+_WINDOW = VIEW[: 64 * 1024]
+
+
+class Endpoint(ABC):
+    """``readable`` is called when there is something to read, an end or a failure included; ``drained`` when all that
+    was queued is written; ``broken`` when a write failed."""
+
+    __slots__ = (
+        "_broken",
+        "_descriptor",
+        "_drained",
+        "_queued",
+        "_reactor",
+        "_readable",
+        "_reading",
+        "_watched",
+        "closed",
+        "failure",
+        "finishing",
+        "queued_bytes",
+        "sock",
+    )
+
+    def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
+        self._reactor = reactor
+        self.sock = sock
+        self._descriptor = sock.fileno()
+        self._readable: Callback = _nothing
+        self._drained: Callback = _nothing
+        self._broken: Callback = _nothing
+        self._reading = False
+        self._watched = 0
+        self._queued: list[bytes] = []
+        self.queued_bytes = 0
+        self.finishing = False
+        self.closed = False
+        self.failure: SslFailure | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "finishing" if self.finishing else "open"
+        return f"<{type(self).__name__} {state} queued={self.queued_bytes}>"
+
+    # What the kinds differ in.
+
+    @abstractmethod
+    def read(self) -> int:
+        """Fill the shared buffer from its start: how many bytes, or CLOSED, WANT_READ, WANT_WRITE, FAILED."""
+
+    @abstractmethod
+    def _write(self, data: bytes | memoryview) -> int:
+        """Write some of ``data``: how many bytes were taken, or WANT_READ, WANT_WRITE, FAILED."""
+
+    @abstractmethod
+    def _end_writing(self) -> int:
+        """Tell the other end that no more comes: DONE, WANT_READ, WANT_WRITE or FAILED."""
+
+    # Watching.
+
+    def attach(self, readable: Callback, drained: Callback, broken: Callback) -> None:
+        """Whom to call from now on; begins to read."""
+        self._readable = readable
+        self._drained = drained
+        self._broken = broken
+        self.resume()
+
+    def detach(self) -> None:
+        """Nobody is called any more, and nothing is watched."""
+        self._readable = self._drained = self._broken = _nothing
+        self._reading = False
+        self._reactor.forget(self._descriptor)
+        self._watched = 0
+
+    def pause(self) -> None:
+        """Do not read for now."""
+        if self._reading:
+            self._reading = False
+            self._interests()
+
+    def resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._interests()
+
+    @property
+    def is_reading(self) -> bool:
+        return self._reading
+
+    # Writing.
+
+    def send(self, data: bytes | memoryview) -> bool:
+        """Write ``data``, or queue what would not go; False when the write failed (``failure`` says why)."""
+        if self.closed:
+            return False
+        if not self._queued:
+            total = len(data)
+            taken = self._write(data)
+            if taken == total:
+                return True
+            written = 0
+            while taken > 0:
+                written += taken
+                if written == total:
+                    return True
+                taken = self._write(data[written:])
+            if taken == FAILED:
+                return False
+            data = data[written:]
+        self._queued.append(bytes(data))
+        self.queued_bytes += len(data)
+        self._interests()
+        return True
+
+    def finish(self) -> None:
+        """End this direction once everything queued is written."""
+        if not self.finishing and not self.closed:
+            self.finishing = True
+            if not self._queued:
+                self._flush()
+
+    def hand_over(self) -> bytes:
+        """Give the socket to somebody else: what was still to be written; this end is not to be used any more."""
+        queued = b"".join(self._queued)
+        self.detach()
+        self._queued.clear()
+        self.queued_bytes = 0
+        return queued
+
+    def close(self) -> None:
+        """Close at once, with an ordinary end."""
+        if not self.closed:
+            self._let_go()
+            self.sock.close()
+
+    def linger(self, lingerer: Lingerer) -> None:
+        """Tell the end, then close once the other side has read everything."""
+        if not self.closed:
+            self._end_writing()
+            self._let_go()
+            lingerer.close(self.sock)
+
+    def cut(self) -> None:
+        """Close so that the other end cannot take what it has for the whole."""
+        if not self.closed:
+            self._let_go()
+            reset(self.sock)
+
+    def fail(self) -> None:
+        """A defect of ours showed itself in a handler: whoever holds this end decides."""
+        owner = getattr(self._readable, "__self__", None)
+        self.cut()
+        fail = getattr(owner, "fail", None)
+        if fail is not None:
+            fail()
+
+    def _let_go(self) -> None:
+        self.detach()
+        self.closed = True
+        self._queued.clear()
+        self.queued_bytes = 0
+
+    def _event(self, _events: int) -> None:
+        if self._queued or self.finishing:
+            self._flush()
+            if self.closed:
+                return
+        if self._reading:
+            self._readable()
+
+    def _flush(self) -> None:
+        if self._queued:
+            data = self._queued[0] if len(self._queued) == 1 else b"".join(self._queued)
+            view = memoryview(data)
+            while view:
+                taken = self._write(view)
+                if taken == FAILED:
+                    self._broken()
+                    return
+                if taken <= 0:
+                    break
+                view = view[taken:]
+            self._queued = [bytes(view)] if view else []
+            self.queued_bytes = len(view)
+            if view:
+                self._interests()
+                return
+        if self.finishing:
+            answer = self._end_writing()
+            if answer == WANT_WRITE:
+                self._interests()
+                return
+            if answer == FAILED:
+                self._broken()
+                return
+            self.finishing = False
+        self._interests()
+        self._drained()
+
+    def _interests(self) -> None:
+        if self.closed:
+            return
+        wanted = (READ if self._reading else 0) | (WRITE if self._queued or self.finishing else 0)
+        if wanted != self._watched:
+            self._watched = wanted
+            self._reactor.rewatch(self._descriptor, wanted, self._event)
+
+
+class PlainEndpoint(Endpoint):
+    """A plain socket: the local service, or the local application."""
+
+    __slots__ = ("_recv", "_send")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
+        super().__init__(reactor, sock)
+        self._recv = sock.recv_into
+        self._send = sock.send
+
+    def read(self) -> int:
+        try:
+            return self._recv(_WINDOW)
+        except BlockingIOError:
+            return WANT_READ
+        except OSError as error:
+            return self._failed(error)
+
+    def _write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return WANT_WRITE
+        except OSError as error:
+            return self._failed(error)
+
+    def _end_writing(self) -> int:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                return self._failed(error)
+        return DONE
+
+    def _failed(self, error: OSError) -> int:
+        self.failure = SslFailure(FailureKind.RESET, os.strerror(error.errno or 0))
+        return FAILED
+
+
+class TlsEndpoint(Endpoint):
+    """A TLS stream after its handshake: the peer, or the remote."""
+
+    __slots__ = ("_stream", "read_stream")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
+        super().__init__(reactor, sock)
+        self._stream = stream
+        self.read_stream = stream.read
+
+    def read(self) -> int:
+        count = self.read_stream()
+        if count == FAILED:
+            self.failure = self._stream.failure
+        return count
+
+    def _write(self, data: bytes | memoryview) -> int:
+        taken = self._stream.write_bytes(data)
+        if taken == FAILED:
+            self.failure = self._stream.failure
+        return taken
+
+    def _end_writing(self) -> int:
+        answer = self._stream.close_notify()
+        if answer == FAILED:
+            self.failure = self._stream.failure
+            return answer
+        if answer == DONE:
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                return DONE
+        return answer
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._stream.release()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,32 @@
+"""Which implementation of a TLS stream this process uses; chosen once, at import.
+
+``TLSIDECAR_ENGINE=portable`` asks for the public-API twin; otherwise it is used only when pyOpenSSL's private binding
+lacks something the fast one needs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tlsidecar.dataplane import stream_portable
+
+if TYPE_CHECKING:
+    from tlsidecar.dataplane.stream_fast import FastStream as Stream
+    from tlsidecar.dataplane.stream_fast import install_verifier
+
+    NAME: str
+else:
+    NAME = "portable"
+    Stream = stream_portable.PortableStream
+    install_verifier = stream_portable.install_verifier
+    if os.environ.get("TLSIDECAR_ENGINE") != "portable":
+        try:
+            from tlsidecar.dataplane.stream_fast import FastStream as Stream
+            from tlsidecar.dataplane.stream_fast import install_verifier
+
+            NAME = "fast"
+        except ImportError:
+            pass
+
+__all__ = ["NAME", "Stream", "install_verifier"]

@@ -1,0 +1,507 @@
+"""An HTTP connection: the shell that owns the sockets, round the exchange machine that owns the messages.
+
+The machine (:mod:`.exchange`) gets bytes and events and answers with commands; here they are carried out. The ordinary
+exchange, one whole request and one whole response, goes by without commands: the machine is asked for what to send,
+and it is sent.
+
+A side whose other side cannot keep up is not read: the client while the upstream has more than the high-water mark
+queued, or is not connected yet; the upstream while the client has.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.http.commands import (
+    AbortDownstream,
+    CloseDownstream,
+    Command,
+    Connect,
+    ExchangeRecord,
+    Finished,
+    ReleaseUpstream,
+    SendDownstream,
+    SendUpstream,
+    StartTunnel,
+)
+from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.pool import Opening, UpstreamConnection
+from tlsidecar.dataplane.http.request_head import RequestHead
+from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.relay import Relay
+from tlsidecar.dataplane.stream import BUFFER, CLOSED, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.tls_failure import FailureKind
+from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.settings import Mode
+
+if TYPE_CHECKING:
+    from tlsidecar.dataplane.listener import Listener
+
+
+class HttpConnection(Connection):
+    """One client's connection and, while an exchange needs it, one upstream connection."""
+
+    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
+        super().__init__(listener, sock, peer_address)
+        assert listener.http is not None
+        self._services = listener.http
+        self._high_water = listener.settings.limits.buffer_bytes
+        self._client: Endpoint | None = None
+        self._exchange: Exchange | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._opening: Opening | None = None
+        self._unsent: list[bytes] = []  # for the upstream, while it is being opened
+        self._tunnel: Relay | None = None
+        self._last_handshake: Handshake | None = None
+        self._client_ended = False
+        self._upstream_answered = False
+        self._close_wanted: Reason | None = None
+        self._running = False
+        self._received = 0
+        self._sent = 0
+        self._requests = 0
+        self._active_at = self.accepted_at
+        self._begun_at = self.accepted_at
+        self._sent_at = self.accepted_at
+        self._retire_reason = Reason.COMPLETED
+
+    # What is told of it.
+
+    @property
+    def bytes_in(self) -> int:
+        inward = self._received if self.listener.terminates else self._sent
+        return inward + (self._tunnel.bytes_in if self._tunnel is not None else 0)
+
+    @property
+    def bytes_out(self) -> int:
+        outward = self._sent if self.listener.terminates else self._received
+        return outward + (self._tunnel.bytes_out if self._tunnel is not None else 0)
+
+    @property
+    def active_at(self) -> float:
+        return self._tunnel.active_at if self._tunnel is not None else self._active_at
+
+    @property
+    def requests(self) -> int:
+        return self._requests
+
+    # Life.
+
+    def start(self) -> None:
+        if self.listener.settings.mode is Mode.TERMINATE:
+            self.shake_hands(self.sock)
+        else:
+            self._serve(PlainEndpoint(self.reactor, self.sock))
+
+    def authorised(self) -> None:
+        assert self.handshake is not None
+        self._serve(TlsEndpoint(self.reactor, self.sock, self.handshake.stream))
+
+    def _serve(self, client: Endpoint) -> None:
+        services = self._services
+        identity = self.identity
+        host = self.peer_address.rpartition(":")[0].strip("[]") if self.peer_address != "unix" else ""
+        self._client = client
+        self._exchange = Exchange(
+            services.rules,
+            services.identity_headers(host, identity, self.contexts.material, self._peer_chain),
+            services.routes.guard(identity) if services.routes is not None else None,
+            None if services.admits_all else self._admit,
+        )
+        self._begun_at = self._active_at = self.reactor.now
+        self.open()
+        client.attach(self._client_readable, self._client_drained, self._client_broken)
+        if self.listener.settings.mode is Mode.TERMINATE:
+            self._client_readable()
+
+    def _peer_chain(self) -> tuple[bytes, ...]:
+        return self.handshake.stream.peer_chain() if self.handshake is not None else ()
+
+    def _admit(self, _head: RequestHead) -> None:
+        identity = self.identity
+        self._services.admit(identity.name if identity is not None else self.peer_address.rpartition(":")[0])
+
+    def drain(self) -> None:
+        self.draining = True
+        if self._exchange is None:
+            self.refuse(self._stage(), Reason.DRAINING)
+        else:
+            self.retire(Reason.DRAINED)
+
+    def retire(self, reason: Reason) -> None:
+        if self._tunnel is not None:
+            if reason is not Reason.DRAINED:
+                self.close(reason)
+            return
+        exchange = self._exchange
+        if exchange is None:
+            self.close(reason)
+            return
+        self._retire_reason = reason
+        self._run(exchange.drain())
+
+    def check_time(self, now: float) -> None:
+        if self._tunnel is not None:
+            if now - self._tunnel.active_at > self._tunnel.patience_s:
+                self.close(self._tunnel.timeout_reason)
+            return
+        exchange, client = self._exchange, self._client
+        if exchange is None or client is None:
+            return
+        limits = self.listener.settings.limits
+        waited = now - self._active_at
+        match exchange.state:
+            case State.IDLE:
+                # A connection on which nothing was asked yet owes its first head.
+                overdue = waited > (limits.keepalive_timeout_s if self._requests else limits.head_timeout_s)
+                self._retire_reason = Reason.IDLE_TIMEOUT
+            case State.HEAD:
+                overdue = now - self._begun_at > limits.head_timeout_s
+            case State.AWAITING:
+                overdue = waited > limits.response_timeout_s
+            case State.CLOSING:
+                # What was queued for a client that does not read, or lets nobody close.
+                if waited > limits.close_timeout_s:
+                    self.close(Reason.SLOW_READER)
+                return
+            case _:
+                overdue = waited > limits.body_idle_timeout_s
+        if overdue:
+            stalled = self._upstream is not None and bool(self._upstream.endpoint.queued_bytes)
+            self._active_at = now
+            self._run(exchange.expired(upstream_stalled=stalled))
+
+    def stop(self, *, polite: bool, ended: bool) -> None:
+        if self._tunnel is not None:
+            self._tunnel.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        self._release_upstream(reusable=False)
+        client = self._client
+        if client is None:
+            if self.handshake is not None:
+                self.handshake.cancel()
+                self.handshake.stream.release()
+            self.shared.lingerer.close(self.sock)
+        elif polite or ended:
+            client.linger(self.shared.lingerer)
+        else:
+            client.cut()
+
+    # The client.
+
+    def _client_readable(self) -> None:
+        client, exchange = self._client, self._exchange
+        assert client is not None
+        assert exchange is not None
+        count = client.read()
+        if count > 0:
+            now = self._active_at = self.reactor.now
+            self._received += count
+            if exchange.state is State.IDLE:
+                self._begun_at = now
+            data = exchange.request_in_one(BUFFER, count)
+            if data is None:
+                self._run(exchange.receive_downstream(BUFFER, 0, count))
+                return
+            self._requests += 1
+            self._upstream_answered = False
+            upstream = self._services.pool.take()
+            if upstream is None:
+                self._unsent = [data]
+                self._open_upstream()
+                return
+            self._attach(upstream)
+            self._sent_at = now
+            if not upstream.endpoint.send(data):
+                self._upstream_broken()
+            return
+        if count in (WANT_READ, WANT_WRITE):
+            return
+        self._client_ended = True
+        client.pause()
+        failure = client.failure
+        clean = count == CLOSED or (failure is not None and failure.kind is FailureKind.TRUNCATED and exchange.is_idle)
+        self._run(exchange.downstream_closed(clean=clean))
+
+    def _client_drained(self) -> None:
+        self._active_at = self.reactor.now
+        self._settle()
+
+    def _client_broken(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        self._client_ended = True
+        self._run(exchange.downstream_closed(clean=False))
+        if self._close_wanted is None:
+            self.close(Reason.PEER_RESET)
+
+    # The upstream.
+
+    def _open_upstream(self) -> None:
+        assert self._client is not None
+        self._client.pause()
+        self._opening = self._services.pool.opening(self._upstream_open, self._upstream_missed)
+        self._opening.start()  # perhaps it is open, or has failed, before this returns
+
+    def _upstream_open(self, upstream: UpstreamConnection) -> None:
+        self._opening = None
+        self._attach(upstream)
+        self._active_at = self._sent_at = self.reactor.now
+        unsent, self._unsent = self._unsent, []
+        for data in unsent:
+            if not upstream.endpoint.send(data):
+                self._upstream_broken()
+                return
+        self._settle()
+
+    def _upstream_missed(self, stage: Stage, reason: Reason, detail: str, handshake: Handshake | None) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        self._opening = None
+        self._unsent = []
+        self._last_handshake = handshake
+        self._run(exchange.upstream_failed(reason, detail, nothing_sent=True, reused=False))
+
+    def _attach(self, upstream: UpstreamConnection) -> None:
+        self._upstream = upstream
+        if upstream.handshake is not None:
+            self.handshake = upstream.handshake
+        self.upstream_address = upstream.upstream.text
+        upstream.endpoint.attach(self._upstream_readable, self._upstream_drained, self._upstream_broken)
+
+    def _upstream_readable(self) -> None:
+        upstream, exchange, client = self._upstream, self._exchange, self._client
+        assert upstream is not None
+        assert exchange is not None
+        assert client is not None
+        count = upstream.endpoint.read()
+        if count > 0:
+            self._active_at = self.reactor.now
+            if not self._upstream_answered and exchange.response_in_one(BUFFER, count):
+                self._upstream = None
+                self._services.pool.give_back(upstream, reusable=True)
+                self._sent += count
+                if not client.send(VIEW[:count]):
+                    self._client_broken()
+                    return
+                self._account(exchange.record())
+                return
+            self._upstream_answered = True
+            self._run(exchange.receive_upstream(BUFFER, 0, count))
+            return
+        if count in (WANT_READ, WANT_WRITE):
+            return
+        if count == CLOSED:
+            self._upstream_ended(clean=True, reason=Reason.UPSTREAM_CLOSED)
+            return
+        failure = upstream.endpoint.failure
+        truncated = failure is not None and failure.kind is FailureKind.TRUNCATED
+        if failure is not None and failure.kind is FailureKind.ALERT:
+            self._refused_by_remote(upstream, failure.text)
+        self._upstream_ended(clean=False, reason=Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET)
+
+    def _upstream_ended(self, *, clean: bool, reason: Reason) -> None:
+        exchange, upstream = self._exchange, self._upstream
+        assert exchange is not None
+        assert upstream is not None
+        upstream.endpoint.pause()
+        if not self._upstream_answered and upstream.uses > 1:
+            # It was closed while it idled, or as our request was under way: the service has not begun with it. As Go's
+            # client does, an idempotent request is then sent once more on a fresh connection (RFC 9112 section 9.3.1).
+            self._release_upstream(reusable=False)
+            self._run(exchange.upstream_failed(reason, "", nothing_sent=True, reused=True))
+            return
+        if not clean or not self._upstream_answered:
+            self.listener.upstream_failed(reason)
+        self._run(exchange.upstream_closed(clean=clean, reason=reason))
+
+    def _upstream_drained(self) -> None:
+        self._active_at = self.reactor.now
+        self._settle()
+
+    def _upstream_broken(self) -> None:
+        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
+        exchange, upstream = self._exchange, self._upstream
+        assert exchange is not None
+        if upstream is None:
+            return
+        count = upstream.endpoint.read()
+        if count > 0:
+            self._upstream_answered = True
+            self._run(exchange.receive_upstream(BUFFER, 0, count))
+            return
+        self._upstream_ended(clean=False, reason=Reason.UPSTREAM_RESET)
+
+    def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:
+        """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over."""
+        if upstream.uses == 1 and not self._upstream_answered:
+            refusal = self.refusal(Stage.VERIFY, Reason.REFUSED_BY_PEER, detail, side=Side.PEER)
+            self.listener.record_refusal(refusal)
+
+    def _release_upstream(self, *, reusable: bool) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._services.pool.give_back(upstream, reusable=reusable)
+
+    # Commands.
+
+    def _run(self, commands: list[Command]) -> None:
+        """Carry out what the machine asks for, and what comes of that."""
+        for command in commands:
+            if isinstance(command, SendDownstream):
+                client = self._client
+                assert client is not None
+                self._sent += len(command.data)
+                if not client.send(command.data) and not self._client_ended:
+                    self._client_broken()
+                    return
+            elif isinstance(command, SendUpstream):
+                if self._upstream is not None:
+                    if not self._upstream.endpoint.send(command.data):
+                        self._upstream_broken()
+                        return
+                elif self._opening is not None:
+                    self._unsent.append(bytes(command.data))
+            elif isinstance(command, Connect):
+                self._connect(command)
+            elif isinstance(command, ReleaseUpstream):
+                if self._opening is not None:
+                    self._opening.cancel()
+                    self._opening = None
+                    self._unsent = []
+                self._release_upstream(reusable=command.reusable)
+            elif isinstance(command, Finished):
+                self._account(command.record)
+            elif isinstance(command, CloseDownstream):
+                self._close_wanted = self._retire_reason
+            elif isinstance(command, AbortDownstream):
+                self.close(Reason.PEER_RESET if self._client_ended else Reason.UPSTREAM_CLOSED)
+                return
+            elif isinstance(command, StartTunnel):
+                self._start_tunnel()
+        self._settle()
+
+    def _connect(self, command: Connect) -> None:
+        self._requests += 1
+        self._upstream_answered = False
+        self._last_handshake = None
+        upstream = None if command.fresh else self._services.pool.take()
+        self._sent_at = self.reactor.now
+        if upstream is not None:
+            self._attach(upstream)
+        else:
+            self._open_upstream()
+
+    def _settle(self) -> None:
+        """Read from whom the other side can keep up with; close when that is wanted and nothing is queued."""
+        client, exchange = self._client, self._exchange
+        if client is None or exchange is None or client.closed or self._tunnel is not None:
+            return
+        if self._close_wanted is not None:
+            client.pause()
+            if not client.queued_bytes:
+                self.close(self._close_wanted)
+            return
+        upstream = self._upstream
+        if (
+            self._client_ended
+            or self._opening is not None
+            or not exchange.wants_downstream
+            or (upstream is not None and upstream.endpoint.queued_bytes > self._high_water)
+        ):
+            client.pause()
+        else:
+            client.resume()
+        if upstream is not None:
+            if client.queued_bytes > self._high_water:
+                upstream.endpoint.pause()
+            else:
+                upstream.endpoint.resume()
+
+    def _start_tunnel(self) -> None:
+        """Both connections belong together now: the relay takes their sockets, with what was still to be written."""
+        client, upstream, handshake = self._client, self._upstream, self.handshake
+        assert client is not None
+        assert upstream is not None
+        assert handshake is not None
+        for_client, for_upstream = client.hand_over(), upstream.endpoint.hand_over()
+        tls, plain = client.sock, upstream.endpoint.sock
+        if self.listener.settings.mode is Mode.ORIGINATE:
+            tls, plain = plain, tls
+            for_client, for_upstream = for_upstream, for_client
+        self._tunnel = Relay(
+            self.reactor, handshake.stream, tls, plain, self.listener.settings.limits, self._tunnel_ended
+        )
+        self._tunnel.pending_out = for_client
+        self._tunnel.pending_in = for_upstream
+        self._tunnel.start()
+
+    def _tunnel_ended(self, reason: Reason, detail: str) -> None:
+        tunnel, exchange = self._tunnel, self._exchange
+        assert tunnel is not None
+        assert exchange is not None
+        ended = reason is Reason.COMPLETED
+        self._account(exchange.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, None if ended else reason))
+        self.close(reason, detail)
+
+    # Accounts.
+
+    def _account(self, record: ExchangeRecord) -> None:
+        counters = self.listener.counters
+        now = self.reactor.now
+        code = _CODE_CLASSES[record.status // 100] if record.status else "none"
+        counters.requests[code] = counters.requests.get(code, 0) + 1
+        total_s = now - self._begun_at
+        counters.exchange_seconds.observe(total_s)
+        if record.admitted:
+            self._services.in_flight.leave()
+        reason = record.reason
+        if reason is not None and record.status >= 400:
+            self._record_refusal(record, reason)
+        observer = self.shared.observer
+        if observer.wants_exchanges:
+            entry = self.entry(reason if reason is not None else Reason.COMPLETED)
+            observer.exchanged(
+                entry._replace(
+                    bytes_in=record.bytes_in,
+                    bytes_out=record.bytes_out,
+                    rule=record.rule or entry.rule,
+                    wait_s=max(0.0, self._sent_at - self._begun_at),
+                    upstream_s=max(0.0, now - self._sent_at),
+                    total_s=total_s,
+                    method=record.method.decode("latin-1"),
+                    target=record.target.decode("latin-1"),
+                    status=record.status,
+                    request_id=record.request_id.decode("latin-1"),
+                )
+            )
+        self._begun_at = now
+
+    def _record_refusal(self, record: ExchangeRecord, reason: Reason) -> None:
+        shown = self._last_handshake
+        if shown is not None:
+            self.handshake = shown
+        refusal = self.refusal(
+            shown.stage if shown is not None else record.stage,
+            reason,
+            record.detail,
+            side=shown.side if shown is not None else Side.LOCAL,
+        )
+        self.listener.record_refusal(
+            refusal.with_request(
+                status=record.status,
+                method=record.method.decode("latin-1"),
+                target=record.target.decode("latin-1"),
+                request_id=record.request_id.decode("latin-1"),
+                rule=record.rule or refusal.rule,
+            )
+        )
+
+
+_CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")

@@ -1,0 +1,186 @@
+"""The two directions of one exchange: what is read, judged and rewritten on the way up, and on the way back.
+
+A half knows nothing of the other or of the connection's life; :mod:`exchange` has them move in step.
+"""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.http import forward
+from tlsidecar.dataplane.http.body import BodyReader, CloseReader, NoBody, Piece, body_reader
+from tlsidecar.dataplane.http.h11_lane import H11Lane
+from tlsidecar.dataplane.http.head_reader import Buffer
+from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
+from tlsidecar.dataplane.http.refusal import bad_response
+from tlsidecar.dataplane.http.request_head import RequestHead, RequestReader
+from tlsidecar.dataplane.http.response_head import ResponseHead, ResponseReader
+from tlsidecar.dataplane.http.rules import HttpRules
+
+MAX_INTERIM_RESPONSES = 16
+# What was handed over for the upstream is kept for a retry up to this size.
+REPLAY_BYTES = 64 * 1024
+
+_NO_BODY = NoBody()
+
+
+class RequestHalf:
+    """From the client to the upstream."""
+
+    def __init__(self, rules: HttpRules, identity: IdentityHeaders, *, force_h11: bool) -> None:
+        self._rules = rules
+        self._identity = identity
+        self._force_h11 = force_h11
+        self._fast = rules.requests.fast
+        self.reset()
+
+    def reset(self) -> None:
+        self.lane: H11Lane | None = None
+        self._reader: RequestReader | None = None
+        self._body: BodyReader = _NO_BODY
+        self.replay: list[bytes] | None = None  # all that was handed over, while it can be handed over again
+
+    @property
+    def done(self) -> bool:
+        return self._body.done
+
+    def scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
+        """The head that starts at ``start``, or ``None`` while it is incomplete: call again with all of it.
+
+        Raises :class:`MessageRefused`.
+        """
+        resumed = self._reader
+        head = self._fast(buffer, start, end) if resumed is None else None
+        if head is not None:
+            return head
+        reader = resumed or self._rules.requests.reader()
+        head_end = reader.read(buffer, start, end)
+        if head_end is None:
+            self._reader = reader
+            return None
+        self._reader = None
+        # What came in pieces goes on in the same bytes as what came whole.
+        head = self._fast(buffer, start, head_end) if resumed is not None else None
+        return head or reader.head(start, head_end)
+
+    def begin(self, head: RequestHead, buffer: Buffer) -> bytes:
+        """The head for the upstream. Raises :class:`MessageRefused`."""
+        rules = self._rules
+        self._body = body_reader(head.framing, head.length, rules.trailers, rules.limits.max_body_bytes)
+        if head.is_plain and not self._force_h11:
+            data = forward.request_bytes(head, buffer, self._identity, rules.host_rewrite)
+        else:
+            self.lane = H11Lane(rules.limits.max_header_bytes, rules.trailers)
+            fields = forward.request_fields(head, buffer, self._identity, rules.host_rewrite)
+            data = self.lane.request_head(bytes(memoryview(buffer)[head.start : head.end]), head, fields)
+            if self._body.done:
+                data += self.lane.request_body(b"", ended=True)
+        self.replay = [data]
+        return data
+
+    def read(self, buffer: Buffer, start: int, end: int) -> tuple[int, list[Piece]]:
+        """Where the body's part of ``buffer[start:end]`` ends, and what goes up for it. Raises
+        :class:`MessageRefused`."""
+        pieces: list[Piece] = []
+        position = self._body.read(buffer, start, end, pieces)
+        if self.lane is not None:
+            pieces = [self.lane.request_body(memoryview(buffer)[start:position], ended=self._body.done)]
+        if self.replay is not None:
+            self.replay += map(bytes, pieces)
+            if sum(map(len, self.replay)) > REPLAY_BYTES:
+                self.replay = None
+        return position, pieces
+
+
+class ResponseHalf:
+    """From the upstream to the client."""
+
+    def __init__(self, rules: HttpRules, *, force_h11: bool) -> None:
+        self._rules = rules
+        self._force_h11 = force_h11
+        self._fast = rules.responses.fast
+        self.reset()
+
+    def reset(self) -> None:
+        self.lane: H11Lane | None = None
+        self._reader: ResponseReader | None = None
+        self._body: BodyReader = _NO_BODY
+        self._interim = 0
+        self.partial_head = bytearray()
+
+    @property
+    def done(self) -> bool:
+        return self._body.done
+
+    @property
+    def ends_by_close(self) -> bool:
+        return isinstance(self._body, CloseReader)
+
+    def scan(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
+        """The head that starts at ``start``, or ``None`` while it is incomplete: call again with all of it.
+
+        Raises :class:`MessageRefused`.
+        """
+        resumed = self._reader
+        head = self._fast_head(buffer, start, end, method) if resumed is None else None
+        if head is not None:
+            return head
+        reader = resumed or self._rules.responses.reader(method)
+        head_end = reader.read(buffer, start, end)
+        if head_end is None:
+            self._reader = reader
+            return None
+        self._reader = None
+        head = self._fast_head(buffer, start, head_end, method) if resumed is not None else None
+        return head or reader.head(start, head_end)
+
+    def interim(self, response: ResponseHead, buffer: Buffer, request: RequestHead) -> bytes:
+        """An interim head for the client, or nothing. Raises :class:`MessageRefused`."""
+        self._interim += 1
+        if self._interim > MAX_INTERIM_RESPONSES:
+            raise bad_response("a flood of interim responses")
+        if response.status == 101:
+            if not request.upgrade or response.upgrade != request.upgrade:
+                raise bad_response("101 without a request for it")
+        elif request.minor == 0 or (response.status == 100 and not request.expects_continue):
+            return b""  # the client would not know what to make of it
+        return self._through_h11(response, buffer, request, close=False)
+
+    def begin(self, response: ResponseHead, buffer: Buffer, request: RequestHead, *, close: bool) -> Piece:
+        """A final head for the client; ``close`` says that its connection ends with it. Raises
+        :class:`MessageRefused`."""
+        self._body = body_reader(response.framing, response.length, self._rules.trailers)
+        if response.is_plain and self.lane is None and not self._force_h11:
+            return forward.response_bytes(response, buffer, close=close)
+        data = self._through_h11(response, buffer, request, close=close)
+        if self._body.done:
+            assert self.lane is not None
+            data += self.lane.response_body(b"", ended=True)
+        return data
+
+    def read(self, buffer: Buffer, start: int, end: int) -> tuple[int, list[Piece]]:
+        """Where the body's part of ``buffer[start:end]`` ends, and what goes down for it. Raises
+        :class:`MessageRefused`."""
+        pieces: list[Piece] = []
+        position = self._body.read(buffer, start, end, pieces)
+        if self.lane is not None:
+            pieces = [self.lane.response_body(memoryview(buffer)[start:position], ended=self._body.done)]
+        return position, pieces
+
+    def finish(self) -> bytes:
+        """The upstream ended its connection, and with it the body; what is left to say to the client."""
+        assert isinstance(self._body, CloseReader)
+        assert self.lane is not None
+        self._body.finish()
+        return self.lane.response_closed()
+
+    def _fast_head(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
+        # The h11 lane writes heads anew, from the fields that only a precise one has.
+        if self.lane is not None or self._force_h11:
+            return None
+        return self._fast(buffer, start, end, method)
+
+    def _through_h11(self, response: ResponseHead, buffer: Buffer, request: RequestHead, *, close: bool) -> bytes:
+        if self.lane is None:
+            rules = self._rules
+            self.lane = H11Lane.after_plain_request(request.method, rules.limits.max_header_bytes, rules.trailers)
+        raw = bytes(memoryview(buffer)[response.start : response.end])
+        return self.lane.response_head(raw, response, close=close)

@@ -1,0 +1,103 @@
+"""What the connections of one HTTP listener share: its rules, its upstream connections, its bounds."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from certs.identity import Identity
+from certs.material import Material
+from tlsidecar.dataplane.http import xfcc
+from tlsidecar.dataplane.http.identity_headers import (
+    REQUEST_ID_PREFIX_BYTES,
+    ClientIdentity,
+    IdentityHeaders,
+    RequestIds,
+)
+from tlsidecar.dataplane.http.pool import UpstreamPool
+from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.responses import RETRY_AFTER_S
+from tlsidecar.dataplane.http.routes import RouteTable
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.outcomes import Reason, Stage
+from tlsidecar.settings import Mode
+
+if TYPE_CHECKING:
+    from tlsidecar.dataplane.listener import Listener
+
+# The elements about so many certificates are kept ready-made.
+_ELEMENTS_KEPT = 1024
+
+
+class HttpServices:
+    """Made once for each HTTP listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        settings = listener.settings
+        limits = settings.limits
+        self._settings = settings
+        self._terminates = settings.mode is Mode.TERMINATE
+        self._reactor = listener.shared.reactor
+        self._request_ids = RequestIds(os.urandom(REQUEST_ID_PREFIX_BYTES))
+        self._elements: dict[tuple[str, str, int], bytes] = {}
+        self.rules = HttpRules.of(settings)
+        self.routes = RouteTable(settings.routes, settings.allow) if settings.routes else None
+        self.pool = UpstreamPool(listener)
+        self.rate = TokenBuckets(limits.request_rate, limits.request_burst) if limits.request_rate else None
+        self.in_flight = InFlight(limits.max_concurrent_requests)
+
+    @property
+    def admits_all(self) -> bool:
+        """Whether no request need be asked for: there is neither a rate nor a bound on those at once."""
+        return self.rate is None and self.in_flight.limit is None
+
+    def admit(self, key: str) -> None:
+        """Let one request of ``key`` in. Raises :class:`MessageRefused`; what was let in is to leave again."""
+        if self.rate is not None and not self.rate.take(key, self._reactor.now):
+            wait_s = self.rate.retry_after_s(key, self._reactor.now)
+            raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
+        if not self.in_flight.enter():
+            detail = f"the limit is {self.in_flight.limit}"
+            raise MessageRefused(503, Reason.SHED, detail, stage=Stage.REQUEST, retry_after_s=RETRY_AFTER_S)
+
+    def identity_headers(
+        self, peer_host: str, identity: Identity | None, ours: Material, chain: Callable[[], Sequence[bytes]]
+    ) -> IdentityHeaders:
+        """``chain`` gives what the client presented, leaf first, as DER; asked for only where it is told."""
+        element = b""
+        if self._terminates and identity is not None:
+            element = self._element(identity, ours, chain)
+        return IdentityHeaders(
+            ClientIdentity(peer_host, element),
+            self._settings.http.client_certificate_header,
+            self._request_ids,
+            terminate=self._terminates,
+        )
+
+    def _element(self, identity: Identity, ours: Material, chain: Callable[[], Sequence[bytes]]) -> bytes:
+        details = self._settings.http.client_certificate_details
+        shown = tuple(chain()) if details else ()
+        key = (identity.sha256, ours.identity.sha256, len(shown))
+        element = self._elements.get(key)
+        if element is None:
+            if len(self._elements) >= _ELEMENTS_KEPT:
+                self._elements.clear()
+            element = self._elements[key] = xfcc.element(
+                identity,
+                by=ours.identity.uris,
+                certificate_pem=_pem(shown[:1]) if "cert" in details else "",
+                chain_pem=_pem(shown) if "chain" in details else "",
+            )
+        return element
+
+
+def _pem(chain: Sequence[bytes]) -> str:
+    blocks = []
+    for der in chain:
+        text = b64encode(der).decode("ascii")
+        lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+        blocks.append(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
+    return "".join(blocks)

@@ -1,0 +1,341 @@
+"""One listener: it accepts, within its limits, and keeps the connections it has accepted and what was counted."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import socket
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from cryptography import x509
+
+from tlsidecar.dataplane.bind import bound_address, close_listening
+from tlsidecar.dataplane.connection import Connection, TcpConnection
+from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.policy import Policy
+from tlsidecar.dataplane.reactor import READ
+from tlsidecar.dataplane.report import Opened
+from tlsidecar.dataplane.shared import Shared
+from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord
+from tlsidecar.dataplane.upstreams import Upstreams
+from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
+from tlsidecar.settings import Address, Mode, Protocol
+from tlsidecar.settings import Listener as ListenerSettings
+
+if TYPE_CHECKING:
+    from tlsidecar.dataplane.http.services import HttpServices
+
+# So many connections are accepted in one turn before the established ones are served again.
+ACCEPTS_PER_EVENT = 64
+
+# Out of descriptors, accepting pauses: a listening socket stays readable and would spin the loop.
+ACCEPT_PAUSE_S = 0.25
+
+# Descriptors left alone for everything that is not a relayed connection: the admin socket, logs, files being read.
+RESERVED_DESCRIPTORS = 24
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_log = logging.getLogger("tlsidecar.dataplane")
+
+
+def connection_limit(configured: int | None, listeners: int = 1) -> int:
+    """How many connections one listener takes: as configured, else 45 % of the descriptor limit, each connection
+    needing two, and the listeners sharing it."""
+    if configured is not None:
+        return configured
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = 1 << 20
+    most = min(descriptors * 45 // 100, (descriptors - RESERVED_DESCRIPTORS) // 2)
+    return max(1, most // max(1, listeners))
+
+
+class Listener:
+    """Accepts on its sockets while it is told to; ``counters`` holds everything but what open connections carry."""
+
+    def __init__(
+        self, shared: Shared, settings: ListenerSettings, sockets: Sequence[socket.socket], listeners: int = 1
+    ) -> None:
+        loop = shared.reactor.loop
+        limits = settings.limits
+        self.shared = shared
+        self.settings = settings
+        self.sockets = list(sockets)
+        self.policy = Policy.of(settings)
+        self.upstreams = Upstreams(loop, settings.upstreams)
+        self.counters = ListenerCounters()
+        self.connections: dict[int, Connection] = {}
+        self.handshake_deadlines = DeadlineQueue(loop, limits.handshake_timeout_s)
+        self.connect_deadlines = DeadlineQueue(loop, limits.upstream_connect_timeout_s)
+        self.max_connections = connection_limit(limits.max_connections, listeners)
+        self.max_handshakes = limits.max_handshakes or max(1, self.max_connections // 4)
+        self.accepting = False
+        self.http: HttpServices | None = None
+        self._make: type[Connection] = TcpConnection
+        if settings.protocol is Protocol.HTTP:
+            # Here and not above: h11 is for those who need it.
+            from tlsidecar.dataplane.http.connection import HttpConnection
+            from tlsidecar.dataplane.http.services import HttpServices
+
+            self.http = HttpServices(self)
+            self._make = HttpConnection
+        self._out_of_descriptors = False
+
+    def __repr__(self) -> str:
+        state = "accepting" if self.accepting else "closed"
+        return f"<Listener {self.settings.name} {state} connections={len(self.connections)}>"
+
+    # Accepting.
+
+    def start(self) -> None:
+        self.accepting = True
+        for sock in self.sockets:
+            self.shared.reactor.watch(sock.fileno(), READ, self._acceptor(sock))
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets: a socket that is merely not served would let clients connect, and wait."""
+        if not self.accepting:
+            return
+        self.accepting = False
+        for sock in self.sockets:
+            self.shared.reactor.forget(sock.fileno())
+            close_listening(sock)
+
+    def close(self) -> None:
+        self.stop_accepting()
+        if self.http is not None:
+            self.http.pool.close()
+        self.handshake_deadlines.clear()
+        self.connect_deadlines.clear()
+
+    def _acceptor(self, sock: socket.socket) -> _Acceptor:
+        return _Acceptor(self, sock)
+
+    def pause_accepting(self, number: int) -> None:
+        if not self._out_of_descriptors:
+            self._out_of_descriptors = True
+            _log.error(
+                "cannot accept: %s",
+                os.strerror(number),
+                extra={"fields": {"listener": self.settings.name, "reason": "fd_exhausted"}},
+            )
+            self._refused_at_the_door("", Reason.FD_EXHAUSTED, os.strerror(number))
+        for sock in self.sockets:
+            self.shared.reactor.forget(sock.fileno())
+        self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        if not self.accepting:
+            return
+        for sock in self.sockets:
+            self.shared.reactor.rewatch(sock.fileno(), READ, self._acceptor(sock))
+
+    def accepted(self, sock: socket.socket, name: object) -> None:
+        if self._out_of_descriptors:
+            self._out_of_descriptors = False
+            _log.info("accepting again", extra={"fields": {"listener": self.settings.name}})
+        counters = self.counters
+        count(counters.connections, "accepted")
+        peer_address = _peer_address(sock, name)
+        if len(self.connections) >= self.max_connections:
+            sock.close()
+            self._refused_at_the_door(peer_address, Reason.MAX_CONNECTIONS, f"the limit is {self.max_connections}")
+            return
+        if counters.handshakes_active >= self.max_handshakes:
+            sock.close()
+            self._refused_at_the_door(peer_address, Reason.MAX_HANDSHAKES, f"the limit is {self.max_handshakes}")
+            return
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = self._make(self, sock, peer_address)
+        self.connections[connection.id] = connection
+        counters.connections_active += 1
+        connection.start()
+
+    # What connections report.
+
+    def handshake_over(self, handshake: Handshake) -> None:
+        counters = self.counters
+        counters.handshakes_active -= 1
+        outcome = "ok" if handshake.reason is None else "failed"
+        count(counters.handshakes, (outcome, handshake.reason.value if handshake.reason else ""))
+        counters.handshake_seconds.observe(handshake.seconds)
+        if handshake.reason is not None and not handshake.server_side:
+            self.upstream_failed(Reason.UPSTREAM_TLS)
+
+    def upstream_failed(self, reason: Reason) -> None:
+        count(self.counters.upstream_errors, reason.value)
+
+    def connection_opened(self, connection: Connection) -> None:
+        count(self.counters.connections, "established")
+        identity = connection.identity
+        self.shared.observer.opened(
+            Opened(
+                id=connection.id,
+                listener=self.settings.name,
+                mode=self.settings.mode.value,
+                protocol=self.settings.protocol.value,
+                peer_address=connection.peer_address,
+                identity=identity.name if identity is not None else "",
+                rule=connection.rule,
+                generation=connection.contexts.generation,
+            )
+        )
+
+    def connection_closed(self, connection: Connection, entry: AccessEntry) -> None:
+        self._forget(connection)
+        count(self.counters.connections, entry.reason.value)
+        self.shared.observer.closed(entry)
+
+    def connection_refused(self, connection: Connection, refusal: Refusal) -> None:
+        self._forget(connection)
+        handshake = connection.handshake
+        if handshake is not None and handshake.is_running:
+            self.counters.handshakes_active -= 1
+        count(self.counters.connections, "refused")
+        self.record_refusal(refusal)
+
+    def record_refusal(self, refusal: Refusal) -> None:
+        count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
+        self.shared.observer.refused(refusal)
+
+    def _forget(self, connection: Connection) -> None:
+        if self.connections.pop(connection.id, None) is None:
+            return
+        counters = self.counters
+        counters.connections_active -= 1
+        counters.bytes_in += connection.bytes_in
+        counters.bytes_out += connection.bytes_out
+        self.shared.gone()
+
+    def _refused_at_the_door(self, peer_address: str, reason: Reason, detail: str) -> None:
+        count(self.counters.connections, "refused")
+        self.record_refusal(
+            Refusal(
+                at=self.shared.wall(),
+                listener=self.settings.name,
+                peer_address=peer_address,
+                side=Side.LOCAL,
+                stage=Stage.ACCEPT,
+                reason=reason,
+                detail=detail,
+            )
+        )
+
+    # What others ask.
+
+    def server_name(self, upstream: Address) -> str:
+        """The name asked of an upstream by SNI."""
+        return self.settings.server_name or upstream.host
+
+    def sweep(self, now: float) -> None:
+        """End what has been idle or stuck for too long, or is too old; ``now`` is monotonic seconds."""
+        max_age_s = self.settings.limits.max_connection_age_s
+        wall = self.shared.wall() if self.settings.close_on_peer_expiry else 0.0
+        for connection in list(self.connections.values()):
+            if max_age_s is not None and now - connection.accepted_at > max_age_s:
+                connection.retire(Reason.MAX_AGE)
+            elif wall and _has_expired(connection, wall):
+                connection.retire(Reason.PEER_CERTIFICATE_EXPIRED)
+            connection.check_time(now)
+
+    def close_revoked(self, revocations: Iterable[x509.CertificateRevocationList]) -> None:
+        """Retire the connections of peers whose leaf one of these lists names."""
+        lists = [(each.issuer.rfc4514_string(), each) for each in revocations]
+        for connection in list(self.connections.values()):
+            identity = connection.identity
+            if identity is None:
+                continue
+            serial = int(identity.serial, 16)
+            for issuer, each in lists:
+                if issuer == identity.issuer and each.get_revoked_certificate_by_serial_number(serial) is not None:
+                    connection.retire(Reason.PEER_CERTIFICATE_REVOKED)
+                    break
+
+    @property
+    def sweep_interval_s(self) -> float:
+        """Often enough that a timeout is at most an eighth late."""
+        limits = self.settings.limits
+        shortest = [limits.idle_timeout_s, limits.close_timeout_s, limits.write_timeout_s]
+        if self.settings.protocol is Protocol.HTTP:
+            shortest += [
+                limits.keepalive_timeout_s,
+                limits.head_timeout_s,
+                limits.body_idle_timeout_s,
+                limits.response_timeout_s,
+            ]
+        if limits.max_connection_age_s is not None:
+            shortest.append(limits.max_connection_age_s)
+        return min(5.0, max(0.02, min(shortest) / 8))
+
+    def record(self) -> ListenerRecord:
+        counters = self.counters
+        live_in = sum(connection.bytes_in for connection in self.connections.values())
+        live_out = sum(connection.bytes_out for connection in self.connections.values())
+        wall = self.shared.wall()
+        settings = self.settings
+        return ListenerRecord(
+            name=settings.name,
+            mode=settings.mode.value,
+            protocol=settings.protocol.value,
+            listen=str(settings.listen),
+            bound=bound_address(self.sockets) if self.accepting else "",
+            upstreams=tuple(upstream.record(wall) for upstream in self.upstreams.all),
+            max_connections=self.max_connections,
+            max_handshakes=self.max_handshakes,
+            counters=counters.copy_with(bytes_in=counters.bytes_in + live_in, bytes_out=counters.bytes_out + live_out),
+        )
+
+    @property
+    def terminates(self) -> bool:
+        return self.settings.mode is Mode.TERMINATE
+
+
+class _Acceptor:
+    """The handler of one listening socket."""
+
+    __slots__ = ("_listener", "_socket")
+
+    def __init__(self, listener: Listener, sock: socket.socket) -> None:
+        self._listener = listener
+        self._socket = sock
+
+    def __call__(self, _events: int) -> None:
+        listener = self._listener
+        for _ in range(ACCEPTS_PER_EVENT):
+            try:
+                sock, name = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    listener.pause_accepting(error.errno)
+                    return
+                raise
+            listener.accepted(sock, name)
+
+
+def _has_expired(connection: Connection, wall: float) -> bool:
+    identity = connection.identity
+    return identity is not None and identity.not_after.timestamp() < wall
+
+
+Key = TypeVar("Key")
+
+
+def count(counts: dict[Key, int], key: Key) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _peer_address(sock: socket.socket, name: object) -> str:
+    if sock.family == socket.AF_INET and isinstance(name, tuple):
+        return f"{name[0]}:{name[1]}"
+    if sock.family == socket.AF_INET6 and isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}"
+    return "unix"

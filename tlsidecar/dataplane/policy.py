@@ -1,0 +1,161 @@
+"""Who may talk: the access rules of a listener, and what OpenSSL and we ourselves find in a peer's certificate.
+
+The judgement falls inside OpenSSL's verify callback, so that a peer that is refused is told by an alert, in TLS 1.3
+too, and before anything is opened towards the upstream. At that moment the peer has shown the certificate but not yet
+proved that it holds the key: an identity in a refusal is one that was claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from certs.errors import CertificateInvalid
+from certs.identity import Identity, IdentityCache, Role, peer_problem
+from certs.rules import Kind, Rule, first_match
+from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED
+from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
+from tlsidecar.outcomes import Reason, Stage
+from tlsidecar.settings import Listener, Mode
+
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_INVALID_PURPOSE decide which alert the peer sees.
+_INVALID_PURPOSE = 26
+
+# So many identities' decisions are remembered before the table starts again.
+_DECISIONS_KEPT = 4096
+
+
+class Policy:
+    """The access rules of one listener: ``allow`` for peers that come in, ``expect`` for the remote we go out to."""
+
+    def __init__(self, rules: Sequence[Rule], *, names_hosts: bool) -> None:
+        self.rules = tuple(rules)
+        self._names_hosts = names_hosts
+        self._decisions: dict[str, Rule | None] = {}
+
+    @classmethod
+    def of(cls, listener: Listener) -> Policy:
+        originate = listener.mode is Mode.ORIGINATE
+        # Whom only a route lets in must come past the handshake to get there; the routes judge each request.
+        texts = listener.expect if originate else dict.fromkeys(_all_allowed(listener))
+        return cls([Rule.parse(text) for text in texts], names_hosts=originate)
+
+    def __repr__(self) -> str:
+        return f"<Policy {[str(rule) for rule in self.rules]}>"
+
+    def decide(self, identity: Identity) -> Rule | None:
+        """The rule that lets ``identity`` pass, or None: refused."""
+        try:
+            return self._decisions[identity.sha256]
+        except KeyError:
+            pass
+        if len(self._decisions) >= _DECISIONS_KEPT:
+            self._decisions.clear()
+        rule = first_match(self.rules, identity)
+        if rule is None and self._names_hosts:
+            rule = self._host_rule(identity)
+        self._decisions[identity.sha256] = rule
+        return rule
+
+    def _host_rule(self, identity: Identity) -> Rule | None:
+        """A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525)."""
+        for rule in self.rules:
+            if rule.kind is Kind.DNS and not identity.svid_error:
+                host = rule.text.partition(":")[2]
+                if not host.startswith("*.") and identity.covers_host(host):
+                    return rule
+        return None
+
+
+def _all_allowed(listener: Listener) -> Iterator[str]:
+    yield from listener.allow
+    for route in listener.routes:
+        yield from route.allow
+
+
+class PeerJudge:
+    """Judges one peer during one handshake and keeps what it found; a :class:`~.stream.Verifier`."""
+
+    __slots__ = ("_identities", "_policy", "_role", "_soft_crl", "detail", "identity", "reason", "rule", "stage")
+
+    def __init__(self, policy: Policy, role: Role, identities: IdentityCache, *, soft_crl: bool) -> None:
+        self._policy = policy
+        self._role = role
+        self._identities = identities
+        self._soft_crl = soft_crl
+        self.identity: Identity | None = None
+        self.rule: Rule | None = None
+        self.reason: Reason | None = None
+        self.stage = Stage.VERIFY
+        self.detail = ""
+
+    def verify(self, error: int, depth: int, leaf: Callable[[], bytes]) -> int:
+        """See :class:`~.stream.Verifier`."""
+        if error and self._forgives(error, depth):
+            return VERIFIED
+        try:
+            self.identity = self._identities.identify(leaf())
+        except CertificateInvalid as invalid:
+            return self._refuse(Reason.CERTIFICATE_INVALID, str(invalid), error or CERTIFICATE_REJECTED)
+        if error:
+            place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
+            return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", error)
+        problem = peer_problem(self.identity, self._role)
+        if problem is not None:
+            reason = Reason(problem[0].value)
+            code = _INVALID_PURPOSE if reason is Reason.WRONG_PURPOSE else CERTIFICATE_REJECTED
+            return self._refuse(reason, problem[1], code)
+        self.rule = self._policy.decide(self.identity)
+        if self.rule is not None:
+            return VERIFIED
+        self.stage = Stage.AUTHORIZE
+        rules = ", ".join(str(rule) for rule in self._policy.rules)
+        if self._role is Role.SERVER:
+            return self._refuse(Reason.NOT_EXPECTED, f"expected one of: {rules}", CERTIFICATE_REJECTED)
+        return self._refuse(Reason.NOT_ALLOWED, f"allowed are: {rules}", CERTIFICATE_REJECTED)
+
+    def _forgives(self, error: int, depth: int) -> bool:
+        if error not in CRL_ERRORS:
+            return False
+        # The CAs above the leaf's issuer often publish no list that anybody hands on; where there is one it counts.
+        return self._soft_crl or (error == NO_CRL and depth > 0)
+
+    def _refuse(self, reason: Reason, detail: str, code: int) -> int:
+        self.reason = reason
+        self.detail = detail
+        return code
+
+
+def openssl_sentence(error: int) -> str:
+    """OpenSSL's own words for a verification error."""
+    return _OPENSSL_SENTENCES.get(error, f"OpenSSL verification error {error}")
+
+
+# X509_verify_cert_error_string(3), for the errors that peers really cause; the public API does not give it.
+_OPENSSL_SENTENCES = {
+    2: "unable to get issuer certificate",
+    3: "unable to get certificate CRL",
+    7: "certificate signature failure",
+    8: "CRL signature failure",
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    11: "CRL is not yet valid",
+    12: "CRL has expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    22: "certificate chain too long",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    25: "path length constraint exceeded",
+    26: "unsuitable certificate purpose",
+    47: "permitted subtree violation",
+    48: "excluded subtree violation",
+    66: "EE certificate key too weak",
+    67: "CA certificate key too weak",
+    68: "CA signature digest algorithm too weak",
+    79: "invalid CA certificate",
+    85: "missing Authority Key Identifier",
+    86: "missing Subject Key Identifier",
+    92: "CA cert does not include key usage extension",
+}

@@ -1,0 +1,180 @@
+"""Readiness for the data plane: one epoll and one handler per file descriptor, beside asyncio in the same thread.
+
+asyncio's own ``add_reader`` builds a Handle and enters a context for every event, which costs about as much as
+reading a small request. So the data plane's descriptors are served straight from ``epoll``:
+
+- *fused*: :class:`FusedSelector` is the selector of a stock asyncio loop. Its ``select`` serves the data plane's events
+  itself and hands the loop only the loop's own. One epoll, one system call a turn.
+- *nested*: on any other loop (uvloop) the reactor's epoll is itself a descriptor that the loop watches.
+
+Handlers must treat events as hints: a descriptor closed earlier in the same turn may have been given out again, so a
+handler always tries the operation and copes with "would block". Registration with no interest is forbidden by
+construction (``rewatch`` with 0 forgets): a level-triggered hang-up on an idle registration would spin the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any
+
+Handler = Callable[[int], None]
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+HANGUP = select.EPOLLHUP | select.EPOLLERR
+
+# At most this many events are taken in one turn, so that timers and the control plane get theirs.
+EVENTS_PER_TURN = 256
+
+_log = logging.getLogger("tlsidecar.dataplane")
+
+
+class FusedSelector(selectors.EpollSelector):
+    """An epoll selector that serves the data plane's descriptors itself; the rest is asyncio's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoll: select.epoll = self._selector  # type: ignore[attr-defined]
+        self.handlers: dict[int, Handler] = {}
+        self.reactor: Reactor | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            wait_s = -1.0
+        elif timeout <= 0:
+            wait_s = 0.0
+        else:
+            # epoll counts in milliseconds: round up, or a timer due in 0.4 ms would be polled for in a busy loop.
+            wait_s = -(-timeout // 0.001) * 0.001
+        try:
+            events = self.epoll.poll(wait_s, EVENTS_PER_TURN)
+        except InterruptedError:
+            return []
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        reactor = self.reactor
+        if reactor is None:
+            return self._for_asyncio(events, ready)
+        reactor.now = time.monotonic()
+        reactor.turn += 1
+        handlers = self.handlers
+        others: list[tuple[int, int]] = []
+        for descriptor, event in events:
+            handler = handlers.get(descriptor)
+            if handler is None:
+                others.append((descriptor, event))
+                continue
+            try:
+                handler(event)
+            except Exception:
+                reactor.crashed(descriptor, handler)
+        return self._for_asyncio(others, ready) if others else ready
+
+    def _for_asyncio(
+        self, events: list[tuple[int, int]], ready: list[tuple[selectors.SelectorKey, int]]
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        keys: dict[int, selectors.SelectorKey] = self._fd_to_key  # type: ignore[attr-defined]
+        for descriptor, event in events:
+            key = keys.get(descriptor)
+            if key is None:
+                continue
+            mask = 0
+            if event & ~select.EPOLLIN:
+                mask |= selectors.EVENT_WRITE
+            if event & ~select.EPOLLOUT:
+                mask |= selectors.EVENT_READ
+            ready.append((key, mask & key.events))
+        return ready
+
+
+def fused_event_loop() -> asyncio.AbstractEventLoop:
+    """A stock asyncio loop whose selector a :class:`Reactor` can share."""
+    return asyncio.SelectorEventLoop(FusedSelector())
+
+
+class Reactor:
+    """Watches descriptors and calls their handlers; ``now`` is the monotonic time of the current turn, in seconds, and
+    ``turn`` its number."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now = time.monotonic()
+        self.turn = 0
+        selector = getattr(loop, "_selector", None)
+        if isinstance(selector, FusedSelector):
+            selector.reactor = self
+            self._fused: FusedSelector | None = selector
+            self._epoll = selector.epoll
+            self._handlers = selector.handlers
+        else:
+            self._fused = None
+            self._epoll = select.epoll()
+            self._handlers = {}
+            loop.add_reader(self._epoll.fileno(), self._turn)
+
+    def __repr__(self) -> str:
+        way = "fused" if self._fused else "nested"
+        return f"<Reactor {way} watching={len(self._handlers)}>"
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def watch(self, descriptor: int, events: int, handler: Handler) -> None:
+        """Call ``handler`` whenever one of ``events`` holds. The descriptor must not be watched yet."""
+        self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = handler
+
+    def rewatch(self, descriptor: int, events: int, handler: Handler) -> None:
+        """Change what is waited for and who is called; 0 events forgets the descriptor."""
+        if not events:
+            self.forget(descriptor)
+        elif descriptor in self._handlers:
+            self._epoll.modify(descriptor, events)
+            self._handlers[descriptor] = handler
+        else:
+            self.watch(descriptor, events, handler)
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching; nothing happens when it was not watched. Call before the descriptor is closed."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Forget everything."""
+        for descriptor in list(self._handlers):
+            self.forget(descriptor)
+        if self._fused is not None:
+            self._fused.reactor = None
+            return
+        self.loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def crashed(self, descriptor: int, handler: Handler) -> None:
+        """A handler raised: a defect. Its connection is lost, every other one goes on."""
+        _log.exception("a connection handler failed", extra={"fields": {"reason": "internal_error"}})
+        self.forget(descriptor)
+        owner: Any = getattr(handler, "__self__", None)
+        fail = getattr(owner, "fail", None)
+        if fail is None:
+            return
+        try:
+            fail()
+        except Exception:
+            _log.exception("a failed connection could not be closed")
+
+    def _turn(self) -> None:
+        self.now = time.monotonic()
+        self.turn += 1
+        handlers = self._handlers
+        for descriptor, event in self._epoll.poll(0, EVENTS_PER_TURN):
+            handler = handlers.get(descriptor)
+            if handler is None:
+                continue
+            try:
+                handler(event)
+            except Exception:
+                self.crashed(descriptor, handler)

@@ -1,0 +1,368 @@
+"""Relaying bytes between a TLS stream and a plain socket, both ways at once.
+
+There are two flows: *inward* (TLS to plain) and *outward* (plain to TLS). Which side is the peer and which the local
+service makes no difference here: terminating and originating are the same relay. A flow goes through these states:
+
+    OPEN ──the source's end was read──▶ ENDING ──what is pending is written──▶ ENDED
+      └───the sink is broken──▶ DISCARDING ──the source's end was read──▶ ENDED        (inward only)
+
+    source's end     inward: close_notify                     outward: FIN
+    told the sink    inward: FIN (shutdown of writing)        outward: close_notify, then FIN
+
+- While a flow has bytes pending its source is not read: at most one read's worth waits in memory for each direction.
+  A read is bounded by the high-water mark, and by the whole shared buffer only while the reader has kept up.
+- When both flows have ended, the relay is done: ``COMPLETED``.
+- Anything else (a reset, a FIN without close_notify, a broken record) aborts: neither side may take it for an end, so
+  the plain side is reset and the TLS side gets no close_notify.
+- A plain side that no longer takes data may still have an answer to give (a service that refuses an upload): inward
+  bytes are then discarded while outward ones are still delivered.
+
+Handlers are swapped with the state, so that the ordinary read asks no questions. Nothing here allocates more than a
+view per read; nothing formats, logs or tells the time.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+
+from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
+from tlsidecar.dataplane.stream import (
+    CLOSED,
+    DONE,
+    FAILED,
+    RECORD_BYTES,
+    VIEW,
+    WANT_READ,
+    WANT_WRITE,
+)
+from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Limits
+
+# One connection may take so many full reads in a row before the others get their turn.
+READS_PER_EVENT = 8
+
+Ended = Callable[[Reason, str], None]
+
+
+class Flow(Enum):
+    OPEN = auto()
+    ENDING = auto()
+    DISCARDING = auto()
+    ENDED = auto()
+
+
+class Relay:
+    """Two flows between one TLS stream and one plain socket; calls ``ended`` once, with the reason and a detail."""
+
+    __slots__ = (
+        "_ended",
+        "_high_water",
+        "_limits",
+        "_plain",
+        "_plain_descriptor",
+        "_plain_recv",
+        "_plain_send",
+        "_reactor",
+        "_read",
+        "_read_wants_write",
+        "_stream",
+        "_tls",
+        "_tls_descriptor",
+        "_window",
+        "_write",
+        "active_at",
+        "bytes_in",
+        "bytes_out",
+        "inward",
+        "outward",
+        "pending_in",
+        "pending_out",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        stream: Stream,
+        tls: socket.socket,
+        plain: socket.socket,
+        limits: Limits,
+        ended: Ended,
+    ) -> None:
+        self._reactor = reactor
+        self._stream = stream
+        self._tls = tls
+        self._plain = plain
+        self._limits = limits
+        self._ended: Ended | None = ended
+        self._tls_descriptor = tls.fileno()
+        self._plain_descriptor = plain.fileno()
+        self._read = stream.read
+        self._write = stream.write
+        self._plain_recv = plain.recv_into
+        self._plain_send = plain.send
+        self._high_water = VIEW[: limits.buffer_bytes]
+        self._window = self._high_water
+        self._read_wants_write = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.active_at = reactor.now
+        self.inward = Flow.OPEN
+        self.outward = Flow.OPEN
+        self.pending_in = b""
+        self.pending_out = b""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Relay inward={self.inward.name}+{len(self.pending_in)} outward={self.outward.name}"
+            f"+{len(self.pending_out)} in={self.bytes_in} out={self.bytes_out}>"
+        )
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may stay without a byte moving before it is given up."""
+        if self.inward is Flow.OPEN and self.outward is Flow.OPEN:
+            stalled = self.pending_in or self.pending_out
+            return self._limits.write_timeout_s if stalled else self._limits.idle_timeout_s
+        return self._limits.close_timeout_s
+
+    @property
+    def timeout_reason(self) -> Reason:
+        """Why it is given up once its patience is at an end."""
+        if self.inward is Flow.OPEN and self.outward is Flow.OPEN:
+            return Reason.SLOW_READER if self.pending_in or self.pending_out else Reason.IDLE_TIMEOUT
+        return Reason.CLOSE_TIMEOUT
+
+    def start(self) -> None:
+        """Both ends are ready: begin, with what the TLS peer may have sent meanwhile."""
+        self._reactor.rewatch(self._tls_descriptor, READ, self._tls_readable)
+        self._reactor.rewatch(self._plain_descriptor, READ, self._plain_readable)
+        self._tls_readable(READ)
+
+    def stop(self) -> None:
+        """Watch nothing any more; ``ended`` will not be called."""
+        self._ended = None
+        self._reactor.forget(self._tls_descriptor)
+        self._reactor.forget(self._plain_descriptor)
+        self.pending_in = self.pending_out = b""
+
+    def fail(self) -> None:
+        """A defect of ours showed itself in a handler."""
+        self._end(Reason.INTERNAL_ERROR, "")
+
+    # Inward: TLS to plain.
+
+    def _tls_readable(self, _events: int) -> None:
+        count = self._read()
+        turns = READS_PER_EVENT
+        while count > 0:
+            self.bytes_in += count
+            try:
+                sent = self._plain_send(VIEW[:count])
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._plain_broken(error)
+                return
+            if sent != count:
+                self.pending_in = bytes(VIEW[sent:count])
+                self._interests()
+                return
+            turns -= 1
+            if count < RECORD_BYTES or not turns:
+                self.active_at = self._reactor.now
+                return
+            count = self._read()
+        self.active_at = self._reactor.now
+        if count != WANT_READ:
+            self._tls_read_ended(count)
+
+    def _tls_read_ended(self, answer: int) -> None:
+        if answer == WANT_WRITE:
+            self._read_wants_write = True
+            self._interests()
+        elif answer == CLOSED:
+            if self.inward is Flow.DISCARDING:
+                self.inward = Flow.ENDED
+            else:
+                self.inward = Flow.ENDING
+                self._end_inward()
+            self._settle()
+        else:
+            self._tls_failed()
+
+    def _tls_event(self, events: int) -> None:
+        """The TLS side while something waits to be written to it, or is not being read."""
+        if self._read_wants_write:
+            self._read_wants_write = False
+            self._interests()
+        if self.pending_out or self.outward is Flow.ENDING:
+            self._flush_outward()
+            if self._ended is None:
+                return
+        if self.inward is Flow.OPEN and not self.pending_in:
+            self._tls_readable(events)
+        elif self.inward is Flow.DISCARDING:
+            self._discard(events)
+
+    def _discard(self, _events: int) -> None:
+        count = self._read()
+        if count > 0:
+            self.bytes_in += count
+        elif count != WANT_READ:
+            self._tls_read_ended(count)
+
+    def _flush_inward(self) -> None:
+        try:
+            sent = self._plain_send(self.pending_in)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._plain_broken(error)
+            return
+        self.active_at = self._reactor.now
+        self.pending_in = self.pending_in[sent:]
+        if self.pending_in:
+            return
+        if self.inward is Flow.ENDING:
+            self._end_inward()
+            self._settle()
+            return
+        self._interests()
+
+    def _end_inward(self) -> None:
+        if self.pending_in:
+            return
+        self.inward = Flow.ENDED
+        try:
+            self._plain.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+
+    def _plain_broken(self, _error: OSError) -> None:
+        """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away."""
+        self.pending_in = b""
+        if self.outward in (Flow.ENDED, Flow.ENDING):
+            self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
+            self._settle()
+            return
+        self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
+        self._interests()
+
+    # Outward: plain to TLS.
+
+    def _plain_readable(self, _events: int) -> None:
+        try:
+            count = self._plain_recv(self._window)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._plain_reset(error)
+            return
+        self.active_at = self._reactor.now
+        if not count:
+            self.outward = Flow.ENDING
+            self._flush_outward()
+            return
+        self.bytes_out += count
+        written = self._write(0, count)
+        while 0 < written < count:
+            more = self._write(written, count)
+            if more <= 0:
+                self._write_blocked(more, written, count)
+                return
+            written += more
+        if written <= 0:
+            self._write_blocked(written, 0, count)
+        elif count == len(self._window):
+            self._window = VIEW  # it filled its window and the reader took it all: larger steps cost less
+
+    def _write_blocked(self, answer: int, written: int, count: int) -> None:
+        if answer == FAILED:
+            self._tls_failed()
+            return
+        self.pending_out = bytes(VIEW[written:count])
+        self._window = self._high_water
+        self._interests()
+
+    def _plain_event(self, events: int) -> None:
+        """The plain side while something waits to be written to it, or is not being read."""
+        if self.pending_in:
+            self._flush_inward()
+            if self._ended is None:
+                return
+        if self.outward is Flow.OPEN and not self.pending_out:
+            self._plain_readable(events)
+
+    def _flush_outward(self) -> None:
+        while self.pending_out:
+            written = self._stream.write_bytes(self.pending_out)
+            if written == FAILED:
+                self._tls_failed()
+                return
+            if written <= 0:
+                self._interests()
+                return
+            self.active_at = self._reactor.now
+            self.pending_out = self.pending_out[written:]
+        if self.outward is Flow.ENDING:
+            answer = self._stream.close_notify()
+            if answer == FAILED:
+                self._tls_failed()
+                return
+            if answer != DONE:
+                self._interests()
+                return
+            self.outward = Flow.ENDED
+            try:
+                self._tls.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+        self._settle()
+
+    # Both.
+
+    def _settle(self) -> None:
+        """A flow has ended or has been unblocked: done, or go on with what is left."""
+        if self.inward is Flow.ENDED and self.outward is Flow.ENDED:
+            self._end(Reason.COMPLETED, "")
+        else:
+            self._interests()
+
+    def _interests(self) -> None:
+        if self._ended is None:
+            return
+        reads = (self.inward is Flow.OPEN and not self.pending_in) or self.inward is Flow.DISCARDING
+        writes = bool(self.pending_out) or self.outward is Flow.ENDING or self._read_wants_write
+        ordinary = reads and not writes and self.inward is Flow.OPEN
+        self._reactor.rewatch(
+            self._tls_descriptor,
+            (READ if reads else 0) | (WRITE if writes else 0),
+            self._tls_readable if ordinary else self._tls_event,
+        )
+        reads = self.outward is Flow.OPEN and not self.pending_out
+        writes = bool(self.pending_in)
+        self._reactor.rewatch(
+            self._plain_descriptor,
+            (READ if reads else 0) | (WRITE if writes else 0),
+            self._plain_event if writes else self._plain_readable,
+        )
+
+    def _tls_failed(self) -> None:
+        failure = self._stream.failure
+        assert failure is not None
+        self._end(failure.stream_reason(), failure.text)
+
+    def _plain_reset(self, error: OSError) -> None:
+        self._end(Reason.UPSTREAM_RESET, error.strerror or type(error).__name__)
+
+    def _end(self, reason: Reason, detail: str) -> None:
+        ended = self._ended
+        self.stop()
+        if ended is not None:
+            ended(reason, detail)

@@ -1,0 +1,43 @@
+"""The one small interface through which the data plane tells what happens; it is never asked anything back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from tlsidecar.outcomes import AccessEntry, Refusal
+
+
+class Opened(NamedTuple):
+    """A connection that was authorised and is in use from now on."""
+
+    id: int
+    listener: str
+    mode: str
+    protocol: str
+    peer_address: str
+    identity: str
+    rule: str
+    generation: int
+
+
+class Observer(Protocol):
+    """Called on the data plane's thread; must not block, and must not raise."""
+
+    @property
+    def wants_exchanges(self) -> bool:
+        """Whether ``exchanged`` is worth making an entry for."""
+        ...
+
+    def opened(self, connection: Opened) -> None: ...
+
+    def closed(self, entry: AccessEntry) -> None:
+        """A connection that was opened is over."""
+        ...
+
+    def exchanged(self, entry: AccessEntry) -> None:
+        """One HTTP request was answered."""
+        ...
+
+    def refused(self, refusal: Refusal) -> None:
+        """A connection or a request was turned away, by us or by the other end."""
+        ...

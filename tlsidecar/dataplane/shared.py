@@ -1,0 +1,48 @@
+"""What all connections of one worker share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from certs.clock import Clock
+from certs.identity import IdentityCache
+from tlsidecar.dataplane.handshake import Turnstile
+from tlsidecar.dataplane.linger import Lingerer
+from tlsidecar.dataplane.reactor import Reactor
+from tlsidecar.dataplane.report import Observer
+from tlsidecar.dataplane.resolve import Resolver
+from tlsidecar.dataplane.tls import Contexts
+
+
+class Shared:
+    """The services of one worker; ``contexts`` is the one reference that a new generation swaps."""
+
+    def __init__(
+        self, reactor: Reactor, clock: Clock, observer: Observer, contexts: Contexts, ids: Iterator[int] | None = None
+    ) -> None:
+        self.reactor = reactor
+        self.clock = clock
+        self.observer = observer
+        self.contexts = contexts
+        self.resolver = Resolver(reactor.loop)
+        self.lingerer = Lingerer(reactor)
+        self.turnstile = Turnstile(reactor)
+        self.identities = IdentityCache()
+        self.ids = ids if ids is not None else itertools.count(1)
+        self.worker = 0
+        self.on_gone: Callable[[], None] | None = None
+        self.lingerer.on_closed = self.gone
+
+    def wall(self) -> float:
+        """POSIX seconds."""
+        return self.clock.now().timestamp()
+
+    def gone(self) -> None:
+        """A connection, or a socket being closed gently, is gone."""
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def close(self) -> None:
+        self.resolver.close()
+        self.lingerer.close_all()

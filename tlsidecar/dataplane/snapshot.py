@@ -1,0 +1,203 @@
+"""What a worker tells about itself: plain values that can cross a socketpair to the controller.
+
+Times are POSIX seconds, durations seconds, sizes bytes. Text that came from a peer is passed on as it was: whoever
+shows it escapes it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+# Upper bounds of the handshake histogram's buckets, in seconds; one more bucket counts what is above the last.
+HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# The same for HTTP exchanges, from the last byte of the request head to the last byte of the response.
+EXCHANGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+CONNECTION_SORT_KEYS = (
+    "id",
+    "listener",
+    "peer_address",
+    "identity",
+    "state",
+    "bytes_in",
+    "bytes_out",
+    "requests",
+    "opened_at",
+    "idle_s",
+    "generation",
+)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts per bucket (not cumulative), the sum of what was observed in seconds, and how many there were."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total_s += seconds
+
+    def copy(self) -> Histogram:
+        return Histogram(self.bounds, list(self.counts), self.total_s)
+
+    def add(self, other: Histogram) -> None:
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total_s += other.total_s
+
+    @property
+    def observations(self) -> int:
+        return sum(self.counts)
+
+    def quantile(self, fraction: float) -> float | None:
+        """The upper bound of the bucket that holds this fraction, in seconds; None when nothing was observed."""
+        wanted = fraction * self.observations
+        if wanted <= 0:
+            return None
+        seen = 0
+        for count, bound in zip(self.counts, (*self.bounds, self.bounds[-1]), strict=True):
+            seen += count
+            if seen >= wanted:
+                return bound
+        return self.bounds[-1]
+
+
+@dataclass(slots=True)
+class ListenerCounters:
+    """Everything counted on one listener. Plain integers, changed by the data plane, read by the control plane."""
+
+    connections_active: int = 0
+    handshakes_active: int = 0
+    connections: dict[str, int] = field(
+        default_factory=dict
+    )  # outcome: accepted, established, refused, and each Reason
+    handshakes: dict[tuple[str, str], int] = field(default_factory=dict)  # (outcome ok|failed, reason)
+    handshake_seconds: Histogram = field(default_factory=lambda: Histogram(HANDSHAKE_BUCKETS_S))
+    bytes_in: int = 0  # from the mTLS peer (terminate) or the remote (originate) towards the plaintext side
+    bytes_out: int = 0
+    requests: dict[str, int] = field(default_factory=dict)  # "1xx" … "5xx"
+    exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
+    refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
+    upstream_errors: dict[str, int] = field(default_factory=dict)  # reason
+
+    def copy_with(self, *, bytes_in: int, bytes_out: int) -> ListenerCounters:
+        """A copy that stays as it is, with these bytes."""
+        return ListenerCounters(
+            connections_active=self.connections_active,
+            handshakes_active=self.handshakes_active,
+            connections=dict(self.connections),
+            handshakes=dict(self.handshakes),
+            handshake_seconds=self.handshake_seconds.copy(),
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            requests=dict(self.requests),
+            exchange_seconds=self.exchange_seconds.copy(),
+            refusals=dict(self.refusals),
+            upstream_errors=dict(self.upstream_errors),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRecord:
+    """One upstream address: its passive and active health."""
+
+    address: str
+    healthy: bool
+    active: int
+    idle: int
+    failures: int
+    ejected_until: float | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerRecord:
+    """One listener and what it has counted; ``counters`` includes the bytes of connections still open."""
+
+    name: str
+    mode: str
+    protocol: str
+    listen: str
+    bound: str  # the address really bound (a port 0 resolved); empty while not bound
+    upstreams: tuple[UpstreamRecord, ...]
+    max_connections: int
+    max_handshakes: int
+    counters: ListenerCounters
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """One connection as it stands. ``bytes_in`` came from the TLS side, ``bytes_out`` went to it."""
+
+    id: int
+    listener: str
+    mode: str
+    protocol: str
+    peer_address: str
+    identity: str
+    subject: str
+    serial: str
+    sni: str
+    alpn: str
+    tls_version: str
+    cipher: str
+    group: str
+    bytes_in: int
+    bytes_out: int
+    requests: int
+    opened_at: float
+    idle_s: float
+    generation: int
+    rule: str
+    state: str
+    upstream: str
+    not_after: float | None
+    worker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDetail:
+    """One connection with the chain its TLS peer presented, leaf first, as DER."""
+
+    record: ConnectionRecord
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionQuery:
+    """Which connections to tell of. ``filter`` is matched, without case, against the text fields."""
+
+    filter: str = ""
+    sort: str = "id"
+    descending: bool = False
+    limit: int = 100
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPage:
+    """A window on the connections: how many there are, how many match, and the rows asked for."""
+
+    total: int
+    matched: int
+    rows: tuple[ConnectionRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """One worker at one moment."""
+
+    worker: int
+    pid: int
+    connections: int
+    listeners: tuple[ListenerRecord, ...]
+    connections_by_generation: dict[int, int]
+    loop_lag_s: float = 0.0
+    log_lines_dropped: int = 0  # access and process log lines this worker could not write

@@ -1,0 +1,114 @@
+"""TLS on one non-blocking socket: handshake, read, write, close_notify, each answering at once with a number.
+
+The contract, which both implementations keep and the same tests check:
+
+- ``read()`` fills :data:`BUFFER` from its start and returns how many bytes (> 0), or one of the answers below.
+- ``write(start, stop)`` sends that part of :data:`BUFFER`, ``write_bytes(data)`` sends ``data``; both return how many
+  bytes were taken (> 0) or an answer. What would not go must be offered again, unchanged at its start and not shorter
+  (OpenSSL's SSL_write(3)).
+- ``handshake()`` and ``close_notify()`` return :data:`DONE` or an answer.
+- After :data:`FAILED`, ``failure`` says why, and nothing but ``release()`` may follow. Nothing raises.
+
+There is one shared read buffer for the whole thread: whatever is read is passed on, or copied away, before anything
+else is read.
+
+:mod:`.stream_fast` calls OpenSSL through pyOpenSSL's own cffi binding, which is private; it saves a copy, a bytes
+object and an exception per "would block", about a fifth of a small request. :mod:`.stream_portable` is its twin on the
+public API. :mod:`.engine` chooses at import.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from OpenSSL import SSL, crypto
+
+from tlsidecar.dataplane.tls_failure import SslFailure
+
+# Four times the usual high-water mark: one system call moves more while a reader keeps up (8 % of bulk).
+BUFFER_BYTES = 256 * 1024
+BUFFER = bytearray(BUFFER_BYTES)
+VIEW = memoryview(BUFFER)
+
+# A TLS record carries at most this much (RFC 8446 section 5.1): a shorter read means that no more is at hand.
+RECORD_BYTES = 16 * 1024
+
+DONE = 1
+CLOSED = 0  # the peer sent close_notify
+WANT_READ = -1
+WANT_WRITE = -2
+FAILED = -3
+
+VERIFIED = 0
+# X509_V_ERR_CERT_REJECTED: the peer sees the alert bad_certificate. OpenSSL cannot be made to send access_denied.
+CERTIFICATE_REJECTED = 28
+
+
+class Verifier(Protocol):
+    """Decides about one peer's certificate while the handshake runs."""
+
+    def verify(self, error: int, depth: int, leaf: Callable[[], bytes]) -> int:
+        """Called with OpenSSL's X509_V_ERR number (0: the chain is good) and the depth it arose at; ``leaf`` gives the
+        peer's leaf as DER. Returns :data:`VERIFIED` to go on, or the number to refuse with, which decides the alert."""
+        ...
+
+
+class Parameters(NamedTuple):
+    """What a handshake agreed on; the server name is what the client asked for."""
+
+    version: str
+    cipher: str
+    group: str
+    server_name: str
+    alpn: str
+
+
+class StreamBase:
+    """What both implementations share: everything that does not happen once per read or write."""
+
+    __slots__ = ("connection", "deferred_error", "failure", "verifier")
+
+    def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
+        self.connection = SSL.Connection(context, sock)
+        self.connection.set_app_data(self)
+        self.verifier: Verifier | None = verifier
+        self.failure: SslFailure | None = None
+        self.deferred_error = (VERIFIED, 0)
+        if server_side:
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
+
+    def name_server(self, name: str) -> None:
+        """Send ``name`` as SNI: a DNS name, never an address (RFC 6066 section 3)."""
+        self.connection.set_tlsext_host_name(name.encode("idna"))
+
+    def parameters(self) -> Parameters:
+        connection = self.connection
+        name = connection.get_servername()
+        return Parameters(
+            version=connection.get_protocol_version_name(),
+            cipher=connection.get_cipher_name() or "",
+            group=connection.get_group_name() or "",
+            server_name=name.decode("ascii", "backslashreplace") if name else "",
+            alpn=connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace"),
+        )
+
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The chain the peer presented, leaf first, as DER; empty when it presented none."""
+        leaf = self.connection.get_peer_certificate()
+        if leaf is None:
+            return ()
+        presented = self.connection.get_peer_cert_chain() or []
+        return tuple(dict.fromkeys(der_of(certificate) for certificate in (leaf, *presented)))
+
+    def release(self) -> None:
+        """Let go of everything; breaks the cycle with the pyOpenSSL object, so that its memory goes at once."""
+        self.connection.set_app_data(None)
+        self.verifier = None
+
+
+def der_of(certificate: crypto.X509) -> bytes:
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)

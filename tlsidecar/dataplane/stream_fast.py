@@ -1,0 +1,147 @@
+"""TLS on a socket through pyOpenSSL's cffi binding: the one module that steps below a public API.
+
+What it gains, in CPU per small exchange, is in docs/performance.md. Importing it raises ImportError when a name it
+needs is gone from the binding; :mod:`.engine` then takes :mod:`.stream_portable`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+from OpenSSL import SSL, crypto
+
+try:
+    from OpenSSL._util import ffi, lib
+
+    _ssl_read = lib.SSL_read
+    _ssl_write = lib.SSL_write
+    _ssl_do_handshake = lib.SSL_do_handshake
+    _ssl_shutdown = lib.SSL_shutdown
+    _ssl_get_error = lib.SSL_get_error
+    _error_peek = lib.ERR_peek_error
+    _error_clear = lib.ERR_clear_error
+    _error_reason = lib.ERR_GET_REASON
+    _error_text = lib.ERR_reason_error_string
+    _store_error = lib.X509_STORE_CTX_get_error
+    _store_set_error = lib.X509_STORE_CTX_set_error
+    _store_depth = lib.X509_STORE_CTX_get_error_depth
+    _store_leaf = lib.X509_STORE_CTX_get0_cert
+    _store_data = lib.X509_STORE_CTX_get_ex_data
+    _store_index = lib.SSL_get_ex_data_X509_STORE_CTX_idx
+    _set_verify = lib.SSL_CTX_set_verify
+    _set_mode = lib.SSL_CTX_set_mode
+    _MODES = lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_RELEASE_BUFFERS
+    _ERROR_SSL = lib.SSL_ERROR_SSL
+    _ERROR_WANT_READ = lib.SSL_ERROR_WANT_READ
+    _ERROR_WANT_WRITE = lib.SSL_ERROR_WANT_WRITE
+    _ERROR_ZERO_RETURN = lib.SSL_ERROR_ZERO_RETURN
+    _ERROR_SYSCALL = lib.SSL_ERROR_SYSCALL
+    _x509_up_ref = lib.X509_up_ref
+    _reverse_mapping = SSL.Connection._reverse_mapping
+    _wrap_certificate = crypto.X509._from_raw_x509_ptr
+except AttributeError as missing:
+    raise ImportError(f"pyOpenSSL's binding has changed: {missing}") from missing
+
+from tlsidecar.dataplane.stream import (
+    BUFFER,
+    BUFFER_BYTES,
+    CERTIFICATE_REJECTED,
+    CLOSED,
+    DONE,
+    FAILED,
+    WANT_READ,
+    WANT_WRITE,
+    StreamBase,
+    Verifier,
+    der_of,
+)
+from tlsidecar.dataplane.tls_failure import SslFailure
+
+_log = logging.getLogger("tlsidecar.dataplane")
+
+_C_BUFFER = ffi.from_buffer(BUFFER)
+
+
+class FastStream(StreamBase):
+    """See :mod:`.stream` for the contract."""
+
+    __slots__ = ("_ssl",)
+
+    def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
+        super().__init__(context, sock, verifier, server_side=server_side)
+        self._ssl: Any = self.connection._ssl
+
+    def handshake(self) -> int:
+        result = _ssl_do_handshake(self._ssl)
+        return DONE if result == 1 else self._answer(result)
+
+    def read(self) -> int:
+        count: int = _ssl_read(self._ssl, _C_BUFFER, BUFFER_BYTES)
+        return count if count > 0 else self._answer(count)
+
+    def write(self, start: int, stop: int) -> int:
+        count: int = _ssl_write(self._ssl, _C_BUFFER + start, stop - start)
+        return count if count > 0 else self._answer(count)
+
+    def write_bytes(self, data: bytes | memoryview) -> int:
+        count: int = _ssl_write(self._ssl, ffi.from_buffer(data), len(data))
+        return count if count > 0 else self._answer(count)
+
+    def close_notify(self) -> int:
+        result = _ssl_shutdown(self._ssl)
+        return DONE if result >= 0 else self._answer(result)
+
+    def _answer(self, result: int) -> int:
+        error = _ssl_get_error(self._ssl, result)
+        if error == _ERROR_WANT_READ:
+            return WANT_READ
+        if error == _ERROR_WANT_WRITE:
+            return WANT_WRITE
+        if error == _ERROR_ZERO_RETURN:
+            return CLOSED
+        number = ffi.errno
+        code = _error_peek()
+        _error_clear()  # the queue is the thread's: what stays in it would be the next connection's error
+        if error == _ERROR_SYSCALL or not code:
+            self.failure = SslFailure.from_errno(number)
+        else:
+            text = _error_text(code)
+            self.failure = SslFailure.from_code(
+                _error_reason(code), ffi.string(text).decode("ascii", "replace") if text != ffi.NULL else ""
+            )
+        return FAILED
+
+
+@ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]
+def _judge(passed: int, store: Any) -> int:
+    """OpenSSL's verify callback (SSL_CTX_set_verify(3)): asks the stream's verifier, sets the error of a refusal."""
+    try:
+        depth = _store_depth(store)
+        if passed and depth:
+            return 1
+        connection = _reverse_mapping[_store_data(store, _store_index())]
+        verifier: Verifier | None = connection.get_app_data().verifier
+        verdict = CERTIFICATE_REJECTED
+        if verifier is not None:
+            error = 0 if passed else _store_error(store)
+            verdict = verifier.verify(error, depth, lambda: _leaf_der(store))
+    except Exception:
+        # An exception must not cross into C: it would be printed, and the error number left as it was.
+        _log.exception("judging a peer's certificate failed", extra={"fields": {"reason": "internal_error"}})
+        verdict = CERTIFICATE_REJECTED
+    _store_set_error(store, verdict)
+    return 0 if verdict else 1
+
+
+def _leaf_der(store: Any) -> bytes:
+    pointer = _store_leaf(store)
+    _x509_up_ref(pointer)
+    return der_of(_wrap_certificate(pointer))
+
+
+def install_verifier(context: SSL.Context, mode: int) -> None:
+    """Let each stream's verifier judge, and set the modes that non-blocking relaying needs."""
+    _set_verify(context._context, mode, _judge)
+    _set_mode(context._context, _MODES)

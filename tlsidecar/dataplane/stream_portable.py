@@ -1,0 +1,94 @@
+"""TLS on a socket by pyOpenSSL's public API: the twin of :mod:`.stream_fast`, and its fallback."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL, crypto
+
+from tlsidecar.dataplane.stream import (
+    BUFFER,
+    CLOSED,
+    DONE,
+    FAILED,
+    VERIFIED,
+    VIEW,
+    WANT_READ,
+    WANT_WRITE,
+    StreamBase,
+    der_of,
+)
+from tlsidecar.dataplane.tls_failure import SslFailure
+
+
+class PortableStream(StreamBase):
+    """See :mod:`.stream` for the contract."""
+
+    __slots__ = ()
+
+    def handshake(self) -> int:
+        try:
+            self.connection.do_handshake()
+        except SSL.Error as error:
+            return self._answer(error)
+        return DONE
+
+    def read(self) -> int:
+        try:
+            return self.connection.recv_into(BUFFER)
+        except SSL.Error as error:
+            return self._answer(error)
+
+    def write(self, start: int, stop: int) -> int:
+        return self.write_bytes(VIEW[start:stop])
+
+    def write_bytes(self, data: bytes | memoryview) -> int:
+        try:
+            return self.connection.send(data)
+        except SSL.Error as error:
+            return self._answer(error)
+
+    def close_notify(self) -> int:
+        try:
+            self.connection.shutdown()
+        except SSL.Error as error:
+            return self._answer(error)
+        return DONE
+
+    def _answer(self, error: SSL.Error) -> int:
+        if isinstance(error, SSL.WantReadError):
+            return WANT_READ
+        if isinstance(error, SSL.WantWriteError):
+            return WANT_WRITE
+        if isinstance(error, SSL.ZeroReturnError):
+            return CLOSED
+        if isinstance(error, SSL.SysCallError):
+            number = error.args[0] if error.args else -1
+            self.failure = SslFailure.from_errno(max(number, 0))
+            return FAILED
+        queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        self.failure = SslFailure.from_text(queue[0][2] if queue else "")
+        return FAILED
+
+
+def install_verifier(context: SSL.Context, mode: int) -> None:
+    """Let each stream's verifier judge.
+
+    The public callback shows only the certificate an error arose at and cannot choose the error a refusal ends with. So
+    an error above the leaf waits until the leaf is shown, and the alert of such a refusal, and of one by policy, is
+    internal_error. All else is as in :mod:`.stream_fast`.
+    """
+
+    def judge(connection: SSL.Connection, shown: crypto.X509, error: int, depth: int, _ok: int) -> bool:
+        stream: StreamBase = connection.get_app_data()
+        verifier = stream.verifier
+        if verifier is None:
+            return False
+        if depth:
+            if error and stream.deferred_error[0] == VERIFIED:
+                stream.deferred_error = (error, depth)
+            return True
+        deferred, at = stream.deferred_error
+        if deferred:
+            return verifier.verify(deferred, at, lambda: der_of(shown)) == VERIFIED
+        return verifier.verify(error, depth, lambda: der_of(shown)) == VERIFIED
+
+    context.set_verify(mode, judge)

@@ -1,0 +1,175 @@
+"""TLS contexts: one set per generation of material, built whole, proved, and never changed after.
+
+Changing a context that is in use is how proxies lose their key: a mismatched pair leaves it without one, and trust only
+ever grows. So a new generation is new contexts, and a connection keeps the ones it was accepted under.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from OpenSSL import SSL, crypto
+
+from certs.material import Material
+from tlsidecar.dataplane.engine import install_verifier
+from tlsidecar.settings import Protocol
+
+# TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
+TLS12_CIPHERS = b"ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+
+# AES-128 first, as browsers, Go and Envoy have it: a tenth more bulk per CPU than AES-256 (docs/performance.md), and
+# both are far out of reach. A client that puts ChaCha20 first has no AES hardware, and gets what it asks for.
+TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+_OP_PRIORITIZE_CHACHA = 1 << 21  # openssl/ssl.h
+
+_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+# SESS_CACHE_OFF with OP_NO_TICKET: no resumption. A resumed session would skip the check for revocation and the
+# access rules' fresh look, and full handshakes without tickets are cheaper than full ones with them.
+_OPTIONS = (
+    SSL.OP_NO_TICKET
+    | SSL.OP_NO_COMPRESSION
+    | SSL.OP_CIPHER_SERVER_PREFERENCE
+    | _OP_PRIORITIZE_CHACHA
+    | getattr(SSL, "OP_NO_RENEGOTIATION", 0x40000000)
+)
+
+_ALPN_HTTP = b"http/1.1"
+
+PROOF_ROUNDS = 16
+
+
+class ProofError(Exception):
+    """The trial handshake with a new context failed: the text says why."""
+
+
+class Contexts:
+    """The contexts of one generation, made when first asked for."""
+
+    def __init__(self, generation: int, material: Material, min_version: str, *, soft_crl: bool = False) -> None:
+        self.generation = generation
+        self.material = material
+        self.soft_crl = soft_crl
+        self._min_version = min_version
+        self._made: dict[tuple[bool, Protocol], SSL.Context] = {}
+
+    def __repr__(self) -> str:
+        return f"<Contexts generation={self.generation} serial={self.material.identity.serial}>"
+
+    def server(self, protocol: Protocol) -> SSL.Context:
+        """For accepting mutual TLS. Raises :class:`OpenSSL.SSL.Error` when OpenSSL will not have the material."""
+        return self._context(protocol, server_side=True)
+
+    def client(self, protocol: Protocol) -> SSL.Context:
+        """For originating mutual TLS."""
+        return self._context(protocol, server_side=False)
+
+    def _context(self, protocol: Protocol, *, server_side: bool) -> SSL.Context:
+        made = self._made.get((server_side, protocol))
+        if made is None:
+            made = self._made[server_side, protocol] = _build(
+                self.material, protocol, self._min_version, server_side=server_side
+            )
+        return made
+
+
+def prove(context: SSL.Context, material: Material, *, server_side: bool) -> None:
+    """Shake hands in memory with a new context: it must hold a key that fits its certificate and agree on a cipher.
+
+    Raises :class:`ProofError`. Neither end asks for the other's certificate: whether our chain leads to our trust is
+    the preflight's to say; here OpenSSL itself shows that it can sign with what it was given.
+    """
+    accept: Callable[..., bool] = lambda *_: True  # noqa: E731 - the trial's other end, in memory, is ourselves
+    if server_side:
+        partner = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        ours, theirs = SSL.Connection(context, None), SSL.Connection(partner, None)
+        ours.set_accept_state()
+        theirs.set_connect_state()
+        ours.set_verify(SSL.VERIFY_NONE, accept)
+    else:
+        # A client signs only when it is asked to, and needs a server to ask it: one made of the same pair.
+        partner = SSL.Context(SSL.TLS_SERVER_METHOD)
+        _load_pair(partner, material)
+        partner.set_session_id(b"tlsidecar-proof")
+        partner.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, accept)
+        ours, theirs = SSL.Connection(context, None), SSL.Connection(partner, None)
+        ours.set_connect_state()
+        theirs.set_accept_state()
+        ours.set_verify(SSL.VERIFY_NONE, accept)
+    finished: set[int] = set()
+    for _ in range(PROOF_ROUNDS):
+        for mine, other in ((ours, theirs), (theirs, ours)):
+            try:
+                mine.do_handshake()
+                finished.add(id(mine))
+            except SSL.WantReadError:
+                pass
+            except SSL.Error as error:
+                raise ProofError(_text_of(error)) from None
+            with contextlib.suppress(SSL.WantReadError):
+                other.bio_write(mine.bio_read(65536))
+        if len(finished) == 2:
+            break
+    else:
+        raise ProofError("the trial handshake did not finish")
+    shown = theirs.get_peer_certificate(as_cryptography=True)
+    if shown != material.leaf:
+        raise ProofError("the trial handshake did not show the new certificate")
+
+
+def _build(material: Material, protocol: Protocol, min_version: str, *, server_side: bool) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD if server_side else SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(_VERSIONS[min_version])
+    context.set_cipher_list(TLS12_CIPHERS)
+    context.set_tls13_ciphersuites(TLS13_CIPHERS)
+    context.set_options(_OPTIONS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_id(b"tlsidecar")
+    _load_pair(context, material)
+    _load_trust(context, material)
+    if server_side:
+        for authority in material.trust:
+            context.add_client_ca(authority)
+        install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    else:
+        install_verifier(context, SSL.VERIFY_PEER)
+    if protocol is Protocol.HTTP:
+        if server_side:
+            context.set_alpn_select_callback(_select_http)
+        else:
+            context.set_alpn_protos([_ALPN_HTTP])
+    return context
+
+
+def _load_pair(context: SSL.Context, material: Material) -> None:
+    context.use_certificate(material.leaf)
+    for certificate in material.chain:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(material.key.reveal())
+    context.check_privatekey()
+
+
+def _load_trust(context: SSL.Context, material: Material) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    for authority in material.trust:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+    flags = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
+    for revocations in material.crls:
+        store.add_crl(revocations)
+    if material.crls:
+        flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
+    store.set_flags(flags)
+
+
+def _select_http(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """HTTP/1.1 when the client offers it; else the alert no_application_protocol (RFC 7301 section 3.2), so that a
+    client of another protocol is not talked into this one."""
+    return _ALPN_HTTP if _ALPN_HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
+
+
+def _text_of(error: SSL.Error) -> str:
+    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return queue[0][2] if queue else (str(error) or type(error).__name__)

@@ -1,0 +1,195 @@
+"""The effective settings: frozen dataclasses, made once by :mod:`tlsidecar.config` and read by everything else.
+
+Durations are in seconds, sizes in bytes. Nothing here validates: a ``Settings`` that exists has been validated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+KIB = 1024
+
+
+class Mode(StrEnum):
+    """Which side of a listener speaks mutual TLS: the one that comes in, or the one that goes out."""
+
+    TERMINATE = "terminate"
+    ORIGINATE = "originate"
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``host:port`` or ``unix:/path``; exactly one of ``host`` and ``path`` is set. IPv6 hosts carry no brackets."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_unix(self) -> bool:
+        return bool(self.path)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one listener. ``None`` means no bound, or where said a bound derived from the fd limit."""
+
+    handshake_timeout_s: float = 10.0
+    max_connections: int | None = None  # None: 45 % of the file-descriptor limit
+    max_handshakes: int | None = None  # None: a quarter of max_connections
+    idle_timeout_s: float = 3600.0
+    keepalive_timeout_s: float = 75.0
+    head_timeout_s: float = 10.0
+    body_idle_timeout_s: float = 60.0
+    response_timeout_s: float = 60.0
+    upstream_connect_timeout_s: float = 5.0
+    close_timeout_s: float = 60.0
+    write_timeout_s: float = 300.0  # a reader that takes nothing, while something waits for it
+    drain_timeout_s: float = 30.0
+    max_header_bytes: int = 32 * KIB
+    max_header_fields: int = 100
+    max_line_bytes: int = 8 * KIB
+    max_body_bytes: int | None = None
+    max_requests_per_connection: int | None = None
+    max_concurrent_requests: int | None = None
+    max_upstream_idle: int = 64
+    request_rate: float | None = None  # requests a second, per identity
+    request_burst: int | None = None
+    buffer_bytes: int = 64 * KIB
+    max_connection_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTP route rule; the first whose path and method match decides who may pass."""
+
+    path: str
+    methods: tuple[str, ...]
+    allow: tuple[str, ...]
+
+
+class ClientCertificateHeader(StrEnum):
+    """What becomes of X-Forwarded-Client-Cert (Envoy: forward_client_cert_details)."""
+
+    SANITIZE_SET = "sanitize_set"
+    APPEND_FORWARD = "append_forward"
+    SANITIZE = "sanitize"
+    FORWARD_ONLY = "forward_only"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An active check of the upstream addresses; feeds readiness only when ``readiness`` says so."""
+
+    path: str = ""  # empty: TCP connect
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    readiness: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """How one HTTP listener treats requests."""
+
+    client_certificate_header: ClientCertificateHeader = ClientCertificateHeader.SANITIZE_SET
+    client_certificate_details: tuple[str, ...] = ()  # of "cert", "chain"
+    remove_headers: tuple[str, ...] = ()
+    underscores: str = "refuse"  # refuse | drop | allow
+    trust_forwarded: bool = False
+    host_rewrite: str = ""
+    upgrades: tuple[str, ...] = ("websocket",)
+    trailers: tuple[str, ...] = ()  # trailer names that are passed on
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address accepted on, with a mode. ``allow`` and ``expect`` are rule texts, already known to parse."""
+
+    name: str
+    mode: Mode
+    listen: Address
+    upstreams: tuple[Address, ...]
+    protocol: Protocol = Protocol.TCP
+    allow: tuple[str, ...] = ()
+    expect: tuple[str, ...] = ()
+    server_name: str = ""  # originate: SNI and the name checked; default the upstream's host
+    routes: tuple[Route, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    http: Http = field(default_factory=Http)
+    proxy_protocol: str = ""  # "" | "v2"
+    unsafe_upstream: bool = False
+    unsafe_listen: bool = False
+    close_on_peer_expiry: bool = False
+    close_on_revocation: bool = False
+    health_check: HealthCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Where our own material comes from: files, or a local authority that issues it."""
+
+    cert: Path | None = None
+    key: Path | None = None  # None with cert: one combined PEM
+    trust: Path | None = None
+    crl: Path | None = None
+    passphrase_file: Path | None = None
+    key_group_readable: bool = False
+    crl_policy: str = "strict"  # strict | soft
+    authority: Path | None = None
+    dns: tuple[str, ...] = ()
+    ip: tuple[str, ...] = ()
+    spiffe: str = ""
+    common_name: str = ""
+    ttl_s: float = 86400.0
+    poll_interval_s: float = 1.0
+    clock_skew_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The control socket, the optional view socket and the optional loopback HTTP port. ``http`` serves no control."""
+
+    socket: Path
+    view_socket: Path | None = None
+    view_group: str = ""
+    http: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    min_version: str = "1.2"  # "1.2" | "1.3"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    access: str = "json"  # json | text | off
+    level: str = "info"
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything one process runs by."""
+
+    admin: Admin
+    identity: Identity
+    listeners: tuple[Listener, ...]
+    tls: Tls = field(default_factory=Tls)
+    log: Log = field(default_factory=Log)
+    limits: Limits = field(default_factory=Limits)  # what [limits] says; listeners have inherited it
+    workers: int = 1
+    event_loop: str = "auto"  # auto | asyncio | uvloop
+    config_file: Path | None = None

@@ -1,0 +1,51 @@
+"""The worker of a single-process sidecar: called directly, on the controller's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.dataplane.worker import Worker
+from tlsidecar.outcomes import Reason
+
+
+class LocalWorker:
+    """A :class:`~.handle.WorkerHandle` without anything in between."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._drained = asyncio.Event()
+
+    @property
+    def is_live(self) -> bool:
+        return True  # whoever asks runs on the loop in question
+
+    async def apply(self, contexts: Contexts) -> None:
+        self._worker.apply(contexts)
+
+    async def snapshot(self) -> WorkerSnapshot:
+        return self._worker.snapshot()
+
+    async def connections(self, query: ConnectionQuery) -> ConnectionPage:
+        return self._worker.connections(query)
+
+    async def connection(self, connection_id: int) -> ConnectionDetail | None:
+        return self._worker.connection(connection_id)
+
+    async def close_connection(self, connection_id: int) -> bool:
+        return self._worker.close_connection(connection_id)
+
+    async def drain(self) -> int:
+        connections = self._worker.connection_count
+        self._worker.drain(self._drained.set)
+        return connections
+
+    async def drained(self) -> None:
+        await self._drained.wait()
+
+    async def close_all(self, reason: Reason) -> int:
+        return self._worker.close_all(reason)
+
+    async def close(self) -> None:
+        self._worker.close()

@@ -1,0 +1,155 @@
+"""What can be changed from the action menu: the call, the question asked before, and the words for its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tui.amounts import grouped
+from tui.client import CHANGE_TIMEOUT_S
+from tui.decode import Fields, Json
+from tui.errors import AdminError, Refused
+from tui.model import Snapshot
+from tui.replies import attempt_view
+from tui.text import SafeText, shorten_middle
+from tui.views import Connection, Severity
+
+DRAIN_TIMEOUT_S = 30
+_DRAIN_ANSWER_S = DRAIN_TIMEOUT_S + 15.0
+
+_NAME_WIDTH = 120  # a question is short, however long the peer's name
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Verb(StrEnum):
+    RELOAD = "reload"
+    ROTATE = "rotate"
+    DRAIN = "drain"
+    CLOSE = "close"
+    LOG_LEVEL = "log-level"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One change, ready to be confirmed and sent."""
+
+    verb: Verb
+    title: SafeText
+    consequence: SafeText
+    confirm: SafeText
+    method: str
+    path: str
+    body: Json | None = None
+    timeout_s: float = CHANGE_TIMEOUT_S
+
+
+def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Action]:
+    """Everything on offer now; closing only where a connection is under the cursor. The log level comes apart."""
+    name = snapshot.name
+    open_now = 0 if snapshot.status is None else snapshot.status.totals.connections_active
+    offered = [
+        Action(
+            Verb.RELOAD,
+            SafeText("Reload certificates"),
+            SafeText(
+                f"{name} reads its certificate, key and trust again and puts them to use if they are good. "
+                "Open connections stay."
+            ),
+            SafeText("Yes, reload"),
+            "POST",
+            "/v1/reload",
+        ),
+        Action(
+            Verb.ROTATE,
+            SafeText("Rotate now"),
+            SafeText(
+                f"{name} asks its source for a new certificate now: a local CA issues one, files are read again. "
+                "Open connections stay."
+            ),
+            SafeText("Yes, rotate"),
+            "POST",
+            "/v1/rotate",
+        ),
+        Action(
+            Verb.DRAIN,
+            SafeText("Drain"),
+            SafeText(
+                f"{name} stops accepting. Its {grouped(open_now)} open connections get {DRAIN_TIMEOUT_S} s to finish, "
+                "then they are cut. It does not serve again until it is restarted."
+            ),
+            SafeText("Yes, drain"),
+            "POST",
+            "/v1/drain",
+            {"timeout_s": DRAIN_TIMEOUT_S},
+            _DRAIN_ANSWER_S,
+        ),
+    ]
+    if connection is not None:
+        who = shorten_middle(connection.identity or connection.subject or connection.peer_address, _NAME_WIDTH)
+        where = shorten_middle(connection.peer_address, _NAME_WIDTH)
+        offered.append(
+            Action(
+                Verb.CLOSE,
+                SafeText(f"Close connection {connection.id}"),
+                SafeText(f"The connection of {who} from {where} is cut now, in whatever it is doing."),
+                SafeText("Yes, close it"),
+                "DELETE",
+                f"/v1/connections/{connection.id}",
+            )
+        )
+    return offered
+
+
+def log_level_action(snapshot: Snapshot, level: str) -> Action:
+    """Set the log level to one of :data:`LOG_LEVELS`."""
+    assert level in LOG_LEVELS
+    current = SafeText("unknown") if snapshot.status is None else snapshot.status.log_level
+    return Action(
+        Verb.LOG_LEVEL,
+        SafeText(f"Log level {level}"),
+        SafeText(f"{snapshot.name} logs from level {level} on; now it is {current}. A restart sets it back."),
+        SafeText(f"Yes, log {level}"),
+        "PUT",
+        "/v1/log-level",
+        {"level": level},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How an action ended, in words; ``severity`` is None when it went well."""
+
+    words: SafeText
+    severity: Severity | None = None
+
+
+def outcome(action: Action, reply: Json) -> Told:
+    """The words for an action that was carried out."""
+    fields = Fields(reply)
+    match action.verb:
+        case Verb.RELOAD | Verb.ROTATE:
+            attempt = attempt_view(fields.object("attempt").raw)
+            how = fields.text("outcome") or attempt.outcome
+            if how == "unchanged":
+                return Told(SafeText(f"{action.verb}: unchanged, the same certificate is in use"))
+            words = f"{action.verb}: {how}, generation {attempt.generation}, serial {attempt.serial}"
+            if attempt.warnings:
+                return Told(SafeText(f"{words}; warning: {'; '.join(attempt.warnings)}"), Severity.WARNING)
+            return Told(SafeText(words))
+        case Verb.DRAIN:
+            closed, forced = fields.integer("closed"), fields.integer("forced")
+            words = f"drain: {fields.text('outcome')}, {grouped(closed)} connections finished, {grouped(forced)} cut"
+            return Told(SafeText(words), Severity.WARNING if forced else None)
+        case Verb.CLOSE:
+            return Told(SafeText(f"connection {fields.integer('id')} closed"))
+        case Verb.LOG_LEVEL:
+            return Told(SafeText(f"log level {fields.text('level')}, before {fields.text('previous')}"))
+
+
+def failure(action: Action, error: AdminError) -> Told:
+    """The words for an action that was not carried out, or of which that is not known."""
+    if isinstance(error, Refused):
+        return Told(SafeText(f"{action.verb} refused: {error.message}"), Severity.CRITICAL)
+    return Told(SafeText(f"{action.verb}: {error.message}"), Severity.CRITICAL)

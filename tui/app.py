@@ -1,0 +1,394 @@
+"""The interactive console: it owns the monitors, decides what is shown (now, or the moment of the pause), and carries
+out actions. The screens draw."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
+from textual.timer import Timer
+from textual.worker import Worker, WorkerState
+
+from tui.actions import LOG_LEVELS, Action, Told, actions, failure, log_level_action, outcome
+from tui.client import AdminClient
+from tui.clock import SYSTEM_CLOCK, Clock
+from tui.decode import Json
+from tui.errors import AdminError
+from tui.export import as_json, save
+from tui.findings import Finding, findings
+from tui.freshness import Freshness, freshness
+from tui.keys import help_page
+from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Role, Target
+from tui.model import Snapshot
+from tui.monitor import Monitor
+from tui.options import Options
+from tui.pages.chrome import Banner
+from tui.plan import Interest, View
+from tui.screens.base import ConsoleScreen
+from tui.screens.choice import Entry, Menu, Question, Reading
+from tui.screens.detail import DetailScreen
+from tui.screens.main import MainScreen
+from tui.text import SafeText, safe_text
+from tui.views import Severity
+
+REPAINT_INTERVAL_S = 1.0
+_SHORTEST_REPAINT_S = 0.1
+"""Replies and events that come closer together than this are drawn together."""
+
+_RESTART_S = 2.0
+
+
+class Console(App[int]):
+    """The console on one or more sidecars."""
+
+    TITLE = "tlsidecar"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-broad")]  # noqa: RUF012 - the toolkit declares it so
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", show=False, priority=True)]
+    CSS = """
+    Toast { max-width: 76; }
+    """
+
+    def __init__(self, options: Options, clock: Clock = SYSTEM_CLOCK, randomness: random.Random | None = None) -> None:
+        super().__init__()
+        self.options = options
+        self.clock = clock
+        randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self.monitors = [
+            Monitor(AdminClient(socket, options.read_only), clock, randomness) for socket in options.sockets
+        ]
+        self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
+        self.main = MainScreen()
+        self.selected = 0
+        self.monotonic = clock.monotonic()
+        self.shown: Snapshot = self.monitor.model.snapshot(self.monotonic)
+        self.shown_at: datetime = clock.now()
+        self.found: Sequence[Finding] = ()
+        self._pause_updates: int | None = None
+        self._was_lost = False
+        self._generation: int | None = None
+        self._restarts = 0
+        self._repaint_timer: Timer | None = None
+        self._event_worker: Worker[None] | None = None
+        # A colour theme from the environment would make the console look otherwise than asked for.
+        self.theme = options.theme
+
+    @staticmethod
+    def theme_names() -> list[str]:
+        return sorted(BUILTIN_THEMES)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.main
+
+    def start(self) -> None:
+        """The main screen is there: begin to watch."""
+        if self.options.automatic:
+            for index in range(len(self.monitors)):
+                self._watch(index)
+            self.set_interval(REPAINT_INTERVAL_S, self.repaint)
+
+    async def on_unmount(self) -> None:
+        for monitor in self.monitors:
+            await monitor.client.close()
+
+    # What is shown.
+
+    @property
+    def monitor(self) -> Monitor:
+        """The sidecar shown."""
+        return self.monitors[self.selected]
+
+    @property
+    def view(self) -> View:
+        return self.main.view
+
+    @property
+    def freshness(self) -> Freshness:
+        return freshness(self.monitor.model.link, self.monotonic)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is shown is older than it should be."""
+        return not self.freshness.is_fresh
+
+    @property
+    def is_paused(self) -> bool:
+        return self._pause_updates is not None
+
+    def banner(self) -> Banner:
+        held = 0 if self._pause_updates is None else self.monitor.model.updates - self._pause_updates
+        return Banner(
+            self.freshness,
+            self.is_paused,
+            held,
+            self.options.read_only,
+            (self.selected + 1, len(self.monitors)),
+        )
+
+    def repaint(self) -> None:
+        """Draw the present, or the moment of the pause, on the screen in front."""
+        self._repaint_timer = None
+        self.monotonic = self.clock.monotonic()
+        if not self.is_paused:
+            self.shown = self.monitor.model.snapshot(self.monotonic)
+            # Stale data is shown as of when it was fresh: a countdown that goes on would look alive.
+            self.shown_at = self.shown.taken_at or self.clock.now() if self.is_stale else self.clock.now()
+            self.found = findings(self.shown, self.shown_at)
+        front = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
+        if front is not None and front.is_mounted:
+            front.repaint()
+
+    def interest(self, index: int) -> Interest:
+        """What the user looks at of one sidecar."""
+        if index != self.selected:
+            return Interest(view=None)
+        detail = self._detail
+        return Interest(
+            view=self.main.view,
+            connections=self.main.connections_query,
+            connection_id=None if detail is None else detail.connection_id,
+            refusals_limit=self.main.refusals_limit,
+            paused=self.is_paused,
+        )
+
+    @property
+    def _detail(self) -> DetailScreen | None:
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, DetailScreen)), None)
+
+    # Watching.
+
+    def _watch(self, index: int) -> None:
+        watch = self.monitors[index].watch(lambda: self.interest(index), self._changed)
+        self.run_worker(watch, group=f"watch-{index}", exit_on_error=False)
+
+    async def tick(self) -> None:
+        """Poll the sidecar shown once, and draw: what the timers do by themselves when they are on."""
+        await self.monitor.poll(self.interest(self.selected))
+        self._tell_changes()
+        self.repaint()
+
+    def _changed(self) -> None:
+        self._tell_changes()
+        if self.options.automatic and self._repaint_timer is None:
+            self._repaint_timer = self.set_timer(_SHORTEST_REPAINT_S, self.repaint)
+
+    def _tell_changes(self) -> None:
+        """Toasts for what the reader would otherwise have to notice."""
+        model = self.monitor.model
+        if self._was_lost and not model.link.is_lost:
+            self.tell(SafeText("connected again"))
+        self._was_lost = model.link.is_lost
+        if model.restarts > self._restarts:
+            self.tell(SafeText("the sidecar was restarted"), Severity.WARNING)
+            self._generation = None
+        self._restarts = model.restarts
+        generation = None if model.status is None else model.status.generation
+        if generation is not None and self._generation is not None and generation != self._generation:
+            self.tell(SafeText(f"generation {generation} is in use"))
+        self._generation = generation
+
+    def interest_changed(self) -> None:
+        """Another view: subscribe to the events only where they are shown, and ask for what is needed."""
+        wants_events = self.main.view is View.EVENTS and self.options.automatic
+        if wants_events and self._event_worker is None:
+            follow = self.monitor.follow_events(self._changed)
+            self._event_worker = self.run_worker(follow, group="events", exit_on_error=False)
+        elif not wants_events:
+            self._leave_events()
+        self.refresh_now()
+
+    def _leave_events(self) -> None:
+        worker, self._event_worker = self._event_worker, None
+        if worker is not None:
+            worker.cancel()
+
+    def refresh_now(self) -> None:
+        self.monitor.wake()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A defect of ours in a worker is told, and the watching goes on."""
+        worker = event.worker
+        if event.state is not WorkerState.ERROR:
+            return
+        self.tell(SafeText(f"defect in the console: {safe_text(repr(worker.error), 200)}"), Severity.CRITICAL)
+        if worker.group.startswith("watch-"):
+            index = int(worker.group.removeprefix("watch-"))
+            self.set_timer(_RESTART_S, lambda: self._watch(index))
+        elif worker is self._event_worker:
+            self._event_worker = None
+
+    def tell(self, words: SafeText, severity: Severity | None = None) -> None:
+        """A toast."""
+        level = {None: "information", Severity.NOTICE: "information", Severity.WARNING: "warning"}
+        self.notify(words, severity=level.get(severity, "error"), markup=False)  # type: ignore[arg-type]
+
+    # Keys.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "actions":
+            return not self.options.read_only
+        if action == "sidecars":
+            return len(self.monitors) > 1
+        return super().check_action(action, parameters)
+
+    def action_view(self, number: int) -> None:
+        self._leave_details()
+        self.main.show_view(list(View)[number - 1])
+
+    def action_pause(self) -> None:
+        """Hold the view, or let it catch up. The watching goes on."""
+        if self._pause_updates is None:
+            self.repaint()
+            self._pause_updates = self.monitor.model.updates
+        else:
+            self._pause_updates = None
+            self.refresh_now()
+        self.repaint()
+
+    def action_refresh_now(self) -> None:
+        self.refresh_now()
+
+    def action_help(self) -> None:
+        self.push_screen(
+            Reading(help_page(self.glyphs, min(78, self.size.width - 6), read_only=self.options.read_only))
+        )
+
+    def copy_json(self, what: str, raw: Json) -> None:
+        self.copy_to_clipboard(as_json(raw))
+        self.tell(SafeText(f"copied {what} as JSON, if the terminal lets programs copy (OSC 52)"))
+
+    def save_json(self, what: str, raw: Json) -> None:
+        try:
+            path = save(raw, what, self.clock.now(), Path.cwd())
+        except OSError as error:
+            self.tell(SafeText(f"not saved: {safe_text(error.strerror or str(error))}"), Severity.CRITICAL)
+        else:
+            self.tell(SafeText(f"saved {safe_text(str(path))}"))
+
+    # Details.
+
+    def open_target(self, target: Target) -> None:
+        """Show one thing in full."""
+        if target.kind is Kind.CONNECTION:
+            self._seed_connection(target)
+        self.push_screen(DetailScreen(target))
+        self.refresh_now()
+
+    def _seed_connection(self, target: Target) -> None:
+        """Start with what the row told, so that there is something at once, and something at all while paused."""
+        page = self.shown.connections
+        row = next((each for each in (page.connections if page else ()) if each.id == target.key), None)
+        model = self.monitor.model
+        model.leave_connection()
+        if row is not None:
+            model.take_connection(row)
+        if self.is_paused:
+            self.shown = replace(self.shown, connection=row, connection_gone=False)
+
+    def close_detail(self) -> None:
+        if self._detail is not None:
+            self.pop_screen()
+            self.monitor.model.leave_connection()
+            self.call_after_refresh(self.repaint)
+            self.refresh_now()
+
+    def _leave_details(self) -> None:
+        while isinstance(self.screen, DetailScreen):
+            self.pop_screen()
+        self.monitor.model.leave_connection()
+
+    # Several sidecars.
+
+    def action_sidecars(self) -> None:
+        self.run_worker(self._choose_sidecar(), group="menu", exclusive=True)
+
+    async def _choose_sidecar(self) -> None:
+        entries = []
+        for index, monitor in enumerate(self.monitors):
+            snapshot = monitor.model.snapshot(self.monotonic)
+            state = SafeText("") if snapshot.status is None else snapshot.status.state
+            label = SafeText(f"{index + 1} {snapshot.name}")
+            fresh = freshness(monitor.model.link, self.monotonic)
+            role = Role.STRONG if index == self.selected else Role.TEXT
+            entries.append(Entry(str(index), label, role, SafeText(f"{state} {fresh.label}".strip())))
+        chosen = await self.push_screen_wait(Menu(SafeText("Sidecars"), entries))
+        if chosen is not None:
+            self.select_sidecar(int(chosen))
+
+    def select_sidecar(self, index: int) -> None:
+        """Show another sidecar."""
+        if index == self.selected:
+            return
+        self._leave_details()
+        self._leave_events()
+        self._pause_updates = None
+        self.selected = index
+        model = self.monitor.model
+        self._was_lost, self._restarts = model.link.is_lost, model.restarts
+        self._generation = None if model.status is None else model.status.generation
+        self.main.rows.reset()
+        self.interest_changed()
+        self.repaint()
+
+    # Actions.
+
+    def action_actions(self) -> None:
+        if not self.options.read_only:
+            self.run_worker(self._choose_action(), group="menu", exclusive=True)
+
+    async def _choose_action(self) -> None:
+        front = self.screen
+        connection = front.selected_connection if isinstance(front, ConsoleScreen) else None
+        offered = {action.verb.value: action for action in actions(self.shown, connection)}
+        entries = [Entry(verb, action.title) for verb, action in offered.items()]
+        entries.append(Entry("log-level", SafeText("Log level")))
+        chosen = await self.push_screen_wait(Menu(SafeText(f"Actions on {self.shown.name}"), entries))
+        if chosen is None:
+            return
+        action = await self._log_level_action() if chosen == "log-level" else offered[chosen]
+        if action is not None:
+            await self._confirm(action)
+
+    async def _log_level_action(self) -> Action | None:
+        entries = [Entry(level, SafeText(level)) for level in LOG_LEVELS]
+        level = await self.push_screen_wait(Menu(SafeText("Log level"), entries))
+        return None if level is None else log_level_action(self.shown, level)
+
+    async def _confirm(self, action: Action) -> None:
+        question = Question(action.title, action.consequence, action.confirm)
+        if await self.push_screen_wait(question) == "yes":
+            self.run_worker(self._carry_out(action, self.monitor), group="changes", exit_on_error=False)
+
+    async def _carry_out(self, action: Action, monitor: Monitor) -> Told:
+        self.tell(SafeText(f"{action.title}: asked"))
+        try:
+            reply = await monitor.client.change(action.method, action.path, action.body, timeout_s=action.timeout_s)
+            told = outcome(action, reply)
+        except AdminError as error:
+            told = failure(action, error)
+        self.tell(told.words, told.severity)
+        monitor.wake()
+        return told
+
+    # The palette.
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for number, view in enumerate(View, 1):
+            yield SystemCommand(view.value, f"Go to tab {number}", lambda number=number: self.action_view(number))
+        if not self.options.read_only:
+            yield SystemCommand("Actions", "Reload, rotate, drain, close a connection, log level", self.action_actions)
+        if len(self.monitors) > 1:
+            yield SystemCommand("Sidecars", "Show another sidecar", self.action_sidecars)
+        yield SystemCommand("Pause or resume", "Hold the view", self.action_pause)
+        yield SystemCommand("Refresh", "Ask the sidecar now", self.action_refresh_now)
+        yield SystemCommand("Help", "Keys and colours", self.action_help)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Quit", "Leave the console; the sidecar goes on", self.action_quit)

@@ -1,0 +1,128 @@
+"""``tlsidecar ui``: the interactive console, or with ``--once``, ``-o`` or ``--watch`` its plain twin.
+
+The toolkit is imported only when the console really starts, so that the plain forms work without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tui.once import Format, OnceOptions, once
+from tui.options import DEFAULT_THEME, Options
+
+_USAGE_ERROR = 2
+
+
+def default_socket() -> Path:
+    """``$TLSIDECAR_ADMIN_SOCKET``, else in ``$XDG_RUNTIME_DIR``, else in ``/run``."""
+    if named := os.environ.get("TLSIDECAR_ADMIN_SOCKET"):
+        return Path(named)
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "tlsidecar" / "admin.sock"
+    return Path("/run/tlsidecar/admin.sock")
+
+
+@click.command(
+    name="ui",
+    short_help="The terminal UI on a running sidecar.",
+    epilog="Exit codes of the plain forms: 0 all is well, 1 warnings, 2 something is critical, 3 not reachable.",
+)
+@click.option(
+    "--socket",
+    "sockets",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Admin socket of a sidecar; repeat it to watch several. Default: $TLSIDECAR_ADMIN_SOCKET, else "
+    "tlsidecar/admin.sock in $XDG_RUNTIME_DIR, else /run/tlsidecar/admin.sock.",
+)
+@click.option("--read-only", is_flag=True, help="Watch only: no action can change anything.")
+@click.option("--once", "plain", is_flag=True, help="Print one look as plain text and leave.")
+@click.option(
+    "-o",
+    "--output",
+    "output",
+    type=click.Choice([each.value for each in Format]),
+    help="Print one look in this form and leave.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@click.option("--watch", is_flag=True, help="Print a line of JSON a second until interrupted.")
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select text with.")
+@click.option("--ascii", "ascii_art", is_flag=True, help="Draw with ASCII signs only.")
+@click.option(
+    "--theme",
+    default=DEFAULT_THEME,
+    show_default=True,
+    metavar="NAME",
+    help="Colours; ansi-dark and ansi-light take the terminal's own.",
+)
+@click.pass_context
+def ui(
+    context: click.Context,
+    *,
+    sockets: tuple[Path, ...],
+    read_only: bool,
+    plain: bool,
+    output: str | None,
+    as_json: bool,
+    watch: bool,
+    no_mouse: bool,
+    ascii_art: bool,
+    theme: str,
+) -> None:
+    """Show what a running sidecar is doing: what is wrong, who is refused and why, which certificate expires next,
+    and whether traffic flows.
+
+    Without a terminal on stdin, stdout and stderr, or with TERM=dumb, it prints one look and leaves, as --once does.
+    """
+    if output is not None and as_json and output != Format.JSON:
+        raise click.UsageError(f"--json and -o {output} contradict each other")
+    chosen = sockets or (default_socket(),)
+    if plain or output is not None or as_json or watch or not _is_interactive():
+        form = Format.JSON if as_json else Format(output or Format.TABLE)
+        context.exit(once(OnceOptions(chosen, form, watch, ascii_art)))
+    context.exit(_console(Options(chosen, read_only, not no_mouse, ascii_art, theme)))
+
+
+def _is_interactive() -> bool:
+    return os.environ.get("TERM", "") != "dumb" and all(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )
+
+
+def _console(options: Options) -> int:
+    try:
+        from tui.app import Console
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("textual", "rich"):
+            raise
+        click.echo("tlsidecar ui: the terminal UI needs Textual: pip install 'tlsidecar[ui]'", err=True)
+        return _USAGE_ERROR
+    if options.theme not in Console.theme_names():
+        known = ", ".join(Console.theme_names())
+        click.echo(f"tlsidecar ui: no theme is called {options.theme!r}; there are {known}", err=True)
+        return _USAGE_ERROR
+    console = Console(options)
+    console.run(mouse=options.mouse)
+    return console.return_code or 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tlsidecar ui`` with these arguments (default: the process's own) and return the exit code."""
+    try:
+        result = ui.main(args=None if argv is None else list(argv), prog_name="tlsidecar ui", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

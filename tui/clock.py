@@ -1,0 +1,32 @@
+"""The one place in the terminal UI that reads the machine's clocks; everything else takes a :class:`Clock`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall and monotonic time. The wall clock may jump; the monotonic one never goes back."""
+
+    def now(self) -> datetime:
+        """The wall clock: an aware datetime in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - this is the one file of the package that may
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+SYSTEM_CLOCK = SystemClock()

@@ -1,0 +1,154 @@
+"""Rates from successive totals. The admin API gives totals only: what happened lately is the difference of two."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tui.views import Listener, Status
+
+WINDOW_S = 60.0
+"""Rates are over the last minute."""
+
+TRAFFIC_WINDOW_S = 10.0
+"""Bytes a second are over the last ten seconds: long enough to be calm, short enough to show a stop."""
+
+SPARKLINE_SAMPLES = 60
+
+_SHORTEST_WINDOW_S = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """One listener's totals, or the sum over all of them."""
+
+    connections: int = 0
+    handshakes_failed: int = 0
+    refusals: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    requests: int = 0
+    upstream_errors: int = 0
+
+    @staticmethod
+    def of(listener: Listener) -> Counters:
+        return Counters(
+            connections=listener.connections_total,
+            handshakes_failed=listener.handshakes_failed,
+            refusals=listener.refusals_total,
+            bytes_in=listener.bytes_in,
+            bytes_out=listener.bytes_out,
+            requests=sum(listener.requests.values()),
+            upstream_errors=sum(listener.upstream_errors.values()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All totals at one monotonic moment, seconds."""
+
+    at: float
+    total: Counters
+    listeners: dict[str, Counters]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What happened lately. None: not known yet, which is not the same as nothing."""
+
+    connections_per_minute: float | None = None
+    failures_per_minute: float | None = None
+    refusals_per_minute: float | None = None
+    upstream_errors_per_minute: float | None = None
+    bytes_in_per_s: float | None = None
+    bytes_out_per_s: float | None = None
+    requests_per_s: float | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.bytes_in_per_s is not None
+
+    @property
+    def is_flowing(self) -> bool:
+        return (self.bytes_in_per_s or 0) + (self.bytes_out_per_s or 0) > 0
+
+
+@dataclass(slots=True)
+class History:
+    """The last minute's samples, and the traffic of each interval for the sparkline."""
+
+    samples: deque[Sample] = field(default_factory=deque)
+    traffic: deque[float] = field(default_factory=lambda: deque(maxlen=SPARKLINE_SAMPLES))
+    last_traffic_at: float | None = None
+
+    def add(self, at: float, status: Status) -> None:
+        """Take the totals of ``status``, seen at the monotonic moment ``at``, seconds."""
+        listeners = {str(listener.name): Counters.of(listener) for listener in status.listeners}
+        total = Counters(
+            connections=status.totals.connections_total,
+            handshakes_failed=status.totals.handshakes_failed,
+            refusals=status.totals.refusals_total,
+            bytes_in=status.totals.bytes_in,
+            bytes_out=status.totals.bytes_out,
+            requests=status.totals.requests_total,
+            upstream_errors=sum(counters.upstream_errors for counters in listeners.values()),
+        )
+        if self.samples:
+            self._note_traffic(self.samples[-1], at, total)
+        self.samples.append(Sample(at, total, listeners))
+        while len(self.samples) > 2 and self.samples[1].at <= at - WINDOW_S:
+            self.samples.popleft()
+
+    def _note_traffic(self, before: Sample, at: float, total: Counters) -> None:
+        moved = max(0, total.bytes_in + total.bytes_out - before.total.bytes_in - before.total.bytes_out)
+        self.traffic.append(moved / max(at - before.at, 0.001))
+        if moved:
+            self.last_traffic_at = at
+
+    def clear(self) -> None:
+        """The totals start again from zero: the sidecar was restarted."""
+        self.samples.clear()
+        self.traffic.clear()
+        self.last_traffic_at = None
+
+    def rates(self, listener: str | None = None) -> Rates:
+        """Over one listener, or over all of them."""
+
+        def counters(sample: Sample) -> Counters:
+            return sample.total if listener is None else sample.listeners.get(listener, Counters())
+
+        def rate(window_s: float, total: Callable[[Counters], int]) -> float | None:
+            return self._rate(window_s, lambda sample: total(counters(sample)))
+
+        minute = (rate(WINDOW_S, total) for total in _PER_MINUTE)
+        connections, failures, refusals, upstream_errors = (None if value is None else value * 60 for value in minute)
+        return Rates(
+            connections_per_minute=connections,
+            failures_per_minute=failures,
+            refusals_per_minute=refusals,
+            upstream_errors_per_minute=upstream_errors,
+            bytes_in_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_in),
+            bytes_out_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_out),
+            requests_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.requests),
+        )
+
+    def _rate(self, window_s: float, total: Callable[[Sample], int]) -> float | None:
+        """A second, over at most ``window_s`` seconds; None until there is something to compare with."""
+        if len(self.samples) < 2:
+            return None
+        last = self.samples[-1]
+        first = next(sample for sample in self.samples if sample.at >= last.at - window_s)
+        if first is last:  # the samples are further apart than the window
+            first = self.samples[-2]
+        if last.at - first.at < _SHORTEST_WINDOW_S:
+            return None
+        return max(0, total(last) - total(first)) / (last.at - first.at)
+
+
+_PER_MINUTE: tuple[Callable[[Counters], int], ...] = (
+    lambda total: total.connections,
+    lambda total: total.handshakes_failed,
+    lambda total: total.refusals,
+    lambda total: total.upstream_errors,
+)

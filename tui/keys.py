@@ -1,0 +1,112 @@
+"""The keys, in one table: the key bar and the help are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.lines import BLANK, Glyphs, Line, Role, Span, column, gap, heading, line, literal
+from tui.pages.connections import CONNECTION_COLUMNS
+from tui.pages.refusals import REFUSAL_COLUMNS
+from tui.plan import View
+from tui.sheet import Page
+from tui.text import SafeText, wrap
+
+KeyHint = tuple[str, str, str]  # key as shown, what it does, the key to press
+
+ENTER: KeyHint = ("enter", "open", "enter")
+FILTER: KeyHint = ("/", "filter", "slash")
+SORT: KeyHint = ("s", "sort", "s")
+FOLLOW: KeyHint = ("f", "follow", "f")
+ACTIONS: KeyHint = ("a", "actions", "a")
+PAUSE: KeyHint = ("p", "pause", "p")
+RESUME: KeyHint = ("p", "resume", "p")
+COPY: KeyHint = ("y", "copy", "y")
+BACK: KeyHint = ("esc", "back", "escape")
+SIDECARS: KeyHint = ("n", "sidecars", "n")
+HELP: KeyHint = ("?", "help", "question_mark")
+QUIT: KeyHint = ("^q", "quit", "ctrl+q")
+
+_OF_VIEW: dict[View, tuple[KeyHint, ...]] = {
+    View.OVERVIEW: (ENTER,),
+    View.CONNECTIONS: (ENTER, FILTER, SORT),
+    View.CERTIFICATES: (ENTER, FILTER),
+    View.REFUSALS: (ENTER, FILTER, SORT),
+    View.EVENTS: (ENTER, FILTER, FOLLOW),
+    View.CONFIG: (),
+}
+
+
+def hints(view: View | None, *, read_only: bool, paused: bool, several: bool) -> list[KeyHint]:
+    """The keys of a tab; of a detail view where ``view`` is None."""
+    own = (BACK,) if view is None else _OF_VIEW[view]
+    common = [HELP, RESUME if paused else PAUSE, COPY, QUIT]
+    if several:
+        common.insert(0, SIDECARS)
+    if not read_only:
+        common.insert(0, ACTIONS)
+    return [*own, *common]
+
+
+_HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
+    (
+        "Move",
+        (
+            ("1 - 6", "the tabs, in their order; tab and shift+tab go round"),
+            ("up down j k", "one line; page up, page down (space), home (g), end (G)"),
+            ("left right", "sideways, where a table is wider than the screen"),
+            ("enter", "open what the cursor is on"),
+            ("esc", "back; clears the filter first"),
+        ),
+    ),
+    (
+        "Look",
+        (
+            ("/", "filter: every word has to occur; connections are searched by the sidecar"),
+            ("s S", "sort by the next column; reverse the order"),
+            ("w", "wide: all columns, scrolled sideways"),
+            ("p", "pause: hold the view while the sidecar goes on; again to catch up"),
+            ("f", "follow the newest event"),
+            ("r", "ask the sidecar now, without waiting for the next second"),
+            ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
+            ("n", "the other sidecars, where several sockets were given"),
+            (": ctrl+p", "command palette"),
+            ("ctrl+q", "quit"),
+        ),
+    ),
+)
+
+_ACTIONS_HELP = ("a", "actions: reload, rotate, drain, close a connection, log level; each asks first")
+
+
+def help_page(glyphs: Glyphs, width: int, *, read_only: bool) -> Page:
+    lines: list[Line] = []
+    for title, entries in _HELP:
+        lines += [heading(title), *(each for key, words in entries for each in _help_lines(key, words, width)), BLANK]
+    lines.append(heading("Change"))
+    key, words = _ACTIONS_HELP
+    if read_only:
+        words = "switched off by --read-only"
+    lines += [*_help_lines(key, words, width), BLANK, heading("Sort by a column with shift and a letter")]
+    for title, columns in (("Connections", CONNECTION_COLUMNS), ("Refusals", REFUSAL_COLUMNS)):
+        letters = "  ".join(f"{each.letter} {each.label.lower()}" for each in columns if each.letter)
+        lines += _help_lines(title, letters, width)
+    lines += [BLANK, heading("Certificates, by the part of their lifetime that is left")]
+    for sign, word, role, words in (
+        (glyphs.ok, "ok", Role.GOOD, "more than a third"),
+        (glyphs.renewing, "renewing", Role.NOTICE, "the planned moment has come; a new one is expected"),
+        (glyphs.due, "due", Role.WARNING, "less than a third, or not renewed as planned"),
+        (glyphs.warning, "expiring", Role.CRITICAL, "less than a tenth"),
+        (glyphs.critical, "expired", Role.CRITICAL, "none: peers refuse it"),
+    ):
+        lines.append(
+            line(gap(2), column(SafeText(f"{sign} {word}"), 12, role), gap(2), literal(words, Role.TEXT)),
+        )
+    return Page(lines)
+
+
+def _help_lines(key: str, words: str, width: int) -> list[Line]:
+    texts = wrap(SafeText(words), max(20, width - 17))
+    return [
+        line(gap(2), column(SafeText(key if index == 0 else ""), 12, Role.KEY), gap(2), Span(text))
+        for index, text in enumerate(texts)
+    ]

@@ -1,0 +1,110 @@
+"""How far a certificate is through its life. The thresholds are fractions: a certificate may live an hour or a year."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tui.lines import Glyphs, Role
+from tui.text import SafeText
+from tui.views import Severity
+
+DUE_FRACTION = 1 / 3
+"""Of its lifetime left: it is time to renew."""
+
+CRITICAL_FRACTION = 1 / 10
+"""Of its lifetime left: renewal has failed for long."""
+
+RENEWAL_GRACE = timedelta(minutes=2)
+"""A renewal may take so long after the moment planned for it before it counts as overdue."""
+
+
+class Stage(StrEnum):
+    """Where in its life a certificate is; the first is worst."""
+
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not yet"
+    EXPIRING = "expiring"
+    DUE = "due"
+    RENEWING = "renewing"
+    OK = "ok"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        return list(Stage).index(self)
+
+    @property
+    def severity(self) -> Severity | None:
+        """How much of a finding it is; None for none."""
+        match self:
+            case Stage.EXPIRED | Stage.NOT_YET_VALID | Stage.EXPIRING:
+                return Severity.CRITICAL
+            case Stage.DUE:
+                return Severity.WARNING
+            case _:
+                return None
+
+    @property
+    def role(self) -> Role:
+        match self:
+            case Stage.EXPIRED | Stage.NOT_YET_VALID | Stage.EXPIRING:
+                return Role.CRITICAL
+            case Stage.DUE:
+                return Role.WARNING
+            case Stage.RENEWING:
+                return Role.NOTICE
+            case Stage.OK:
+                return Role.GOOD
+            case Stage.UNKNOWN:
+                return Role.MUTED
+
+    def label(self, glyphs: Glyphs) -> SafeText:
+        """The stage as a sign and a word."""
+        sign = {
+            Stage.EXPIRED: glyphs.critical,
+            Stage.NOT_YET_VALID: glyphs.critical,
+            Stage.EXPIRING: glyphs.warning,
+            Stage.DUE: glyphs.due,
+            Stage.RENEWING: glyphs.renewing,
+            Stage.OK: glyphs.ok,
+            Stage.UNKNOWN: glyphs.unknown,
+        }[self]
+        return SafeText(f"{sign} {self.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """From when to when something is valid, and when its renewal is planned, if it is."""
+
+    not_before: datetime | None
+    not_after: datetime | None
+    next_renewal_at: datetime | None = None
+
+    def stage(self, now: datetime) -> Stage:
+        if self.not_after is None:
+            return Stage.UNKNOWN
+        if now >= self.not_after:
+            return Stage.EXPIRED
+        if self.not_before is not None and now < self.not_before:
+            return Stage.NOT_YET_VALID
+        left = self.fraction_left(now)
+        if left is not None and left <= CRITICAL_FRACTION:
+            return Stage.EXPIRING
+        if self.next_renewal_at is not None and self.next_renewal_at <= now < self.next_renewal_at + RENEWAL_GRACE:
+            return Stage.RENEWING
+        if self.is_renewal_overdue(now):
+            return Stage.DUE
+        if left is not None and left <= DUE_FRACTION:
+            return Stage.DUE
+        return Stage.OK
+
+    def fraction_left(self, now: datetime) -> float | None:
+        """Of the whole lifetime, between 0 and 1; None when it is not known."""
+        if self.not_before is None or self.not_after is None or self.not_after <= self.not_before:
+            return None
+        return max(0.0, min(1.0, (self.not_after - now) / (self.not_after - self.not_before)))
+
+    def is_renewal_overdue(self, now: datetime) -> bool:
+        return self.next_renewal_at is not None and now >= self.next_renewal_at + RENEWAL_GRACE

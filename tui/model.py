@@ -1,0 +1,203 @@
+"""What is known of one sidecar. :class:`Model` takes replies as they arrive; :class:`Snapshot` is what a view draws,
+frozen, so that a paused view stays as it was while the model goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tui.freshness import SKEW_LIMIT_S, Link
+from tui.history import History, Rates
+from tui.lifetime import Validity
+from tui.text import SafeText
+from tui.views import Certificates, Connection, ConnectionPage, Event, Refusals, Status
+
+EVENTS_KEPT = 2000
+
+
+class Sort(StrEnum):
+    """Fields that the sidecar sorts connections by; the values are its names for them."""
+
+    OPENED = "opened_at"
+    ID = "id"
+    IDENTITY = "identity"
+    PEER = "peer_address"
+    LISTENER = "listener"
+    BYTES_IN = "bytes_in"
+    BYTES_OUT = "bytes_out"
+    REQUESTS = "requests"
+    IDLE = "idle_s"
+    GENERATION = "generation"
+    STATE = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionQuery:
+    """The window on the connections that a view asks for. The sidecar filters, sorts and cuts."""
+
+    filter: str = ""
+    sort: Sort = Sort.OPENED
+    descending: bool = True
+    offset: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything known of one sidecar at one moment."""
+
+    socket: SafeText
+    status: Status | None = None
+    certificates: Certificates | None = None
+    refusals: Refusals | None = None
+    connections: ConnectionPage | None = None
+    connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
+    connection: Connection | None = None
+    connection_gone: bool = False
+    events: tuple[Event, ...] = ()
+    rates: Rates = field(default_factory=Rates)
+    listener_rates: Mapping[str, Rates] = field(default_factory=dict)
+    traffic: tuple[float, ...] = ()
+    quiet_s: float | None = None  # since bytes last moved, while that is known
+    skew_s: float = 0.0  # the sidecar's clock minus ours
+    link: Link = field(default_factory=Link)
+    taken_at: datetime | None = None  # our clock, when the last reply came
+    troubles: Mapping[str, SafeText] = field(default_factory=dict)  # what could not be read, and why
+
+    @property
+    def is_skewed(self) -> bool:
+        return abs(self.skew_s) > SKEW_LIMIT_S
+
+    @property
+    def own_validity(self) -> Validity:
+        """Of the leaf in use."""
+        if self.status is None:
+            return Validity(None, None)
+        certificate = self.status.certificate
+        return Validity(certificate.not_before, certificate.not_after, certificate.next_renewal_at)
+
+    @property
+    def name(self) -> SafeText:
+        """The node, or the socket while the node is not known."""
+        return (self.status.node if self.status is not None else None) or self.socket
+
+
+@dataclass(slots=True)
+class Model:
+    """Takes what the sidecar tells, in order. ``updates`` counts what changed, for a paused view to say so."""
+
+    socket: SafeText
+    status: Status | None = None
+    certificates: Certificates | None = None
+    certificates_at: float = 0.0
+    certificates_key: object = None
+    refusals: Refusals | None = None
+    refusals_limit: int = 0
+    refusals_at: float = 0.0
+    refusals_seen: int = 0  # the status' total when they were read
+    connections: ConnectionPage | None = None
+    connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
+    connection: Connection | None = None
+    connection_gone: bool = False
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    last_event_id: int | None = None
+    history: History = field(default_factory=History)
+    link: Link = field(default_factory=Link)
+    skew_s: float = 0.0
+    taken_at: datetime | None = None
+    updates: int = 0
+    restarts: int = 0
+    troubles: dict[str, SafeText] = field(default_factory=dict)
+
+    def take_status(self, status: Status, monotonic: float, now: datetime, round_trip_s: float) -> None:
+        """A status, received at ``monotonic`` and ``now`` on our clocks after ``round_trip_s``."""
+        before = self.status
+        if before is not None and (before.started_at, before.pid) != (status.started_at, status.pid):
+            self._forget()
+        self.status = status
+        self.history.add(monotonic, status)
+        self.taken_at = now
+        if status.now is not None:
+            self.skew_s = (status.now - (now - timedelta(seconds=round_trip_s / 2))).total_seconds()
+        self.link = Link(last_reply_at=monotonic)
+        if before is None or before != status:
+            self.updates += 1
+
+    def _forget(self) -> None:
+        """Another process answers now: its totals, events and connections are others."""
+        self.restarts += 1
+        self.history.clear()
+        self.certificates_key = None
+        self.refusals = None
+        self.connections = None
+        self.last_event_id = None
+
+    def take_certificates(self, certificates: Certificates, monotonic: float) -> None:
+        self.certificates = certificates
+        self.certificates_at = monotonic
+        self.certificates_key = self.certificates_fingerprint()
+
+    def certificates_fingerprint(self) -> object:
+        """What in the status tells that the certificates, or the last attempt, are others than before."""
+        if self.status is None:
+            return None
+        problems = tuple((problem.code, problem.since) for problem in self.status.problems)
+        return (self.status.generation, self.status.certificate, problems)
+
+    def take_refusals(self, refusals: Refusals, limit: int, monotonic: float) -> None:
+        self.refusals = refusals
+        self.refusals_limit = limit
+        self.refusals_at = monotonic
+        self.refusals_seen = 0 if self.status is None else self.status.totals.refusals_total
+
+    def take_connections(self, page: ConnectionPage, query: ConnectionQuery) -> None:
+        self.connections = page
+        self.connections_query = query
+
+    def take_connection(self, connection: Connection) -> None:
+        self.connection = connection
+        self.connection_gone = False
+
+    def take_connection_gone(self) -> None:
+        self.connection_gone = True
+
+    def leave_connection(self) -> None:
+        self.connection = None
+        self.connection_gone = False
+
+    def take_event(self, event: Event) -> None:
+        self.events.append(event)
+        if event.seq:
+            self.last_event_id = event.seq
+        self.updates += 1
+
+    def lose(self, error: SafeText, next_attempt_at: float) -> None:
+        """An attempt failed; the next one is at the monotonic moment given."""
+        self.link = replace(self.link, attempt=self.link.attempt + 1, error=error, next_attempt_at=next_attempt_at)
+
+    def snapshot(self, monotonic: float) -> Snapshot:
+        listeners = () if self.status is None else self.status.listeners
+        last_traffic_at = self.history.last_traffic_at
+        return Snapshot(
+            socket=self.socket,
+            status=self.status,
+            certificates=self.certificates,
+            refusals=self.refusals,
+            connections=self.connections,
+            connections_query=self.connections_query,
+            connection=self.connection,
+            connection_gone=self.connection_gone,
+            events=tuple(self.events),
+            rates=self.history.rates(),
+            listener_rates={listener.name: self.history.rates(listener.name) for listener in listeners},
+            traffic=tuple(self.history.traffic),
+            quiet_s=None if last_traffic_at is None else monotonic - last_traffic_at,
+            skew_s=self.skew_s,
+            link=self.link,
+            taken_at=self.taken_at,
+            troubles=dict(self.troubles),
+        )

@@ -1,0 +1,151 @@
+"""Watches one sidecar: asks what the plan says, hands the replies to the model, and comes back when the socket goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+from tui.client import AdminClient, Backoff
+from tui.clock import Clock
+from tui.decode import Json
+from tui.errors import AdminError, BadReply, Refused
+from tui.model import Model
+from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Ask, Interest, asks, refusals_limit
+from tui.replies import certificates_view, connection_page_view, connection_view, event_view, refusals_view, status_view
+from tui.sse import SseMessage
+from tui.text import SafeText, safe_text
+
+
+@dataclass(slots=True)
+class Monitor:
+    """One sidecar, its client and what is known of it."""
+
+    client: AdminClient
+    clock: Clock
+    randomness: random.Random
+    model: Model = field(init=False)
+    _backoff: Backoff = field(init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.model = Model(socket=safe_text(str(self.client.socket)))
+        self._backoff = Backoff(self.randomness)
+
+    async def poll(self, interest: Interest) -> float:
+        """Ask once for everything that ``interest`` needs. Never raises an :class:`AdminError`: what failed is in the
+        model. Returns the seconds to wait before the next time."""
+        async with self._polling:
+            try:
+                await self._poll_status()
+                for ask in asks(interest, self.model, self.clock.monotonic()):
+                    await self._poll_one(ask, interest)
+            except AdminError as error:
+                delay_s = self._backoff.delay_s(self.model.link.attempt + 1)
+                self.model.lose(error.message, self.clock.monotonic() + delay_s)
+                return delay_s
+        return POLL_INTERVAL_S if interest.view is not None else BACKGROUND_INTERVAL_S
+
+    async def _poll_status(self) -> None:
+        sent_at = self.clock.monotonic()
+        reply = await self.client.read("/v1/status")
+        received_at = self.clock.monotonic()
+        status = status_view(reply)
+        if status.now is None:
+            raise BadReply(SafeText("the reply is not a sidecar's status"))
+        self.model.take_status(status, received_at, self.clock.now(), received_at - sent_at)
+
+    async def _poll_one(self, ask: Ask, interest: Interest) -> None:
+        """A read that the sidecar refuses is that view's trouble; only a lost socket is everybody's."""
+        try:
+            await self._read(ask, interest)
+        except Refused as error:
+            if ask is Ask.CONNECTION and error.status == 404:
+                self.model.take_connection_gone()
+            else:
+                self.model.troubles[ask] = error.message
+        else:
+            self.model.troubles.pop(ask, None)
+
+    async def _read(self, ask: Ask, interest: Interest) -> None:
+        match ask:
+            case Ask.CERTIFICATES:
+                reply = await self.client.read("/v1/certificates")
+                self.model.take_certificates(certificates_view(reply), self.clock.monotonic())
+            case Ask.REFUSALS:
+                limit = refusals_limit(interest)
+                reply = await self.client.read("/v1/refusals", limit=limit)
+                self.model.take_refusals(refusals_view(reply), limit, self.clock.monotonic())
+            case Ask.CONNECTIONS:
+                query = interest.connections
+                reply = await self.client.read(
+                    "/v1/connections",
+                    filter=query.filter,
+                    sort=query.sort.value,
+                    order="desc" if query.descending else "asc",
+                    limit=query.limit,
+                    offset=query.offset,
+                )
+                self.model.take_connections(connection_page_view(reply), query)
+            case Ask.CONNECTION:
+                reply = await self.client.read(f"/v1/connections/{interest.connection_id}")
+                self.model.take_connection(connection_view(reply))
+
+    def wake(self) -> None:
+        """End the present wait: poll now."""
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, unless woken."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def watch(self, interest: Callable[[], Interest], changed: Callable[[], None]) -> None:
+        """Poll for ever; ``changed`` is called after each time."""
+        while True:
+            delay_s = await self.poll(interest())
+            changed()
+            await self.wait(delay_s)
+
+    async def follow_events(self, changed: Callable[[], None]) -> None:
+        """Subscribe to the events and come back after each loss, from where they ended, for ever. The first time
+        it starts with what the sidecar still keeps."""
+        attempt = 0
+        while True:
+            is_fresh = False
+            try:
+                async with aclosing(self.client.events(self.model.last_event_id or 0)) as messages:
+                    async for message in messages:
+                        self.take_message(message)
+                        is_fresh = True
+                        changed()
+            except AdminError as error:
+                self.model.troubles["events"] = error.message
+                changed()
+            attempt = 1 if is_fresh else attempt + 1
+            await asyncio.sleep(self._backoff.delay_s(attempt))
+
+    def take_message(self, message: SseMessage) -> None:
+        """One message of the event stream. A gap makes everything else be read afresh."""
+        try:
+            data = json.loads(message.data)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(data, dict):
+            return
+        self.model.troubles.pop("events", None)
+        self.model.take_event(event_view(message.event, _with_sequence(data, message.id)))
+        if message.event == "lost":
+            self.model.certificates_key = None
+            self.wake()
+
+
+def _with_sequence(data: Json, message_id: str) -> Json:
+    """The event's data, with the stream's own id where the data has none."""
+    return data if "seq" in data or not message_id.isdecimal() else {"seq": int(message_id), **data}

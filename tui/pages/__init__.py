@@ -1,0 +1,1 @@
+"""What each view shows, as sheets of safe lines. Nothing here knows the toolkit."""

@@ -1,0 +1,166 @@
+"""The two rows that are always there: who this is and how fresh it is; and how it is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tui.amounts import byte_rate, count, countdown, latency, per_minute, roughly, seconds_between, sparkline
+from tui.freshness import Freshness
+from tui.lifetime import Stage, Validity
+from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
+from tui.model import Snapshot
+from tui.plan import View
+from tui.sheet import Look
+from tui.text import SafeText, cell_width, shorten
+from tui.views import Severity
+
+_NODE_WIDTH = 24
+_SPARKLINE_WIDTH = 24
+_SHORTEST_SPARKLINE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What row 1 tells besides the snapshot."""
+
+    freshness: Freshness
+    paused: bool = False
+    held: int = 0  # updates that a paused view does not show yet
+    read_only: bool = False
+    position: tuple[int, int] = (1, 1)  # which sidecar of how many
+
+
+STATE_ROLES = {
+    "starting": Role.NOTICE,
+    "ready": Role.GOOD,
+    "degraded": Role.WARNING,
+    "draining": Role.WARNING,
+}
+
+
+def identity_row(snapshot: Snapshot, banner: Banner, look: Look) -> Line:
+    """Row 1: the node, its mode and state, and how fresh this is."""
+    left = [gap(), literal("tlsidecar", Role.KEY), gap(2), Span(shorten(snapshot.name, _NODE_WIDTH), Role.STRONG)]
+    number, of = banner.position
+    if of > 1:
+        left += [gap(), literal(f"{number}/{of}", Role.MUTED)]
+    state: list[Span] = []
+    modes: list[Span] = []
+    if snapshot.status is not None:
+        word = snapshot.status.state
+        state = [gap(2), Span(word, STATE_ROLES.get(word, Role.WARNING))]
+        modes = [gap(2), Span(snapshot.status.modes, Role.MUTED)]
+    forms = (
+        ([*left, *modes, *state], _right_end(banner, "{:,} updates held")),
+        ([*left, *state], _right_end(banner, "{:,} updates held")),
+        ([*left, *state], _right_end(banner, "+{:,}")),
+    )
+    # The first form that fits: what can be missed goes first.
+    fitting = (form for form in forms if sum(cell_width(span.text) for part in form for span in part) < look.width)
+    return Line(spread(*next(fitting, forms[-1]), look.width))
+
+
+def _right_end(banner: Banner, held: str) -> list[Span]:
+    spans: list[Span] = []
+    if banner.read_only:
+        spans += [literal("read-only", Role.MUTED), gap(2)]
+    if banner.paused:
+        words = f"PAUSED {held.format(banner.held)}" if banner.held else "PAUSED"
+        spans += [literal(words, Role.WARNING), gap(2)]
+    return [*spans, literal("ADMIN: ", Role.MUTED), Span(banner.freshness.label, banner.freshness.role), gap()]
+
+
+def summary_row(snapshot: Snapshot, look: Look) -> Line:
+    """Row 2: the certificate that needs care first, connections, failures, latency and traffic."""
+    if snapshot.status is None:
+        return line(gap(), literal("no data yet", Role.MUTED))
+    certificate = worst_certificate(snapshot, look.now)
+    rates = snapshot.rates
+    failures = rates.failures_per_minute
+    parts = [
+        certificate_summary(certificate, look),
+        [Span(count(snapshot.status.totals.connections_active)), literal(" open", Role.MUTED)],
+        [
+            Span(per_minute(failures), Role.WARNING if failures else Role.TEXT),
+            literal(" fail/min", Role.MUTED),
+        ],
+        [literal("p99 ", Role.MUTED), Span(latency(snapshot.status.handshake_p99_s))],
+    ]
+    separator = [gap(), literal(look.glyphs.separator, Role.MUTED), gap()]
+    spans: list[Span] = [gap()]
+    for index, part in enumerate(parts):
+        spans += [*(separator if index else []), *part]
+    used = sum(cell_width(span.text) for span in (*spans, *separator))
+    moved = None if not rates.is_known else (rates.bytes_in_per_s or 0) + (rates.bytes_out_per_s or 0)
+    speed = SafeText(" " + byte_rate(moved))
+    bars = min(_SPARKLINE_WIDTH, look.width - used - cell_width(speed) - 1)
+    if bars >= _SHORTEST_SPARKLINE:
+        spans += [*separator, Span(sparkline(snapshot.traffic, bars, look.glyphs.bars), Role.KEY), Span(speed)]
+    elif used + cell_width(speed) <= look.width:
+        spans += [*separator, Span(SafeText(speed.strip()))]
+    return Line(cropped(spans, look.width))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedValidity:
+    """Something that expires, and what it is called on the screen."""
+
+    name: SafeText
+    validity: Validity
+
+
+def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
+    """The certificate or revocation list that needs care first; our own leaf where several are equally well."""
+    worst = NamedValidity(SafeText("cert"), snapshot.own_validity)
+    if snapshot.certificates is None:
+        return worst
+    others = [
+        *(
+            NamedValidity(SafeText("issuer"), Validity(each.not_before, each.not_after))
+            for each in snapshot.certificates.chain
+        ),
+        *(
+            NamedValidity(SafeText("CA"), Validity(each.not_before, each.not_after))
+            for each in snapshot.certificates.trust
+        ),
+        *(NamedValidity(SafeText("CRL"), Validity(None, each.next_update)) for each in snapshot.certificates.crls),
+    ]
+    for other in others:
+        stage = other.validity.stage(now)
+        if stage.severity is Severity.CRITICAL and stage.rank < worst.validity.stage(now).rank:
+            worst = other
+    return worst
+
+
+def certificate_summary(certificate: NamedValidity, look: Look) -> list[Span]:
+    validity = certificate.validity
+    stage = validity.stage(look.now)
+    spans = [Span(certificate.name, Role.MUTED), gap(), Span(stage.label(look.glyphs), stage.role)]
+    if validity.not_after is None:
+        return spans
+    left_s = seconds_between(look.now, validity.not_after)
+    spans += [gap(), Span(SafeText(countdown(left_s).strip()), stage.role)]
+    if stage is Stage.RENEWING or validity.next_renewal_at is None or stage is Stage.EXPIRED:
+        return spans
+    if validity.next_renewal_at > look.now:
+        renewal = roughly(seconds_between(look.now, validity.next_renewal_at))
+        spans += [literal(", renews ", Role.MUTED), Span(renewal)]
+    else:
+        spans += [literal(", renewal late", Role.WARNING)]
+    return spans
+
+
+def tab_labels(snapshot: Snapshot, width: int) -> list[SafeText]:
+    """The tabs' names, with what they hold where there is room for that."""
+    held: dict[View, SafeText] = {}
+    if snapshot.status is not None:
+        held = {
+            View.CONNECTIONS: count(snapshot.status.totals.connections_active),
+            View.REFUSALS: count(snapshot.status.totals.refusals_total),
+        }
+    bare = [SafeText(f"{number} {view.value}") for number, view in enumerate(View, 1)]
+    full = [
+        SafeText(f"{label} {held[view]}") if view in held else label for label, view in zip(bare, View, strict=True)
+    ]
+    return full if sum(len(label) + 1 for label in full) < width else bare

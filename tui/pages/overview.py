@@ -1,0 +1,308 @@
+"""The first view, for somebody with ten seconds: what is wrong, who is refused and why, what expires next, and whether
+traffic flows; in that order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tui.amounts import UNKNOWN, age, byte_rate, count, duration, grouped, latency, per_minute, until, utc
+from tui.findings import Finding
+from tui.history import Rates
+from tui.lifetime import Validity
+from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
+from tui.model import Snapshot
+from tui.sheet import Column, Look, Page, header_line, layout, row_line
+from tui.text import EMPTY, SafeText, pad, shorten_identity, shorten_middle, wrap
+from tui.views import Listener, Refusal, Severity
+
+SEVERITY_ROLES = {
+    Severity.CRITICAL: Role.CRITICAL,
+    Severity.WARNING: Role.WARNING,
+    Severity.NOTICE: Role.NOTICE,
+}
+
+_SEVERITY_WIDTH = 10
+_AGE_WIDTH = 8
+_WIDEST = 160  # a line that is longer is no longer read at one glance
+_SPACIOUS_HEIGHT = 28
+_LEAST_ROWS = 2  # of each section, whatever the room
+
+
+def overview(snapshot: Snapshot, found: Sequence[Finding], look: Look) -> Page:
+    look = replace(look, width=min(look.width, _WIDEST))
+    problems = _problems(found, look)
+    refused = _refused(snapshot, look)
+    expiring = _expiring(snapshot, look)
+    traffic = _traffic(snapshot, look)
+    spacious = len(problems) + 3 + sum(min(len(rows), 4) for rows in (refused, expiring, traffic)) <= look.height
+    room = look.height - len(problems) - (3 if spacious else 0)
+    caps = _shared([len(refused), len(expiring), len(traffic)], room)
+    lines = list(problems)
+    for rows, cap in zip((refused, expiring, traffic), caps, strict=True):
+        lines += [*([BLANK] if spacious else []), *rows[:cap]]
+    return Page(lines)
+
+
+def _shared(wanted: list[int], room: int) -> list[int]:
+    """How many lines each section gets: its share, and what others leave over; the earlier ones first."""
+    given = [min(want, 1 + _LEAST_ROWS) for want in wanted]
+    while sum(given) < room and given != wanted:
+        for index, want in enumerate(wanted):
+            if given[index] < want and sum(given) < room:
+                given[index] += 1
+    return given
+
+
+def _problems(found: Sequence[Finding], look: Look) -> list[Line]:
+    if not found:
+        return [
+            heading("Problems"),
+            line(gap(2), literal(f"{look.glyphs.ok} ok", Role.GOOD), gap(2), literal("nothing is wrong")),
+        ]
+    numbers = Counter(finding.severity for finding in found)
+    note = ", ".join(f"{numbers[severity]} {severity.value}" for severity in Severity if numbers[severity])
+    lines = [heading("Problems", SafeText(note))]
+    for index, finding in enumerate(found):
+        lines += finding_lines(finding, look, rows=2 if index < 3 or look.height > _SPACIOUS_HEIGHT else 1)
+    return lines
+
+
+def finding_lines(finding: Finding, look: Look, rows: int) -> list[Line]:
+    """A finding on at most ``rows`` lines, the first with its severity and age."""
+    role = SEVERITY_ROLES[finding.severity]
+    sign = {
+        Severity.CRITICAL: look.glyphs.critical,
+        Severity.WARNING: look.glyphs.warning,
+        Severity.NOTICE: look.glyphs.notice,
+    }[finding.severity]
+    since = EMPTY if finding.since is None else age(finding.since, look.now)
+    indent = 2 + _SEVERITY_WIDTH + 1
+    first_width = max(10, look.width - indent - _AGE_WIDTH - 2)
+    texts = wrap(finding.message, first_width, None if rows > 1 else 1)
+    if len(texts) > 1:
+        rest = SafeText(finding.message[len(texts[0]) :].lstrip(" "))
+        texts = [texts[0], *wrap(rest, max(10, look.width - indent - 1), rows - 1)]
+    lines: list[Line] = []
+    for index, text in enumerate(texts):
+        if index:
+            lines.append(line(gap(indent), Span(text)))
+            continue
+        lines.append(
+            line(
+                gap(2),
+                column(SafeText(f"{sign} {finding.severity.value}"), _SEVERITY_WIDTH, role),
+                gap(),
+                Span(pad(text, first_width)),
+                gap(),
+                column(since, _AGE_WIDTH, Role.MUTED, right=True),
+                target=Target(Kind.FINDING, finding.key),
+            )
+        )
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalGroup:
+    """The refusals of one party for one reason; of all who showed no certificate together."""
+
+    newest: Refusal
+    number: int
+    addresses: frozenset[str]
+
+    @property
+    def who(self) -> SafeText:
+        if self.newest.identity or self.newest.subject or len(self.addresses) == 1:
+            return self.newest.who
+        return SafeText(f"{len(self.addresses)} addresses, last {self.newest.peer_address.rpartition(':')[0]}")
+
+
+def refusal_groups(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
+    """The refusals (newest first) by who and why, the group seen last first."""
+    groups: dict[tuple[str, str, str], list[Refusal]] = {}
+    for refusal in refusals:
+        groups.setdefault((refusal.identity or refusal.subject, refusal.reason, refusal.listener), []).append(refusal)
+    return [
+        RefusalGroup(members[0], len(members), frozenset(each.peer_address.rpartition(":")[0] for each in members))
+        for members in groups.values()
+    ]
+
+
+_REFUSAL_COLUMNS: Sequence[Column[RefusalGroup]] = (
+    Column("last", 7, lambda group, look: Span(age(group.newest.at, look.now), Role.MUTED), right=True),
+    Column("times", 5, lambda group, look: Span(count(group.number)), right=True),
+    Column("who", 24, lambda group, look: Span(group.who), share=3, wish=36, most=70, shorten=shorten_identity),
+    Column("why", 19, lambda group, look: Span(group.newest.reason, Role.WARNING)),
+    Column("listener", 10, lambda group, look: Span(group.newest.listener, Role.MUTED), rank=1),
+    Column("stage", 9, lambda group, look: Span(group.newest.stage, Role.MUTED), rank=5),
+    Column("in words", 30, lambda group, look: Span(group.newest.sentence), share=2, wish=42, most=72, rank=4),
+)
+
+
+def _refused(snapshot: Snapshot, look: Look) -> list[Line]:
+    total = 0 if snapshot.status is None else snapshot.status.totals.refusals_total
+    rate = snapshot.rates.refusals_per_minute
+    note = f"{grouped(total)} since start"
+    if rate is not None:
+        note += f", {per_minute(rate)}/min"
+    lines = [heading("Refused", SafeText(note))]
+    groups = refusal_groups(snapshot.refusals.refusals) if snapshot.refusals is not None else []
+    if not groups:
+        return [*lines, _nothing("nobody was refused" if total == 0 else "no records of them yet")]
+    placed = layout(_REFUSAL_COLUMNS, look.width - 3)
+    return lines + [row_line(placed, group, look, Target(Kind.REFUSAL, group.newest.seq), indent=2) for group in groups]
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Something with an end."""
+
+    what: str
+    name: SafeText
+    validity: Validity
+    key: str
+
+
+def expiries(snapshot: Snapshot, now: datetime) -> list[Expiry]:
+    """Everything that expires, the soonest first."""
+    if snapshot.certificates is None:
+        own = None if snapshot.status is None else snapshot.status.certificate
+        return [] if own is None else [Expiry("our certificate", own.identity, snapshot.own_validity, "leaf")]
+    certificates = snapshot.certificates
+    leaf = certificates.leaf
+    found: dict[str, Expiry] = {}
+    if leaf is not None:
+        name = leaf.identity or leaf.subject
+        validity = Validity(leaf.not_before, leaf.not_after, certificates.next_renewal_at)
+        found[leaf.sha256] = Expiry("our certificate", name, validity, leaf.sha256)
+    for what, others in (("issuer", certificates.chain), ("trusted CA", certificates.trust)):
+        for each in others:
+            if each.sha256 not in found:
+                validity = Validity(each.not_before, each.not_after)
+                found[each.sha256] = Expiry(what, each.subject, validity, each.sha256)
+    listed = [
+        *found.values(),
+        *(
+            Expiry("revocation list", crl.issuer, Validity(crl.this_update, crl.next_update), f"crl {crl.issuer}")
+            for crl in certificates.crls
+        ),
+    ]
+    return sorted(listed, key=lambda expiry: expiry.validity.not_after or datetime.max.replace(tzinfo=now.tzinfo))
+
+
+def _renewal(expiry: Expiry, look: Look) -> Span:
+    planned = expiry.validity.next_renewal_at
+    if planned is None:
+        return literal("")
+    if planned <= look.now:
+        return Span(SafeText(f"overdue {age(planned, look.now)}"), Role.WARNING)
+    return Span(SafeText(f"renews in {until(planned, look.now).strip()}"))
+
+
+def _stage(expiry: Expiry, look: Look) -> Span:
+    stage = expiry.validity.stage(look.now)
+    return Span(stage.label(look.glyphs), stage.role)
+
+
+def _left(expiry: Expiry, look: Look) -> Span:
+    return Span(until(expiry.validity.not_after, look.now), expiry.validity.stage(look.now).role)
+
+
+_EXPIRY_COLUMNS: Sequence[Column[Expiry]] = (
+    Column("left", 8, _left, right=True),
+    Column("state", 10, _stage),
+    Column("what", 15, lambda expiry, look: literal(expiry.what)),
+    Column("name", 20, lambda expiry, look: Span(expiry.name), share=1, shorten=shorten_identity),
+    Column("renewal", 18, _renewal, rank=1),
+    Column("until", 20, lambda expiry, look: Span(utc(expiry.validity.not_after), Role.MUTED), rank=2),
+)
+
+
+def _expiring(snapshot: Snapshot, look: Look) -> list[Line]:
+    listed = expiries(snapshot, look.now)
+    lines = [heading("Expires next")]
+    if not listed:
+        return [*lines, _nothing("no certificate in use")]
+    placed = layout(_EXPIRY_COLUMNS, look.width - 3)
+    return lines + [row_line(placed, expiry, look, Target(Kind.CERTIFICATE, expiry.key), indent=2) for expiry in listed]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerNow:
+    """A listener and its rates."""
+
+    listener: Listener
+    rates: Rates
+
+
+def _upstream_health(entry: ListenerNow, look: Look) -> Span:
+    upstreams = entry.listener.upstreams
+    healthy = sum(upstream.healthy for upstream in upstreams)
+    if not upstreams:
+        return Span(UNKNOWN)
+    if healthy == len(upstreams):
+        return literal(f"{healthy}/{len(upstreams)} up", Role.GOOD)
+    return literal(f"{healthy}/{len(upstreams)} up", Role.CRITICAL if healthy == 0 else Role.WARNING)
+
+
+def _failures(entry: ListenerNow, look: Look) -> Span:
+    rate = entry.rates.failures_per_minute
+    return Span(per_minute(rate), Role.WARNING if rate else Role.TEXT)
+
+
+def _requests(entry: ListenerNow, look: Look) -> Span:
+    rate = entry.rates.requests_per_s
+    return Span(UNKNOWN if rate is None or entry.listener.protocol != "http" else SafeText(f"{rate:.1f}"))
+
+
+LISTENER_COLUMNS: Sequence[Column[ListenerNow]] = (
+    Column("listener", 10, lambda entry, look: Span(entry.listener.name), share=1, shorten=shorten_middle),
+    Column("mode", 9, lambda entry, look: Span(entry.listener.mode, Role.MUTED), rank=1),
+    Column("proto", 5, lambda entry, look: Span(entry.listener.protocol, Role.MUTED), rank=4),
+    Column("address", 21, lambda entry, look: Span(entry.listener.bound or entry.listener.listen, Role.MUTED), rank=5),
+    Column("open", 5, lambda entry, look: Span(count(entry.listener.connections_active)), right=True),
+    Column("new/min", 7, lambda entry, look: Span(per_minute(entry.rates.connections_per_minute)), right=True),
+    Column("failed/min", 10, _failures, right=True),
+    Column("req/s", 7, _requests, right=True, rank=3),
+    Column("in", 8, lambda entry, look: Span(byte_rate(entry.rates.bytes_in_per_s)), right=True),
+    Column("out", 8, lambda entry, look: Span(byte_rate(entry.rates.bytes_out_per_s)), right=True),
+    Column("p99", 6, lambda entry, look: Span(latency(entry.listener.handshake_p99_s)), right=True, rank=2),
+    Column("upstream", 8, _upstream_health),
+)
+
+
+def _traffic(snapshot: Snapshot, look: Look) -> list[Line]:
+    lines = [_traffic_heading(snapshot)]
+    listeners = () if snapshot.status is None else snapshot.status.listeners
+    if not listeners:
+        return [*lines, _nothing("no listeners")]
+    placed = layout(LISTENER_COLUMNS, look.width - 3)
+    labels = header_line(placed, look.glyphs)
+    lines.append(Line((gap(2), *(Span(span.text, Role.MUTED) for span in labels.spans))))
+    return lines + [
+        row_line(
+            placed,
+            ListenerNow(listener, snapshot.listener_rates.get(listener.name, Rates())),
+            look,
+            Target(Kind.LISTENER, listener.name),
+            indent=2,
+        )
+        for listener in listeners
+    ]
+
+
+def _traffic_heading(snapshot: Snapshot) -> Line:
+    rates = snapshot.rates
+    if not rates.is_known:
+        return heading("Traffic", SafeText("measuring"))
+    if rates.is_flowing:
+        both = f"flowing, {byte_rate(rates.bytes_in_per_s)} in, {byte_rate(rates.bytes_out_per_s)} out"
+        return heading("Traffic", SafeText(both), Role.GOOD)
+    quiet = "" if snapshot.quiet_s is None else f" for {duration(snapshot.quiet_s)}"
+    return heading("Traffic", SafeText(f"none{quiet}"), Role.NOTICE)
+
+
+def _nothing(text: str) -> Line:
+    return line(gap(2), literal(text, Role.MUTED))

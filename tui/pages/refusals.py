@@ -1,0 +1,139 @@
+"""Who was turned away, and why; and one refusal with everything that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.amounts import age, clock_time, grouped, utc
+from tui.lines import BLANK, Kind, Line, Role, Span, heading
+from tui.model import Snapshot
+from tui.pages.arrange import RefusalSort, arranged_refusals
+from tui.sheet import Column, Look, Page, Table, field_lines, message_page
+from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
+from tui.views import Refusal
+
+REFUSAL_COLUMNS: Sequence[Column[Refusal]] = (
+    Column("TIME", 9, lambda each, look: Span(clock_time(each.at), Role.MUTED), rank=6),
+    Column(
+        "AGE",
+        7,
+        lambda each, look: Span(age(each.at, look.now)),
+        right=True,
+        mirrored=True,
+        sort=RefusalSort.AT,
+        letter="A",
+    ),
+    Column(
+        "WHO",
+        22,
+        lambda each, look: Span(each.who, Role.STRONG),
+        share=3,
+        wish=40,
+        sort=RefusalSort.WHO,
+        letter="W",
+        shorten=shorten_identity,
+    ),
+    Column("WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=RefusalSort.REASON, letter="R"),
+    Column("STAGE", 9, lambda each, look: Span(each.stage), rank=2, sort=RefusalSort.STAGE, letter="T"),
+    Column(
+        "LISTENER",
+        9,
+        lambda each, look: Span(each.listener, Role.MUTED),
+        rank=1,
+        sort=RefusalSort.LISTENER,
+        letter="L",
+        shorten=shorten_middle,
+    ),
+    Column("IN WORDS", 28, lambda each, look: Span(each.sentence), rank=4, share=2, wish=36),
+    Column(
+        "PEER",
+        21,
+        lambda each, look: Span(each.peer_address, Role.MUTED),
+        rank=5,
+        sort=RefusalSort.PEER,
+        letter="P",
+        shorten=shorten_middle,
+    ),
+    Column("BY", 6, lambda each, look: Span(each.side, Role.MUTED), rank=7),
+    Column("SERIAL", 20, lambda each, look: Span(each.serial, Role.MUTED), rank=8, shorten=shorten_middle),
+    Column("DETAIL", 40, lambda each, look: Span(each.detail, Role.MUTED), rank=9),
+)
+
+
+def refusals_table(
+    snapshot: Snapshot, look: Look, wanted: str = "", sort: RefusalSort = RefusalSort.AT, descending: bool = True
+) -> Table[Refusal] | Page:
+    trouble = snapshot.troubles.get("refusals")
+    if trouble is not None:
+        return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
+    if snapshot.refusals is None:
+        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    if not snapshot.refusals.refusals:
+        return message_page([Span(SafeText("nobody was refused since the start"), Role.MUTED)], look)
+    kept = arranged_refusals(snapshot.refusals.refusals, wanted, sort, descending)
+    if not kept:
+        return message_page([Span(SafeText("no refusal matches the filter"), Role.MUTED)], look)
+    return Table(
+        columns=REFUSAL_COLUMNS,
+        items=kept,
+        look=look,
+        kind=Kind.REFUSAL,
+        key=lambda refusal: refusal.seq,
+        sort=sort,
+        descending=descending,
+    )
+
+
+def refusals_note(snapshot: Snapshot) -> SafeText:
+    """How many there were, and how many are shown."""
+    if snapshot.refusals is None:
+        return EMPTY
+    shown = len(snapshot.refusals.refusals)
+    if snapshot.refusals.total <= shown:
+        return SafeText(f"{grouped(snapshot.refusals.total)} refusals")
+    return SafeText(f"the last {grouped(shown)} of {grouped(snapshot.refusals.total)} refusals")
+
+
+def refusal_page(snapshot: Snapshot, seq: int, look: Look) -> Page:
+    """One refusal, known by its sequence number."""
+    held = () if snapshot.refusals is None else snapshot.refusals.refusals
+    refusal = next((each for each in held if each.seq == seq), None)
+    if refusal is None:
+        return message_page([Span(SafeText("the sidecar does not keep this refusal any more"), Role.NOTICE)], look)
+    who_refused = "this sidecar" if refusal.side == "local" else "the other end"
+    lines: list[Line] = [heading("Refused")]
+    lines += field_lines("why", refusal.sentence or refusal.reason, look, Role.WARNING)
+    lines += field_lines("reason", SafeText(f"{refusal.reason}, at stage {refusal.stage}, by {who_refused}"), look)
+    lines += _given("detail", refusal.detail, look)
+    lines += field_lines("when", SafeText(f"{utc(refusal.at)}, {age(refusal.at, look.now)} ago"), look)
+    lines += field_lines("listener", refusal.listener, look)
+    lines += _given("rule", refusal.rule, look)
+    if refusal.connection_id:
+        lines += field_lines("connection", SafeText(str(refusal.connection_id)), look)
+    lines += [BLANK, heading("Who")]
+    lines += field_lines("address", refusal.peer_address, look)
+    lines += field_lines("identity", refusal.identity or SafeText("none known"), look, Role.STRONG)
+    lines += _given("subject", refusal.subject, look)
+    lines += _given("issuer", refusal.issuer, look)
+    lines += _given("serial", refusal.serial, look)
+    if refusal.not_after is not None:
+        lines += field_lines("certificate until", utc(refusal.not_after), look)
+    if refusal.method or refusal.target or refusal.status:
+        lines += [BLANK, heading("Request")]
+        lines += _given("method", refusal.method, look)
+        lines += _given("target", refusal.target, look)
+        lines += field_lines("answered", SafeText(str(refusal.status)), look)
+        lines += _given("request id", refusal.request_id, look)
+    same = [each for each in held if (each.who, each.reason) == (refusal.who, refusal.reason)]
+    lines += [
+        BLANK,
+        heading("Same party, same reason", SafeText(f"{grouped(len(same))} of the last {grouped(len(held))}")),
+    ]
+    for each in same[:10]:
+        when = SafeText(f"{age(each.at, look.now)} ago")
+        lines += field_lines(when, SafeText(f"{each.peer_address} on {each.listener}"), look, Role.MUTED)
+    return Page(lines)
+
+
+def _given(label: str, value: SafeText, look: Look) -> list[Line]:
+    return field_lines(label, value, look) if value else []

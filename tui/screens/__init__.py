@@ -1,0 +1,1 @@
+"""The screens: thin, they hand what the pages made to the widgets and keys to the app."""

@@ -1,0 +1,133 @@
+"""What every full screen has: the two rows at the top, the keys at the bottom, and the keys that work everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from tui.decode import Json
+from tui.keys import hints
+from tui.lines import Role, Span, gap, literal
+from tui.pages.chrome import identity_row, summary_row
+from tui.plan import View
+from tui.sheet import Look
+from tui.text import EMPTY, SafeText, cell_width
+from tui.views import Connection
+from tui.widgets.bar import Bar
+from tui.widgets.rows import Rows
+
+if TYPE_CHECKING:
+    from tui.app import Console
+
+
+class ConsoleScreen(Screen[None]):
+    """A full screen of the console."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "app.actions", "Actions"),
+        Binding("p", "app.pause", "Pause"),
+        Binding("r", "app.refresh_now", "Refresh now"),
+        Binding("y", "copy", "Copy as JSON"),
+        Binding("Y", "save", "Save as JSON"),
+        Binding("n", "app.sidecars", "Sidecars"),
+        Binding("question_mark", "app.help", "Help"),
+        Binding("colon", "app.command_palette", "Command palette"),
+        *(Binding(str(number), f"app.view({number})", view.value) for number, view in enumerate(View, 1)),
+    ]
+
+    DEFAULT_CSS = """
+    ConsoleScreen {
+        layout: vertical;
+        background: $background;
+        #identity { background: $surface; }
+        #summary { background: $surface; }
+        #keys { dock: bottom; background: $surface; }
+    }
+    """
+
+    @property
+    def console(self) -> Console:
+        app: Console = self.app  # type: ignore[assignment]  # these screens are of that app only
+        return app
+
+    def compose(self) -> ComposeResult:
+        ascii_art = self.console.options.ascii_art
+        yield Bar(id="identity", ascii_art=ascii_art)
+        yield Bar(id="summary", ascii_art=ascii_art)
+        yield from self.compose_body()
+        yield Bar(id="keys", ascii_art=ascii_art)
+
+    def compose_body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def repaint(self) -> None:
+        """Draw what the app shows now."""
+        look = self.look(self.size.width, self.size.height)
+        snapshot = self.console.shown
+        self.query_one("#identity", Bar).show(identity_row(snapshot, self.console.banner(), look).spans)
+        self.query_one("#summary", Bar).show(summary_row(snapshot, look).spans)
+        self._repaint_keys(look)
+
+    def look(self, width: int, height: int, *, wide: bool = False) -> Look:
+        return Look(self.console.shown_at, max(20, width), height, wide, self.console.glyphs)
+
+    @property
+    def view(self) -> View | None:
+        """The tab shown; None on a screen without tabs."""
+        return None
+
+    @property
+    def note(self) -> SafeText:
+        """A few words at the right of the keys."""
+        return EMPTY
+
+    @property
+    def selected_connection(self) -> Connection | None:
+        """The connection that "close" would mean."""
+        return None
+
+    def exported(self) -> tuple[str, Json] | None:
+        """What copying and saving take: its name and its JSON."""
+        return None
+
+    def _repaint_keys(self, look: Look) -> None:
+        console = self.console
+        listed = hints(
+            self.view,
+            read_only=console.options.read_only,
+            paused=console.is_paused,
+            several=len(console.monitors) > 1,
+        )
+        parts: list[tuple[list[Span], str]] = [([gap()], "")]
+        used = 1
+        note_width = cell_width(self.note) + 1 if self.note else 0
+        for key, words, pressed in listed:
+            spans = [literal(key, Role.KEY), gap(), literal(words, Role.MUTED), gap(2)]
+            used += sum(cell_width(span.text) for span in spans)
+            if used + note_width > look.width:
+                break
+            parts.append((spans, pressed))
+        free = look.width - sum(cell_width(span.text) for spans, _ in parts for span in spans)
+        if self.note and free >= note_width:
+            parts.append(([gap(free - note_width), Span(self.note, Role.MUTED)], ""))
+        self.query_one("#keys", Bar).show_parts(parts)
+
+    def on_rows_resized(self, event: Rows.Resized) -> None:
+        self.console.repaint()
+
+    def on_bar_pressed(self, event: Bar.Pressed) -> None:
+        if event.bar.id == "keys":
+            self.console.simulate_key(event.name)
+
+    def action_copy(self) -> None:
+        exported = self.exported()
+        if exported is not None:
+            self.console.copy_json(*exported)
+
+    def action_save(self) -> None:
+        exported = self.exported()
+        if exported is not None:
+            self.console.save_json(*exported)

@@ -1,0 +1,116 @@
+"""One thing in full, over the tabs: a connection, a certificate, a refusal, a listener, an event, a problem."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from tui.decode import Json
+from tui.lines import Kind, Role, Span, Target, gap, literal
+from tui.pages.certificates import certificate_page
+from tui.pages.config import listener_page
+from tui.pages.connections import connection_page
+from tui.pages.events import event_page
+from tui.pages.finding import finding_page
+from tui.pages.refusals import refusal_page
+from tui.screens.base import ConsoleScreen
+from tui.sheet import Look, Page
+from tui.text import SafeText, shorten_middle
+from tui.views import Connection
+from tui.widgets.bar import Bar
+from tui.widgets.rows import Rows
+
+
+class DetailScreen(ConsoleScreen):
+    """Everything known of ``target``, kept up to date while it is shown."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,backspace,q", "back", "Back")]
+
+    DEFAULT_CSS = """
+    DetailScreen {
+        #title { background: $panel; }
+        Rows { height: 1fr; scrollbar-gutter: stable; }
+    }
+    """
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.target = target
+
+    def compose_body(self) -> ComposeResult:
+        ascii_art = self.console.options.ascii_art
+        yield Bar(id="title", ascii_art=ascii_art)
+        yield Rows(id="detail", ascii_art=ascii_art)
+
+    def on_mount(self) -> None:
+        self.query_one(Rows).focus()
+
+    def repaint(self) -> None:
+        super().repaint()
+        rows = self.query_one(Rows)
+        rows.show(self._page(self.look(rows.width, rows.size.height)), stale=self.console.is_stale)
+        name = shorten_middle(SafeText(self._thing()), max(10, self.size.width - 30))
+        self.query_one("#title", Bar).show(
+            [gap(), literal(self.console.view.value, Role.MUTED), literal(" > ", Role.MUTED), Span(name, Role.STRONG)]
+        )
+
+    def _thing(self) -> str:
+        key = self.target.key
+        match self.target.kind:
+            case Kind.CERTIFICATE:
+                return "certificate" if not str(key).startswith("crl ") else "revocation list"
+            case Kind.FINDING:
+                return "problem"
+            case kind:
+                return f"{kind.value} {key}"
+
+    def _page(self, look: Look) -> Page:
+        snapshot = self.console.shown
+        key = self.target.key
+        match self.target.kind:
+            case Kind.CONNECTION:
+                return connection_page(snapshot, look)
+            case Kind.CERTIFICATE:
+                return certificate_page(snapshot, str(key), look)
+            case Kind.REFUSAL:
+                return refusal_page(snapshot, int(key), look)
+            case Kind.EVENT:
+                return event_page(snapshot, int(key), look)
+            case Kind.LISTENER:
+                return listener_page(snapshot, str(key), look)
+            case Kind.FINDING:
+                return finding_page(self.console.found, str(key), look)
+            case Kind.CHOICE:
+                return Page(())
+
+    @property
+    def connection_id(self) -> int | None:
+        """The connection to ask the sidecar for."""
+        return int(self.target.key) if self.target.kind is Kind.CONNECTION else None
+
+    @property
+    def selected_connection(self) -> Connection | None:
+        snapshot = self.console.shown
+        return snapshot.connection if self.connection_id is not None and not snapshot.connection_gone else None
+
+    def exported(self) -> tuple[str, Json] | None:
+        snapshot = self.console.shown
+        key = self.target.key
+        match self.target.kind:
+            case Kind.CONNECTION:
+                connection = snapshot.connection
+                return None if connection is None else (f"connection-{connection.id}", connection.raw)
+            case Kind.CERTIFICATE:
+                return None if snapshot.certificates is None else ("certificates", snapshot.certificates.raw)
+            case Kind.REFUSAL:
+                held = () if snapshot.refusals is None else snapshot.refusals.refusals
+                return next(((f"refusal-{each.seq}", each.raw) for each in held if each.seq == key), None)
+            case Kind.EVENT:
+                return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
+            case _:
+                return None if snapshot.status is None else ("status", snapshot.status.raw)
+
+    def action_back(self) -> None:
+        self.console.close_detail()
