@@ -1,7 +1,7 @@
 """An exchange machine whose client and upstream are played by the test, so that tests read as transcripts.
 
-It plays the shell, too, as strictly as the real one: all bytes lie in one shared buffer, which is overwritten as soon as
-the machine has returned, so that a view that outlives its call shows up as rubbish.
+It plays the shell, too, as strictly as the real one: all bytes lie in one shared buffer, which is overwritten as soon
+as the machine has returned, so that a view that outlives its call shows up as rubbish.
 """
 
 from __future__ import annotations
