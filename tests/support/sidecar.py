@@ -24,7 +24,15 @@ STOP_WITHIN_S = 15.0
 class Sidecar:
     """``tlsidecar run`` on a config file. Its log is in ``log_text``; its listeners bind port 0."""
 
-    def __init__(self, directory: Path, config: str, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        most_descriptors: int | None = None,
+    ) -> None:
+        """``most_descriptors`` is its RLIMIT_NOFILE."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.socket_path = directory / "run" / "admin.sock"
@@ -32,12 +40,16 @@ class Sidecar:
         self.config_path.write_text(f'[admin]\nsocket = "{self.socket_path}"\n' + config)
         self._log_path = directory / "log"
         self._env = {**os.environ, **(env or {})}
+        self._before: list[str] = []
+        if most_descriptors is not None:
+            self._before = ["prlimit", f"--nofile={most_descriptors}:{most_descriptors}", "--"]
         self.process: subprocess.Popen[bytes] | None = None
+        self._descriptors_at_rest = 0
 
     def start(self, *, wait: bool = True) -> Sidecar:
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tlsidecar", "run", "--config", str(self.config_path)],
+                [*self._before, sys.executable, "-m", "tlsidecar", "run", "--config", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -46,6 +58,7 @@ class Sidecar:
             )
         if wait:
             eventually(self._is_up, READY_WITHIN_S)
+            self._descriptors_at_rest = self.descriptors()
         return self
 
     def _is_up(self) -> bool:
@@ -155,6 +168,12 @@ class Sidecar:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
+    @property
+    def was_ended(self) -> bool:
+        """Whether the test has waited for its end."""
+        assert self.process is not None
+        return self.process.returncode is not None
+
     def wait(self, within_s: float = STOP_WITHIN_S) -> int:
         assert self.process is not None
         return self.process.wait(within_s)
@@ -170,17 +189,32 @@ class Sidecar:
             self.process.wait()
 
     def settles(self) -> None:
-        """Every connection is gone, and with it what it held."""
+        """Every connection is gone, and with it what it held: gauges are at zero, descriptors as at the start."""
 
         def look() -> bool:
-            totals = self.status()["totals"]
-            assert totals["connections_active"] == 0, totals
+            status = self.status()
+            assert status["totals"]["connections_active"] == 0, status["totals"]
+            idle = 0
+            for listener in status["listeners"]:
+                assert listener["handshakes_active"] == 0, listener
+                assert all(upstream["active"] == 0 for upstream in listener["upstreams"]), listener
+                idle += sum(upstream["idle"] for upstream in listener["upstreams"])
+            assert self.descriptors() <= self._descriptors_at_rest + idle, "descriptors are left over"
             return True
 
         eventually(look)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def cpu_s(self) -> float:
+        """Processor time used so far, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -195,14 +229,24 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def running(directory: Path, config: str, *, env: Mapping[str, str] | None = None) -> Iterator[Sidecar]:
-    """A sidecar that is ready; afterwards it must still be alive, end in order, and have logged no traceback."""
-    sidecar = Sidecar(directory, config, env=env)
+def running(
+    directory: Path,
+    config: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    most_descriptors: int | None = None,
+) -> Iterator[Sidecar]:
+    """A sidecar that is ready. Afterwards, unless the test itself ended it, it must be alive with everything back at
+    rest, and end in order; in any case it has logged no traceback."""
+    sidecar = Sidecar(directory, config, env=env, most_descriptors=most_descriptors)
     try:
         sidecar.start()
         yield sidecar
         assert sidecar.process is not None
-        if sidecar.process.poll() is None:
+        if not sidecar.was_ended:
+            assert sidecar.process.poll() is None, f"it ended by itself, with {sidecar.process.poll()}"
+            if sidecar.status()["state"] != "draining":
+                sidecar.settles()
             sidecar.stop()
         assert "Traceback" not in sidecar.log_text, sidecar.log_text
     except BaseException:
