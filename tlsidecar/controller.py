@@ -50,6 +50,7 @@ from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Mode, Settings
 from tlsidecar.sources import roles_of
+from tlsidecar.upstream_health import UpstreamHealth
 from tlsidecar.workers.handle import WorkerHandle
 
 # A file caught while it is being written is read again, so often and after so long, before it is called bad.
@@ -86,6 +87,7 @@ class Controller:
         self.refusals = refusals
         self.events = hub
         self.reload_counts = ReloadCounts()
+        self.upstream_health = UpstreamHealth(settings.listeners, hub)
         self.workers: Sequence[WorkerHandle] = ()
         self.stopping = asyncio.Event()
         self.forced = False
@@ -164,7 +166,7 @@ class Controller:
     def is_ready(self) -> bool:
         if self._state not in (State.READY, State.DEGRADED) or self._generation is None:
             return False
-        return self._generation.material.leaf.not_valid_after_utc > self.clock.now()
+        return self._generation.material.leaf.not_valid_after_utc > self.clock.now() and self.upstream_health.is_ready
 
     async def snapshots(self) -> Sequence[WorkerSnapshot]:
         self._snapshots = [await worker.snapshot() for worker in self.workers]
@@ -442,6 +444,7 @@ class Controller:
                 draining_since=self._draining_since,
                 soft_crl=self.settings.identity.crl_policy == "soft",
                 snapshots=self._snapshots,
+                upstreams_down=self.upstream_health.down(),
                 dropped_log_lines=self._dropped_log_lines(),
                 clock_jump_at=jump[0] if jump else None,
                 clock_jump_s=jump[1] if jump else 0.0,

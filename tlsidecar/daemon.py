@@ -80,12 +80,6 @@ def refuse_what_is_not_built(settings: Settings) -> None:
     """Settings that are reserved but do nothing yet must not look as if they did. Raises :class:`StartError`."""
     if settings.workers > 1:
         raise StartError(f"workers = {settings.workers}: this release serves with one worker; write workers = 1")
-    for listener in settings.listeners:
-        if listener.health_check is not None:
-            raise StartError(
-                f"listener[{listener.name}].health_check: active checks are not in this release; failures of real "
-                "connections are counted and eject an address without it"
-            )
 
 
 async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: AccessLog, audit: AuditLog) -> int:
@@ -107,7 +101,8 @@ async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: 
         await admin.start()
         try:
             loop = asyncio.get_running_loop()
-            worker = Worker(settings, loop, bound, contexts, Recorder(access_log, refusals, hub), clock)
+            recorder = Recorder(access_log, refusals, hub, controller.upstream_health)
+            worker = Worker(settings, loop, bound, contexts, recorder, clock)
             controller.workers = (LocalWorker(worker),)
             return await _until_stopped(controller, worker)
         finally:

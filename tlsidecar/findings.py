@@ -32,6 +32,7 @@ class Facts:
     draining_since: datetime | None = None
     soft_crl: bool = False
     snapshots: Sequence[WorkerSnapshot] = ()
+    upstreams_down: Mapping[str, str] = field(default_factory=dict)  # listeners that are not ready for it, and why
     dropped_log_lines: int = 0
     clock_jump_at: datetime | None = None
     clock_jump_s: float = 0.0
@@ -69,6 +70,9 @@ def _problems(facts: Facts) -> Iterator[Problem]:
         yield Problem(Severity.CRITICAL, "reload_refused", message, facts.refused_since or attempt.at, attempt.reason)
     for number, (message, since) in facts.workers_failing.items():
         yield Problem(Severity.CRITICAL, "worker_failing", message, since, f"worker {number}")
+    for name, detail in facts.upstreams_down.items():
+        message = f"{name} is not ready, for no upstream passes its health check: {detail}"
+        yield Problem(Severity.CRITICAL, "upstream_not_ready", message, facts.now, name)
     yield from _traffic_problems(facts)
     if facts.clock_jump_at is not None:
         message = f"the wall clock jumped by {facts.clock_jump_s:+.0f} s: is the machine's time right?"

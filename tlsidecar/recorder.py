@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from tlsidecar.dataplane.report import Opened
+from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.observe import events
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import AccessEntry, Refusal
+from tlsidecar.upstream_health import UpstreamHealth
 
 _log = logging.getLogger("tlsidecar.refusals")
 
@@ -17,10 +18,13 @@ _log = logging.getLogger("tlsidecar.refusals")
 class Recorder:
     """The observer of the workers; see tlsidecar.dataplane.report.Observer."""
 
-    def __init__(self, access_log: AccessLog, refusals: RefusalLog, hub: EventHub) -> None:
+    def __init__(
+        self, access_log: AccessLog, refusals: RefusalLog, hub: EventHub, upstream_health: UpstreamHealth
+    ) -> None:
         self._access_log = access_log
         self._refusals = refusals
         self._hub = hub
+        self._upstream_health = upstream_health
 
     @property
     def wants_exchanges(self) -> bool:
@@ -67,3 +71,6 @@ class Recorder:
             told |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
         self._hub.publish(events.REFUSAL, {"number": number, "sentence": refusal.reason.sentence, **told})
         _log.info("refused: %s", refusal.reason.sentence, extra={"fields": told})
+
+    def upstream_changed(self, change: UpstreamChange) -> None:
+        self._upstream_health.changed(change)

@@ -97,6 +97,8 @@ class HealthCheck:
     path: str = ""  # empty: TCP connect
     interval_s: float = 5.0
     timeout_s: float = 2.0
+    unhealthy_threshold: int = 2  # failures in a row
+    healthy_threshold: int = 1  # successes in a row
     readiness: bool = False
 
 

@@ -12,7 +12,9 @@ def identity(pair: Pair, trust: Path, **more: object) -> str:
     return _table("[identity]", {"cert": str(pair.cert), "key": str(pair.key), "trust": str(trust), **more})
 
 
-def terminate(upstream: str, *, protocol: str = "tcp", allow: tuple[str, ...] = ("any",), **more: object) -> str:
+def terminate(
+    upstream: str | list[str], *, protocol: str = "tcp", allow: tuple[str, ...] = ("any",), **more: object
+) -> str:
     values = {
         "name": "in",
         "mode": "terminate",

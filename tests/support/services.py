@@ -16,7 +16,7 @@ Handler = Callable[[socket.socket], None]
 class Service:
     """A TCP (or Unix) server that gives each connection to ``handler`` and remembers how many came."""
 
-    def __init__(self, handler: Handler, *, family: int = socket.AF_INET, path: str = "") -> None:
+    def __init__(self, handler: Handler, *, family: int = socket.AF_INET, path: str = "", port: int = 0) -> None:
         self.handler = handler
         self.connections = 0
         self._listener = socket.socket(family, socket.SOCK_STREAM)
@@ -24,7 +24,7 @@ class Service:
             self._listener.bind(path)
         else:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+            self._listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
         self._listener.listen(512)
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -83,8 +83,9 @@ def reset(sock: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def serving(handler: Handler, *, family: int = socket.AF_INET, path: str = "") -> Iterator[Service]:
-    service = Service(handler, family=family, path=path)
+def serving(handler: Handler, *, family: int = socket.AF_INET, path: str = "", port: int = 0) -> Iterator[Service]:
+    """``port`` says which port to take again after a service that was closed; 0 lets the kernel choose."""
+    service = Service(handler, family=family, path=path, port=port)
     try:
         yield service
     finally:

@@ -46,7 +46,7 @@ class Sidecar:
         self.process: subprocess.Popen[bytes] | None = None
         self._descriptors_at_rest = 0
 
-    def start(self, *, wait: bool = True) -> Sidecar:
+    def start(self, *, wait: bool = True, until: str = "/readyz") -> Sidecar:
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._before, sys.executable, "-m", "tlsidecar", "run", "--config", str(self.config_path)],
@@ -57,17 +57,17 @@ class Sidecar:
                 cwd=self.directory,
             )
         if wait:
-            eventually(self._is_up, READY_WITHIN_S)
+            eventually(lambda: self._answers(until), READY_WITHIN_S)
             self._descriptors_at_rest = self.descriptors()
         return self
 
-    def _is_up(self) -> bool:
+    def _answers(self, path: str) -> bool:
         assert self.process is not None
         code = self.process.poll()
         if code is not None:
             raise RuntimeError(f"the sidecar ended with {code}:\n{self.log_text}")
         try:
-            return self.get("/readyz", expect=None)[0] == 200
+            return self.get(path, expect=None)[0] == 200
         except OSError:
             return False
 
@@ -235,12 +235,13 @@ def running(
     *,
     env: Mapping[str, str] | None = None,
     most_descriptors: int | None = None,
+    until: str = "/readyz",
 ) -> Iterator[Sidecar]:
-    """A sidecar that is ready. Afterwards, unless the test itself ended it, it must be alive with everything back at
-    rest, and end in order; in any case it has logged no traceback."""
+    """A sidecar that is ready, or for which ``until`` is answered 200. Afterwards, unless the test itself ended it, it
+    must be alive with everything back at rest, and end in order; in any case it has logged no traceback."""
     sidecar = Sidecar(directory, config, env=env, most_descriptors=most_descriptors)
     try:
-        sidecar.start()
+        sidecar.start(until=until)
         yield sidecar
         assert sidecar.process is not None
         if not sidecar.was_ended:

@@ -96,6 +96,9 @@ SCHEMAS: dict[str, Schema] = {
         failures=COUNT,
         ejected_until=_or_null(TIME),
         last_error=TEXT,
+        checked=_or_null(FLAG),
+        checks_total=COUNT,
+        checks_failed=COUNT,
     ),
     "Listener": _object(
         name=TEXT,

@@ -267,6 +267,14 @@ def _upstreams_view(records: Iterable[UpstreamRecord]) -> list[View]:
             "failures": sum(record.failures for record in same),
             "ejected_until": timestamp(max(record.ejected_until or 0.0 for record in same) or None),
             "last_error": next((record.last_error for record in same if record.last_error), ""),
+            "checked": _agreed([record.checked for record in same]),
+            "checks_total": sum(record.checks_total for record in same),
+            "checks_failed": sum(record.checks_failed for record in same),
         }
         for address, same in by_address.items()
     ]
+
+
+def _agreed(checked: Sequence[bool | None]) -> bool | None:
+    known = [each for each in checked if each is not None]
+    return all(known) if known else None

@@ -199,11 +199,14 @@ HEALTH_CHECK = Table(
         Entry(
             "path",
             HEALTH_PATH,
-            "HTTP: the path to GET, expecting 2xx or 3xx. Left out: a TCP connection is enough.",
+            "HTTP: the path to GET, expecting 2xx or 3xx. Left out: a TCP connection is enough, and with "
+            "`originate` the TLS handshake.",
         ),
         Entry("interval", DURATION, "How often.", "interval_s"),
         Entry("timeout", DURATION, "How long one check may take.", "timeout_s"),
-        Entry("readiness", FLAG, "Whether readiness depends on it."),
+        Entry("unhealthy_threshold", COUNT, "Failures in a row that make a healthy address unhealthy."),
+        Entry("healthy_threshold", COUNT, "Successes in a row that make it healthy again."),
+        Entry("readiness", FLAG, "Whether readiness depends on it: on one address of the listener that passes."),
     ),
 )
 

@@ -16,6 +16,7 @@ from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.connection import Connection, TcpConnection
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.health import HealthChecks
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.report import Opened
@@ -84,6 +85,7 @@ class Listener:
 
             self.http = HttpServices(self)
             self._make = HttpConnection
+        self._checks = HealthChecks(self, settings.health_check) if settings.health_check is not None else None
         self._out_of_descriptors = False
 
     def __repr__(self) -> str:
@@ -96,12 +98,16 @@ class Listener:
         self.accepting = True
         for sock in self.sockets:
             self.shared.reactor.watch(sock.fileno(), READ, self._acceptor(sock))
+        if self._checks is not None:
+            self._checks.start()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets: a socket that is merely not served would let clients connect, and wait."""
         if not self.accepting:
             return
         self.accepting = False
+        if self._checks is not None:
+            self._checks.close()
         for sock in self.sockets:
             self.shared.reactor.forget(sock.fileno())
             close_listening(sock)

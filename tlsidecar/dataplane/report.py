@@ -20,6 +20,17 @@ class Opened(NamedTuple):
     generation: int
 
 
+class UpstreamChange(NamedTuple):
+    """The active checks of one worker hold an upstream address for something else than before; ``detail`` says what is
+    wrong with one that is not healthy."""
+
+    worker: int
+    listener: str
+    address: str
+    healthy: bool
+    detail: str
+
+
 class Observer(Protocol):
     """Called on the data plane's thread; must not block, and must not raise."""
 
@@ -41,3 +52,5 @@ class Observer(Protocol):
     def refused(self, refusal: Refusal) -> None:
         """A connection or a request was turned away, by us or by the other end."""
         ...
+
+    def upstream_changed(self, change: UpstreamChange) -> None: ...

@@ -115,6 +115,9 @@ class UpstreamRecord:
     failures: int
     ejected_until: float | None = None
     last_error: str = ""
+    checked: bool | None = None  # what the active checks hold it for; None: there are none, or not yet
+    checks_total: int = 0
+    checks_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

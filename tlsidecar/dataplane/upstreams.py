@@ -2,7 +2,8 @@
 
 Least connections among those that are available. An address that fails is ejected for a time that doubles with every
 failure in a row; when all are ejected the one that comes back first is tried all the same, so that nothing stays
-ejected for ever and a single address is always tried.
+ejected for ever and a single address is always tried. Active checks (:mod:`.health`), where there are any, take an
+address out of the choice until they pass again, and end its ejection when they do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ class Upstream:
         self.failures = 0
         self.ejected_until = 0.0  # on the loop's clock
         self.last_error = ""
-        self.checked_healthy = True
+        self.checked: bool | None = None  # what the active checks hold it for; None: not checked, or not yet
+        self.check_problem = ""
+        self.checks_total = 0
+        self.checks_failed = 0
 
     def __repr__(self) -> str:
         return f"<Upstream {self.address} active={self.active} failures={self.failures}>"
@@ -37,12 +41,12 @@ class Upstream:
     @property
     def healthy(self) -> bool:
         """Whether the last thing known of it is good."""
-        return self.checked_healthy and not self.failures
+        return self.checked is not False and not self.failures
 
     @property
     def available(self) -> bool:
         """Whether it may be chosen: good, or its ejection is over."""
-        return self.checked_healthy and self._loop.time() >= self.ejected_until
+        return self.checked is not False and self._loop.time() >= self.ejected_until
 
     def succeeded(self) -> None:
         self.failures = 0
@@ -64,7 +68,10 @@ class Upstream:
             idle=self.idle,
             failures=self.failures,
             ejected_until=wall + left_s if left_s > 0 else None,
-            last_error=self.last_error,
+            last_error=self.last_error or self.check_problem,
+            checked=self.checked,
+            checks_total=self.checks_total,
+            checks_failed=self.checks_failed,
         )
 
 
@@ -82,4 +89,4 @@ class Upstreams:
         available = [upstream for upstream in candidates if upstream.available]
         if available:
             return min(available, key=lambda upstream: upstream.active)
-        return min(candidates, key=lambda upstream: upstream.ejected_until)
+        return min(candidates, key=lambda upstream: (upstream.checked is False, upstream.ejected_until))

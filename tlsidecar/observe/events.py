@@ -27,6 +27,7 @@ REFUSAL = "refusal"
 OPENED = "opened"
 CLOSED = "closed"
 DRAIN = "drain"
+UPSTREAM = "upstream"
 LOST = "lost"
 
 

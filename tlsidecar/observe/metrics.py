@@ -224,7 +224,7 @@ def _histograms(text: _Exposition, name: str, help_text: str, each: Iterable[tup
         text.histogram(name, histogram, (("listener", listener),))
 
 
-def _upstreams(text: _Exposition, snapshots: Iterable[WorkerSnapshot]) -> None:
+def _upstreams(text: _Exposition, snapshots: Sequence[WorkerSnapshot]) -> None:
     name = "tlsidecar_upstream_healthy"
     text.family(name, "gauge", "1 when every worker holds the upstream address for healthy.")
     healthy: dict[tuple[str, str], bool] = {}
@@ -235,6 +235,20 @@ def _upstreams(text: _Exposition, snapshots: Iterable[WorkerSnapshot]) -> None:
                 healthy[key] = healthy.get(key, True) and upstream.healthy
     for (listener_name, address), state in healthy.items():
         text.sample(name, state, (("listener", listener_name), ("upstream", address)))
+    checks: dict[tuple[str, str, str], int] = {}
+    for snapshot in snapshots:
+        for listener in snapshot.listeners:
+            for upstream in listener.upstreams:
+                if upstream.checks_total:
+                    passed = upstream.checks_total - upstream.checks_failed
+                    for outcome, count in (("passed", passed), ("failed", upstream.checks_failed)):
+                        check = (listener.name, upstream.address, outcome)
+                        checks[check] = checks.get(check, 0) + count
+    if checks:
+        name = "tlsidecar_upstream_checks_total"
+        text.family(name, "counter", "Active health checks of an upstream address, by outcome.")
+        for (listener_name, address, outcome), count in checks.items():
+            text.sample(name, count, (("listener", listener_name), ("upstream", address), ("outcome", outcome)))
 
 
 def _workers(text: _Exposition, snapshots: Sequence[WorkerSnapshot]) -> None:

@@ -17,6 +17,7 @@ _KIND_ROLES = {
     "reload": Role.NOTICE,
     "state": Role.NOTICE,
     "drain": Role.WARNING,
+    "upstream": Role.WARNING,
     "lost": Role.CRITICAL,
 }
 

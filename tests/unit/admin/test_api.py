@@ -72,6 +72,9 @@ async def test_status_adds_the_workers_up(served: Served) -> None:
             "failures": 1,
             "ejected_until": None,
             "last_error": "",
+            "checked": None,
+            "checks_total": 0,
+            "checks_failed": 0,
         }
     ]
 

@@ -1,0 +1,262 @@
+"""Active checks of a listener's upstream addresses, each on its own timer and apart from every connection.
+
+One check is what a connection would need: TCP connect, when originating the TLS handshake with the judgement of who
+the remote is, and with a path a GET that has to be answered with 2xx or 3xx. Whatever it finds out, real connections
+still go to the only address there is: a check says what is known, it is no gate.
+
+An address whose state is not known yet takes the word of its first check; after that it changes sides only after as
+many like results in a row as the settings ask for.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.dial import Dial
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.report import UpstreamChange
+from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.upstreams import Upstream
+from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Address, HealthCheck, Mode
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from tlsidecar.dataplane.listener import Listener
+
+Result = Callable[[str], None]
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r\n")
+# A status line has arrived, or never will.
+_MAX_STATUS_LINE_BYTES = 1024
+
+
+class HealthChecks:
+    """The checks of one listener: running from :meth:`start` to :meth:`close`."""
+
+    def __init__(self, listener: Listener, settings: HealthCheck) -> None:
+        self._checks = [_AddressChecks(listener, settings, upstream) for upstream in listener.upstreams.all]
+
+    def start(self) -> None:
+        for checks in self._checks:
+            checks.begin()
+
+    def close(self) -> None:
+        for checks in self._checks:
+            checks.close()
+
+
+class _AddressChecks:
+    """One address, checked again and again."""
+
+    def __init__(self, listener: Listener, settings: HealthCheck, upstream: Upstream) -> None:
+        self._listener = listener
+        self._settings = settings
+        self._upstream = upstream
+        self._in_a_row = 0  # results that speak against the state it is held for
+        self._deadlines = DeadlineQueue(listener.shared.reactor.loop, settings.timeout_s)
+        self._timer: asyncio.TimerHandle | None = None
+        self._check: _Check | None = None
+
+    def __repr__(self) -> str:
+        return f"<_AddressChecks {self._upstream.text} {'running' if self._check else 'waiting'}>"
+
+    def begin(self) -> None:
+        loop = self._listener.shared.reactor.loop
+        self._timer = loop.call_later(self._settings.interval_s, self.begin)
+        if self._check is None:  # one that takes longer than the interval is waited for
+            self._check = _Check(self._listener, self._settings, self._upstream.address, self._deadlines, self._result)
+            self._check.start()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._check is not None:
+            self._check.cancel()
+        self._deadlines.clear()
+
+    def _result(self, problem: str) -> None:
+        """One check is over; an empty ``problem`` is a success."""
+        self._check = None
+        upstream = self._upstream
+        passed = not problem
+        upstream.checks_total += 1
+        if passed:
+            upstream.succeeded()
+        else:
+            upstream.checks_failed += 1
+        before = upstream.checked
+        if before is passed:
+            self._in_a_row = 0
+            if not passed:
+                upstream.check_problem = problem
+            return
+        self._in_a_row += 1
+        needed = self._settings.healthy_threshold if passed else self._settings.unhealthy_threshold
+        if before is not None and self._in_a_row < needed:
+            return
+        self._in_a_row = 0
+        upstream.checked = passed
+        upstream.check_problem = problem
+        shared = self._listener.shared
+        shared.observer.upstream_changed(
+            UpstreamChange(shared.worker, self._listener.settings.name, upstream.text, passed, problem)
+        )
+
+
+class _Check:
+    """One check of one address: ``result`` is called once, with what is wrong or with nothing."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        settings: HealthCheck,
+        address: Address,
+        deadlines: DeadlineQueue,
+        result: Result,
+    ) -> None:
+        self._listener = listener
+        self._settings = settings
+        self._address = address
+        self._deadlines = deadlines
+        self._result: Result | None = result
+        self._dial: Dial | None = None
+        self._handshake: Handshake | None = None
+        self._endpoint: Endpoint | None = None
+        self._answer = b""
+
+    def __repr__(self) -> str:
+        return f"<_Check {self._address}>"
+
+    def start(self) -> None:
+        shared = self._listener.shared
+        # First in the queue, and so before the deadlines that the dial and the handshake set themselves.
+        self._deadlines.add(self, self._expired)
+        self._dial = Dial(
+            shared.reactor, shared.resolver, self._deadlines, self._address, self._connected, self._unreachable
+        )
+        self._dial.start()
+
+    def cancel(self) -> None:
+        """Give up; ``result`` is not called any more."""
+        self._result = None
+        self._deadlines.lift(self)
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.cancel()
+            handshake.stream.release()
+            handshake.sock.close()
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close()
+
+    def fail(self) -> None:
+        """A defect of ours showed itself in a handler."""
+        self._over(Reason.INTERNAL_ERROR.sentence)
+
+    def _over(self, problem: str) -> None:
+        result = self._result
+        if result is not None:
+            self.cancel()
+            result(problem)
+
+    def _expired(self) -> None:
+        self._over(f"{self._address}: the check was not done within {self._settings.timeout_s:g} s")
+
+    def _unreachable(self, reason: Reason, detail: str) -> None:
+        self._dial = None
+        self._over(detail or reason.sentence)
+
+    def _connected(self, sock: socket.socket) -> None:
+        self._dial = None
+        listener = self._listener
+        shared = listener.shared
+        if listener.settings.mode is Mode.TERMINATE:
+            self._ask(PlainEndpoint(shared.reactor, sock))
+            return
+        self._handshake = Handshake(
+            shared.reactor,
+            shared.turnstile,
+            self._deadlines,
+            shared.contexts,
+            listener.settings.protocol,
+            sock,
+            listener.policy,
+            shared.identities,
+            self._shaken,
+            server_side=False,
+            server_name=listener.server_name(self._address),
+        )
+        self._handshake.start()
+
+    def _shaken(self, handshake: Handshake) -> None:
+        self._handshake = None
+        shared = self._listener.shared
+        if handshake.reason is None:
+            self._ask(TlsEndpoint(shared.reactor, handshake.sock, handshake.stream))
+            return
+        handshake.stream.release()
+        shared.lingerer.close(handshake.sock)
+        detail = f" ({handshake.detail})" if handshake.detail else ""
+        self._over(f"{self._address}: {handshake.reason.sentence}{detail}")
+
+    def _ask(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        settings = self._settings
+        if not settings.path:
+            # close_notify and FIN, so that the other end does not count us among those who were cut off.
+            self._endpoint = None
+            endpoint.linger(self._listener.shared.lingerer)
+            self._over("")
+            return
+        request = (
+            f"GET {settings.path} HTTP/1.1\r\nHost: {self._host()}\r\nUser-Agent: tlsidecar-health-check\r\n"
+            "Accept: */*\r\nConnection: close\r\n\r\n"
+        )
+        if not endpoint.send(request.encode("ascii")):
+            self._over(f"{self._address}: {self._failure(endpoint)}")
+            return
+        endpoint.attach(self._readable, _nothing, self._broken)
+
+    def _host(self) -> str:
+        address = self._address
+        return self._listener.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
+
+    def _readable(self) -> None:
+        endpoint = self._endpoint
+        assert endpoint is not None
+        count = endpoint.read()
+        if count in (WANT_READ, WANT_WRITE):
+            return
+        if count <= 0:
+            self._over(f"{self._address}: {self._failure(endpoint)}")
+            return
+        self._answer += BUFFER[:count]
+        line = _STATUS_LINE.match(self._answer)
+        if line is not None:
+            status = int(line[1])
+            wrong = "" if 200 <= status < 400 else f"{self._address}: GET {self._settings.path} was answered {status}"
+            self._over(wrong)
+        elif b"\n" in self._answer or len(self._answer) > _MAX_STATUS_LINE_BYTES:
+            self._over(f"{self._address}: what it answered is not HTTP/1.1")
+
+    def _broken(self) -> None:
+        self._over(f"{self._address}: it closed before it answered")
+
+    @staticmethod
+    def _failure(endpoint: Endpoint) -> str:
+        failure = endpoint.failure
+        return failure.text if failure is not None and failure.text else "it closed before it answered"
+
+
+def _nothing() -> None:
+    pass
