@@ -20,12 +20,13 @@ public API. :mod:`.engine` chooses at import.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from OpenSSL import SSL, crypto
 
-from tlsidecar.dataplane.tls_failure import SslFailure
+from tlsidecar.dataplane.tls_failure import FLOOD_TEXT, FailureKind, SslFailure
 
 # Four times the usual high-water mark: one system call moves more while a reader keeps up (8 % of bulk).
 BUFFER_BYTES = 256 * 1024
@@ -44,6 +45,15 @@ FAILED = -3
 VERIFIED = 0
 # X509_V_ERR_CERT_REJECTED: the peer sees the alert bad_certificate. OpenSSL cannot be made to send access_denied.
 CERTIFICATE_REJECTED = 28
+
+
+# SSL_CB_EXIT and SSL_CB_WRITE (openssl/ssl.h): a message after the handshake was dealt with, or an alert answers one.
+# A KeyUpdate looks like the first, a renegotiation that is refused like the second.
+POST_HANDSHAKE_EVENTS = 0x02 | 0x08
+# OpenSSL takes any number of KeyUpdates, all within one SSL_read, which does not return while they keep coming: 3.5 MB
+# a second of them would stop the loop. RFC 8446 section 5.5 asks for one in 2^24 records.
+MAX_POST_HANDSHAKE = 32
+POST_HANDSHAKE_WINDOW_S = 1.0
 
 
 class Verifier(Protocol):
@@ -68,7 +78,7 @@ class Parameters(NamedTuple):
 class StreamBase:
     """What both implementations share: everything that does not happen once per read or write."""
 
-    __slots__ = ("connection", "deferred_error", "failure", "verifier")
+    __slots__ = ("_window_messages", "_window_until", "connection", "deferred_error", "failure", "flooded", "verifier")
 
     def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
         self.connection = SSL.Connection(context, sock)
@@ -76,6 +86,9 @@ class StreamBase:
         self.verifier: Verifier | None = verifier
         self.failure: SslFailure | None = None
         self.deferred_error = (VERIFIED, 0)
+        self.flooded = False
+        self._window_messages = 0
+        self._window_until = 0.0
         if server_side:
             self.connection.set_accept_state()
         else:
@@ -103,6 +116,23 @@ class StreamBase:
             return ()
         presented = self.connection.get_peer_cert_chain() or []
         return tuple(dict.fromkeys(der_of(certificate) for certificate in (leaf, *presented)))
+
+    def is_flood(self) -> bool:
+        """Count one message after the handshake: whether there have been too many of late."""
+        now = time.monotonic()
+        if now > self._window_until:
+            self._window_messages = 0
+            self._window_until = now + POST_HANDSHAKE_WINDOW_S
+        self._window_messages += 1
+        self.flooded = self._window_messages > MAX_POST_HANDSHAKE
+        return self.flooded
+
+    def closed(self) -> int:
+        """OpenSSL says the peer has ended: it has, or we told OpenSSL so to end a flood."""
+        if not self.flooded:
+            return CLOSED
+        self.failure = SslFailure(FailureKind.PROTOCOL, FLOOD_TEXT)
+        return FAILED
 
     def release(self) -> None:
         """Let go of everything; breaks the cycle with the pyOpenSSL object, so that its memory goes at once."""

@@ -31,6 +31,8 @@ try:
     _store_data = lib.X509_STORE_CTX_get_ex_data
     _store_index = lib.SSL_get_ex_data_X509_STORE_CTX_idx
     _set_verify = lib.SSL_CTX_set_verify
+    _set_information = lib.SSL_set_info_callback
+    _set_shutdown = lib.SSL_set_shutdown
     _set_mode = lib.SSL_CTX_set_mode
     _MODES = lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_RELEASE_BUFFERS
     _ERROR_SSL = lib.SSL_ERROR_SSL
@@ -48,9 +50,9 @@ from tlsidecar.dataplane.stream import (
     BUFFER,
     BUFFER_BYTES,
     CERTIFICATE_REJECTED,
-    CLOSED,
     DONE,
     FAILED,
+    POST_HANDSHAKE_EVENTS,
     WANT_READ,
     WANT_WRITE,
     StreamBase,
@@ -75,7 +77,10 @@ class FastStream(StreamBase):
 
     def handshake(self) -> int:
         result = _ssl_do_handshake(self._ssl)
-        return DONE if result == 1 else self._answer(result)
+        if result != 1:
+            return self._answer(result)
+        _set_information(self._ssl, _told)  # from here on only: it is called for every step of a handshake
+        return DONE
 
     def read(self) -> int:
         count: int = _ssl_read(self._ssl, _C_BUFFER, BUFFER_BYTES)
@@ -100,7 +105,7 @@ class FastStream(StreamBase):
         if error == _ERROR_WANT_WRITE:
             return WANT_WRITE
         if error == _ERROR_ZERO_RETURN:
-            return CLOSED
+            return self.closed()
         number = ffi.errno
         code = _error_peek()
         _error_clear()  # the queue is the thread's: what stays in it would be the next connection's error
@@ -133,6 +138,17 @@ def _judge(passed: int, store: Any) -> int:
         verdict = CERTIFICATE_REJECTED
     _store_set_error(store, verdict)
     return 0 if verdict else 1
+
+
+@ffi.callback("void (*)(const SSL *, int, int)")  # type: ignore[untyped-decorator]
+def _told(ssl: Any, where: int, _value: int) -> None:
+    """OpenSSL's info callback (SSL_set_info_callback(3)): notices what a peer sends after its handshake."""
+    if not where & POST_HANDSHAKE_EVENTS:
+        return
+    connection = _reverse_mapping.get(ssl)
+    stream: StreamBase | None = connection.get_app_data() if connection is not None else None
+    if stream is not None and stream.is_flood():
+        _set_shutdown(ssl, SSL.RECEIVED_SHUTDOWN)
 
 
 def _leaf_der(store: Any) -> bytes:

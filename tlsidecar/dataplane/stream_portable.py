@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+
 from OpenSSL import SSL, crypto
 
 from tlsidecar.dataplane.stream import (
     BUFFER,
-    CLOSED,
     DONE,
     FAILED,
+    POST_HANDSHAKE_EVENTS,
     VERIFIED,
     VIEW,
     WANT_READ,
     WANT_WRITE,
     StreamBase,
+    Verifier,
     der_of,
 )
 from tlsidecar.dataplane.tls_failure import SslFailure
@@ -22,14 +25,24 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 class PortableStream(StreamBase):
     """See :mod:`.stream` for the contract."""
 
-    __slots__ = ()
+    __slots__ = ("_established",)
+
+    def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
+        super().__init__(context, sock, verifier, server_side=server_side)
+        self._established = False
 
     def handshake(self) -> int:
         try:
             self.connection.do_handshake()
         except SSL.Error as error:
             return self._answer(error)
+        self._established = True
         return DONE
+
+    def told(self, where: int) -> None:
+        """OpenSSL's info callback; during the handshake it means nothing."""
+        if self._established and where & POST_HANDSHAKE_EVENTS and self.is_flood():
+            self.connection.set_shutdown(SSL.RECEIVED_SHUTDOWN)
 
     def read(self) -> int:
         try:
@@ -59,7 +72,7 @@ class PortableStream(StreamBase):
         if isinstance(error, SSL.WantWriteError):
             return WANT_WRITE
         if isinstance(error, SSL.ZeroReturnError):
-            return CLOSED
+            return self.closed()
         if isinstance(error, SSL.SysCallError):
             number = error.args[0] if error.args else -1
             self.failure = SslFailure.from_errno(max(number, 0))
@@ -91,4 +104,10 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
             return verifier.verify(deferred, at, lambda: der_of(shown)) == VERIFIED
         return verifier.verify(error, depth, lambda: der_of(shown)) == VERIFIED
 
+    def told(connection: SSL.Connection, where: int, _value: int) -> None:
+        stream = connection.get_app_data()
+        if isinstance(stream, PortableStream):
+            stream.told(where)
+
     context.set_verify(mode, judge)
+    context.set_info_callback(told)

@@ -51,6 +51,8 @@ ALERTS = {
 
 _TRUNCATED_TEXT = "unexpected eof while reading"
 
+FLOOD_TEXT = "too many key updates or renegotiations"  # found by us
+
 _BY_TEXT = {
     "http request": Reason.PLAINTEXT,
     "https proxy request": Reason.PLAINTEXT,
@@ -73,7 +75,7 @@ _BY_TEXT = {
     "peer did not return a certificate": Reason.NO_CERTIFICATE,
     "bad signature": Reason.BAD_SIGNATURE,
     "bad key share": Reason.PROTOCOL_ERROR,
-    "too many key updates": Reason.RECORD_FLOOD,
+    FLOOD_TEXT: Reason.RECORD_FLOOD,
     "record too small": Reason.RECORD_FLOOD,
     "too many warn alerts": Reason.RECORD_FLOOD,
 }

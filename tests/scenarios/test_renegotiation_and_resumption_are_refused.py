@@ -1,0 +1,55 @@
+"""What old TLS could do and we do not: renegotiation, compression, resumption, and early data with it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+from support import configs
+from support.mtls import Alerted, Peer, client_context
+from support.pki import Pki
+from support.services import echo, serving
+from support.sidecar import running
+
+
+def _peer(port: int, context: SSL.Context) -> Peer:
+    return Peer(context, socket.create_connection(("127.0.0.1", port), 10), name="localhost").handshake()
+
+
+def test_a_renegotiation_is_refused(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    context = client_context(pki.trust, client)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            peer = _peer(sidecar.port(), context)
+            assert peer.tls.renegotiate()
+            with pytest.raises(Alerted, match="no renegotiation"):
+                peer.handshake()
+            peer.close()
+            sidecar.settles()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_nothing_is_resumed_or_compressed(version: ssl.TLSVersion, pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    context = pki.client_context(client, max_version=version)
+    context.options &= ~ssl.OP_NO_COMPRESSION
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            session: ssl.SSLSession | None = None
+            for _ in range(3):
+                raw = socket.create_connection(("127.0.0.1", sidecar.port()), 10)
+                with raw, context.wrap_socket(raw, server_hostname="localhost", session=session) as tls:
+                    tls.sendall(b"!")
+                    assert tls.recv(1) == b"!"
+                    assert tls.compression() is None
+                    assert tls.session_reused is False
+                    session = tls.session
+            assert session is not None
+            assert sidecar.metric("tlsidecar_handshakes_total", outcome="ok") == 3
