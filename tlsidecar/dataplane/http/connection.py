@@ -11,9 +11,10 @@ queued, or is not connected yet; the upstream while the client has.
 from __future__ import annotations
 
 import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
-from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.handshake import Handshake
 from tlsidecar.dataplane.http.commands import (
@@ -60,6 +61,7 @@ class HttpConnection(Connection):
         self._client_ended = False
         self._upstream_answered = False
         self._close_wanted: Reason | None = None
+        self._commands: deque[Command] = deque()
         self._running = False
         self._received = 0
         self._sent = 0
@@ -175,6 +177,21 @@ class HttpConnection(Connection):
             self._active_at = now
             self._run(exchange.expired(upstream_stalled=stalled))
 
+    def close(self, reason: Reason, detail: str = "") -> None:
+        if self.state is ConnectionState.RELAYING and self._exchange is not None:
+            self._finish_exchange(self._exchange, reason)
+        super().close(reason, detail)
+
+    def _finish_exchange(self, exchange: Exchange, reason: Reason) -> None:
+        """The exchange under way, if there is one, is cut off with its connection."""
+        tunnel = self._tunnel
+        if tunnel is not None and exchange.state is State.TUNNEL:
+            self._account(exchange.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, reason))
+            return
+        record = exchange.abandon(reason)
+        if record is not None:
+            self._account(record)
+
     def stop(self, *, polite: bool, ended: bool) -> None:
         if self._tunnel is not None:
             self._tunnel.stop()
@@ -238,8 +255,8 @@ class HttpConnection(Connection):
         assert exchange is not None
         self._client_ended = True
         self._run(exchange.downstream_closed(clean=False))
-        if self._close_wanted is None:
-            self.close(Reason.PEER_RESET)
+        # Nothing that is still queued can be written any more.
+        self.close(self._close_wanted or Reason.PEER_RESET)
 
     # The upstream.
 
@@ -287,10 +304,12 @@ class HttpConnection(Connection):
                 self._upstream = None
                 self._services.pool.give_back(upstream, reusable=True)
                 self._sent += count
-                if not client.send(VIEW[:count]):
-                    self._client_broken()
-                    return
+                sent = client.send(VIEW[:count])
                 self._account(exchange.record())
+                if not sent:
+                    self._client_broken()
+                elif client.queued_bytes:
+                    self._settle()
                 return
             self._upstream_answered = True
             self._run(exchange.receive_upstream(BUFFER, 0, count))
@@ -352,40 +371,60 @@ class HttpConnection(Connection):
     # Commands.
 
     def _run(self, commands: list[Command]) -> None:
-        """Carry out what the machine asks for, and what comes of that."""
-        for command in commands:
-            if isinstance(command, SendDownstream):
-                client = self._client
-                assert client is not None
-                self._sent += len(command.data)
-                if not client.send(command.data) and not self._client_ended:
-                    self._client_broken()
-                    return
-            elif isinstance(command, SendUpstream):
-                if self._upstream is not None:
-                    if not self._upstream.endpoint.send(command.data):
-                        self._upstream_broken()
-                        return
-                elif self._opening is not None:
-                    self._unsent.append(bytes(command.data))
-            elif isinstance(command, Connect):
-                self._connect(command)
-            elif isinstance(command, ReleaseUpstream):
-                if self._opening is not None:
-                    self._opening.cancel()
-                    self._opening = None
-                    self._unsent = []
-                self._release_upstream(reusable=command.reusable)
-            elif isinstance(command, Finished):
-                self._account(command.record)
-            elif isinstance(command, CloseDownstream):
-                self._close_wanted = self._retire_reason
-            elif isinstance(command, AbortDownstream):
-                self.close(Reason.PEER_RESET if self._client_ended else Reason.UPSTREAM_CLOSED)
-                return
-            elif isinstance(command, StartTunnel):
-                self._start_tunnel()
+        """Carry out what the machine asks for, in the order it asked, and what comes of that.
+
+        Carrying out a command may tell the machine something at once (an upstream that refuses, a client that is
+        gone). What it then asks for waits its turn: a request must not overtake the one before it.
+        """
+        self._commands += commands
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._commands:
+                self._carry_out(self._commands.popleft())
+        finally:
+            self._running = False
+            self._commands.clear()
         self._settle()
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Finished):
+            self._account(command.record)
+        elif self.state is ConnectionState.CLOSED:
+            return
+        elif isinstance(command, SendDownstream):
+            client = self._client
+            assert client is not None
+            self._sent += len(command.data)
+            if not client.send(command.data) and not self._client_ended:
+                self._client_broken()
+        elif isinstance(command, SendUpstream):
+            self._send_upstream(command.data)
+        elif isinstance(command, Connect):
+            self._connect(command)
+        elif isinstance(command, ReleaseUpstream):
+            if self._opening is not None:
+                self._opening.cancel()
+                self._opening = None
+                self._unsent = []
+            self._release_upstream(reusable=command.reusable)
+        elif isinstance(command, CloseDownstream):
+            self._close_wanted = self._retire_reason
+        elif isinstance(command, AbortDownstream):
+            self.close(Reason.PEER_RESET if self._client_ended else Reason.UPSTREAM_CLOSED)
+        elif isinstance(command, StartTunnel):
+            self._start_tunnel()
+
+    def _send_upstream(self, data: bytes | memoryview) -> None:
+        if self._upstream is None:
+            if self._opening is not None:
+                self._unsent.append(bytes(data))
+        elif not self._upstream.endpoint.send(data):
+            # What was to follow is views on a buffer that the next read overwrites.
+            left = [command for command in self._commands if not isinstance(command, SendUpstream)]
+            self._commands = deque(left)
+            self._upstream_broken()
 
     def _connect(self, command: Connect) -> None:
         self._requests += 1
@@ -414,6 +453,8 @@ class HttpConnection(Connection):
             or self._opening is not None
             or not exchange.wants_downstream
             or (upstream is not None and upstream.endpoint.queued_bytes > self._high_water)
+            # Who does not read the answers gets no further questions in.
+            or (client.queued_bytes > self._high_water and exchange.state is State.IDLE)
         ):
             client.pause()
         else:

@@ -251,6 +251,9 @@ class Exchange:
             refusal = refused.with_traceback(None)  # its frames hold views on our buffers
         if refusal is not None:
             self._refuse(out, refusal)
+        elif self.state is State.TUNNEL:
+            # Last: what was said ahead has gone out by then, or is handed over with the sockets.
+            out.append(StartTunnel())
         return out
 
     def upstream_closed(self, *, clean: bool, reason: Reason = Reason.UPSTREAM_CLOSED) -> list[Command]:
@@ -323,6 +326,14 @@ class Exchange:
         """The shell's tunnel is over, having carried so many bytes each way."""
         self._bytes_in += bytes_in
         self._bytes_out += bytes_out
+        self._move(Event.ENDED)
+        return self.record(reason)
+
+    def abandon(self, reason: Reason) -> ExchangeRecord | None:
+        """The connection is being cut, whatever is under way on it: what there is to tell of that, if anything."""
+        if self.state is State.IDLE or self.state is State.CLOSING:
+            return None
+        self._upstream_attached = False
         self._move(Event.ENDED)
         return self.record(reason)
 
@@ -441,7 +452,7 @@ class Exchange:
             elif self.state is State.ANSWERING or self.state is State.CROSSING:
                 position = self._response_data(buffer, position, end, out)
             elif self.state is State.TUNNEL:
-                out.append(SendDownstream(memoryview(buffer)[position:end]))
+                self._downstream(out, memoryview(buffer)[position:end])
                 return
             else:
                 return
@@ -479,7 +490,6 @@ class Exchange:
         self.status = 101
         self._move(Event.SWITCHED)
         self._downstream(out, data)
-        out.append(StartTunnel())
         if self._held:
             # Data of the new protocol that the client sent ahead.
             out.append(SendUpstream(bytes(self._held)))
