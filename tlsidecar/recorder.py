@@ -25,10 +25,7 @@ class Recorder:
         self._refusals = refusals
         self._hub = hub
         self._upstream_health = upstream_health
-
-    @property
-    def wants_exchanges(self) -> bool:
-        return self._access_log.enabled
+        self.wants_exchanges = access_log.enabled
 
     def opened(self, connection: Opened) -> None:
         self._hub.publish(events.OPENED, connection._asdict())

@@ -20,6 +20,7 @@ from tlsidecar.dataplane.stream import DONE, FAILED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 
 Callback = Callable[[], None]
+Readable = Callable[[int], None]
 
 # So much of a plain socket is read at once: what the other side does not take is copied.
 _WINDOW = VIEW[: 64 * 1024]
@@ -49,7 +50,7 @@ class Endpoint(ABC):
         self._reactor = reactor
         self.sock = sock
         self._descriptor = sock.fileno()
-        self._readable: Callback = _nothing
+        self._readable: Readable = _nothing_to_read
         self._drained: Callback = _nothing
         self._broken: Callback = _nothing
         self._reading = False
@@ -80,8 +81,9 @@ class Endpoint(ABC):
 
     # Watching.
 
-    def attach(self, readable: Callback, drained: Callback, broken: Callback) -> None:
-        """Whom to call from now on; begins to read."""
+    def attach(self, readable: Readable, drained: Callback, broken: Callback) -> None:
+        """Whom to call, with epoll's events; begins to read. To be called once: while nothing is queued the reactor
+        calls ``readable`` itself, and the object that it is bound to is the one to ``fail``."""
         self._readable = readable
         self._drained = drained
         self._broken = broken
@@ -89,7 +91,8 @@ class Endpoint(ABC):
 
     def detach(self) -> None:
         """Nobody is called any more, and nothing is watched."""
-        self._readable = self._drained = self._broken = _nothing
+        self._readable = _nothing_to_read
+        self._drained = self._broken = _nothing
         self._reading = False
         self._reactor.forget(self._descriptor)
         self._watched = 0
@@ -115,22 +118,25 @@ class Endpoint(ABC):
         """Write ``data``, or queue what would not go; False when the write failed (``failure`` says why)."""
         if self.closed:
             return False
-        if not self._queued:
-            total = len(data)
-            taken = self._write(data)
-            if taken == total:
+        taken = 0 if self._queued else self._write(data)
+        return taken == len(data) or self._send_rest(data, taken)
+
+    def send_read(self, count: int) -> bool:
+        """:meth:`send` the first ``count`` bytes of the shared buffer: what was just read from another end."""
+        return self.send(VIEW[:count])
+
+    def _send_rest(self, data: bytes | memoryview, taken: int) -> bool:
+        """``taken``: what the first write answered."""
+        written = 0
+        while taken > 0:
+            written += taken
+            if written == len(data):
                 return True
-            written = 0
-            while taken > 0:
-                written += taken
-                if written == total:
-                    return True
-                taken = self._write(data[written:])
-            if taken == FAILED:
-                return False
-            data = data[written:]
-        self._queued.append(bytes(data))
-        self.queued_bytes += len(data)
+            taken = self._write(data[written:])
+        if taken == FAILED:
+            return False
+        self._queued.append(bytes(data[written:]))
+        self.queued_bytes += len(data) - written
         self._interests()
         return True
 
@@ -182,13 +188,11 @@ class Endpoint(ABC):
         self._queued.clear()
         self.queued_bytes = 0
 
-    def _event(self, _events: int) -> None:
-        if self._queued or self.finishing:
-            self._flush()
-            if self.closed:
-                return
-        if self._reading:
-            self._readable()
+    def _event(self, events: int) -> None:
+        """While something is queued, or the end is to be told."""
+        self._flush()
+        if self._reading and not self.closed:
+            self._readable(events)
 
     def _flush(self) -> None:
         if self._queued:
@@ -225,7 +229,7 @@ class Endpoint(ABC):
         wanted = (READ if self._reading else 0) | (WRITE if self._queued or self.finishing else 0)
         if wanted != self._watched:
             self._watched = wanted
-            self._reactor.rewatch(self._descriptor, wanted, self._event)
+            self._reactor.rewatch(self._descriptor, wanted, self._readable if wanted == READ else self._event)
 
 
 class PlainEndpoint(Endpoint):
@@ -270,18 +274,29 @@ class PlainEndpoint(Endpoint):
 class TlsEndpoint(Endpoint):
     """A TLS stream after its handshake: the peer, or the remote."""
 
-    __slots__ = ("_stream", "read_stream")
+    __slots__ = ("_read", "_stream", "_write_read")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
         super().__init__(reactor, sock)
         self._stream = stream
-        self.read_stream = stream.read
+        self._read = stream.read
+        self._write_read = stream.write
 
     def read(self) -> int:
-        count = self.read_stream()
+        count = self._read()
         if count == FAILED:
             self.failure = self._stream.failure
         return count
+
+    def send_read(self, count: int) -> bool:
+        if self._queued or self.closed:
+            return self.send(VIEW[:count])
+        taken = self._write_read(0, count)
+        if taken == count:
+            return True
+        if taken == FAILED:
+            self.failure = self._stream.failure
+        return self._send_rest(VIEW[:count], taken)
 
     def _write(self, data: bytes | memoryview) -> int:
         taken = self._stream.write_bytes(data)
@@ -307,4 +322,8 @@ class TlsEndpoint(Endpoint):
 
 
 def _nothing() -> None:
+    pass
+
+
+def _nothing_to_read(_events: int) -> None:
     pass

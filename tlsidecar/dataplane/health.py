@@ -231,7 +231,7 @@ class _Check:
         address = self._address
         return self._listener.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
 
-    def _readable(self) -> None:
+    def _readable(self, _events: int) -> None:
         endpoint = self._endpoint
         assert endpoint is not None
         count = endpoint.read()

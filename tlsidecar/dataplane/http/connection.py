@@ -33,8 +33,9 @@ from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.pool import Opening, UpstreamConnection
 from tlsidecar.dataplane.http.request_head import RequestHead
 from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
-from tlsidecar.dataplane.stream import BUFFER, CLOSED, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Mode
@@ -50,6 +51,7 @@ class HttpConnection(Connection):
         super().__init__(listener, sock, peer_address)
         assert listener.http is not None
         self._services = listener.http
+        self._pool = self._services.pool
         self._high_water = listener.settings.limits.buffer_bytes
         self._client: Endpoint | None = None
         self._exchange: Exchange | None = None
@@ -70,6 +72,8 @@ class HttpConnection(Connection):
         self._begun_at = self.accepted_at
         self._sent_at = self.accepted_at
         self._retire_reason = Reason.COMPLETED
+        # Whether nobody wants to know more of an ordinary exchange than that there was one.
+        self._only_counted = self._services.admits_all and not self.shared.observer.wants_exchanges
 
     # What is told of it.
 
@@ -118,7 +122,7 @@ class HttpConnection(Connection):
         self.open()
         client.attach(self._client_readable, self._client_drained, self._client_broken)
         if self.listener.settings.mode is Mode.TERMINATE:
-            self._client_readable()
+            self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
         return self.handshake.stream.peer_chain() if self.handshake is not None else ()
@@ -212,7 +216,7 @@ class HttpConnection(Connection):
 
     # The client.
 
-    def _client_readable(self) -> None:
+    def _client_readable(self, _events: int) -> None:
         client, exchange = self._client, self._exchange
         assert client is not None
         assert exchange is not None
@@ -220,7 +224,7 @@ class HttpConnection(Connection):
         if count > 0:
             now = self._active_at = self.reactor.now
             self._received += count
-            if exchange.state is State.IDLE:
+            if exchange.state is _IDLE:
                 self._begun_at = now
             data = exchange.request_in_one(BUFFER, count)
             if data is None:
@@ -228,7 +232,7 @@ class HttpConnection(Connection):
                 return
             self._requests += 1
             self._upstream_answered = False
-            upstream = self._services.pool.take()
+            upstream = self._pool.take()
             if upstream is None:
                 self._unsent = [data]
                 self._open_upstream()
@@ -236,7 +240,7 @@ class HttpConnection(Connection):
             self._attach(upstream)
             self._sent_at = now
             if not upstream.endpoint.send(data):
-                self._upstream_broken()
+                self.upstream_broken()
             return
         if count in (WANT_READ, WANT_WRITE):
             return
@@ -273,7 +277,7 @@ class HttpConnection(Connection):
         unsent, self._unsent = self._unsent, []
         for data in unsent:
             if not upstream.endpoint.send(data):
-                self._upstream_broken()
+                self.upstream_broken()
                 return
         self._settle()
 
@@ -290,9 +294,9 @@ class HttpConnection(Connection):
         if upstream.handshake is not None:
             self.handshake = upstream.handshake
         self.upstream_address = upstream.upstream.text
-        upstream.endpoint.attach(self._upstream_readable, self._upstream_drained, self._upstream_broken)
+        upstream.owner = self
 
-    def _upstream_readable(self) -> None:
+    def upstream_readable(self) -> None:
         upstream, exchange, client = self._upstream, self._exchange, self._client
         assert upstream is not None
         assert exchange is not None
@@ -300,12 +304,16 @@ class HttpConnection(Connection):
         count = upstream.endpoint.read()
         if count > 0:
             self._active_at = self.reactor.now
-            if not self._upstream_answered and exchange.response_in_one(BUFFER, count):
+            status = 0 if self._upstream_answered else exchange.response_in_one(BUFFER, count)
+            if status:
                 self._upstream = None
-                self._services.pool.give_back(upstream, reusable=True)
+                self._pool.give_back(upstream, reusable=True)
                 self._sent += count
-                sent = client.send(VIEW[:count])
-                self._account(exchange.record())
+                sent = client.send_read(count)
+                if self._only_counted:
+                    self._count(status)
+                else:
+                    self._account(exchange.record())
                 if not sent:
                     self._client_broken()
                 elif client.queued_bytes:
@@ -340,11 +348,11 @@ class HttpConnection(Connection):
             self.listener.upstream_failed(reason)
         self._run(exchange.upstream_closed(clean=clean, reason=reason))
 
-    def _upstream_drained(self) -> None:
+    def upstream_drained(self) -> None:
         self._active_at = self.reactor.now
         self._settle()
 
-    def _upstream_broken(self) -> None:
+    def upstream_broken(self) -> None:
         """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
         exchange, upstream = self._exchange, self._upstream
         assert exchange is not None
@@ -424,7 +432,7 @@ class HttpConnection(Connection):
             # What was to follow is views on a buffer that the next read overwrites.
             left = [command for command in self._commands if not isinstance(command, SendUpstream)]
             self._commands = deque(left)
-            self._upstream_broken()
+            self.upstream_broken()
 
     def _connect(self, command: Connect) -> None:
         self._requests += 1
@@ -494,12 +502,9 @@ class HttpConnection(Connection):
     # Accounts.
 
     def _account(self, record: ExchangeRecord) -> None:
-        counters = self.listener.counters
         now = self.reactor.now
-        code = _CODE_CLASSES[record.status // 100] if record.status else "none"
-        counters.requests[code] = counters.requests.get(code, 0) + 1
-        total_s = now - self._begun_at
-        counters.exchange_seconds.observe(total_s)
+        begun_at = self._begun_at
+        self._count(record.status)
         if record.admitted:
             self._services.in_flight.leave()
         reason = record.reason
@@ -513,15 +518,24 @@ class HttpConnection(Connection):
                     bytes_in=record.bytes_in,
                     bytes_out=record.bytes_out,
                     rule=record.rule or entry.rule,
-                    wait_s=max(0.0, self._sent_at - self._begun_at),
+                    wait_s=max(0.0, self._sent_at - begun_at),
                     upstream_s=max(0.0, now - self._sent_at),
-                    total_s=total_s,
+                    total_s=now - begun_at,
                     method=record.method.decode("latin-1"),
                     target=record.target.decode("latin-1"),
                     status=record.status,
                     request_id=record.request_id.decode("latin-1"),
                 )
             )
+
+    def _count(self, status: int) -> None:
+        """One exchange is over, now."""
+        counters = self.listener.counters
+        requests = counters.requests
+        code = _CODE_CLASSES[status // 100]
+        requests[code] = requests.get(code, 0) + 1
+        now = self.reactor.now
+        counters.exchange_seconds.observe(now - self._begun_at)
         self._begun_at = now
 
     def _record_refusal(self, record: ExchangeRecord, reason: Reason) -> None:
@@ -544,5 +558,8 @@ class HttpConnection(Connection):
             )
         )
 
+
+# Looking a member up in its enumeration costs more than the comparison that needs it.
+_IDLE = State.IDLE
 
 _CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tlsidecar.dataplane.dial import Dial
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
@@ -24,10 +24,23 @@ if TYPE_CHECKING:
 MAX_IDLE_S = 60.0
 
 
-class UpstreamConnection:
-    """One established connection to the upstream. ``uses`` counts the exchanges it has begun."""
+class Owner(Protocol):
+    """Whose exchange an upstream connection serves."""
 
-    __slots__ = ("_pool", "endpoint", "generation", "handshake", "idle_since", "upstream", "uses")
+    def upstream_readable(self) -> None: ...
+
+    def upstream_drained(self) -> None: ...
+
+    def upstream_broken(self) -> None: ...
+
+    def fail(self) -> None: ...
+
+
+class UpstreamConnection:
+    """One established connection to the upstream. ``uses`` counts the exchanges it has begun; ``owner`` is None while
+    it idles."""
+
+    __slots__ = ("_pool", "endpoint", "generation", "handshake", "idle_since", "owner", "upstream", "uses")
 
     def __init__(
         self, pool: UpstreamPool, endpoint: Endpoint, upstream: Upstream, generation: int, handshake: Handshake | None
@@ -39,16 +52,35 @@ class UpstreamConnection:
         self.handshake = handshake
         self.idle_since = 0.0
         self.uses = 0
+        self.owner: Owner | None = None
+        endpoint.attach(self._readable, self._drained, self._broken)
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.upstream.address} uses={self.uses}>"
 
-    def spoke_up(self) -> None:
-        """It did something while nobody used it."""
-        self._pool.drop_idle(self)
+    def _readable(self, _events: int) -> None:
+        owner = self.owner
+        if owner is not None:
+            owner.upstream_readable()
+        else:
+            self._pool.drop_idle(self)  # it ended, or spoke though nobody had asked
+
+    def _drained(self) -> None:
+        if self.owner is not None:
+            self.owner.upstream_drained()
+
+    def _broken(self) -> None:
+        if self.owner is not None:
+            self.owner.upstream_broken()
+        else:
+            self._pool.drop_idle(self)
 
     def fail(self) -> None:
-        self._pool.drop_idle(self)
+        """A defect of ours showed itself in a handler."""
+        if self.owner is not None:
+            self.owner.fail()
+        else:
+            self._pool.drop_idle(self)
 
 
 Got = Callable[[UpstreamConnection], None]
@@ -61,6 +93,7 @@ class UpstreamPool:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._shared = listener.shared
+        self._reactor = listener.shared.reactor
         self._limit = listener.settings.limits.max_upstream_idle
         self._single = len(listener.upstreams.all) == 1
         self._originates = listener.settings.mode is Mode.ORIGINATE
@@ -80,26 +113,29 @@ class UpstreamPool:
                 if at is None:
                     return None
                 connection = self._idle.pop(at)
-            connection.upstream.idle -= 1
+            upstream = connection.upstream
+            upstream.idle -= 1
             stale = self._originates and connection.generation != self._shared.contexts.generation
-            if stale or self._shared.reactor.now - connection.idle_since > MAX_IDLE_S:
+            if stale or self._reactor.now - connection.idle_since > MAX_IDLE_S:
                 connection.endpoint.close()
                 continue
-            connection.upstream.active += 1
+            upstream.active += 1
             connection.uses += 1
             return connection
         return None
 
     def give_back(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Done with a connection: keep it, or close it."""
-        connection.upstream.active -= 1
+        upstream = connection.upstream
+        upstream.active -= 1
+        connection.owner = None
         endpoint = connection.endpoint
         if not reusable or len(self._idle) >= self._limit or endpoint.closed or endpoint.queued_bytes:
             endpoint.close()
             return
-        connection.idle_since = self._shared.reactor.now
-        connection.upstream.idle += 1
-        endpoint.attach(connection.spoke_up, _ignore, connection.spoke_up)
+        connection.idle_since = self._reactor.now
+        upstream.idle += 1
+        endpoint.resume()
         self._idle.append(connection)
 
     def drop_idle(self, connection: UpstreamConnection) -> None:
@@ -224,7 +260,3 @@ class Opening:
         self._listener.counters.handshakes_active -= 1
         handshake.stream.release()
         handshake.sock.close()
-
-
-def _ignore() -> None:
-    pass
