@@ -36,7 +36,7 @@ from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Menu, Question, Reading
 from tui.screens.detail import DetailScreen
 from tui.screens.main import MainScreen
-from tui.text import SafeText, safe_text
+from tui.text import SafeText, ascii_only, safe_text
 from tui.views import Severity
 
 REPAINT_INTERVAL_S = 1.0
@@ -44,6 +44,10 @@ _SHORTEST_REPAINT_S = 0.1
 """Replies and events that come closer together than this are drawn together."""
 
 _RESTART_S = 2.0
+
+_TOAST_S = 5.0
+_BAD_TOAST_S = 15.0
+"""Seconds that good and bad news stay; the bad come to light again when the good ones told after them are gone."""
 
 
 class Console(App[int]):
@@ -55,6 +59,11 @@ class Console(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", show=False, priority=True)]
     CSS = """
     Toast { max-width: 76; }
+    /* One toast at a time, the newest: a pile of them would hide what is being confirmed. */
+    ToastHolder { display: none; }
+    ToastHolder:last-child { display: block; }
+    Console.-ascii Toast, Console.-ascii Toast.-information, Console.-ascii Toast.-warning,
+    Console.-ascii Toast.-error { border: none; }
     """
 
     def __init__(self, options: Options, clock: Clock = SYSTEM_CLOCK, randomness: random.Random | None = None) -> None:
@@ -80,6 +89,7 @@ class Console(App[int]):
         self._event_worker: Worker[None] | None = None
         # A colour theme from the environment would make the console look otherwise than asked for.
         self.theme = options.theme
+        self.set_class(options.ascii_art, "-ascii")
 
     @staticmethod
     def theme_names() -> list[str]:
@@ -228,7 +238,9 @@ class Console(App[int]):
     def tell(self, words: SafeText, severity: Severity | None = None) -> None:
         """A toast."""
         level = {None: "information", Severity.NOTICE: "information", Severity.WARNING: "warning"}
-        self.notify(words, severity=level.get(severity, "error"), markup=False)  # type: ignore[arg-type]
+        timeout_s = _TOAST_S if severity is None else _BAD_TOAST_S
+        shown = ascii_only(words) if self.options.ascii_art else words
+        self.notify(shown, severity=level.get(severity, "error"), timeout=timeout_s, markup=False)  # type: ignore[arg-type]
 
     # Keys.
 
@@ -374,6 +386,9 @@ class Console(App[int]):
             told = outcome(action, reply)
         except AdminError as error:
             told = failure(action, error)
+        else:
+            if monitor is self.monitor:
+                self._generation = None  # the outcome tells it
         self.tell(told.words, told.severity)
         monitor.wake()
         return told

@@ -176,6 +176,8 @@ class AdminClient:
                 connection = await _Connection.open(self.socket)
                 try:
                     response = await self._exchange(connection, method, path, octets)
+                except _Cut as error:
+                    raise Unreachable(SafeText(f"{error.message}: it may have been carried out")) from None
                 finally:
                     connection.close()
         except TimeoutError:

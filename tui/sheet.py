@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from tui.amounts import UNKNOWN
-from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line, literal
+from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line
 from tui.text import SafeText, pad, shorten, wrap
 
 
@@ -208,8 +208,8 @@ def field_lines(label: str, value: SafeText, look: Look, role: Role = Role.TEXT)
     from_left = LABEL_WIDTH + 2
     lines: list[Line] = []
     for text in wrap(value or UNKNOWN, max(8, look.width - from_left - 1)):
-        name = label if not lines else ""
-        lines.append(line(gap(), literal(name.ljust(LABEL_WIDTH), Role.MUTED), gap(), Span(text, role)))
+        name = shorten(SafeText("" if lines else label), LABEL_WIDTH)
+        lines.append(line(gap(), Span(pad(name, LABEL_WIDTH), Role.MUTED), gap(), Span(text, role)))
     return lines
 
 

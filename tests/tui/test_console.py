@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from ui_bench import Bench, bench
@@ -15,6 +16,7 @@ from tui.lines import Kind, Target
 from tui.model import Sort
 from tui.pages.arrange import RefusalSort
 from tui.plan import View
+from tui.replies import event_view
 from tui.screens.detail import DetailScreen
 
 
@@ -158,6 +160,54 @@ async def test_shift_and_a_letter_sorts(tmp_path: Path, letter: str, sort: Sort)
         assert desk.app.main.connections_query.sort is sort
         await desk.press("A")
         assert desk.app.main.connections_query.sort is Sort.OPENED
+
+
+async def test_connections_are_filtered_and_sorted_by_the_sidecar(tmp_path: Path) -> None:
+    async with bench(tmp_path, crowded(connections=400)) as desk:
+        await desk.press("2")
+        await desk.second()
+        assert " AGE↑ " in desk.lines[3]  # the newest first: their age rises
+        await desk.press("O")
+        await desk.second()
+        assert desk.lines[3].rstrip().endswith(" OUT↓")
+        assert "AGE↑" not in desk.lines[3]
+        assert _asked_for(desk)["sort"] == "bytes_out"
+        assert _asked_for(desk)["order"] == "desc"
+        assert _column(desk, "bytes_out") == sorted(_column(desk, "bytes_out"), reverse=True)
+        await desk.press("O")
+        await desk.second()
+        assert desk.lines[3].rstrip().endswith(" OUT↑")
+        assert _asked_for(desk)["order"] == "asc"
+        assert _column(desk, "bytes_out") == sorted(_column(desk, "bytes_out"))
+        await desk.press("S")
+        await desk.second()
+        assert desk.lines[3].rstrip().endswith(" OUT↓")
+        await desk.press("s")  # the column after it, which is not on this screen
+        await desk.second()
+        assert _asked_for(desk)["sort"] == "requests"
+        await desk.press("slash", *"cart", "enter")
+        await desk.second()
+        assert _asked_for(desk)["filter"] == "cart"
+        assert "filter: cart" in desk.lines[3]
+        assert "80 of 400 connections" in desk.lines[-1]
+        assert all("cart" in line for line in desk.lines[5:-1])
+        await desk.press("escape")
+        await desk.second()
+        assert _asked_for(desk)["filter"] == ""
+        assert "400 connections" in desk.lines[-1]
+
+
+def _asked_for(desk: Bench) -> dict[str, str]:
+    """The last question for connections."""
+    target = next(target for _, target in reversed(desk.sidecar.requests) if target.startswith("/v1/connections?"))
+    return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+
+
+def _column(desk: Bench, name: str) -> list[int]:
+    page = desk.app.shown.connections
+    assert page is not None
+    assert page.connections
+    return [getattr(each, name) for each in page.connections]
 
 
 async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
@@ -320,6 +370,69 @@ async def test_an_action_is_asked_confirmed_and_told(tmp_path: Path, name: str) 
         assert desk.toasts[1].startswith(words)
 
 
+_VERBS = {"close": "close", "log level": "log-level"}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+async def test_a_refused_action_says_why(tmp_path: Path, name: str) -> None:
+    keys, change, _ = ACTIONS[name]
+    async with bench(tmp_path, healthy(), toasts=True) as desk:
+        await _desk_with_a_connection(desk)
+        desk.sidecar.refuses = "the key does not belong to the certificate \x1b[2J"
+        generation = desk.app.shown.status.generation if desk.app.shown.status else None
+        await desk.press("a", *keys, "y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        why = f"{_VERBS.get(name, name)} refused: the key does not belong to the certificate \\x1b[2J"
+        assert desk.toasts[1] == why
+        await desk.settle()
+        assert "refused: the key does not" in desk.text
+        assert desk.sidecar.changes == [change]  # once, however it ended
+        await desk.second()
+        assert desk.app.shown.status is not None
+        assert desk.app.shown.status.generation == generation
+        assert desk.app.screen is desk.app.main
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+async def test_an_action_on_a_socket_that_is_gone(tmp_path: Path, name: str) -> None:
+    keys, _, _ = ACTIONS[name]
+    async with bench(tmp_path, healthy()) as desk:
+        await _desk_with_a_connection(desk)
+        await desk.press("a", *keys)
+        await desk.sidecar.stop()
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.toasts[1].startswith(f"{_VERBS.get(name, name)}: no socket at ")
+        assert desk.sidecar.changes == []
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+async def test_an_action_cut_off_while_it_was_under_way(tmp_path: Path, name: str) -> None:
+    keys, change, _ = ACTIONS[name]
+    async with bench(tmp_path, healthy()) as desk:
+        await _desk_with_a_connection(desk)
+        desk.sidecar.hangs = True
+        await desk.press("a", *keys, "y")
+        await _eventually(lambda: desk.sidecar.requests[-1] == change[:2], desk)
+        await desk.sidecar.stop()
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        verb = _VERBS.get(name, name)
+        assert desk.toasts[1].startswith(f"{verb}: the ")
+        assert "it may have been carried out" in desk.toasts[1]
+        assert [each for each in desk.sidecar.requests if each == change[:2]] == [change[:2]]  # not sent again
+
+
+async def test_toasts_do_not_hide_what_is_being_confirmed(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), toasts=True) as desk:
+        for _ in range(6):
+            await desk.press("y")
+        await _desk_with_a_connection(desk)
+        await desk.press("a", "down", "down", "down", "enter")
+        for words in ("Close connection 1", "No, leave it", "Yes, close it", "y yes   n no   esc leave"):
+            assert words in desk.text
+        assert desk.text.count("copied status as JSON") == 1
+
+
 @pytest.mark.parametrize("way_out", [["enter"], ["escape"], ["n"], ["q"]])
 async def test_no_is_under_the_cursor_and_every_way_out_changes_nothing(tmp_path: Path, way_out: list[str]) -> None:
     async with bench(tmp_path, healthy()) as desk:
@@ -386,6 +499,103 @@ _EXPORTS = {
     View.EVENTS: "event-7",
     View.CONFIG: None,
 }
+
+
+async def test_events_are_followed_until_the_reader_scrolls_up(tmp_path: Path) -> None:
+    world = healthy()
+    for number in range(60):
+        world.happen("opened", id=1000 + number, listener="web")
+    async with bench(tmp_path, world) as desk:
+        desk.happened()
+        await desk.press("5")
+        await desk.second()
+        rows = desk.app.main.rows
+        assert "following" in desk.lines[-1]
+        assert "id=1059" in desk.lines[-2]
+        _event(desk, 1060)
+        await desk.second()
+        assert "id=1060" in desk.lines[-2]
+        await desk.press("pageup")
+        assert "not following (f)" in desk.lines[-1]
+        shown, selected = _without_scroll_bar(desk), rows.selected
+        for number in range(1061, 1071):
+            _event(desk, number)
+        await desk.second()
+        assert _without_scroll_bar(desk) == shown
+        assert rows.selected == selected
+        await desk.press("f")
+        assert "id=1070" in desk.lines[-2]
+        assert "not following" not in desk.lines[-1]
+        await desk.press("f", "g")
+        assert "not following" in desk.lines[-1]
+        await desk.press("G")  # down at the end it is followed again
+        assert "not following" not in desk.lines[-1]
+        _event(desk, 1071)
+        await desk.second()
+        assert "id=1071" in desk.lines[-2]
+
+
+def _event(desk: Bench, number: int) -> None:
+    """One more, handed over as the subscription would."""
+    desk.sidecar.world.happen("opened", id=number, listener="web")
+    kind, fields = desk.sidecar.world.events[-1]
+    desk.app.monitor.model.take_event(event_view(kind, fields))
+
+
+def _without_scroll_bar(desk: Bench) -> list[str]:
+    return [text[:-1] for text in desk.lines[4:-1]]
+
+
+async def test_a_wheel_turned_up_leaves_following(tmp_path: Path) -> None:
+    world = healthy()
+    for number in range(60):
+        world.happen("opened", id=1000 + number, listener="web")
+    async with bench(tmp_path, world) as desk:
+        desk.happened()
+        await desk.press("5")
+        await desk.second()
+        rows = desk.app.main.rows
+        rows.scroll_relative(y=-6, animate=False)
+        await desk.settle()
+        shown = _without_scroll_bar(desk)
+        assert "id=1059" not in desk.text
+        assert "not following (f)" in desk.lines[-1]
+        _event(desk, 1060)
+        await desk.second()
+        assert _without_scroll_bar(desk) == shown
+
+
+async def test_the_key_bar_can_be_clicked(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await _click_key(desk, "p pause")
+        assert desk.app.is_paused
+        await _click_key(desk, "p resume")
+        assert not desk.app.is_paused
+        await _click_key(desk, "? help")
+        assert "Move" in desk.text
+        await desk.press("escape")
+        await _click_key(desk, "a actions")
+        assert "Reload certificates" in desk.text
+        await desk.press("escape", "2")
+        await desk.second()
+        await _click_key(desk, "/ filter")
+        assert "filter:" in desk.lines[3]
+        await desk.press("escape")
+        await _click_key(desk, "s sort")
+        assert desk.app.main.connections_query.sort is Sort.IDLE
+        await _click_key(desk, "enter open")
+        assert isinstance(desk.app.screen, DetailScreen)
+        await _click_key(desk, "esc back")
+        assert desk.app.screen is desk.app.main
+        await _click_key(desk, "connections")  # a note is no key
+        await desk.press("1")
+        await _click_key(desk, "^q quit")
+        assert desk.app.return_code == 0
+
+
+async def _click_key(desk: Bench, words: str) -> None:
+    await desk.pilot.click("#keys", offset=(desk.lines[-1].index(words) + 1, 0))
+    await desk.settle()
 
 
 async def test_help_and_palette(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ui_world import NOW, World, degraded, empty, expired, healthy, hostile
 from tui.findings import findings
 from tui.freshness import Link, freshness
 from tui.keys import help_page, hints
-from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind
+from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
 from tui.model import ConnectionQuery, Model, Snapshot
 from tui.pages.arrange import RefusalSort, arranged_events, arranged_refusals, matches
 from tui.pages.certificates import certificate_page, certificates_page
@@ -31,7 +31,7 @@ from tui.replies import (
     refusals_view,
     status_view,
 )
-from tui.sheet import Look, Sheet
+from tui.sheet import Look, Sheet, field_lines
 from tui.text import SafeText, cell_width
 
 LOOK = Look(NOW, 80, 20)
@@ -230,6 +230,7 @@ def test_a_refusal_in_full() -> None:
         "23 of the last 40",
     ):
         assert words in text
+    assert "valid until      2026-11-24 04:15:00Z" in text  # in its column: no label is wider than the others
     world = healthy()
     world.refusals[0] |= {"method": "POST", "target": "/admin/x", "status": 403, "side": "peer", "request_id": "r-1"}
     request = "\n".join(_text(refusal_page(_snapshot(world), 3, LOOK)))
@@ -261,11 +262,28 @@ def test_tables_say_why_they_are_empty() -> None:
         assert _text(table(unread, LOOK))[1] == "  asking the sidecar"
 
 
+def test_values_stand_in_one_column_whatever_the_labels() -> None:
+    for label in ("when", "exactly sixteen!", "a label of seventeen", ""):
+        (only,) = field_lines(label, SafeText("value"), LOOK)
+        assert only.plain.index("value") == 18
+        assert only.plain[17] == " "
+
+
+def test_the_state_is_said_once_and_what_is_stale_does_not_look_good() -> None:
+    assert " state            ready" in _text(config_page(_snapshot(healthy()), LOOK))
+    assert " state            degraded, ready" in _text(config_page(_snapshot(degraded()), LOOK))
+    snapshot = _snapshot(healthy())
+    for link, role in ((snapshot.link, Role.GOOD), (replace(snapshot.link, attempt=3), Role.MUTED)):
+        row = identity_row(snapshot, Banner(freshness(link, 101.0)), LOOK)
+        assert next(span.role for span in row.spans if span.text == "ready") is role
+
+
 def test_the_last_of_many_refusals() -> None:
     world = healthy()
     world.status["totals"]["refusals_total"] = 5000
     assert refusals_note(_snapshot(world)) == "the last 3 of 5,000 refusals"
     assert refusals_note(Snapshot(SafeText("x"))) == ""
+    assert connections_note(Snapshot(SafeText("x"))) == ""
 
 
 def test_filters_and_orders() -> None:

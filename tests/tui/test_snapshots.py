@@ -5,6 +5,7 @@ After a change that is meant: ``pytest tests/tui/test_snapshots.py --snapshot-up
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,7 @@ from ui_world import World, crowded, degraded, empty, expired, healthy, hostile
 
 from tui.app import Console
 from tui.options import Options
+from tui.plan import View
 
 Compare = Callable[..., bool]
 Step = Callable[[Bench], Awaitable[None]]
@@ -26,6 +28,7 @@ Look = Callable[..., bool]
 
 SMALL = (80, 24)
 BROAD = (120, 40)
+TAB_NAMES = [view.value.lower() for view in View]
 SIZES = pytest.mark.parametrize("size", [SMALL, BROAD], ids=["80x24", "120x40"])
 
 
@@ -89,9 +92,7 @@ def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int])
 
 
 @SIZES
-@pytest.mark.parametrize(
-    "key", ["2", "3", "4", "5", "6"], ids=["connections", "certificates", "refusals", "events", "config"]
-)
+@pytest.mark.parametrize("key", list("23456"), ids=TAB_NAMES[1:])
 def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(degraded(), keys=(key,), size=size)
 
@@ -101,18 +102,20 @@ def test_connection(look: Look, size: tuple[int, int]) -> None:
     assert look(healthy(), keys=("2", "down", "enter"), size=size)
 
 
+@SIZES
 @pytest.mark.parametrize(
     "keys",
     [("3", "enter"), ("4", "enter"), ("5", "enter"), ("enter",), ("G", "enter")],
     ids=["certificate", "refusal", "event", "problem", "listener"],
 )
-def test_detail(look: Look, keys: tuple[str, ...]) -> None:
-    assert look(degraded(), keys=keys)
+def test_detail(look: Look, keys: tuple[str, ...], size: tuple[int, int]) -> None:
+    assert look(degraded(), keys=keys, size=size)
 
 
-@pytest.mark.parametrize("key", ["1", "2", "4"], ids=["overview", "connections", "refusals"])
-def test_empty(look: Look, key: str) -> None:
-    assert look(empty(), keys=(key,))
+@SIZES
+@pytest.mark.parametrize("key", list("123456"), ids=TAB_NAMES)
+def test_empty(look: Look, key: str, size: tuple[int, int]) -> None:
+    assert look(empty(), keys=(key,), size=size)
 
 
 @pytest.mark.parametrize("key", ["1", "3"], ids=["overview", "certificates"])
@@ -121,12 +124,30 @@ def test_expired(look: Look, key: str) -> None:
 
 
 @SIZES
-def test_stale(look: Look, size: tuple[int, int]) -> None:
-    async def lose(desk: Bench) -> None:
-        await desk.sidecar.stop()
-        await desk.second(7)
+@pytest.mark.parametrize("key", list("123456"), ids=TAB_NAMES)
+def test_stale(look: Look, key: str, size: tuple[int, int]) -> None:
+    assert look(healthy(), keys=(key,), size=size, then=_lose)
 
-    assert look(healthy(), size=size, then=lose)
+
+@SIZES
+def test_stale_connection(look: Look, size: tuple[int, int]) -> None:
+    assert look(healthy(), keys=("2", "enter"), size=size, then=_lose)
+
+
+async def _lose(desk: Bench) -> None:
+    await desk.sidecar.stop()
+    await desk.second(7)
+
+
+def test_toast(look: Look) -> None:
+    async def act(desk: Bench) -> None:
+        desk.sidecar.refuses = "the key does not belong to the certificate (/etc/tls/tls.key)"
+        await desk.press("y", "a", "enter", "y")
+        async with asyncio.timeout(15):
+            while len(desk.toasts) < 3:
+                await desk.pilot.pause(0.02)
+
+    assert look(healthy(), then=act)
 
 
 def test_not_connected(look: Look) -> None:
@@ -187,7 +208,9 @@ def test_hostile(look: Look, keys: tuple[str, ...]) -> None:
 )
 def test_window(look: Look, keys: tuple[str, ...]) -> None:
     async def press(desk: Bench) -> None:
-        await desk.press(*keys)
+        for key in keys:
+            await desk.press(key)
+            await desk.second()
 
     assert look(healthy(), then=press)
 

@@ -49,7 +49,8 @@ def identity_row(snapshot: Snapshot, banner: Banner, look: Look) -> Line:
     modes: list[Span] = []
     if snapshot.status is not None:
         word = snapshot.status.state
-        state = [gap(2), Span(word, STATE_ROLES.get(word, Role.WARNING))]
+        role = STATE_ROLES.get(word, Role.WARNING) if banner.freshness.is_fresh else Role.MUTED
+        state = [gap(2), Span(word, role)]
         modes = [gap(2), Span(snapshot.status.modes, Role.MUTED)]
     forms = (
         ([*left, *modes, *state], _right_end(banner, "{:,} updates held")),

@@ -27,7 +27,8 @@ def _process(status: Status, snapshot: Snapshot, look: Look) -> list[Line]:
     lines += field_lines("node", status.node, look)
     lines += field_lines("process", SafeText(f"pid {status.pid}, up {duration(status.uptime_s)}"), look)
     lines += field_lines("started", utc(status.started_at), look)
-    lines += field_lines("state", SafeText(f"{status.state}, {'ready' if status.ready else 'not ready'}"), look)
+    ready = "ready" if status.ready else "not ready"
+    lines += field_lines("state", SafeText(ready if status.state == ready else f"{status.state}, {ready}"), look)
     lines += field_lines("socket", snapshot.socket, look)
     lines += field_lines("log level", status.log_level, look)
     lines += field_lines("built on", SafeText(f"{status.openssl}; Python {status.python}; {status.event_loop}"), look)

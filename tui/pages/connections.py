@@ -9,8 +9,8 @@ from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot, Sort
 from tui.pages.certificates import certificate_lines
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
-from tui.text import SafeText, shorten_identity, shorten_middle
-from tui.views import Connection, ConnectionPage
+from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
+from tui.views import Connection
 
 CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
     Column(
@@ -77,8 +77,6 @@ CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
     Column("RULE", 30, lambda each, look: Span(each.rule, Role.MUTED), rank=11, shorten=shorten_identity),
 )
 
-_NO_PAGE = ConnectionPage(total=0, matched=0, offset=0, connections=())
-
 
 def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Page:
     page = snapshot.connections
@@ -106,7 +104,9 @@ def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Pag
 
 def connections_note(snapshot: Snapshot) -> SafeText:
     """How many there are, and how many match."""
-    page = snapshot.connections or _NO_PAGE
+    page = snapshot.connections
+    if page is None:
+        return EMPTY
     if page.matched == page.total:
         return SafeText(f"{grouped(page.total)} connections")
     return SafeText(f"{grouped(page.matched)} of {grouped(page.total)} connections")

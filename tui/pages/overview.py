@@ -132,7 +132,7 @@ def refusal_groups(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
 
 _REFUSAL_COLUMNS: Sequence[Column[RefusalGroup]] = (
     Column("last", 7, lambda group, look: Span(age(group.newest.at, look.now), Role.MUTED), right=True),
-    Column("times", 5, lambda group, look: Span(count(group.number)), right=True),
+    Column("times", 5, lambda group, look: literal(f"{count(group.number)}x"), right=True),
     Column("who", 24, lambda group, look: Span(group.who), share=3, wish=36, most=70, shorten=shorten_identity),
     Column("why", 19, lambda group, look: Span(group.newest.reason, Role.WARNING)),
     Column("listener", 10, lambda group, look: Span(group.newest.listener, Role.MUTED), rank=1),

@@ -117,7 +117,7 @@ def refusal_page(snapshot: Snapshot, seq: int, look: Look) -> Page:
     lines += _given("issuer", refusal.issuer, look)
     lines += _given("serial", refusal.serial, look)
     if refusal.not_after is not None:
-        lines += field_lines("certificate until", utc(refusal.not_after), look)
+        lines += field_lines("valid until", utc(refusal.not_after), look)
     if refusal.method or refusal.target or refusal.status:
         lines += [BLANK, heading("Request")]
         lines += _given("method", refusal.method, look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -68,7 +69,7 @@ class ConsoleScreen(Screen[None]):
         look = self.look(self.size.width, self.size.height)
         snapshot = self.console.shown
         self.query_one("#identity", Bar).show(identity_row(snapshot, self.console.banner(), look).spans)
-        self.query_one("#summary", Bar).show(summary_row(snapshot, look).spans)
+        self.query_one("#summary", Bar).show(summary_row(snapshot, look).spans, stale=self.console.is_stale)
         self._repaint_keys(look)
 
     def look(self, width: int, height: int, *, wide: bool = False) -> Look:
@@ -120,7 +121,10 @@ class ConsoleScreen(Screen[None]):
 
     def on_bar_pressed(self, event: Bar.Pressed) -> None:
         if event.bar.id == "keys":
-            self.console.simulate_key(event.name)
+            # In the app's name: what this screen sends itself would stop at it, before the bindings are looked at.
+            key = events.Key(event.name, None)
+            key.set_sender(self.console)
+            self.console.post_message(key)
 
     def action_copy(self) -> None:
         exported = self.exported()

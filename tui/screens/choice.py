@@ -82,6 +82,8 @@ class Window(ModalScreen[str | None]):
 class Menu(Window):
     """Things to choose from."""
 
+    KEYS: ClassVar[Sequence[tuple[str, str]]] = (("enter", "choose"), ("esc", "leave"))
+
     def __init__(self, title: SafeText, entries: Sequence[Entry], text: SafeText = EMPTY) -> None:
         super().__init__()
         self._title = title
@@ -101,7 +103,7 @@ class Menu(Window):
             lines.append(line(gap(2), label, gap(2), note, target=Target(Kind.CHOICE, entry.name)))
         lines += [
             BLANK,
-            line(literal("enter", Role.KEY), literal(" choose   "), literal("esc", Role.KEY), literal(" leave")),
+            line(*(span for key, words in self.KEYS for span in (literal(key, Role.KEY), literal(f" {words}   ")))),
         ]
         return Page(lines)
 
@@ -113,6 +115,7 @@ class Question(Menu):
         Binding("y", "answer('yes')", "Yes"),
         Binding("n", "answer('no')", "No"),
     ]
+    KEYS: ClassVar[Sequence[tuple[str, str]]] = (("enter", "choose"), ("y", "yes"), ("n", "no"), ("esc", "leave"))
 
     def __init__(self, title: SafeText, text: SafeText, yes: SafeText) -> None:
         super().__init__(

@@ -7,11 +7,12 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
 from tui.decode import Json
-from tui.lines import Kind, Role, Span, Target, gap
+from tui.lines import Kind, Role, Span, Target, gap, literal
 from tui.model import ConnectionQuery, Snapshot, Sort
 from tui.pages.arrange import RefusalSort
 from tui.pages.certificates import certificates_page
@@ -59,8 +60,10 @@ class MainScreen(ConsoleScreen):
     DEFAULT_CSS = """
     MainScreen {
         #tabs { background: $panel; }
-        #filter { display: none; height: 1; border: none; padding: 0 1; background: $surface; }
-        #filter.-shown { display: block; }
+        #filter-row { display: none; height: 1; background: $surface; }
+        #filter-row.-shown { display: block; }
+        #filter-label { width: 9; background: $surface; }
+        #filter { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
         ContentSwitcher { height: 1fr; }
         Rows { height: 1fr; scrollbar-gutter: stable; }
     }
@@ -81,15 +84,20 @@ class MainScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         ascii_art = self.console.options.ascii_art
         yield Bar(id="tabs", ascii_art=ascii_art)
-        filter_input = Input(placeholder="filter", id="filter", compact=True, select_on_focus=False)
-        filter_input.cursor_blink = False
-        yield filter_input
+        with Horizontal(id="filter-row"):
+            yield Bar(id="filter-label", ascii_art=ascii_art)
+            filter_input = Input(
+                placeholder="words that have to occur", id="filter", compact=True, select_on_focus=False
+            )
+            filter_input.cursor_blink = False
+            yield filter_input
         with ContentSwitcher(initial=_id(View.OVERVIEW)):
             for view in View:
                 yield Rows(id=_id(view), ascii_art=ascii_art)
 
     def on_mount(self) -> None:
         self.rows.focus()
+        self.query_one("#filter-label", Bar).show([gap(), literal("filter:", Role.KEY), gap()])
         self.console.start()
 
     @property
@@ -318,7 +326,7 @@ class MainScreen(ConsoleScreen):
         text = self._filters.get(self._view, "")
         with self.prevent(Input.Changed):
             filter_input.value = text
-        filter_input.set_class(focus or bool(text), "-shown")
+        self.query_one("#filter-row").set_class(focus or bool(text), "-shown")
         if focus:
             filter_input.focus()
 
@@ -365,7 +373,8 @@ class MainScreen(ConsoleScreen):
                 if first < page.offset or last > page.offset + len(page.connections):
                     self.console.refresh_now()
         elif self._view is View.EVENTS:
-            self._follow = event.rows.cursor >= event.rows.sheet.count - 1
+            count = event.rows.sheet.count
+            self._follow = event.rows.cursor >= count - 1 and first + room >= count
         self._repaint_keys(self.look(self.size.width, self.size.height))
 
 

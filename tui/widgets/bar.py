@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
@@ -34,9 +35,13 @@ class Bar(Widget):
         super().__init__(id=id)
         self._parts: Sequence[tuple[Sequence[Span], str]] = ()
         self._ascii_art = ascii_art
+        self._stale = False
 
-    def show(self, spans: Sequence[Span]) -> None:
-        """Draw these, none of which can be pressed."""
+    def show(self, spans: Sequence[Span], *, stale: bool = False) -> None:
+        """Draw these, none of which can be pressed; dimmed where they tell what is not so any more, perhaps."""
+        if stale != self._stale:
+            self._stale = stale
+            self.refresh()
         self.show_parts([(spans, "")])
 
     def show_parts(self, parts: Sequence[tuple[Sequence[Span], str]]) -> None:
@@ -46,7 +51,7 @@ class Bar(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        base = self.rich_style
+        base = self.rich_style + Style(dim=True) if self._stale else self.rich_style
         styles = role_styles(self, base)
         spans = [span for part, _ in self._parts for span in part]
         return painted(spans, styles, self.size.width, base, ascii_art=self._ascii_art)
