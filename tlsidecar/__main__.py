@@ -11,6 +11,10 @@ def main() -> None:
         from tlsidecar.cli.health import main as health
 
         sys.exit(health(sys.argv[2:]))
+    if sys.argv[1:2] == ["run"]:
+        from tlsidecar.openssl import load_without_session_tickets
+
+        load_without_session_tickets()
     from tlsidecar.cli.root import root
 
     root(prog_name="tlsidecar")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.mtls import Alerted, Peer, client_context
 from support.pki import Pki
 from support.services import echo, serving
 from support.sidecar import running
+from support.waiting import eventually
 
 
 def _peer(port: int, context: SSL.Context) -> Peer:
@@ -53,3 +55,25 @@ def test_nothing_is_resumed_or_compressed(version: ssl.TLSVersion, pki: Pki, tmp
                     session = tls.session
             assert session is not None
             assert sidecar.metric("tlsidecar_handshakes_total", outcome="ok") == 3
+
+
+def test_no_session_ticket_is_sent(pki: Pki, tmp_path: Path) -> None:
+    """A ticket that will never be honoured costs both sides; openssl's client tells of each that arrives."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            command = ["openssl", "s_client", "-connect", f"127.0.0.1:{sidecar.port()}", "-tls1_3", "-ign_eof", "-msg"]
+            command += ["-cert", str(client.cert), "-key", str(client.key), "-CAfile", str(pki.trust)]
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as asked:
+                assert asked.stdin is not None
+                asked.stdin.write(b"there and back\n")
+                asked.stdin.flush()
+                eventually(lambda: sidecar.metric("tlsidecar_bytes_total", direction="out") > 0)
+                asked.terminate()
+                told = asked.communicate()[0].decode(errors="replace")
+            assert "TLSv1.3" in told
+            assert "Finished" in told
+            assert "NewSessionTicket" not in told
