@@ -115,7 +115,7 @@ class Reason(StrEnum):
     MAX_CONNECTIONS = "max_connections", Culprit.POLICY, "the connection limit is reached"
     MAX_HANDSHAKES = "max_handshakes", Culprit.POLICY, "too many handshakes at once"
     DRAINING = "draining", Culprit.OPERATOR, "the sidecar is draining"
-    FD_EXHAUSTED = "fd_exhausted", Culprit.US, "no file descriptor left to accept with"
+    FD_EXHAUSTED = "fd_exhausted", Culprit.US, "no file descriptor is left for a connection"
     RATE_LIMITED = "rate_limited", Culprit.POLICY, "this identity is over its request rate"
     SHED = "shed", Culprit.POLICY, "too many requests at once on this listener"
 

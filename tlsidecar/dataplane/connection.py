@@ -376,7 +376,8 @@ class TcpConnection(Connection):
     def _unreachable(self, reason: Reason, detail: str) -> None:
         assert self.upstream is not None
         self._dial = None
-        self.upstream.failed(detail)
+        if reason is not Reason.FD_EXHAUSTED:  # that is our trouble, not the upstream's
+            self.upstream.failed(detail)
         self.listener.upstream_failed(reason)
         if len(self._tried) < len(self.listener.upstreams.all):
             self.upstream.active -= 1

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 
+from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.reactor import WRITE, Reactor
 from tlsidecar.dataplane.resolve import Resolver, Target
@@ -88,7 +89,14 @@ class Dial:
             try:
                 sock = self._socket = socket.socket(target.family, socket.SOCK_STREAM)
             except OSError as error:
-                self._last = (Reason.UPSTREAM_UNREACHABLE, f"no socket: {error.strerror}")
+                reason = Reason.UPSTREAM_UNREACHABLE
+                if error.errno in descriptors.OUT_OF_RESOURCES:
+                    reason = Reason.FD_EXHAUSTED
+                self._last = (reason, f"no socket for {self._address}: {error.strerror}")
+                continue
+            if not descriptors.may_dial(sock.fileno()):
+                self._last = (Reason.FD_EXHAUSTED, f"no socket for {self._address}: the last descriptors are reserved")
+                self._drop()
                 continue
             sock.setblocking(False)
             if target.family != socket.AF_UNIX:

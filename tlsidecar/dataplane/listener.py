@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import socket
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 
+from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.connection import Connection, TcpConnection
 from tlsidecar.dataplane.deadlines import DeadlineQueue
@@ -39,8 +39,6 @@ ACCEPT_PAUSE_S = 0.25
 # Descriptors left alone for everything that is not a relayed connection: the admin socket, logs, files being read.
 RESERVED_DESCRIPTORS = 24
 
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
 _log = logging.getLogger("tlsidecar.dataplane")
 
 
@@ -49,10 +47,7 @@ def connection_limit(configured: int | None, listeners: int = 1) -> int:
     needing two, and the listeners sharing it."""
     if configured is not None:
         return configured
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if descriptors == resource.RLIM_INFINITY:
-        descriptors = 1 << 20
-    most = min(descriptors * 45 // 100, (descriptors - RESERVED_DESCRIPTORS) // 2)
+    most = min(descriptors.limit() * 45 // 100, (descriptors.limit() - RESERVED_DESCRIPTORS) // 2)
     return max(1, most // max(1, listeners))
 
 
@@ -123,6 +118,7 @@ class Listener:
         return _Acceptor(self, sock)
 
     def pause_accepting(self, number: int) -> None:
+        """No descriptors are left for more (``number`` is the errno): who comes now waits in the backlog."""
         if not self._out_of_descriptors:
             self._out_of_descriptors = True
             _log.error(
@@ -137,6 +133,9 @@ class Listener:
 
     def _resume_accepting(self) -> None:
         if not self.accepting:
+            return
+        if not descriptors.have_room(self.sockets[0].fileno()):
+            self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
             return
         for sock in self.sockets:
             self.shared.reactor.rewatch(sock.fileno(), READ, self._acceptor(sock))
@@ -320,11 +319,15 @@ class _Acceptor:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
+                if error.errno in descriptors.OUT_OF_RESOURCES:
                     listener.pause_accepting(error.errno)
                     return
                 raise
+            has_room = descriptors.may_accept(sock.fileno())
             listener.accepted(sock, name)
+            if not has_room:
+                listener.pause_accepting(errno.EMFILE)
+                return
 
 
 def _has_expired(connection: Connection, wall: float) -> bool:

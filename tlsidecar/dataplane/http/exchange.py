@@ -51,6 +51,8 @@ IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 Admission = Callable[[RequestHead], None]
 
 # Looking a member up in its enumeration costs more than the comparison that needs it.
+_NO_FAULT_OF_THE_UPSTREAM = (Reason.UPSTREAM_EJECTED, Reason.FD_EXHAUSTED)  # 503: try again soon
+
 _IDLE = State.IDLE
 _AWAITING = State.AWAITING
 _LENGTH = Framing.LENGTH
@@ -289,7 +291,7 @@ class Exchange:
             if head.method in IDEMPOTENT_METHODS:
                 self._retried = self._used_halves = True
                 return [Connect(fresh=True), *(SendUpstream(data) for data in replay)]
-        status = 504 if reason is Reason.UPSTREAM_TIMEOUT else 503 if reason is Reason.UPSTREAM_EJECTED else 502
+        status = 504 if reason is Reason.UPSTREAM_TIMEOUT else 503 if reason in _NO_FAULT_OF_THE_UPSTREAM else 502
         retry_after_s = responses.RETRY_AFTER_S if status == 503 else None
         self._refuse(out, MessageRefused(status, reason, detail, stage=Stage.UPSTREAM, retry_after_s=retry_after_s))
         return out

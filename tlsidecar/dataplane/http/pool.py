@@ -243,7 +243,8 @@ class Opening:
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
         self._dial = None
-        self._tried[-1].failed(detail)
+        if reason is not Reason.FD_EXHAUSTED:  # that is our trouble, not the upstream's
+            self._tried[-1].failed(detail)
         self._listener.upstream_failed(reason)
         if self._got is None:
             return

@@ -1,0 +1,118 @@
+"""The service behind is down, resets, hangs or flaps: the peer gets an end and not half an answer, the operator gets
+the reason, and the first connection that works is used."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import configs
+from support.mtls import connect, connected
+from support.pki import Pki
+from support.services import echo, reset, serving
+from support.sidecar import running
+from support.waiting import eventually
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[int]:
+    """A port that answers no SYN any more: its backlog is full and nobody accepts."""
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        port = listening.getsockname()[1]
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+def test_nobody_listens(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
+    with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
+        assert peer.recv_all() == b""  # close_notify and FIN: nothing was relayed, so nothing can be missing
+        refusal = sidecar.refusal(reason="upstream_refused")
+        assert refusal["stage"] == "upstream"
+        assert refusal["detail"] == f"127.0.0.1:{port}: Connection refused"
+        assert refusal["identity"] == "client.test"
+        assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 1
+
+
+def test_nobody_answers_the_connection(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with deaf() as port:
+        config = configs.limits(upstream_connect_timeout="300ms") + configs.identity(server, pki.trust)
+        config += configs.terminate(f"127.0.0.1:{port}")
+        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
+            assert peer.recv_all() == b""
+            assert "0.3 s" in sidecar.refusal(reason="upstream_timeout")["detail"]
+
+
+def test_it_accepts_and_resets(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with serving(reset) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
+            with pytest.raises(ConnectionError):
+                peer.recv_all()
+            sidecar.last_access(reason="upstream_reset")
+            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_reset") == 1
+
+
+def test_it_accepts_and_says_nothing(pki: Pki, tmp_path: Path) -> None:
+    """In TCP mode silence may be right, for as long as the idle timeout allows it; then it is an end, not a cut."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with serving(lambda sock: sock.recv(1)) as service:
+        config = configs.limits(idle_timeout="300ms") + configs.identity(server, pki.trust)
+        config += configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
+            assert peer.recv_all() == b""
+            sidecar.last_access(reason="idle_timeout")
+
+
+def test_it_flaps(pki: Pki, tmp_path: Path) -> None:
+    """Twenty times down and up: the first connection after it is back is served, every time."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+    config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
+    with running(tmp_path / "sidecar", config) as sidecar:
+        for _ in range(20):
+            with connected(sidecar.port(), pki.trust, client) as peer:
+                assert peer.recv_all() == b""
+            with socket.create_server(("127.0.0.1", port)) as listening:
+                listening.settimeout(10)
+                peer = connect(sidecar.port(), pki.trust, client)
+                sock, _ = listening.accept()
+                peer.send(b"back again")
+                assert sock.recv(10) == b"back again"
+                sock.close()
+                peer.close()
+        sidecar.settles()
+        assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 20
+        assert sidecar.status()["problems"] == []
+
+
+def test_with_several_addresses_the_next_one_is_taken(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()[1]
+    with serving(echo) as service, deaf() as mute:
+        config = configs.limits(upstream_connect_timeout="200ms") + configs.identity(server, pki.trust)
+        upstreams = [f"127.0.0.1:{dead}", f"127.0.0.1:{mute}", service.address]
+        config += configs.terminate("").replace('upstream = ""', f"upstream = {upstreams}".replace("'", '"'))
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for _ in range(10):
+                with connected(sidecar.port(), pki.trust, client) as peer:
+                    peer.send(b"!")
+                    assert peer.recv_exactly(1) == b"!"
+            assert sidecar.refusals() == []
+            down = {problem["subject"].split()[-1] for problem in sidecar.status()["problems"]}
+            eventually(lambda: down == {f"127.0.0.1:{dead}", f"127.0.0.1:{mute}"})

@@ -1,0 +1,76 @@
+"""A reader that stops reads nothing more into our memory than the high-water marks, and is given up in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+from support import configs
+from support.mtls import Peer, client_context
+from support.pki import Pki
+from support.services import serving
+from support.sidecar import running
+from support.waiting import eventually
+
+READERS = 40
+KIB = 1024
+
+
+def _floods(sock: socket.socket) -> None:
+    block = bytes(65536)
+    while True:
+        sock.sendall(block)
+
+
+@pytest.mark.parametrize("direction", ["to the peer", "to the service"])
+def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    held: list[socket.socket] = []
+
+    def reads_nothing(sock: socket.socket) -> None:
+        held.append(sock.dup())
+
+    with serving(_floods if direction == "to the peer" else reads_nothing) as service:
+        config = configs.limits(write_timeout="2s") + configs.identity(server, pki.trust)
+        config += configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar, contextlib.ExitStack() as stack:
+            before = sidecar.resident_bytes()
+            context = client_context(pki.trust, client)
+            peers = []
+            for _ in range(READERS):
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.port()), 10))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                peers.append(Peer(context, sock, name="localhost").handshake())
+            eventually(lambda: sidecar.status()["totals"]["connections_active"] == READERS)
+
+            def stands_still() -> bool:
+                was = _moved(sidecar)
+                if direction == "to the service":
+                    for peer in peers:
+                        _send_what_goes(peer)
+                return was != (0, 0) and _moved(sidecar) == was
+
+            eventually(stands_still, every_s=0.2)
+            grown = sidecar.resident_bytes() - before
+            # Twice the high-water mark of 64 KiB, and what a TLS connection takes itself.
+            assert grown < READERS * (2 * 64 + 100) * KIB + 2048 * KIB, f"{grown // KIB} KiB"
+            busy_s = sidecar.cpu_s()
+            eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="slow_reader") == READERS)
+            assert sidecar.cpu_s() - busy_s < 0.7
+            for sock in held:
+                sock.close()
+            sidecar.settles()
+
+
+def _send_what_goes(peer: Peer) -> None:
+    with contextlib.suppress(SSL.WantWriteError):
+        while True:
+            peer.tls.send(bytes(16384))
+
+
+def _moved(sidecar) -> tuple[int, int]:  # type: ignore[no-untyped-def]
+    rows = sidecar.json("/v1/connections?limit=1000")["connections"]
+    return sum(row["bytes_in"] for row in rows), sum(row["bytes_out"] for row in rows)
