@@ -74,6 +74,8 @@ class HttpConnection(Connection):
         self._retire_reason = Reason.COMPLETED
         # Whether nobody wants to know more of an ordinary exchange than that there was one.
         self._only_counted = self._services.admits_all and not self.shared.observer.wants_exchanges
+        self._exchange_reason: Reason | None = None  # of the last exchange that was accounted for
+        self._stuck_bytes = 0  # what waited for a side that did not read, when the time was last checked
 
     # What is told of it.
 
@@ -159,8 +161,17 @@ class HttpConnection(Connection):
         if exchange is None or client is None:
             return
         limits = self.listener.settings.limits
+        for_client = client.queued_bytes
+        for_upstream = self._upstream.endpoint.queued_bytes if self._upstream is not None else 0
+        before, self._stuck_bytes = self._stuck_bytes, for_client + for_upstream
+        if self._stuck_bytes < before:
+            self._active_at = now  # slowly, but it reads
         waited = now - self._active_at
         match exchange.state:
+            case State.IDLE if for_client:
+                if waited > limits.write_timeout_s:
+                    self.close(Reason.SLOW_READER)
+                return
             case State.IDLE:
                 # A connection on which nothing was asked yet owes its first head.
                 overdue = waited > (limits.keepalive_timeout_s if self._requests else limits.head_timeout_s)
@@ -175,11 +186,11 @@ class HttpConnection(Connection):
                     self.close(Reason.SLOW_READER)
                 return
             case _:
-                overdue = waited > limits.body_idle_timeout_s
+                stuck = for_client or for_upstream
+                overdue = waited > (limits.write_timeout_s if stuck else limits.body_idle_timeout_s)
         if overdue:
-            stalled = self._upstream is not None and bool(self._upstream.endpoint.queued_bytes)
             self._active_at = now
-            self._run(exchange.expired(upstream_stalled=stalled))
+            self._run(exchange.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))
 
     def close(self, reason: Reason, detail: str = "") -> None:
         if self.state is ConnectionState.RELAYING and self._exchange is not None:
@@ -420,7 +431,8 @@ class HttpConnection(Connection):
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason
         elif isinstance(command, AbortDownstream):
-            self.close(Reason.PEER_RESET if self._client_ended else Reason.UPSTREAM_CLOSED)
+            reason = Reason.PEER_RESET if self._client_ended else self._exchange_reason
+            self.close(reason or Reason.UPSTREAM_CLOSED)
         elif isinstance(command, StartTunnel):
             self._start_tunnel()
 
@@ -507,7 +519,7 @@ class HttpConnection(Connection):
         self._count(record.status)
         if record.admitted:
             self._services.in_flight.leave()
-        reason = record.reason
+        reason = self._exchange_reason = record.reason
         if reason is not None and record.status >= 400:
             self._record_refusal(record, reason)
         observer = self.shared.observer

@@ -296,8 +296,9 @@ class Exchange:
         self._refuse(out, MessageRefused(status, reason, detail, stage=Stage.UPSTREAM, retry_after_s=retry_after_s))
         return out
 
-    def expired(self, *, upstream_stalled: bool = False) -> list[Command]:
-        """The time allowed to the state at hand ran out. ``upstream_stalled``: the upstream does not take the body."""
+    def expired(self, *, upstream_stalled: bool = False, downstream_stalled: bool = False) -> list[Command]:
+        """The time allowed to the state at hand ran out. ``upstream_stalled``: the upstream does not take the body;
+        ``downstream_stalled``: the client does not take the response."""
         out: list[Command] = []
         match self.state:
             case State.IDLE:
@@ -308,6 +309,8 @@ class Exchange:
                 self._refuse(out, MessageRefused(408, Reason.BODY_TIMEOUT))
             case State.SENDING | State.AWAITING:
                 self._refuse(out, MessageRefused(504, Reason.UPSTREAM_TIMEOUT, stage=Stage.UPSTREAM))
+            case State.CROSSING | State.ANSWERING if downstream_stalled:
+                self._give_up(out, Reason.SLOW_READER, "")
             case State.CROSSING | State.ANSWERING:
                 self._give_up(out, Reason.UPSTREAM_TIMEOUT, "in the middle of its response")
             case State.TUNNEL:

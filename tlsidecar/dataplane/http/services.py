@@ -56,12 +56,14 @@ class HttpServices:
 
     def admit(self, key: str) -> None:
         """Let one request of ``key`` in. Raises :class:`MessageRefused`; what was let in is to leave again."""
-        if self.rate is not None and not self.rate.take(key, self._reactor.now):
-            wait_s = self.rate.retry_after_s(key, self._reactor.now)
-            raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
         if not self.in_flight.enter():
             detail = f"the limit is {self.in_flight.limit}"
             raise MessageRefused(503, Reason.SHED, detail, stage=Stage.REQUEST, retry_after_s=RETRY_AFTER_S)
+        # Asked last: what is turned away for the load has not used up its identity's rate.
+        if self.rate is not None and not self.rate.take(key, self._reactor.now):
+            self.in_flight.leave()
+            wait_s = self.rate.retry_after_s(key, self._reactor.now)
+            raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
 
     def identity_headers(
         self, peer_host: str, identity: Identity | None, ours: Material, chain: Callable[[], Sequence[bytes]]
