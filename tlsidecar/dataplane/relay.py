@@ -31,6 +31,7 @@ from enum import Enum, auto
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import (
+    BUFFER_BYTES,
     CLOSED,
     DONE,
     FAILED,
@@ -42,8 +43,8 @@ from tlsidecar.dataplane.stream import (
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 
-# One connection may take so many full reads in a row before the others get their turn.
-READS_PER_EVENT = 8
+# So much is read in one turn while the plain side keeps up; after it the other connections get theirs.
+MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
 Ended = Callable[[Reason, str], None]
 
@@ -60,7 +61,9 @@ class Relay:
 
     __slots__ = (
         "_ended",
+        "_gathered",
         "_high_water",
+        "_least_gathered",
         "_limits",
         "_plain",
         "_plain_descriptor",
@@ -68,6 +71,7 @@ class Relay:
         "_plain_send",
         "_reactor",
         "_read",
+        "_read_more",
         "_read_wants_write",
         "_stream",
         "_tls",
@@ -101,11 +105,13 @@ class Relay:
         self._tls_descriptor = tls.fileno()
         self._plain_descriptor = plain.fileno()
         self._read = stream.read
+        self._read_more = stream.read_more
         self._write = stream.write
         self._plain_recv = plain.recv_into
         self._plain_send = plain.send
         self._high_water = VIEW[: limits.buffer_bytes]
         self._window = self._high_water
+        self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)
         self._read_wants_write = False
         self.bytes_in = 0
         self.bytes_out = 0
@@ -156,29 +162,33 @@ class Relay:
     # Inward: TLS to plain.
 
     def _tls_readable(self, _events: int) -> None:
-        count = self._read()
-        turns = READS_PER_EVENT
-        while count > 0:
+        answer = count = self._read()
+        if count == RECORD_BYTES:
+            # A full record: more of them are likely at hand, and one large send costs less than several.
+            while count < self._gathered:
+                answer = self._read_more(count)
+                if answer > 0:
+                    count += answer
+                if answer != RECORD_BYTES:
+                    break
+        self.active_at = self._reactor.now
+        if count > 0:
             self.bytes_in += count
             try:
                 sent = self._plain_send(VIEW[:count])
             except BlockingIOError:
                 sent = 0
             except OSError as error:
+                sent = count
                 self._plain_broken(error)
-                return
             if sent != count:
                 self.pending_in = bytes(VIEW[sent:count])
+                self._gathered = self._least_gathered
                 self._interests()
-                return
-            turns -= 1
-            if count < RECORD_BYTES or not turns:
-                self.active_at = self._reactor.now
-                return
-            count = self._read()
-        self.active_at = self._reactor.now
-        if count != WANT_READ:
-            self._tls_read_ended(count)
+            elif count > self._least_gathered - RECORD_BYTES:
+                self._gathered = MOST_GATHERED_BYTES
+        if answer <= 0 and answer != WANT_READ and self._ended is not None:
+            self._tls_read_ended(answer)
 
     def _tls_read_ended(self, answer: int) -> None:
         if answer == WANT_WRITE:

@@ -86,6 +86,10 @@ class FastStream(StreamBase):
         count: int = _ssl_read(self._ssl, _C_BUFFER, BUFFER_BYTES)
         return count if count > 0 else self._answer(count)
 
+    def read_more(self, start: int) -> int:
+        count: int = _ssl_read(self._ssl, _C_BUFFER + start, BUFFER_BYTES - start)
+        return count if count > 0 else self._answer(count)
+
     def write(self, start: int, stop: int) -> int:
         count: int = _ssl_write(self._ssl, _C_BUFFER + start, stop - start)
         return count if count > 0 else self._answer(count)

@@ -50,6 +50,12 @@ class PortableStream(StreamBase):
         except SSL.Error as error:
             return self._answer(error)
 
+    def read_more(self, start: int) -> int:
+        try:
+            return self.connection.recv_into(VIEW[start:])
+        except SSL.Error as error:
+            return self._answer(error)
+
     def write(self, start: int, stop: int) -> int:
         return self.write_bytes(VIEW[start:stop])
 

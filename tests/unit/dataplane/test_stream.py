@@ -137,6 +137,19 @@ def test_reading_fills_the_shared_buffer(make: Callable[..., Ends], pki: Pki) ->
     assert ends.near.read() == WANT_READ
 
 
+def test_reading_goes_on_where_it_stopped(make: Callable[..., Ends], pki: Pki) -> None:
+    ends = make(pki.issue("client", "client.test"))
+    assert ends.shake() == DONE
+    ends.far.send(b"x" * stream.RECORD_BYTES)
+    ends.far.send(b"the rest")
+    ends.far.shutdown()
+    assert ends.near.read() == stream.RECORD_BYTES
+    assert ends.near.read_more(stream.RECORD_BYTES) == 8
+    assert bytes(BUFFER[: stream.RECORD_BYTES + 8]) == b"x" * stream.RECORD_BYTES + b"the rest"
+    assert ends.near.read_more(stream.RECORD_BYTES + 8) == CLOSED
+    assert ends.near.read() == CLOSED
+
+
 def test_close_notify_ends_one_direction_only(make: Callable[..., Ends], pki: Pki) -> None:
     ends = make(pki.issue("client", "client.test"))
     assert ends.shake() == DONE
