@@ -26,7 +26,7 @@ from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.log import ProcessLog, open_sink
 from tlsidecar.observe.refusals import RefusalLog
-from tlsidecar.observe.sink import LogFileError
+from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Recorder
 from tlsidecar.settings import Settings
@@ -45,6 +45,8 @@ _log = logging.getLogger("tlsidecar.daemon")
 
 def run(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code."""
+    # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit()
     keep_memory_private()
     try:
@@ -56,7 +58,7 @@ def run(settings: Settings) -> int:
     access_log = AccessLog(settings.log, sink)
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, AuditLog(SYSTEM_CLOCK, sink)))
+            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink))
     except (StartError, BindError, AdminSocketError, CertsError) as error:
         _log.error("cannot start: %s", error)
         return EXIT_BAD_INPUT
@@ -82,7 +84,7 @@ def refuse_what_is_not_built(settings: Settings) -> None:
         raise StartError(f"workers = {settings.workers}: this release serves with one worker; write workers = 1")
 
 
-async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: AccessLog, audit: AuditLog) -> int:
+async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: AccessLog, sink: LineSink) -> int:
     refuse_what_is_not_built(settings)
     hub, refusals = EventHub(clock), RefusalLog()
     controller = Controller(
@@ -95,7 +97,7 @@ async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: 
         dropped_log_lines=lambda: access_log.dropped_lines,
     )
     contexts = await controller.first_material()
-    admin = AdminServer(controller, settings.admin, audit)
+    admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
     bound = bind_all(settings.listeners)
     try:
         await admin.start()
@@ -104,14 +106,14 @@ async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: 
             recorder = Recorder(access_log, refusals, hub, controller.upstream_health)
             worker = Worker(settings, loop, bound, contexts, recorder, clock)
             controller.workers = (LocalWorker(worker),)
-            return await _until_stopped(controller, worker)
+            return await _until_stopped(controller, worker, sink)
         finally:
             await admin.close()
     finally:
         close_all(bound)
 
 
-async def _until_stopped(controller: Controller, worker: Worker) -> int:
+async def _until_stopped(controller: Controller, worker: Worker, sink: LineSink) -> int:
     loop = asyncio.get_running_loop()
     force = asyncio.Event()
 
@@ -121,6 +123,10 @@ async def _until_stopped(controller: Controller, worker: Worker) -> int:
         controller.stopping.set()
 
     def reload() -> None:
+        try:
+            sink.reopen()  # as logrotate expects, while draining, too
+        except LogFileError as error:
+            _log.error("the log goes on in the file that is open: %s", error)
         if not controller.stopping.is_set():
             controller.request_reload(Trigger.SIGNAL)
 

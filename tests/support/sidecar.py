@@ -57,9 +57,13 @@ class Sidecar:
                 cwd=self.directory,
             )
         if wait:
-            eventually(lambda: self._answers(until), READY_WITHIN_S)
-            self._descriptors_at_rest = self.descriptors()
+            self.answers(until)
         return self
+
+    def answers(self, path: str = "/readyz") -> None:
+        """Wait until it says 200 to ``path``. Raises RuntimeError with its log when it ends instead."""
+        eventually(lambda: self._answers(path), READY_WITHIN_S)
+        self._descriptors_at_rest = self.descriptors()
 
     def _answers(self, path: str) -> bool:
         assert self.process is not None

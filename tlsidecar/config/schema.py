@@ -365,7 +365,7 @@ LOG = Table(
             "The access log: one line a request (HTTP) or a connection (TCP).",
         ),
         Entry("level", one_of("debug", "info", "warning", "error"), "The lowest level written."),
-        Entry("file", PATH, "Write here instead of to standard error."),
+        Entry("file", PATH, "Write here instead of to standard error; SIGHUP opens it anew, as logrotate expects."),
     ),
 )
 

@@ -46,8 +46,11 @@ class AuditLog:
 
     @property
     def writable(self) -> bool:
-        """False while audit lines would be lost: then no change may be made."""
-        return self._sink is None or self._sink.has_room
+        """False while audit lines would be lost: then no change may be made.
+
+        Lines are written behind the caller's back, so the first one that a full disk swallows is noticed after it.
+        """
+        return self._sink is None or self._sink.is_sound
 
     def record(
         self,

@@ -46,6 +46,7 @@ class LineSink:
         self._buffered = 0  # characters, those being written included
         self._writing_lines = 0
         self._dropped = 0
+        self._failing = False  # the last write was an error: a full disk, a pipe without a reader
         self._torn = False  # the last thing written stopped in the middle of a line
         self._awake = threading.Event()
         self._stop = threading.Event()
@@ -76,9 +77,9 @@ class LineSink:
         return self._dropped
 
     @property
-    def has_room(self) -> bool:
-        """False while the buffer is all but full: a line written now may be lost."""
-        return self._buffered < BUFFERED_CHARACTERS * 3 // 4
+    def is_sound(self) -> bool:
+        """False while a line written now is likely lost: the buffer is all but full, or the last write failed."""
+        return not self._failing and self._buffered < BUFFERED_CHARACTERS * 3 // 4
 
     def write(self, line: str) -> bool:
         """Take one line, without its newline and already escaped; False when there was no room and it is gone."""
@@ -101,6 +102,7 @@ class LineSink:
         # dup2 exchanges the file under the same number, so the writer needs no lock to see it.
         os.dup2(fresh, self._fd, inheritable=False)
         os.close(fresh)
+        self._failing = False
 
     def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> None:
         """Write what is left, for at most ``deadline_s``; what is left then is counted as dropped."""
@@ -184,10 +186,11 @@ class LineSink:
                 # Somebody else made the shared descriptor non-blocking and filled it between poll and write.
                 self._stop.wait(BLOCKED_POLL_S / 10)
             except OSError:
+                self._failing = True
                 self._torn = self._torn if written == 0 else data[written - 1] != ord("\n")
                 self._drop(data[written:].tobytes().count(b"\n"))
                 return
-        self._torn = False
+        self._torn = self._failing = False
         with self._lock:
             if not self._abandoned:
                 self._writing_lines -= len(lines)
