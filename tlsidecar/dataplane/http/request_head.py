@@ -130,8 +130,8 @@ class RequestScanner:
             *prefixes,
             names.REQUEST_ID,
         ]
-        self._special = re.compile(rb"\n(" + names.any_case(special) + rb"):([^\r]*)")
-        self._search = self._special.search
+        self._search = re.compile(rb"\n(" + names.any_case(special) + rb"):([^\r]*)").search
+        self._takes_request_ids = names.REQUEST_ID not in rules.removed
 
     def scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         """The head that starts at ``start``, all of which is there, or ``None`` while it is not.
@@ -195,7 +195,7 @@ class RequestScanner:
                 if head.framing or found.group(2) != b" chunked":
                     return False
                 head.framing = Framing.CHUNKED
-            elif name == names.REQUEST_ID:
+            elif name == names.REQUEST_ID and self._takes_request_ids:
                 if not value:
                     return False
                 head.request_id = head.request_id or value

@@ -164,7 +164,8 @@ class ResponseScanner:
             else:
                 head.cuts.append(line)
             found = self._search(buffer, found.end() + 1, stop)
-        return None if head.status in BODILESS_STATUSES else head
+        # What does not say where it ends goes on in chunks, through the h11 lane, which takes precise heads only.
+        return None if head.status in BODILESS_STATUSES or head.framing is Framing.CLOSE else head
 
 
 class ResponseReader(HeadReader):

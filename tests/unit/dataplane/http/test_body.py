@@ -1,0 +1,195 @@
+"""Where a body ends, and what of it goes on."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.dataplane.http.conversation import cut
+
+from tlsidecar.dataplane.http.body import BodyReader, ChunkedReader, CloseReader, LengthReader, NoBody, body_reader
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.request_head import Framing
+from tlsidecar.outcomes import Reason
+
+
+def read(reader: BodyReader, pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """What went on, and what was left over."""
+    out = b""
+    for number, piece in enumerate(pieces):
+        buffer = bytearray(piece)
+        found: list[bytes | memoryview] = []
+        position = reader.read(buffer, 0, len(buffer), found)
+        out += b"".join(found)
+        if reader.done:
+            return out, piece[position:] + b"".join(pieces[number + 1 :])
+        assert position == len(piece), "bytes of an unfinished body were left"
+    return out, b""
+
+
+BAD_CHUNKS = [
+    b"-1\r\n", b"+1\r\n", b" 1\r\n", b"1 \r\n", b"1\t\r\n", b"0x1\r\n", b"1_0\r\n", b"g\r\n", b"\r\n", b";a\r\n",
+    b"1\n", b"1\ra", b"1\r\r\n", b"1;a\n", b"1;a\rb\r\n", b"1;\0\r\n", b"1;\x7f\r\n", b"00000000000000001\r\n",
+    b"8000000000000000\r\n", b"FFFFFFFFFFFFFFFF\r\n", b"1" * 17, b"1;" + b"a" * 1024, b"1 ;a\r\n", b"1\x0b\r\n",
+    b"1\r\nab", b"1\r\na\n", b"1\r\na\r\r", b"1\r\na\rx", b"1\r\n\r\n\r\n\r\nx", b"1\r\na0\r\n\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 2, 1_000_000])
+@pytest.mark.parametrize("data", BAD_CHUNKS, ids=[repr(data[:24]) for data in BAD_CHUNKS])
+def test_a_chunk_that_is_refused(data: bytes, step: int) -> None:
+    with pytest.raises(MessageRefused) as refused:
+        read(ChunkedReader(), [data[at : at + step] for at in range(0, len(data), step)])
+    assert (refused.value.status, refused.value.reason) == (400, Reason.BAD_CHUNK)
+
+
+BAD_TRAILERS = [
+    (b"X : a\r\n", 400), (b" X: a\r\n", 400), (b"X\r\n", 400), (b": a\r\n", 400), (b"X: \0\r\n", 400), (b"X: a\n", 400),
+    (b"X: a\rb\r\n", 400), (b"X: a\r\n b\r\n", 400), (b"\n", 400), (b"\r\r", 400), (b"X: y\r\n" * 33, 431),
+    (b"X: " + b"y" * 8200, 431), (b"X\xe9: a\r\n", 400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 1_000_000])
+@pytest.mark.parametrize(("data", "status"), BAD_TRAILERS, ids=[repr(row[0][:24]) for row in BAD_TRAILERS])
+def test_a_trailer_that_is_refused(data: bytes, status: int, step: int) -> None:
+    data = b"0\r\n" + data
+    with pytest.raises(MessageRefused) as refused:
+        read(ChunkedReader(frozenset({b"x"})), [data[at : at + step] for at in range(0, len(data), step)])
+    assert (refused.value.status, refused.value.reason) == (status, Reason.BAD_TRAILER)
+
+
+def test_extensions_and_unlisted_trailers_do_not_go_on() -> None:
+    data = b'3;a="b";c\r\nabc\r\n0;last\r\nX-Keep: \t1 \r\nX-Drop: 2\r\nContent-Length: 9\r\n\r\n'
+    reader = ChunkedReader(frozenset({b"x-keep"}))
+    assert read(reader, [data + b"GET"]) == (b"3\r\nabc\r\n0\r\nX-Keep: 1\r\n\r\n", b"GET")
+    assert reader.received == 3
+
+
+def test_the_longest_size_line_there_may_be() -> None:
+    data = b"000000000000000a;" + b"x" * 1023 + b"\r\n0123456789\r\n0\r\n\r\n"
+    for step in (1, 7, 1041, 5000):
+        out, rest = read(ChunkedReader(), [data[at : at + step] for at in range(0, len(data), step)])
+        assert (out, rest) == (b"000000000000000a\r\n0123456789\r\n0\r\n\r\n", b"")
+
+
+def test_too_much_is_refused_before_its_first_byte() -> None:
+    with pytest.raises(MessageRefused) as refused:
+        read(ChunkedReader(max_body_bytes=10), [b"5\r\nabcde\r\n6\r\n"])
+    assert (refused.value.status, refused.value.reason) == (413, Reason.BODY_TOO_LARGE)
+    assert read(ChunkedReader(max_body_bytes=10), [b"5\r\nabcde\r\n5\r\nabcde\r\n0\r\n\r\n"])[1] == b""
+
+
+def test_a_body_of_known_length_ends_there() -> None:
+    reader = LengthReader(5)
+    assert read(reader, [b"ab", b"cdefg"]) == (b"abcde", b"fg")
+    assert (reader.done, reader.received) == (True, 5)
+    assert LengthReader(0).done
+
+
+def test_a_body_that_ends_with_its_connection() -> None:
+    reader = CloseReader()
+    assert read(reader, [b"ab", b"cd"]) == (b"abcd", b"")
+    assert not reader.done
+    reader.finish()
+    assert reader.done
+
+
+def test_the_reader_follows_the_framing() -> None:
+    kinds = [type(body_reader(framing, 3)) for framing in Framing]
+    assert kinds == [NoBody, LengthReader, ChunkedReader, CloseReader]
+
+
+_CHUNKS = st.lists(
+    st.tuples(
+        st.binary(min_size=1, max_size=40),
+        st.sampled_from(["%x", "%X", "0%x", "%016x"]),
+        st.sampled_from([b"", b";a", b";a=b", b';a="\\"\xe9;"', b"; a = b "]),
+    ),
+    max_size=6,
+)
+_TRAILERS = st.lists(st.sampled_from([b"X-Keep: 1", b"X-Drop: 2", b"x-keep:\t3 ", b"Host: evil"]), max_size=3)
+_CUTS = st.lists(st.integers(0, 10_000), max_size=8)
+
+
+def encoded(chunks: list[tuple[bytes, str, bytes]], trailers: list[bytes]) -> bytes:
+    body = b"".join(b"%b%b\r\n%b\r\n" % ((fmt % len(data)).encode(), ext, data) for data, fmt, ext in chunks)
+    return body + b"0\r\n" + b"".join(line + b"\r\n" for line in trailers) + b"\r\n"
+
+
+@given(chunks=_CHUNKS, trailers=_TRAILERS, cuts=_CUTS)
+def test_any_pieces_of_a_valid_body_give_the_same_bytes(
+    chunks: list[tuple[bytes, str, bytes]], trailers: list[bytes], cuts: list[int]
+) -> None:
+    data = encoded(chunks, trailers)
+    listed = frozenset({b"x-keep"})
+    whole, rest = read(ChunkedReader(listed), [data + b"NEXT"])
+    assert rest == b"NEXT"
+    assert read(ChunkedReader(listed), cut(data + b"NEXT", cuts)) == (whole, b"NEXT")
+    assert decoded(whole) == (b"".join(chunk[0] for chunk in chunks), b"")
+    assert b"evil" not in whole.partition(b"0\r\n")[2] or any(b"evil" in chunk[0] for chunk in chunks)
+
+
+@given(data=st.binary(max_size=60), cuts=_CUTS)
+def test_any_bytes_are_refused_or_mean_the_same_to_h11(data: bytes, cuts: list[int]) -> None:
+    _mean_the_same(data, cuts)
+
+
+@given(chunks=_CHUNKS, trailers=_TRAILERS, at=st.integers(0, 10_000), byte=st.integers(0, 255), cuts=_CUTS)
+def test_a_changed_byte_is_refused_or_means_the_same_to_h11(
+    chunks: list[tuple[bytes, str, bytes]], trailers: list[bytes], at: int, byte: int, cuts: list[int]
+) -> None:
+    data = bytearray(encoded(chunks, trailers))
+    data[at % len(data)] = byte
+    _mean_the_same(bytes(data), cuts)
+
+
+def _mean_the_same(data: bytes, cuts: list[int]) -> None:
+    reader = ChunkedReader()
+    try:
+        out, rest = read(reader, cut(data, cuts))
+    except MessageRefused:
+        out = None
+    whole = ChunkedReader()
+    try:
+        assert read(whole, [data] if data else []) == (out, rest if out is not None else b"")
+    except MessageRefused:
+        assert out is None, "it depends on the pieces"
+    if out is not None and reader.done:
+        assert decoded(data) == (decoded(out)[0], rest)
+
+
+def decoded(data: bytes) -> tuple[bytes, bytes]:
+    """A chunked body as h11 reads it, and what it leaves."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
+    assert isinstance(connection.next_event(), h11.Request)
+    body = b""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.EndOfMessage):
+            return body, connection.trailing_data[0]
+        assert isinstance(event, h11.Data), event
+        body += event.data
+
+
+def test_work_grows_with_the_bytes_and_not_with_the_pieces_before_them() -> None:
+    """Eight times the chunks may take thirty-two times as long: far from the sixty-four of a quadratic way."""
+    order = random.Random(7)
+
+    def seconds(data: bytes) -> float:
+        reader = ChunkedReader(frozenset({b"x"}))
+        position = 0
+        begun = time.thread_time()
+        while position < len(data):
+            end = min(len(data), position + order.randint(1, 3))
+            position = reader.read(data, position, end, [])
+        assert reader.done
+        return time.thread_time() - begun
+
+    small, large = (b"1;ab\r\nx\r\n" * count + b"0\r\nx: y\r\n\r\n" for count in (1_000, 8_000))
+    assert seconds(large) < 32 * min(seconds(small) for _ in range(3))

@@ -1,0 +1,148 @@
+"""Paths in the one form they are judged in, and the route rules: no reading of a path slips through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.dataplane.http.conversation import Conversation, listener
+from unit.dataplane.http.identities import identity
+
+from tlsidecar.dataplane.http import paths
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.routes import PathPattern, RouteTable, lenient_segments
+from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Route
+
+ADMIN = identity(dns=("admin.test",))
+USER = identity(dns=("user.test",))
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [
+        (b"/", b"/"), (b"/a/b", b"/a/b"), (b"/a/", b"/a/"), (b"//a", b"/a"), (b"/a//b", b"/a/b"), (b"/./a", b"/a"),
+        (b"/a/.", b"/a/"), (b"/a/b/..", b"/a/"), (b"/a/../b", b"/b"), (b"/%61", b"/a"), (b"/%2e%2E/a/%2e%2e", None),
+        (b"/a/%2e%2e/b", b"/b"), (b"/%c3%a9", b"/%C3%A9"), (b"/a%20b", b"/a%20b"), (b"/...", b"/..."), (b"*", b"*"),
+        (b"/..", None), (b"/a/../..", None), (b"/%2f", None), (b"/%5c", None), (b"/%00", None), (b"/%0a", None),
+        (b"/%7f", None), (b"/%", None), (b"/%4", None), (b"/%zz", None), (b"/a\\b", None), (b"/%252e", None),
+        (b"/%25%32%65", b"/%252e"), (b"/;a=b", b"/;a=b"),
+    ],
+)  # fmt: skip
+def test_normal_form(path: bytes, normal: bytes | None) -> None:
+    if normal is not None:
+        assert paths.normalise(path) == normal
+        return
+    with pytest.raises(MessageRefused) as refused:
+        paths.normalise(path)
+    assert (refused.value.status, refused.value.reason) == (400, Reason.BAD_PATH)
+
+
+_PATH = st.lists(
+    st.sampled_from(
+        [b"/", b"a", b".", b"..", b"%2e", b"%2E", b"%2f", b"%61", b"%c3", b"%", b";x", b"\\", b"%25", b"2e", b"B"]
+    )
+).map(lambda parts: b"/" + b"".join(parts))
+
+
+@given(path=_PATH)
+def test_the_normal_form_stays_as_it_is_and_has_nothing_left_to_resolve(path: bytes) -> None:
+    try:
+        normal = paths.normalise(path)
+    except MessageRefused:
+        return
+    assert paths.normalise_target(normal + b"?//..") == normal + b"?//.."
+    parts = paths.segments(normal)
+    assert not {b".", b".."} & set(parts)
+    assert b"" not in parts[:-1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("/a", [b"/a"], [b"/a/", b"/A", b"/ab", b"/"]),
+        ("/a/*", [b"/a/b"], [b"/a/", b"/a", b"/a/b/c"]),
+        ("/a/b*d", [b"/a/bd", b"/a/bcd"], [b"/a/b", b"/a/bdx"]),
+        ("/a/**", [b"/a", b"/a/", b"/a/b/c"], [b"/ab", b"/b/a"]),
+        ("/**/z", [b"/z", b"/a/b/z"], [b"/z/a", b"/"]),
+        ("/a/**/z", [b"/a/z", b"/a/b/c/z"], [b"/a", b"/z"]),
+    ],
+)
+def test_patterns(pattern: str, matching: list[bytes], others: list[bytes]) -> None:
+    compiled = PathPattern.parse(pattern)
+    assert [path for path in matching + others if compiled.matches(paths.segments(path))] == matching
+
+
+@pytest.mark.parametrize("text", ["a", "", "/é", "/a?b", "/a#b", "/a//b", "/../a", "/%61", "/**/**", "/a*b*c", "/%2f"])
+def test_a_pattern_that_no_path_can_match_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"path|segment|pattern"):
+        PathPattern.parse(text)
+
+
+TABLE = RouteTable(
+    [
+        Route("/admin/**", (), ("dns:admin.test",)),
+        Route("/public/**", ("GET",), ("any",)),
+        Route("/**", ("POST",), ("dns:user.test",)),
+    ],
+    ["dns:user.test"],
+)
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "target", "goes_on"),
+    [
+        (ADMIN, b"GET", b"/admin/x", b"/admin/x"),
+        (USER, b"GET", b"/admin/x", None),
+        (USER, b"GET", b"/admin", None),
+        (USER, b"GET", b"/x/../admin/x", None),
+        (USER, b"GET", b"/%61dmin/x", None),
+        (USER, b"GET", b"//admin/x", None),
+        (USER, b"GET", b"/ADMIN/x", None),
+        (USER, b"GET", b"/admin;a=b/x", None),
+        (USER, b"GET", b"/x;/..;/admin", None),
+        (USER, b"GET", b"/admin/", None),
+        (USER, b"POST", b"/Admin", None),
+        (USER, b"GET", b"/public/../other", b"/other"),
+        (ADMIN, b"GET", b"/public/x?y=/../", b"/public/x?y=/../"),
+        (ADMIN, b"HEAD", b"/public/x", b"/public/x"),
+        (ADMIN, b"PUT", b"/public/x", None),
+        (ADMIN, b"POST", b"/public/x", None),
+        (ADMIN, b"GET", b"/other", None),
+        (None, b"GET", b"/public/x", None),
+        (USER, b"OPTIONS", b"*", b"*"),
+        (ADMIN, b"OPTIONS", b"*", None),
+    ],
+)
+def test_who_may_pass(who: object, method: bytes, target: bytes, goes_on: bytes | None) -> None:
+    guard = TABLE.guard(who)  # type: ignore[arg-type]
+    if goes_on is not None:
+        assert guard.judge(method, target) == goes_on
+        return
+    with pytest.raises(MessageRefused) as refused:
+        guard.judge(method, target)
+    assert refused.value.status == 403
+
+
+def test_lenient_segments() -> None:
+    assert lenient_segments([b"A;x", b"", b".;y", b"b", b"..;z", b"C"]) == [b"a", b"c"]
+    assert lenient_segments([b""]) == [b""]
+
+
+def test_what_was_judged_is_what_goes_on_and_overrides_do_not() -> None:
+    settings = listener(routes=(Route("/a/**", (), ("any",)),))
+    for force_h11 in (False, True):
+        talk = Conversation(settings, guard=TABLE.guard(USER), force_h11=force_h11)
+        talk.client(b"GET /x/..//y?q=%2e HTTP/1.1\r\nHost: a\r\nX-Original-URL: /admin\r\nX-HTTP-Method: PUT\r\n\r\n")
+        (message,) = talk.requests()
+        assert message.first == (b"GET", b"/y?q=%2e")
+        assert not message.values("x-original-url")
+        assert not message.values("x-http-method")
+        talk = Conversation(settings, guard=TABLE.guard(USER), force_h11=force_h11)
+        talk.client(b"GET /admin HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (talk.statuses, talk.reason, talk.records[0].rule) == (
+            [403],
+            Reason.ROUTE_DENIED,
+            "any method /admin/**",
+        )
+        assert talk.upstreams == []
