@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test check docs bench bench-quick fuzz lock clean
+.PHONY: help demo test check docs bench bench-quick fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make fuzz         the property tests, for long'
+	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
 	@echo 'make lock         remake locks/ after a change of pyproject.toml (UPGRADE=1: with the newest releases)'
 	@echo 'make clean        remove what these have made'
 
@@ -47,6 +48,9 @@ bench-quick: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(ARGS)
+
+slowhttp: $(READY)
+	@SLOWHTTP_S=15 $(BIN)/python -m pytest -q --no-header tests/scenarios/test_slow_peers_hold_nobody_up.py $(ARGS)
 
 # uv resolves once for every platform and Python; it is needed here only, so it lives in a directory of its own.
 UV_COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
