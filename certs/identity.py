@@ -8,7 +8,7 @@ certificate: it is hostile text until escaped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -36,8 +36,13 @@ class Role(StrEnum):
     @property
     def purpose(self) -> str:
         """The dotted OID of the extended key usage this end needs."""
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if self is Role.SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
-        return usage.dotted_string
+        return _PURPOSES[self]
+
+
+_PURPOSES = {
+    Role.SERVER: ExtendedKeyUsageOID.SERVER_AUTH.dotted_string,
+    Role.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +200,12 @@ class IdentityCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def identify(self, der: bytes) -> Identity:
-        """The identity of the leaf with this DER. Raises :class:`CertificateInvalid`; failures are not kept."""
-        digest = hashlib.sha256(der).digest()
+    def identify(self, digest: bytes, der: Callable[[], bytes]) -> Identity:
+        """The identity of the leaf whose DER has this SHA-256 digest; ``der`` is asked for it when it is not known yet.
+        Raises :class:`CertificateInvalid`; failures are not kept."""
         identity = self._entries.pop(digest, None)
         if identity is None:
-            identity = Identity.from_der(der)
+            identity = Identity.from_der(der())
             if len(self._entries) >= self._capacity:
                 del self._entries[next(iter(self._entries))]
         self._entries[digest] = identity  # inserted last: a dict keeps the order, the first is the least recently seen

@@ -82,6 +82,7 @@ class Connection(ABC):
         self.accepted_at = shared.reactor.now
         self.handshake: Handshake | None = None
         self.handshake_s = 0.0
+        self.wait_s = 0.0
         self.upstream_address = ""
         self.draining = False
 
@@ -244,7 +245,7 @@ class Connection(ABC):
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             handshake_s=self.handshake_s,
-            wait_s=0.0,
+            wait_s=self.wait_s,
             upstream_s=0.0,
             total_s=self.reactor.loop.time() - self.accepted_at,
         )
@@ -301,7 +302,6 @@ class TcpConnection(Connection):
         self.other: socket.socket | None = None
         self.upstream: Upstream | None = None
         self.relay: Relay | None = None
-        self.wait_s = 0.0
         self._dial: Dial | None = None
         self._tried: list[Upstream] = []
 
@@ -444,6 +444,3 @@ class TcpConnection(Connection):
                 reset(tls)
         if shaken is not None:
             shaken.stream.release()
-
-    def entry(self, reason: Reason) -> AccessEntry:
-        return super().entry(reason)._replace(wait_s=self.wait_s)

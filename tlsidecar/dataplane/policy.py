@@ -7,12 +7,12 @@ proved that it holds the key: an identity in a refusal is one that was claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from certs.errors import CertificateInvalid
 from certs.identity import Identity, IdentityCache, Role, peer_problem
 from certs.rules import Kind, Rule, first_match
-from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED
+from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
 from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Listener, Mode
@@ -88,12 +88,12 @@ class PeerJudge:
         self.stage = Stage.VERIFY
         self.detail = ""
 
-    def verify(self, error: int, depth: int, leaf: Callable[[], bytes]) -> int:
+    def verify(self, error: int, depth: int, leaf: Leaf) -> int:
         """See :class:`~.stream.Verifier`."""
         if error and self._forgives(error, depth):
             return VERIFIED
         try:
-            self.identity = self._identities.identify(leaf())
+            self.identity = self._identities.identify(leaf.sha256(), leaf.der)
         except CertificateInvalid as invalid:
             return self._refuse(Reason.CERTIFICATE_INVALID, str(invalid), error or CERTIFICATE_REJECTED)
         if error:

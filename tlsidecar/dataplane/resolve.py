@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ class Target(NamedTuple):
 Resolved = Callable[[tuple[Target, ...], str], None]
 
 
+@lru_cache(maxsize=256)
 def literal_targets(address: Address) -> tuple[Target, ...]:
     """The targets of an address that needs no lookup; empty for a DNS name. ``localhost`` never leaves the machine
     (RFC 6761 section 6.3)."""

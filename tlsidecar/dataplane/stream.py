@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from OpenSSL import SSL, crypto
@@ -57,12 +56,22 @@ MAX_POST_HANDSHAKE = 32
 POST_HANDSHAKE_WINDOW_S = 1.0
 
 
+class Leaf(Protocol):
+    """The leaf that a peer shows; good while the verifier is being asked."""
+
+    def sha256(self) -> bytes:
+        """The digest of its DER."""
+        ...
+
+    def der(self) -> bytes: ...
+
+
 class Verifier(Protocol):
     """Decides about one peer's certificate while the handshake runs."""
 
-    def verify(self, error: int, depth: int, leaf: Callable[[], bytes]) -> int:
-        """Called with OpenSSL's X509_V_ERR number (0: the chain is good) and the depth it arose at; ``leaf`` gives the
-        peer's leaf as DER. Returns :data:`VERIFIED` to go on, or the number to refuse with, which decides the alert."""
+    def verify(self, error: int, depth: int, leaf: Leaf) -> int:
+        """Called with OpenSSL's X509_V_ERR number (0: the chain is good) and the depth it arose at. Returns
+        :data:`VERIFIED` to go on, or the number to refuse with, which decides the alert."""
         ...
 
 

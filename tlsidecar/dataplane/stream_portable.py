@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 
 from OpenSSL import SSL, crypto
@@ -88,6 +89,19 @@ class PortableStream(StreamBase):
         return FAILED
 
 
+class _Leaf:
+    """See :class:`.stream.Leaf`."""
+
+    def __init__(self, certificate: crypto.X509) -> None:
+        self._certificate = certificate
+
+    def sha256(self) -> bytes:
+        return hashlib.sha256(self.der()).digest()
+
+    def der(self) -> bytes:
+        return der_of(self._certificate)
+
+
 def install_verifier(context: SSL.Context, mode: int) -> None:
     """Let each stream's verifier judge.
 
@@ -107,8 +121,8 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
             return True
         deferred, at = stream.deferred_error
         if deferred:
-            return verifier.verify(deferred, at, lambda: der_of(shown)) == VERIFIED
-        return verifier.verify(error, depth, lambda: der_of(shown)) == VERIFIED
+            return verifier.verify(deferred, at, _Leaf(shown)) == VERIFIED
+        return verifier.verify(error, depth, _Leaf(shown)) == VERIFIED
 
     def told(connection: SSL.Connection, where: int, _value: int) -> None:
         stream = connection.get_app_data()

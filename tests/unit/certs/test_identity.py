@@ -197,13 +197,19 @@ def test_noise_is_refused(noise: bytes) -> None:
 
 def test_the_cache_gives_the_same_identity_and_forgets_the_least_recently_seen() -> None:
     cache = IdentityCache(capacity=2)
+    asked: list[bytes] = []
+
+    def identify(der: bytes) -> Identity:
+        return cache.identify(hashlib.sha256(der).digest(), lambda: asked.append(der) or der)  # type: ignore[func-returns-value]
+
     first, second, third = (forge.leaf(ROOT).der for _ in range(3))
-    kept = cache.identify(first)
-    cache.identify(second)
-    assert cache.identify(first) is kept
-    cache.identify(third)  # pushes out the second
+    kept = identify(first)
+    identify(second)
+    assert identify(first) is kept
+    identify(third)  # pushes out the second
     assert len(cache) == 2
-    assert cache.identify(first) is kept
+    assert identify(first) is kept
+    assert asked == [first, second, third]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import types
 from collections.abc import Callable, Iterator
@@ -25,8 +26,9 @@ class Judge:
         self.verdict = verdict
         self.seen: list[tuple[int, int, int]] = []
 
-    def verify(self, error: int, depth: int, leaf: Callable[[], bytes]) -> int:
-        self.seen.append((error, depth, len(leaf())))
+    def verify(self, error: int, depth: int, leaf: stream.Leaf) -> int:
+        assert leaf.sha256() == hashlib.sha256(leaf.der()).digest()
+        self.seen.append((error, depth, len(leaf.der())))
         return error if self.verdict is None else self.verdict
 
 
