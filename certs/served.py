@@ -1,4 +1,8 @@
-"""Which leaf a TLS listener serves, read by a real handshake with it."""
+"""Which leaf a TLS listener serves, read by a real handshake with it.
+
+The handshake asks for :data:`PROBE_NAME` by SNI and shows the very leaf it expects. A sidecar that is asked so by who
+holds its own key knows that it is being probed: it closes in order, records no refusal and connects to nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from OpenSSL import SSL, crypto
 
 from certs.errors import CertsError
 from certs.handshake import describe_error
-from certs.identity import Role, serial_text
+from certs.identity import serial_text
 from certs.material import Material
 
+# RFC 2606 section 2: ".invalid" is nobody's.
+PROBE_NAME = "probe.tlsidecar.invalid"
 CONNECT_TIMEOUT_S = 5.0
 PART_TIMEOUT_S = 1.0
 _CHUNK_BYTES = 16 * 1024
@@ -26,8 +32,8 @@ class HandshakeRefused(CertsError):
 def served_serial(address: str, material: Material, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
     """The serial, as lowercase hex, of the leaf served at ``address`` (``host:port`` or ``unix:/path``).
 
-    Its chain is verified against the material's trust bundle; our own leaf is shown when it is for clients, too. That
-    the other side then turns us away is no failure: its leaf was proved before. Raises :class:`HandshakeRefused`.
+    Its chain is verified against the material's trust bundle; our own leaf is shown, whatever it is for. That the other
+    side then turns us away is no failure: its leaf was proved before. Raises :class:`HandshakeRefused`.
     """
     seen: list[x509.Certificate] = []
 
@@ -41,6 +47,7 @@ def served_serial(address: str, material: Material, timeout_s: float = CONNECT_T
     try:
         with _connect(address, timeout_s) as sock:
             connection = SSL.Connection(context)
+            connection.set_tlsext_host_name(PROBE_NAME.encode())
             _shake_hands(connection, sock)
             _part(connection, sock)
     except SSL.Error as error:
@@ -63,11 +70,10 @@ def _client_context(
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     for authority in material.trust:
         store.add_cert(crypto.X509.from_cryptography(authority))
-    if Role.CLIENT.purpose in material.identity.purposes:
-        context.use_certificate(material.leaf)
-        for certificate in material.chain:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(material.key.reveal())
+    context.use_certificate(material.leaf)
+    for certificate in material.chain:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(material.key.reveal())
     return context
 
 

@@ -128,8 +128,8 @@ def connect(port: int, trust: Path, pair: Pair | None = None, *, name: str = "lo
 
 
 @contextlib.contextmanager
-def connected(port: int, trust: Path, pair: Pair | None = None) -> Iterator[Peer]:
-    peer = connect(port, trust, pair)
+def connected(port: int, trust: Path, pair: Pair | None = None, *, name: str = "localhost") -> Iterator[Peer]:
+    peer = connect(port, trust, pair, name=name)
     try:
         yield peer
     finally:

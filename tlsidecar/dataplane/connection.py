@@ -10,7 +10,8 @@ States and legal moves (terminate reads down the left, originate down the right)
 
 - Nothing is opened towards the upstream, and no byte is read for it, before the TLS peer is authorised.
 - A connection is *refused* when it is turned away before RELAYING, *opened* when it gets there and then *closed*; it
-  is exactly one of the two, and it is told to the observer exactly once.
+  is exactly one of the two, and it is told to the observer exactly once. A probe of our own is neither, and only
+  counted.
 - How the sockets are closed says what happened: an end is told as an end (close_notify, FIN), a cut as a reset.
 """
 
@@ -165,6 +166,11 @@ class Connection(ABC):
     def _shaken(self, handshake: Handshake) -> None:
         self.listener.handshake_over(handshake)
         self.handshake_s = handshake.seconds
+        if handshake.is_probe:
+            self.state = ConnectionState.CLOSED
+            self.stop(polite=True, ended=False)
+            self.listener.connection_probed(self)
+            return
         if handshake.reason is None:
             self.authorised()
             return

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from certs.identity import Identity, IdentityCache, Role
+from certs.served import PROBE_NAME
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.policy import PeerJudge, Policy
@@ -20,6 +21,7 @@ from tlsidecar.settings import Protocol
 
 Finished = Callable[["Handshake"], None]
 
+_PROBE_NAME = PROBE_NAME.encode()
 _VERIFY_FAILED = "certificate verify failed"
 
 
@@ -105,7 +107,8 @@ class Handshake:
         self.contexts = contexts
         self.sock = sock
         self.server_side = server_side
-        self.judge = PeerJudge(policy, role, identities, soft_crl=contexts.soft_crl)
+        is_probe = self._is_probe if server_side else None
+        self.judge = PeerJudge(policy, role, identities, soft_crl=contexts.soft_crl, is_probe=is_probe)
         context = contexts.server(protocol) if server_side else contexts.client(protocol)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):
@@ -135,6 +138,18 @@ class Handshake:
     def identity(self) -> Identity | None:
         return self.judge.identity
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether this finished handshake was a probe of ours (certs.served): it asked for the probe's name and proved
+        that it holds our own key. It wanted to see our leaf, and has no business with the service."""
+        identity = self.judge.identity
+        return self.server_side and self.reason is None and identity is not None and self._is_probe(identity)
+
+    def _is_probe(self, identity: Identity) -> bool:
+        if identity.sha256 != self.contexts.material.identity.sha256:
+            return False
+        return self.stream.connection.get_servername() == _PROBE_NAME
+
     def start(self) -> None:
         self._deadlines.add(self, self._expired)
         if self.server_side:
@@ -146,6 +161,7 @@ class Handshake:
     def cancel(self) -> None:
         """Give up; ``finished`` is not called any more."""
         self._finished = None
+        self.judge.is_probe = None  # it refers to us, and we to it: nothing but the collector would part us
         self._deadlines.lift(self)
         self._reactor.forget(self._descriptor)
 

@@ -206,6 +206,12 @@ class Listener:
         count(self.counters.connections, "refused")
         self.record_refusal(refusal)
 
+    def connection_probed(self, connection: Connection) -> None:
+        """One of our own probes has seen our leaf, and is gone."""
+        self._forget(connection)
+        count(self.counters.connections, "probe")
+        _log.debug("probed", extra={"fields": {"listener": self.settings.name, "peer": connection.peer_address}})
+
     def record_refusal(self, refusal: Refusal) -> None:
         count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
         self.shared.observer.refused(refusal)

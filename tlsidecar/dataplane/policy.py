@@ -7,7 +7,7 @@ proved that it holds the key: an identity in a refusal is one that was claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from certs.errors import CertificateInvalid
 from certs.identity import Identity, IdentityCache, Role, peer_problem
@@ -75,13 +75,35 @@ def _all_allowed(listener: Listener) -> Iterator[str]:
 class PeerJudge:
     """Judges one peer during one handshake and keeps what it found; a :class:`~.stream.Verifier`."""
 
-    __slots__ = ("_identities", "_policy", "_role", "_soft_crl", "detail", "identity", "reason", "rule", "stage")
+    __slots__ = (
+        "_identities",
+        "_policy",
+        "_role",
+        "_soft_crl",
+        "detail",
+        "identity",
+        "is_probe",
+        "reason",
+        "rule",
+        "stage",
+    )
 
-    def __init__(self, policy: Policy, role: Role, identities: IdentityCache, *, soft_crl: bool) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        role: Role,
+        identities: IdentityCache,
+        *,
+        soft_crl: bool,
+        is_probe: Callable[[Identity], bool] | None = None,
+    ) -> None:
+        """``is_probe`` tells whether a peer that would be refused is one of our own probes: it may finish its
+        handshake, and gets nothing else."""
         self._policy = policy
         self._role = role
         self._identities = identities
         self._soft_crl = soft_crl
+        self.is_probe = is_probe
         self.identity: Identity | None = None
         self.rule: Rule | None = None
         self.reason: Reason | None = None
@@ -120,6 +142,8 @@ class PeerJudge:
         return self._soft_crl or (error == NO_CRL and depth > 0)
 
     def _refuse(self, reason: Reason, detail: str, code: int) -> int:
+        if self.identity is not None and self.is_probe is not None and self.is_probe(self.identity):
+            return VERIFIED
         self.reason = reason
         self.detail = detail
         return code

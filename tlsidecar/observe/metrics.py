@@ -152,7 +152,7 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
         text.sample("tlsidecar_handshakes_active", counters.handshakes_active, (("listener", listener),))
     counter(
         "tlsidecar_connections_total",
-        "Connections by outcome: accepted, established, refused, and the reason each ended for.",
+        "Connections by outcome: accepted, established, refused, probe, and the reason each ended for.",
         (
             ((("listener", listener), ("outcome", outcome)), count)
             for listener, counters in each

@@ -1,0 +1,83 @@
+"""``certs rotate --socket`` shakes hands with the listener it has changed, though the listener would not let it in: the
+proof is real, and the record of refusals stays that of others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import configs
+from support.mtls import Alerted, connected
+from support.pki import Pair
+from support.services import echo, http_service, serving
+from support.sidecar import running
+
+from certs.served import PROBE_NAME
+
+
+def certs(*arguments: object) -> dict[str, object]:
+    command = [sys.executable, "-m", "tlsidecar", "certs", *map(str, arguments), "--json"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert outcome.returncode == 0, outcome.stderr
+    answer: dict[str, object] = json.loads(outcome.stdout)
+    return answer
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    certs("init", tmp_path / "ca", "--name", "Dev CA")
+    return tmp_path / "ca"
+
+
+def issued(ca: Path, out: Path, *more: str) -> Pair:
+    certs("issue", ca, "--out", out, *more)
+    return Pair(out / "tls.crt", out / "tls.key")
+
+
+@pytest.mark.parametrize("ends", ["--both", "--server"])
+@pytest.mark.parametrize("protocol", ["tcp", "http"])
+def test_while_clients_talk(protocol: str, ends: str, ca: Path, tmp_path: Path) -> None:
+    server = issued(ca, tmp_path / "out", "--dns", "localhost", ends)
+    client = issued(ca, tmp_path / "client", "--dns", "client.test", "--client")
+    trust = tmp_path / "out" / "ca.crt"
+    with serving(echo) as tcp, http_service() as http:
+        config = configs.identity(server, trust, poll_interval="1h")
+        config += configs.terminate(
+            http if protocol == "http" else tcp.address, protocol=protocol, allow=("dns:client.test",)
+        )
+        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), trust, client) as old:
+            answer = certs("rotate", tmp_path / "out", "--socket", sidecar.socket_path)
+            proof = answer["sidecars"][0]  # type: ignore[index]
+            assert proof["listeners"] == [f"127.0.0.1:{sidecar.port()}"]
+            assert proof["generation"] == 2
+            assert answer["new_serial"] == sidecar.json("/v1/certificates")["leaf"]["serial"] != answer["old_serial"]
+            with connected(sidecar.port(), trust, client) as new:
+                shown = new.tls.get_peer_certificate(as_cryptography=True)
+                assert shown is not None
+                assert shown.serial_number == int(str(answer["new_serial"]), 16)
+            assert sidecar.refusals() == []
+            assert sidecar.metric("tlsidecar_refusals_total") == 0
+            assert sidecar.metric("tlsidecar_handshakes_total", outcome="failed") == 0
+            assert sidecar.metric("tlsidecar_connections_total", outcome="probe") == 1
+            assert tcp.connections == (2 if protocol == "tcp" else 0)  # the clients', none for the probe
+            old.close()
+
+
+def test_the_probes_name_opens_nothing(ca: Path, tmp_path: Path) -> None:
+    """Who only asks for the name, or only has our certificate, is judged like anybody else."""
+    server = issued(ca, tmp_path / "out", "--dns", "localhost")
+    stranger = issued(ca, tmp_path / "stranger", "--dns", "stranger.test")
+    trust = tmp_path / "out" / "ca.crt"
+    with serving(echo) as service:
+        config = configs.identity(server, trust) + configs.terminate(service.address, allow=("dns:client.test",))
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for pair, name in ((stranger, PROBE_NAME), (server, "localhost")):
+                refused = pytest.raises((Alerted, ConnectionError))
+                with refused, connected(sidecar.port(), trust, pair, name=name) as peer:
+                    peer.recv()
+                assert sidecar.refusals()[0]["reason"] == "not_allowed"
+            assert len(sidecar.refusals()) == 2
+            assert service.connections == 0
