@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test check docs bench bench-quick fuzz slowhttp lock clean
+.PHONY: help demo test check docs bench bench-quick soak fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check        format, lint, types, import contract'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
+	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
 	@echo 'make fuzz         the property tests, for long'
 	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
 	@echo 'make lock         remake locks/ after a change of pyproject.toml (UPGRADE=1: with the newest releases)'
@@ -45,6 +46,10 @@ bench: $(READY)
 
 bench-quick: $(READY)
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+MINUTES ?= 3
+soak: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
 
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(ARGS)
