@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
 from support import configs
+from support.certs_cli import certs, issued
 from support.faketime import faster
 from support.mtls import Peer, client_context
 from support.pki import Pair
@@ -20,10 +19,6 @@ from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
 FACTOR = 60
-
-
-def certs(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "tlsidecar", "certs", *map(str, arguments)], check=True, capture_output=True)
 
 
 def connect(sidecar: Sidecar, trust: Path, pair: Pair) -> Peer:
@@ -37,8 +32,7 @@ def connect(sidecar: Sidecar, trust: Path, pair: Pair) -> Peer:
 def test_and_recovers_when_the_ca_was_away(tmp_path: Path) -> None:
     ca = tmp_path / "ca"
     certs("init", ca, "--name", "Dev CA")
-    certs("issue", ca, "--out", tmp_path / "client", "--dns", "client.test")
-    client = Pair(tmp_path / "client" / "tls.crt", tmp_path / "client" / "tls.key")
+    client = issued(ca, tmp_path / "client", "--dns", "client.test")
     trust = tmp_path / "client" / "ca.crt"
     identity = f'[identity]\nauthority = {json.dumps(str(ca))}\ndns = ["localhost"]\nttl = "6m"\n'
     # In the sidecar's time: generous in ours.

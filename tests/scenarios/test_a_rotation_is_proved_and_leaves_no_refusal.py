@@ -3,38 +3,22 @@ proof is real, and the record of refusals stays that of others."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support import configs
+from support.certs_cli import certs, issued
 from support.mtls import Alerted, connected
-from support.pki import Pair
 from support.services import echo, http_service, serving
 from support.sidecar import running
 
 from certs.served import PROBE_NAME
 
 
-def certs(*arguments: object) -> dict[str, object]:
-    command = [sys.executable, "-m", "tlsidecar", "certs", *map(str, arguments), "--json"]
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert outcome.returncode == 0, outcome.stderr
-    answer: dict[str, object] = json.loads(outcome.stdout)
-    return answer
-
-
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
     certs("init", tmp_path / "ca", "--name", "Dev CA")
     return tmp_path / "ca"
-
-
-def issued(ca: Path, out: Path, *more: str) -> Pair:
-    certs("issue", ca, "--out", out, *more)
-    return Pair(out / "tls.crt", out / "tls.key")
 
 
 @pytest.mark.parametrize("ends", ["--both", "--server"])
@@ -50,7 +34,7 @@ def test_while_clients_talk(protocol: str, ends: str, ca: Path, tmp_path: Path) 
         )
         with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), trust, client) as old:
             answer = certs("rotate", tmp_path / "out", "--socket", sidecar.socket_path)
-            proof = answer["sidecars"][0]  # type: ignore[index]
+            proof = answer["sidecars"][0]
             assert proof["listeners"] == [f"127.0.0.1:{sidecar.port()}"]
             assert proof["generation"] == 2
             assert answer["new_serial"] == sidecar.json("/v1/certificates")["leaf"]["serial"] != answer["old_serial"]
