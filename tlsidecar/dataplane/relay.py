@@ -146,7 +146,14 @@ class Relay:
         """Both ends are ready: begin, with what the TLS peer may have sent meanwhile."""
         self._reactor.rewatch(self._tls_descriptor, READ, self._tls_readable)
         self._reactor.rewatch(self._plain_descriptor, READ, self._plain_readable)
-        self._tls_readable(READ)
+        if self.pending_in:
+            # A header of ours goes before everything the peer has sent, and at once: the service may speak first.
+            self._flush_inward()
+            if self._ended is None or self.pending_in:
+                self._interests()
+                return
+        if self.inward is Flow.OPEN:
+            self._tls_readable(READ)
 
     def stop(self) -> None:
         """Watch nothing any more; ``ended`` will not be called."""
