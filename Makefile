@@ -20,6 +20,7 @@ help:
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
+	@echo 'make conformance  10,000 mutated requests: what goes upstream, as h11, nginx and haproxy read it (a minute)'
 	@echo 'make fuzz         the property tests, for long'
 	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
 	@echo 'make lock         remake locks/ after a change of pyproject.toml (UPGRADE=1: with the newest releases)'
@@ -50,6 +51,9 @@ bench-quick: $(READY)
 MINUTES ?= 3
 soak: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
+
+conformance: $(READY)
+	@CONFORMANCE_MESSAGES=$(or $(MESSAGES),10000) $(BIN)/python -m pytest -n0 -q --timeout=0 tests/conformance $(ARGS)
 
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(ARGS)

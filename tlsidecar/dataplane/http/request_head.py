@@ -172,8 +172,10 @@ class RequestScanner:
         found: re.Match[bytes] | None = special
         while found is not None:
             name, value = found.group(1, 2)
+            if b"\t" in value:
+                return False  # nginx, for one, does not take a tab for white space: it is not to be copied
             name = name.lower()
-            value = value.strip(b" \t")
+            value = value.strip(b" ")
             if name == b"connection":
                 option = value.lower()
                 if option == b"close":

@@ -299,3 +299,10 @@ def test_judging_takes_linear_time(start: bytes, unit: bytes) -> None:
         return best
 
     assert seconds(large) < max(32 * seconds(small), 0.05)
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 3\t", b"Content-Length:\t3", b"Host:\ta.example\t"])
+def test_a_tab_round_what_frames_or_routes_does_not_go_on(line: bytes) -> None:
+    data = get(line, host=b"" if line.startswith(b"Host") else b"Host: a.example\r\n")
+    sent = forward.request_bytes(accepted(data), data, identity_headers(HttpRules.of(listener())))
+    assert b"\t" not in sent
