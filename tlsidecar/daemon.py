@@ -27,6 +27,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.log import ProcessLog, open_sink
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
+from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Recorder
 from tlsidecar.settings import Settings
@@ -56,13 +57,17 @@ def run(settings: Settings) -> int:
         return EXIT_BAD_INPUT
     log = ProcessLog(settings.log, sink)
     access_log = AccessLog(settings.log, sink)
+    spans: SpanExport | None = None
     try:
+        spans = open_span_export(settings.tracing)
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink))
-    except (StartError, BindError, AdminSocketError, CertsError) as error:
+            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans))
+    except (StartError, BindError, AdminSocketError, CertsError, TracingUnavailableError) as error:
         _log.error("cannot start: %s", error)
         return EXIT_BAD_INPUT
     finally:
+        if spans is not None:
+            spans.close()
         log.close()
         sink.close()
 
@@ -84,7 +89,14 @@ def refuse_what_is_not_built(settings: Settings) -> None:
         raise StartError(f"workers = {settings.workers}: this release serves with one worker; write workers = 1")
 
 
-async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: AccessLog, sink: LineSink) -> int:
+async def _serve(
+    settings: Settings,
+    clock: Clock,
+    log: ProcessLog,
+    access_log: AccessLog,
+    sink: LineSink,
+    spans: SpanExport | None,
+) -> int:
     refuse_what_is_not_built(settings)
     hub, refusals = EventHub(clock), RefusalLog()
     controller = Controller(
@@ -103,7 +115,7 @@ async def _serve(settings: Settings, clock: Clock, log: ProcessLog, access_log: 
         await admin.start()
         try:
             loop = asyncio.get_running_loop()
-            recorder = Recorder(access_log, refusals, hub, controller.upstream_health)
+            recorder = Recorder(access_log, refusals, hub, controller.upstream_health, spans)
             worker = Worker(settings, loop, bound, contexts, recorder, clock)
             controller.workers = (LocalWorker(worker),)
             return await _until_stopped(controller, worker, sink)

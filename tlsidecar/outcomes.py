@@ -191,11 +191,21 @@ class Refusal:
         return replace(self, status=status, method=method, target=target, request_id=request_id, rule=rule)
 
 
+class Trace(NamedTuple):
+    """Our span of one request, where tracing is on: ids in lowercase hex; no parent where the trace begins here."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    sampled: bool
+    kind: str  # "server" when terminating, "client" when originating
+
+
 class AccessEntry(NamedTuple):
     """One connection (TCP) or request (HTTP) as it ended: what the access log tells of it.
 
     ``at`` is POSIX seconds, at the end; the durations are seconds and split ``total_s``: the handshake, the wait for an
-    upstream connection, the upstream's work. ``protocol`` is "tcp" or "http"; the last four fields are for requests.
+    upstream connection, the upstream's work. ``protocol`` is "tcp" or "http"; the last five fields are for requests.
     Text from a peer stays as it was: the access log escapes it.
     """
 
@@ -219,3 +229,4 @@ class AccessEntry(NamedTuple):
     target: str = ""
     status: int = 0
     request_id: str = ""
+    trace: Trace | None = None

@@ -9,6 +9,7 @@ from tlsidecar.observe import events
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.refusals import RefusalLog
+from tlsidecar.observe.tracing import SpanExport
 from tlsidecar.outcomes import AccessEntry, Refusal
 from tlsidecar.upstream_health import UpstreamHealth
 
@@ -19,13 +20,19 @@ class Recorder:
     """The observer of the workers; see tlsidecar.dataplane.report.Observer."""
 
     def __init__(
-        self, access_log: AccessLog, refusals: RefusalLog, hub: EventHub, upstream_health: UpstreamHealth
+        self,
+        access_log: AccessLog,
+        refusals: RefusalLog,
+        hub: EventHub,
+        upstream_health: UpstreamHealth,
+        spans: SpanExport | None = None,
     ) -> None:
         self._access_log = access_log
         self._refusals = refusals
         self._hub = hub
         self._upstream_health = upstream_health
-        self.wants_exchanges = access_log.enabled
+        self._spans = spans
+        self.wants_exchanges = access_log.enabled or spans is not None
 
     def opened(self, connection: Opened) -> None:
         self._hub.publish(events.OPENED, connection._asdict())
@@ -50,6 +57,8 @@ class Recorder:
 
     def exchanged(self, entry: AccessEntry) -> None:
         self._access_log.record(entry)
+        if self._spans is not None:
+            self._spans.record(entry)
 
     def refused(self, refusal: Refusal) -> None:
         number = self._refusals.record(refusal)

@@ -183,6 +183,15 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """OpenTelemetry spans of HTTP requests; off without an endpoint."""
+
+    endpoint: str = ""
+    service_name: str = ""  # empty: what OTEL_SERVICE_NAME says
+    sample_ratio: float = 1.0  # of the traces that begin here
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything one process runs by."""
 
@@ -191,6 +200,7 @@ class Settings:
     listeners: tuple[Listener, ...]
     tls: Tls = field(default_factory=Tls)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
     limits: Limits = field(default_factory=Limits)  # what [limits] says; listeners have inherited it
     workers: int = 1
     event_loop: str = "auto"  # auto | asyncio | uvloop

@@ -111,6 +111,8 @@ SPELLINGS = [
     ("/admin/users%00.png", {400}),
     ("/admin%0a/users", {400}),
     ("/%2561dmin/users", {400}),
+    ("/%25%36%31dmin/users", {400}),
+    ("/%256%31dmin/users", {400}),
     ("/x/%252e%252e/admin/users", {400}),
     ("/../admin/users", {400}),
     ("/%2e%2e/admin/users", {400}),

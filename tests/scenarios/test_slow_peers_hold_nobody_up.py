@@ -23,12 +23,14 @@ from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
 
-SECONDS = int(os.environ.get("SLOWHTTP_S", "4"))
+SECONDS = int(os.environ.get("SLOWHTTP_S", "5"))
 SMALL, BIG = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count + bytes(count) for count in (2, 8 << 20))
 
-# A machine with other work makes everybody wait now and then; a sidecar that is held up makes everybody wait all along.
-MOST_USUALLY_S = 0.25
-MOST_EVER_S = 0.5
+# Twice the usual, or this, whichever is more: nineteen times in twenty, and ever. A machine with other work makes
+# everybody wait now and then (filling the buffers of slow readers is work, too); who is held up waits all along, and
+# until a timeout, which is three seconds.
+MOST_USUALLY_S = 0.5
+MOST_EVER_S = 1.5
 
 
 def answers(sock: socket.socket) -> None:
@@ -82,10 +84,14 @@ class GoodClient(threading.Thread):
         assert read_answer(peer).status == 200
 
 
+def _p95(waits: list[float]) -> float:
+    return statistics.quantiles(waits, n=20)[-1]
+
+
 MODES = {
     "head": (["-H", "-i", "1", "-x", "24", "-t", "GET"], "/", 200, "head_timeout"),
     "body": (["-B", "-i", "30", "-s", "8192", "-x", "24", "-t", "POST"], "/", 200, "body_timeout"),
-    "read": (["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32", "-k", "1"], "/big", 40, "slow_reader"),
+    "read": (["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32", "-k", "1"], "/big", 16, "slow_reader"),
 }
 
 
@@ -94,7 +100,7 @@ MODES = {
 def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> None:
     options, path, connections, reason = MODES[mode]
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    limits = configs.limits(head_timeout="2s", body_idle_timeout="2s", write_timeout="2s")
+    limits = configs.limits(head_timeout="3s", body_idle_timeout="3s", write_timeout="3s")
     with serving(answers) as service:
         inner = limits + configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
         with running(tmp_path / "inner", inner) as inside:
@@ -107,7 +113,7 @@ def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> Non
 
                 beside = GoodClient(inside.port(), pki, client)
                 resident = inside.resident_bytes()
-                command = ["slowhttptest", *options, "-c", str(connections), "-r", "100", "-l", str(SECONDS), "-p", "3"]
+                command = ["slowhttptest", *options, "-c", str(connections), "-r", "200", "-l", str(SECONDS), "-p", "3"]
                 attack = subprocess.Popen(
                     [*command, "-u", f"http://127.0.0.1:{outside.port()}{path}"],
                     stdin=subprocess.DEVNULL,
@@ -117,7 +123,7 @@ def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> Non
                     text=True,
                 )
                 try:
-                    eventually(lambda: inside.status()["totals"]["connections_active"] >= connections // 2, 15)
+                    eventually(lambda: inside.status()["totals"]["connections_active"] >= connections * 4 // 5, 15)
                     beside.start()
                     told, _ = attack.communicate(timeout=SECONDS + 20)
                 finally:
@@ -126,7 +132,7 @@ def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> Non
 
                 assert attack.returncode == 0, told[-2000:]
                 assert len(waits) >= 10
-                assert statistics.median(waits) <= max(2 * statistics.median(usual), MOST_USUALLY_S)
+                assert _p95(waits) <= max(2 * _p95(usual), MOST_USUALLY_S), sorted(waits)[-10:]
                 assert max(waits) <= max(2 * max(usual), MOST_EVER_S), sorted(waits)[-5:]
                 assert inside.resident_bytes() - resident < 64 * 1024 * 1024
                 # They were not only borne, but shown out.

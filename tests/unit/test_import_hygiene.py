@@ -79,10 +79,10 @@ def test_a_package_loads_nothing_above_it(packages: list[str], forbidden: set[st
     assert {name for name in loaded for bad in forbidden if name == bad or name.startswith(f"{bad}.")} == set()
 
 
-def test_the_daemon_and_its_commands_need_neither_textual_nor_uvloop() -> None:
-    imported, loaded = import_all("tlsidecar", "certs", absent=("textual", "uvloop", "tui"))
+def test_the_daemon_and_its_commands_need_no_extra() -> None:
+    imported, loaded = import_all("tlsidecar", "certs", absent=("textual", "uvloop", "tui", "opentelemetry"))
     assert {"tlsidecar.config.loader", "certs.rules", "tlsidecar.cli"} <= set(imported)
-    assert not any(name.split(".")[0] in {"textual", "rich", "uvloop"} for name in loaded)
+    assert not any(name.split(".")[0] in {"textual", "rich", "uvloop", "opentelemetry"} for name in loaded)
 
 
 def test_the_static_contract_holds() -> None:

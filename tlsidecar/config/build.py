@@ -23,6 +23,7 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
         listeners=tuple(_listener(part, limits) for part in root.arrays["listener"]),
         tls=settings.Tls(**root.tables["tls"].fields),
         log=settings.Log(**root.tables["log"].fields),
+        tracing=settings.Tracing(**root.tables["tracing"].fields),
         limits=settings.Limits(**limits),
         config_file=config_file,
         **root.fields,

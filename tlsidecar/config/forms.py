@@ -56,6 +56,8 @@ DURATION = One(values.parse_duration, _text(pattern=values.DURATION_PATTERN), va
 DURATION_OR_ZERO = One(values.parse_duration_or_zero, DURATION.schema, values.show_duration)
 SIZE = One(values.parse_size, _text(pattern=values.SIZE_PATTERN), values.show_size)
 RATE = One(values.parse_rate, _text(pattern=values.RATE_PATTERN), values.show_rate)
+SHARE = One(values.parse_share, _text(pattern=values.SHARE_PATTERN), values.show_share)
+HTTP_URL = One(values.parse_http_url, _text(pattern=values.HTTP_URL_PATTERN))
 COUNT = One(values.parse_count, {"type": "integer", "minimum": 1})
 COUNT_OR_ZERO = One(values.parse_count_or_zero, {"type": "integer", "minimum": 0})
 WORKERS = One(

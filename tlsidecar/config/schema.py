@@ -23,6 +23,7 @@ from tlsidecar.config.forms import (
     FLAG,
     HEADER_NAME,
     HEALTH_PATH,
+    HTTP_URL,
     IP_ADDRESS,
     LISTEN_ADDRESS,
     METHOD,
@@ -31,6 +32,7 @@ from tlsidecar.config.forms import (
     RATE,
     ROUTE_PATH,
     RULES,
+    SHARE,
     SIZE,
     SPIFFE_ID,
     TEXT,
@@ -369,6 +371,22 @@ LOG = Table(
     ),
 )
 
+TRACING = Table(
+    "Tracing",
+    "OpenTelemetry spans of HTTP requests, by OTLP over HTTP; off without an endpoint.",
+    _defaults(settings.Tracing),
+    (
+        Entry("endpoint", HTTP_URL, "Where the collector takes traces. Needs `tlsidecar[otel]`."),
+        Entry("service_name", TEXT, "The name of the service in them.", worked_out="`$OTEL_SERVICE_NAME`"),
+        Entry(
+            "sample",
+            SHARE,
+            "How many of the traces that begin here are told; a client's own word stands.",
+            "sample_ratio",
+        ),
+    ),
+)
+
 ROOT = Table(
     "tlsidecar.toml",
     "The configuration of tlsidecar.",
@@ -381,6 +399,6 @@ ROOT = Table(
             "The event loop; `auto` takes the one that measures best.",
         ),
     ),
-    tables={"admin": ADMIN, "identity": IDENTITY, "tls": TLS, "log": LOG, "limits": LIMITS},
+    tables={"admin": ADMIN, "identity": IDENTITY, "tls": TLS, "log": LOG, "tracing": TRACING, "limits": LIMITS},
     arrays={"listener": LISTENER},
 )

@@ -12,6 +12,8 @@ from tlsidecar.config.problems import InvalidValue, did_you_mean, quoted
 DURATION_PATTERN = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+$"
 SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
+SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
+HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]{1,255}(/[\x21\x24-\x7e]{0,1023})?$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
 
@@ -101,6 +103,31 @@ def show_rate(events_per_second: float) -> str:
         if amount >= 1 and abs(amount - round(amount)) < 1e-9:
             return f"{round(amount)}/{unit}"
     return f"{events_per_second:.9f}".rstrip("0").rstrip(".") + "/s"
+
+
+def parse_share(value: object) -> float:
+    """A share from 0 to 1, from ``"10%"`` or ``"0.5%"``.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(SHARE_PATTERN, value) or float(value[:-1]) > 100:
+        raise InvalidValue(f"{quoted(value)} is not a share", 'write for example "100%" or "0.5%"')
+    return float(value[:-1]) / 100
+
+
+def show_share(share: float) -> str:
+    """As it is written."""
+    return f"{share * 100:.4f}".rstrip("0").rstrip(".") + "%"
+
+
+def parse_http_url(value: object) -> str:
+    """An absolute http or https URL, without user information.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(HTTP_URL_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a URL", 'write for example "http://127.0.0.1:4318/v1/traces"')
+    return value
 
 
 def parse_count(value: object) -> int:

@@ -31,6 +31,7 @@ class Shared:
         self.identities = IdentityCache()
         self.ids = ids if ids is not None else itertools.count(1)
         self.worker = 0
+        self.trace_ratio: float | None = None  # of the traces that begin here; None: tracing is off
         self.on_gone: Callable[[], None] | None = None
         self.lingerer.on_closed = self.gone
 

@@ -48,6 +48,8 @@ class Worker:
         self.reactor = Reactor(loop)
         self.shared = Shared(self.reactor, clock, observer, contexts, ids)
         self.shared.worker = number
+        if settings.tracing.endpoint:
+            self.shared.trace_ratio = settings.tracing.sample_ratio
         self.listeners = [
             Listener(self.shared, listener, sockets[listener.name], len(settings.listeners))
             for listener in settings.listeners

@@ -50,9 +50,11 @@ class AccessLog:
         (bytes_in, bytes_out, handshake_s, wait_s, upstream_s, total_s) = entry[10:16]
         request = ""
         if protocol == "http":
-            method, target, status, request_id = entry[16:]
+            method, target, status, request_id, trace = entry[16:]
+            traced = f'"trace_id":"{trace.trace_id}",' if trace is not None else ""
             request = (
                 f'"method":{quote(method)},"target":{quote(target)},"status":{status},"request_id":{quote(request_id)},'
+                f"{traced}"
             )
         return (
             f'{{"time":"{self._timestamp(at)}","access":"{"request" if request else "connection"}",'
@@ -67,6 +69,8 @@ class AccessLog:
         if entry.protocol == "http":
             line = quote(f"{entry.method} {entry.target}")
             request = f" {line} {entry.status} id={word(entry.request_id)}"
+            if entry.trace is not None:
+                request += f" trace={entry.trace.trace_id}"
         return (
             f"{self._timestamp(entry.at)} {word(entry.listener)} {word(entry.peer_address)} {word(entry.identity)}"
             f"{request} {entry.reason.value} in={entry.bytes_in} out={entry.bytes_out} "

@@ -13,7 +13,19 @@ import pytest
 
 from tlsidecar import settings
 from tlsidecar.config import json_schema, load
-from tlsidecar.config.schema import ADMIN, HEALTH_CHECK, IDENTITY, LIMITS, LISTENER, LOG, ROOT, ROUTE, TLS, Table
+from tlsidecar.config.schema import (
+    ADMIN,
+    HEALTH_CHECK,
+    IDENTITY,
+    LIMITS,
+    LISTENER,
+    LOG,
+    ROOT,
+    ROUTE,
+    TLS,
+    TRACING,
+    Table,
+)
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -26,7 +38,11 @@ def generate() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("table", "types", "filled_otherwise"),
     [
-        (ROOT, [settings.Settings], {"admin", "identity", "listeners", "tls", "log", "limits", "config_file"}),
+        (
+            ROOT,
+            [settings.Settings],
+            {"admin", "identity", "listeners", "tls", "log", "tracing", "limits", "config_file"},
+        ),
         (LISTENER, [settings.Listener, settings.Http], {"routes", "limits", "http", "health_check"}),
         (ROUTE, [settings.Route], set()),
         (HEALTH_CHECK, [settings.HealthCheck], set()),
@@ -35,6 +51,7 @@ def generate() -> dict[str, Any]:
         (ADMIN, [settings.Admin], set()),
         (TLS, [settings.Tls], set()),
         (LOG, [settings.Log], set()),
+        (TRACING, [settings.Tracing], set()),
     ],
     ids=lambda value: value.title if isinstance(value, Table) else "",
 )
@@ -45,7 +62,7 @@ def test_every_field_of_the_settings_has_a_key(table: Table, types: list[type], 
 
 
 def test_every_default_is_written_in_a_form_that_reads_back(tmp_path: Path) -> None:
-    for table in (ROOT, LIMITS, HEALTH_CHECK, IDENTITY, TLS, LOG):
+    for table in (ROOT, LIMITS, HEALTH_CHECK, IDENTITY, TLS, LOG, TRACING):
         for entry in table:
             default = table.default(entry)
             if default is not None and not isinstance(default, list):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tlsidecar.outcomes import Reason, Stage
+from tlsidecar.outcomes import Reason, Stage, Trace
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class ExchangeRecord:
     admitted: bool = False
     retried: bool = False
     upgrade: bytes = b""
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)

@@ -537,6 +537,7 @@ class HttpConnection(Connection):
                     target=record.target.decode("latin-1"),
                     status=record.status,
                     request_id=record.request_id.decode("latin-1"),
+                    trace=record.trace,
                 )
             )
 

@@ -141,6 +141,7 @@ class Exchange:
             record.target = head.target
             record.host = head.host
             record.request_id = head.request_id
+            record.trace = head.trace
             record.upgrade = head.upgrade if self.status == 101 else b""
         return record
 
@@ -557,6 +558,8 @@ class Exchange:
 
     def _answer(self, out: list[Command], refusal: MessageRefused) -> None:
         """Answer in the upstream's place; the connection stays if it may."""
+        if self.head is not None:
+            self._identity.begin_trace(self.head)
         with_body = self.head is None or self.head.method != b"HEAD"
         close = not self._stays
         self.status = refusal.status

@@ -84,6 +84,9 @@ class IdentityHeaders:
         request_id = head.request_id = self._next_request_id()
         return self._before_request_id + request_id + b"\r\n\r\n"
 
+    def begin_trace(self, head: RequestHead) -> None:
+        """Give ``head`` its span, where tracing is on."""
+
     def fields(self, head: RequestHead) -> Fields:
         """Our fields for ``head``, with the client's own words that are kept. Gives ``head`` its request id.
 

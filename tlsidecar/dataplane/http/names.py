@@ -51,6 +51,10 @@ ROUTE_OVERRIDES = frozenset(
 
 REQUEST_ID = b"x-request-id"
 
+TRACEPARENT = b"traceparent"
+TRACESTATE = b"tracestate"
+TRACE_CONTEXT = frozenset({TRACEPARENT, TRACESTATE})
+
 _Trie: TypeAlias = "dict[int, _Trie]"
 _END = -1
 _ANY_REST = ord("*")

@@ -35,9 +35,11 @@ def normalise(path: bytes) -> bytes:
         return path
     if b"\\" in path:
         raise _refused("a backslash")
-    if _DOUBLE_ENCODED.search(path):
+    # Before decoding, and after: "%25%36%31" is "%2561" only then.
+    decoded = path if _DOUBLE_ENCODED.search(path) else _ESCAPE.sub(_decode, path)
+    if _DOUBLE_ENCODED.search(decoded):
         raise _refused("an escape that is itself escaped")
-    return _resolve(_ESCAPE.sub(_decode, path))
+    return _resolve(decoded)
 
 
 def segments(path: bytes) -> list[bytes]:

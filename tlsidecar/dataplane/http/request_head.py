@@ -21,7 +21,7 @@ from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.grammar import fold
 from tlsidecar.dataplane.http.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.outcomes import Reason
+from tlsidecar.outcomes import Reason, Trace
 from tlsidecar.settings import ClientCertificateHeader, Http, Limits
 
 FAST_METHODS = rb"(GET|POST|HEAD|PUT|DELETE|PATCH|OPTIONS)"
@@ -60,6 +60,7 @@ class RequestHead:
     kept: Sequence[tuple[bytes, bytes]] = ()
     request_id = b""
     target_rewritten = False
+    trace: Trace | None = None  # our span, where tracing is on
 
     # What is not said differently is as above: an ordinary head is made of five assignments.
     def __init__(self, method: bytes, target: bytes, host: bytes, start: int, end: int) -> None:
@@ -90,16 +91,21 @@ class RequestRules:
     upgrades: frozenset[bytes]
 
     @classmethod
-    def of(cls, limits: Limits, http: Http, *, authenticated: bool, routed: bool) -> RequestRules:
-        """``authenticated``: the client showed a certificate, so the modes that keep its word may apply."""
+    def of(cls, limits: Limits, http: Http, *, authenticated: bool, routed: bool, traced: bool = False) -> RequestRules:
+        """``authenticated``: the client showed a certificate, so the modes that keep its word may apply. ``traced``:
+        the trace context is ours to write, after the client's, unless that is to be removed."""
         kept = set(names.FORWARDED) if http.trust_forwarded else set()
         mode = http.client_certificate_header
         keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
         if authenticated and mode in keeps_certificate:
             kept.add(names.CLIENT_CERTIFICATE)
+        removed = names.RemovedNames.of(http.remove_headers, routed=routed)
+        if traced:
+            kept.update(name for name in names.TRACE_CONTEXT if name not in removed)
+            removed = names.RemovedNames(removed.exact | names.TRACE_CONTEXT, removed.prefixes)
         return cls(
             limits=limits,
-            removed=names.RemovedNames.of(http.remove_headers, routed=routed),
+            removed=removed,
             kept=frozenset(kept),
             underscores=http.underscores,
             upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),

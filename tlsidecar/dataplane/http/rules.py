@@ -24,10 +24,12 @@ class HttpRules:
     client_certificate_header: ClientCertificateHeader
 
     @classmethod
-    def of(cls, listener: Listener) -> HttpRules:
+    def of(cls, listener: Listener, *, traced: bool = False) -> HttpRules:
         http = listener.http
         terminate = listener.mode is Mode.TERMINATE
-        rules = RequestRules.of(listener.limits, http, authenticated=terminate, routed=bool(listener.routes))
+        rules = RequestRules.of(
+            listener.limits, http, authenticated=terminate, routed=bool(listener.routes), traced=traced
+        )
         trailers = {name.encode("ascii").lower() for name in http.trailers}
         never = names.FRAMING | names.REQUEST_HOP_BY_HOP | names.RESPONSE_HOP_BY_HOP
         return cls(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 from certs.identity import Identity
@@ -22,6 +23,7 @@ from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.responses import RETRY_AFTER_S
 from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
 
@@ -43,7 +45,12 @@ class HttpServices:
         self._reactor = listener.shared.reactor
         self._request_ids = RequestIds(os.urandom(REQUEST_ID_PREFIX_BYTES))
         self._elements: dict[tuple[str, str, int], bytes] = {}
-        self.rules = HttpRules.of(settings)
+        ratio = listener.shared.trace_ratio
+        self.rules = HttpRules.of(settings, traced=ratio is not None)
+        self._headers: type[IdentityHeaders] = IdentityHeaders
+        if ratio is not None:
+            random_bits = Random().getrandbits  # noqa: S311 - ids are to be unique, not secret
+            self._headers = traced_headers(TraceStarter(ratio, random_bits, terminate=self._terminates))
         self.routes = RouteTable(settings.routes, settings.allow) if settings.routes else None
         self.pool = UpstreamPool(listener)
         self.rate = TokenBuckets(limits.request_rate, limits.request_burst) if limits.request_rate else None
@@ -72,7 +79,7 @@ class HttpServices:
         element = b""
         if self._terminates and identity is not None:
             element = self._element(identity, ours, chain)
-        return IdentityHeaders(
+        return self._headers(
             ClientIdentity(peer_host, element),
             self._settings.http.client_certificate_header,
             self._request_ids,
