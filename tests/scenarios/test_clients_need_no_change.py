@@ -224,6 +224,7 @@ def test_websockets(pki: Pki, tmp_path: Path) -> None:
                 assert socket.close_code == 1000
             for sidecar in (links.inside, links.outside):
                 sidecar.settles()
-                assert sidecar.last_access(access="request", status=101)["reason"] == "completed"
+                # Once the service has ended, Python's ssl closes with or without close_notify, as it happens.
+                assert sidecar.last_access(access="request", status=101)["reason"] in ("completed", "truncated")
         service.shutdown()
         thread.join(5)
