@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tui.amounts import grouped
+from tui.amounts import counted, grouped
 from tui.client import CHANGE_TIMEOUT_S
 from tui.decode import Fields, Json
 from tui.errors import AdminError, Refused
@@ -76,8 +76,8 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             Verb.DRAIN,
             SafeText("Drain"),
             SafeText(
-                f"{name} stops accepting. Its {grouped(open_now)} open connections get {DRAIN_TIMEOUT_S} s to finish, "
-                "then they are cut. It does not serve again until it is restarted."
+                f"{name} stops accepting. Its {counted(open_now, 'open connection')} get {DRAIN_TIMEOUT_S} s to "
+                "finish, then they are cut. It does not serve again until it is restarted."
             ),
             SafeText("Yes, drain"),
             "POST",
@@ -140,7 +140,7 @@ def outcome(action: Action, reply: Json) -> Told:
             return Told(SafeText(words))
         case Verb.DRAIN:
             closed, forced = fields.integer("closed"), fields.integer("forced")
-            words = f"drain: {fields.text('outcome')}, {grouped(closed)} connections finished, {grouped(forced)} cut"
+            words = f"drain: {fields.text('outcome')}, {counted(closed, 'connection')} finished, {grouped(forced)} cut"
             return Told(SafeText(words), Severity.WARNING if forced else None)
         case Verb.CLOSE:
             return Told(SafeText(f"connection {fields.integer('id')} closed"))

@@ -89,6 +89,11 @@ def grouped(number: int) -> SafeText:
     return SafeText(f"{number:,}")
 
 
+def counted(number: int, thing: str) -> SafeText:
+    """``1 connection``, ``12,345 connections``."""
+    return SafeText(f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s")
+
+
 def size(octets: float) -> SafeText:
     """Bytes in at most six cells, in powers of 1024: ``999``, ``1.2K``, ``10.0M``."""
     if abs(octets) < 1000:

@@ -3,7 +3,9 @@ out actions. The screens draw."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -100,6 +102,10 @@ class Console(App[int]):
 
     def start(self) -> None:
         """The main screen is there: begin to watch."""
+        if not self.is_headless:
+            # By default these end the process at once, with the terminal still in the hands of the console.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         if self.options.automatic:
             for index in range(len(self.monitors)):
                 self._watch(index)

@@ -70,7 +70,7 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
             ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
             ("n", "the other sidecars, where several sockets were given"),
             (": ctrl+p", "command palette"),
-            ("ctrl+q", "quit"),
+            ("ctrl+q q", "quit; in a detail or a window q leaves that first"),
         ),
     ),
 )

@@ -645,9 +645,14 @@ def degraded_elsewhere() -> World:
     return world
 
 
-async def test_quit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [["ctrl+q"], ["q"], ["2", "enter", "ctrl+q"], ["2", "enter", "q", "a", "q", "q"]])
+async def test_quit(tmp_path: Path, keys: list[str]) -> None:
     async with bench(tmp_path, healthy()) as desk:
-        await desk.press("ctrl+q")
+        await desk.press("2")
+        await desk.second()
+        await desk.press(*keys[:-1])
+        assert desk.app.return_code is None
+        await desk.press(keys[-1])
         assert desk.app.return_code == 0
 
 

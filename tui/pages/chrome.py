@@ -56,6 +56,7 @@ def identity_row(snapshot: Snapshot, banner: Banner, look: Look) -> Line:
         ([*left, *modes, *state], _right_end(banner, "{:,} updates held")),
         ([*left, *state], _right_end(banner, "{:,} updates held")),
         ([*left, *state], _right_end(banner, "+{:,}")),
+        ([gap(), *left[3:], *state], _right_end(banner, "+{:,}")),
     )
     # The first form that fits: what can be missed goes first.
     fitting = (form for form in forms if sum(cell_width(span.text) for part in form for span in part) < look.width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tui.amounts import age, duration, grouped, latency, utc
+from tui.amounts import age, counted, duration, grouped, latency, utc
 from tui.lines import BLANK, Line, Role, Span, heading
 from tui.model import Snapshot
 from tui.sheet import Look, Page, field_lines, message_page
@@ -33,7 +33,7 @@ def _process(status: Status, snapshot: Snapshot, look: Look) -> list[Line]:
     lines += field_lines("log level", status.log_level, look)
     lines += field_lines("built on", SafeText(f"{status.openssl}; Python {status.python}; {status.event_loop}"), look)
     for worker in status.workers:
-        words = f"pid {worker.pid}, {grouped(worker.connections)} connections, {latency(worker.loop_lag_s)} behind"
+        words = f"pid {worker.pid}, {counted(worker.connections, 'connection')}, {latency(worker.loop_lag_s)} behind"
         lines += field_lines(f"worker {worker.worker}", SafeText(words), look)
     return lines
 
@@ -69,7 +69,7 @@ def _upstream(upstream: Upstream, look: Look) -> SafeText:
     if upstream.active or upstream.idle:
         words.append(f"{grouped(upstream.active)} in use, {grouped(upstream.idle)} kept")
     if upstream.failures:
-        words.append(f"{grouped(upstream.failures)} failures")
+        words.append(counted(upstream.failures, "failure"))
     if upstream.ejected_until is not None and upstream.ejected_until > look.now:
         words.append(f"ejected for {age(look.now, upstream.ejected_until)}")
     if upstream.last_error:

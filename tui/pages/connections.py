@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.amounts import age, count, duration, grouped, size, utc
+from tui.amounts import age, count, counted, duration, grouped, size, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot, Sort
 from tui.pages.certificates import certificate_lines
@@ -108,8 +108,8 @@ def connections_note(snapshot: Snapshot) -> SafeText:
     if page is None:
         return EMPTY
     if page.matched == page.total:
-        return SafeText(f"{grouped(page.total)} connections")
-    return SafeText(f"{grouped(page.matched)} of {grouped(page.total)} connections")
+        return counted(page.total, "connection")
+    return SafeText(f"{grouped(page.matched)} of {counted(page.total, 'connection')}")
 
 
 def connection_page(snapshot: Snapshot, look: Look) -> Page:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.amounts import age, clock_time, grouped, utc
+from tui.amounts import age, clock_time, counted, grouped, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot
 from tui.pages.arrange import RefusalSort, arranged_refusals
@@ -90,7 +90,7 @@ def refusals_note(snapshot: Snapshot) -> SafeText:
         return EMPTY
     shown = len(snapshot.refusals.refusals)
     if snapshot.refusals.total <= shown:
-        return SafeText(f"{grouped(snapshot.refusals.total)} refusals")
+        return counted(snapshot.refusals.total, "refusal")
     return SafeText(f"the last {grouped(shown)} of {grouped(snapshot.refusals.total)} refusals")
 
 

@@ -53,6 +53,7 @@ class MainScreen(ConsoleScreen):
         Binding("S", "reverse", "Reverse the order"),
         Binding("w", "wide", "All columns"),
         Binding("f", "follow", "Follow the newest"),
+        Binding("q", "app.quit", "Quit"),
         Binding("tab", "next_view(1)", "Next tab", priority=True),
         Binding("shift+tab", "next_view(-1)", "Previous tab", priority=True),
     ]
