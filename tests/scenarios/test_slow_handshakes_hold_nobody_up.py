@@ -18,7 +18,7 @@ from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
 SLOW = 100
-HANDSHAKE_TIMEOUT_S = 3.0
+HANDSHAKE_TIMEOUT_S = 2.0
 
 
 def handshake_s(sidecar: Sidecar, pki: Pki, client: Pair) -> float:
@@ -43,7 +43,7 @@ def _dribble(socks: list[socket.socket], hello: bytes, over: threading.Event) ->
                 sock.send(hello[at : at + 1])
             except OSError:
                 continue
-        if over.wait(0.05):
+        if over.wait(0.1):
             return
 
 
@@ -68,8 +68,8 @@ def test_they_are_closed_in_time(kind: str, pki: Pki, tmp_path: Path) -> None:
                 for sock in socks:
                     assert sock.recv(5)[0] == 0x16
             eventually(lambda: sidecar.listener()["handshakes_active"] == SLOW)
-            # Measured: 1.0 to 1.3 times; the allowance is for a busy machine, not for the sidecar.
-            assert handshake_s(sidecar, pki, client) < 3 * idle_s + 0.02
+            # On a quiet machine 1.0 to 1.3 times; the allowance is for a busy one, and for this test's own threads.
+            assert handshake_s(sidecar, pki, client) < 5 * idle_s + 0.1
             for sock in socks:
                 try:
                     while sock.recv(65536):

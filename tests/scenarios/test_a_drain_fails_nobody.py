@@ -1,0 +1,76 @@
+"""TERM in the middle of HTTP traffic: every request that was taken is answered whole, the last answer on each
+connection says so, and the process ends with 0."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+
+from support import configs
+from support.mtls import Alerted, connect
+from support.pki import Pki
+from support.services import serving
+from support.sidecar import running
+from support.waiting import eventually
+
+CLIENTS = 8
+
+
+def _slowly(sock: socket.socket) -> None:
+    """Answers each request after a moment, and in two parts."""
+    data = b""
+    while more := sock.recv(65536):
+        data += more
+        while b"\r\n\r\n" in data:
+            _, _, data = data.partition(b"\r\n\r\n")
+            threading.Event().wait(0.05)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+            threading.Event().wait(0.01)
+            sock.sendall(b" half")
+
+
+def test_requests_under_way_are_answered(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    told, errors = [], []
+    with serving(_slowly) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            port = sidecar.port()
+            answered = [0] * CLIENTS
+
+            def ask(number: int) -> None:
+                peer = connect(port, pki.trust, client)
+                try:
+                    while True:
+                        peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                        answer = b""
+                        while not answer.endswith(b"first half"):
+                            more = peer.recv()
+                            if not more and not answer:
+                                told.append("closed between two requests")
+                                return
+                            assert more, answer
+                            answer += more
+                        answered[number] += 1
+                        if b"connection: close" in answer.lower():
+                            assert peer.recv() == b""
+                            told.append("Connection: close")
+                            return
+                except (AssertionError, ConnectionError, Alerted) as error:
+                    errors.append(error)
+                finally:
+                    peer.close()
+
+            threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(CLIENTS)]
+            for thread in threads:
+                thread.start()
+            eventually(lambda: min(answered) >= 2)
+            sidecar.signal(signal.SIGTERM)
+            assert sidecar.wait() == 0
+            for thread in threads:
+                thread.join(20)
+            assert errors == []
+            assert len(told) == CLIENTS
+            assert told.count("Connection: close") >= CLIENTS // 2
