@@ -168,8 +168,11 @@ class Relay:
 
     # Inward: TLS to plain.
 
+    # What is called on the ordinary path is taken out of its slot first: CPython calls a local faster than a slot.
+
     def _tls_readable(self, _events: int) -> None:
-        answer = count = self._read()
+        read, send = self._read, self._plain_send
+        answer = count = read()
         if count == RECORD_BYTES:
             # A full record: more of them are likely at hand, and one large send costs less than several.
             while count < self._gathered:
@@ -182,7 +185,7 @@ class Relay:
         if count > 0:
             self.bytes_in += count
             try:
-                sent = self._plain_send(VIEW[:count])
+                sent = send(VIEW[:count])
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -273,8 +276,9 @@ class Relay:
     # Outward: plain to TLS.
 
     def _plain_readable(self, _events: int) -> None:
+        receive, write = self._plain_recv, self._write
         try:
-            count = self._plain_recv(self._window)
+            count = receive(self._window)
         except BlockingIOError:
             return
         except OSError as error:
@@ -286,9 +290,9 @@ class Relay:
             self._flush_outward()
             return
         self.bytes_out += count
-        written = self._write(0, count)
+        written = write(0, count)
         while 0 < written < count:
-            more = self._write(written, count)
+            more = write(written, count)
             if more <= 0:
                 self._write_blocked(more, written, count)
                 return

@@ -81,7 +81,8 @@ class IdentityHeaders:
             self._prepare(head.host)
         if head.request_id:
             return self._without_request_id
-        request_id = head.request_id = self._next_request_id()
+        next_request_id = self._next_request_id
+        request_id = head.request_id = next_request_id()
         return self._before_request_id + request_id + b"\r\n\r\n"
 
     def begin_trace(self, head: RequestHead) -> None:
