@@ -21,8 +21,7 @@ def ca(tmp_path: Path) -> Path:
     return tmp_path / "ca"
 
 
-@pytest.mark.parametrize("ends", ["--both", "--server"])
-@pytest.mark.parametrize("protocol", ["tcp", "http"])
+@pytest.mark.parametrize(("protocol", "ends"), [("tcp", "--server"), ("http", "--both")])
 def test_while_clients_talk(protocol: str, ends: str, ca: Path, tmp_path: Path) -> None:
     server = issued(ca, tmp_path / "out", "--dns", "localhost", ends)
     client = issued(ca, tmp_path / "client", "--dns", "client.test", "--client")

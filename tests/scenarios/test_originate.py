@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,33 @@ def test_the_wrong_remote_gets_nothing(
             assert (refusal["stage"], refusal["side"]) == (stage, "local")
             assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_tls") == 1
             sidecar.settles()
+
+
+def test_an_expired_remote_gets_nothing_and_a_renewed_one_is_used_at_once(pki: Pki, tmp_path: Path) -> None:
+    ours = pki.issue("ours", "app.internal")
+    now = datetime.now(UTC)
+    when = {"not_before": now - timedelta(days=9), "not_after": now - timedelta(days=1)}
+    expired, renewed = pki.issue("expired", "localhost", **when), pki.issue("renewed", "localhost")
+    contexts = [server_context(pki.trust, expired)]
+
+    def handle(sock: socket.socket) -> None:
+        peer = Peer(contexts[-1], sock, server_side=True)
+        with contextlib.suppress(SSL.Error, OSError, Alerted):
+            peer.handshake()
+            while data := peer.recv():
+                peer.send(data)
+            peer.end_writing()
+
+    with serving(handle) as service:
+        config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{service.port}")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for _ in range(3):
+                with pytest.raises(ConnectionResetError):
+                    talk(sidecar.port(), b"a secret")
+            refusal = sidecar.refusal(reason="certificate_expired")
+            assert (refusal["stage"], refusal["side"], refusal["identity"]) == ("verify", "local", "localhost")
+            contexts.append(server_context(pki.trust, renewed))
+            assert talk(sidecar.port(), b"hello") == b"hello"
 
 
 def test_a_wildcard_certificate_covers_one_label(pki: Pki, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
 
-READERS = 40
+READERS = 25
 KIB = 1024
 
 
@@ -46,7 +46,10 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
                 peers.append(Peer(context, sock, name="localhost").handshake())
             eventually(lambda: sidecar.status()["totals"]["connections_active"] == READERS)
 
+            most = [0]
+
             def stands_still() -> bool:
+                most[0] = max(most[0], sidecar.resident_bytes() - before)
                 was = _moved(sidecar)
                 if direction == "to the service":
                     for peer in peers:
@@ -54,7 +57,7 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
                 return was != (0, 0) and _moved(sidecar) == was
 
             eventually(stands_still, every_s=0.2)
-            grown = sidecar.resident_bytes() - before
+            grown = max(most[0], sidecar.resident_bytes() - before)
             # Twice the high-water mark of 64 KiB, and what a TLS connection takes itself.
             assert grown < READERS * (2 * 64 + 100) * KIB + 2048 * KIB, f"{grown // KIB} KiB"
             busy_s = sidecar.cpu_s()
@@ -66,7 +69,7 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
 
 
 def _send_what_goes(peer: Peer) -> None:
-    with contextlib.suppress(SSL.WantWriteError):
+    with contextlib.suppress(SSL.WantWriteError, SSL.SysCallError):  # the latter when it is given up meanwhile
         while True:
             peer.tls.send(bytes(16384))
 

@@ -91,32 +91,33 @@ def test_a_list_past_its_time(policy: str, pki: Pki, tmp_path: Path) -> None:
             assert "revoked" in _refused(sidecar, pki, revoked)
 
 
-@pytest.mark.parametrize("damage", ["garbage", "empty", "gone", "another CA's", "cut"])
-def test_a_damaged_list_changes_only_what_is_shown(damage: str, pki: Pki, tmp_path: Path) -> None:
+def test_a_damaged_list_changes_only_what_is_shown(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     revoked = pki.issue("revoked", "revoked.test")
     crl = pki.revoke(revoked)
+    damaged = {
+        "garbage": b"\x00\xff" * 500,
+        "empty": b"",
+        "another CA's": Pki(tmp_path / "other").revoke().read_bytes(),
+        "cut": crl.read_bytes()[:-50],
+        "gone": None,
+    }
     with serving(echo) as service:
         config = configs.identity(server, pki.trust, crl=str(crl), poll_interval="1h")
         config += configs.terminate(service.address)
         with running(tmp_path / "sidecar", config) as sidecar:
-            if damage == "gone":
-                crl.unlink()
-            else:
-                content = {
-                    "garbage": b"\x00\xff" * 500,
-                    "empty": b"",
-                    "another CA's": Pki(tmp_path / "other").revoke().read_bytes(),
-                    "cut": crl.read_bytes()[:-50],
-                }[damage]
-                replace(crl, content)
-            status, answer = sidecar.call("POST", "/v1/reload")
-            assert (status, answer["outcome"]) == (409, "refused"), answer
-            assert sidecar.status()["state"] == "degraded"
-            assert "revoked" in _refused(sidecar, pki, revoked)  # the old list goes on
-            with connected(sidecar.port(), pki.trust, client) as peer:
-                peer.send(b"!")
-                assert peer.recv_exactly(1) == b"!"
+            for damage, content in damaged.items():
+                if content is None:
+                    crl.unlink()
+                else:
+                    replace(crl, content)
+                status, answer = sidecar.call("POST", "/v1/reload")
+                assert (status, answer["outcome"]) == (409, "refused"), (damage, answer)
+                assert sidecar.status()["state"] == "degraded", damage
+                assert "revoked" in _refused(sidecar, pki, revoked), damage  # the old list goes on
+                with connected(sidecar.port(), pki.trust, client) as peer:
+                    peer.send(b"!")
+                    assert peer.recv_exactly(1) == b"!"
             pki.revoke(client)
             assert sidecar.call("POST", "/v1/reload")[1]["outcome"] == "applied"
             assert "revoked" in _refused(sidecar, pki, client)
