@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import statistics
 import subprocess
 import threading
 import time
@@ -23,14 +22,16 @@ from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
 
-SECONDS = int(os.environ.get("SLOWHTTP_S", "5"))
+SECONDS = int(os.environ.get("SLOWHTTP_S", "6"))
+CONNECTIONS = 200 if SECONDS > 10 else 100
 SMALL, BIG = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count + bytes(count) for count in (2, 8 << 20))
 
-# Twice the usual, or this, whichever is more: nineteen times in twenty, and ever. A machine with other work makes
-# everybody wait now and then (filling the buffers of slow readers is work, too); who is held up waits all along, and
-# until a timeout, which is three seconds.
-MOST_USUALLY_S = 0.5
-MOST_EVER_S = 1.5
+# Twice what a client of a sidecar without slow peers waits at the same time, or this, whichever is more: nine times in
+# ten, and ever. A machine with other work makes everybody wait now and then; who is held up waits all along, and until
+# a timeout.
+MOST_USUALLY_S = 0.25
+MOST_EVER_S = 2.0
+TIMEOUT = "4s"
 
 
 def answers(sock: socket.socket) -> None:
@@ -84,13 +85,13 @@ class GoodClient(threading.Thread):
         assert read_answer(peer).status == 200
 
 
-def _p95(waits: list[float]) -> float:
-    return statistics.quantiles(waits, n=20)[-1]
+def _p90(waits: list[float]) -> float:
+    return sorted(waits)[int((len(waits) - 1) * 0.9)]
 
 
 MODES = {
-    "head": (["-H", "-i", "1", "-x", "24", "-t", "GET"], "/", 200, "head_timeout"),
-    "body": (["-B", "-i", "30", "-s", "8192", "-x", "24", "-t", "POST"], "/", 200, "body_timeout"),
+    "head": (["-H", "-i", "1", "-x", "24", "-t", "GET"], "/", CONNECTIONS, "head_timeout"),
+    "body": (["-B", "-i", "30", "-s", "8192", "-x", "24", "-t", "POST"], "/", CONNECTIONS, "body_timeout"),
     "read": (["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32", "-k", "1"], "/big", 16, "slow_reader"),
 }
 
@@ -100,18 +101,13 @@ MODES = {
 def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> None:
     options, path, connections, reason = MODES[mode]
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    limits = configs.limits(head_timeout="3s", body_idle_timeout="3s", write_timeout="3s")
+    limits = configs.limits(head_timeout=TIMEOUT, body_idle_timeout=TIMEOUT, write_timeout=TIMEOUT)
     with serving(answers) as service:
         inner = limits + configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
-        with running(tmp_path / "inner", inner) as inside:
+        with running(tmp_path / "calm", inner) as calm, running(tmp_path / "inner", inner) as inside:
             outer = configs.identity(server, pki.trust) + configs.originate(f"localhost:{inside.port()}")
             with running(tmp_path / "outer", outer) as outside:
-                before = GoodClient(inside.port(), pki, client)
-                before.start()
-                eventually(lambda: len(before.waits) >= 20 or before.error, 30)
-                usual = before.stop()
-
-                beside = GoodClient(inside.port(), pki, client)
+                beside, apart = (GoodClient(sidecar.port(), pki, client) for sidecar in (inside, calm))
                 resident = inside.resident_bytes()
                 command = ["slowhttptest", *options, "-c", str(connections), "-r", "200", "-l", str(SECONDS), "-p", "3"]
                 attack = subprocess.Popen(
@@ -122,17 +118,23 @@ def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> Non
                     cwd=tmp_path,
                     text=True,
                 )
+
+                def all_there() -> bool:
+                    totals = inside.status()["totals"]
+                    return totals["connections_active"] >= connections * 4 // 5 and not totals["handshakes_active"]
+
                 try:
-                    eventually(lambda: inside.status()["totals"]["connections_active"] >= connections * 4 // 5, 15)
+                    eventually(all_there, 15)
                     beside.start()
+                    apart.start()
                     told, _ = attack.communicate(timeout=SECONDS + 20)
                 finally:
                     attack.kill()
-                waits = beside.stop()
+                waits, usual = beside.stop(), apart.stop()
 
                 assert attack.returncode == 0, told[-2000:]
-                assert len(waits) >= 10
-                assert _p95(waits) <= max(2 * _p95(usual), MOST_USUALLY_S), sorted(waits)[-10:]
+                assert min(len(waits), len(usual)) >= 3
+                assert _p90(waits) <= max(2 * _p90(usual), MOST_USUALLY_S), sorted(waits)[-10:]
                 assert max(waits) <= max(2 * max(usual), MOST_EVER_S), sorted(waits)[-5:]
                 assert inside.resident_bytes() - resident < 64 * 1024 * 1024
                 # They were not only borne, but shown out.
