@@ -51,7 +51,8 @@ from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Mode, Settings
 from tlsidecar.sources import roles_of
 from tlsidecar.upstream_health import UpstreamHealth
-from tlsidecar.workers.handle import WorkerHandle
+from tlsidecar.workers.handle import Crew, WorkerHandle
+from tlsidecar.workers.merge import connections_of
 
 # A file caught while it is being written is read again, so often and after so long, before it is called bad.
 TORN_READ_ATTEMPTS = 4
@@ -88,7 +89,7 @@ class Controller:
         self.events = hub
         self.reload_counts = ReloadCounts()
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
-        self.workers: Sequence[WorkerHandle] = ()
+        self.crew: Crew | None = None
         self.stopping = asyncio.Event()
         self.forced = False
         self._source = source
@@ -160,8 +161,14 @@ class Controller:
         self._judge()
         return self._problems
 
+    @property
+    def workers(self) -> Sequence[WorkerHandle]:
+        return self.crew.workers if self.crew is not None else ()
+
     def is_live(self) -> bool:
-        return all(worker.is_live for worker in self.workers)
+        """Whether anything is served at all: one of several workers is replaced without ending the others, which a
+        failing liveness probe would do."""
+        return any(worker.is_live for worker in self.workers) or not self.workers
 
     def is_ready(self) -> bool:
         if self._state not in (State.READY, State.DEGRADED) or self._generation is None:
@@ -169,16 +176,19 @@ class Controller:
         return self._generation.material.leaf.not_valid_after_utc > self.clock.now() and self.upstream_health.is_ready
 
     async def snapshots(self) -> Sequence[WorkerSnapshot]:
-        self._snapshots = [await worker.snapshot() for worker in self.workers]
+        self._snapshots = list(await asyncio.gather(*(worker.snapshot() for worker in self.workers)))
         if self._snapshots:
             first = self._snapshots[0]
             self._snapshots[0] = replace(first, log_lines_dropped=first.log_lines_dropped + self._dropped_log_lines())
         return self._snapshots
 
+    async def caught_up(self) -> None:
+        """Returns when everything that workers have announced so far has arrived."""
+        if len(self.workers) > 1:
+            await asyncio.gather(*(worker.snapshot() for worker in self.workers))
+
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
-        if len(self.workers) == 1:
-            return await self.workers[0].connections(query)
-        raise AssertionError("several workers are merged by their supervisor")
+        return await connections_of(self.workers, query)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         for worker in self.workers:
@@ -196,6 +206,8 @@ class Controller:
     def set_log_level(self, level: str) -> None:
         self._set_log_level(level)
         self._log_level = level
+        for worker in self.workers:
+            worker.set_log_level(level)
 
     # Life.
 
@@ -325,8 +337,7 @@ class Controller:
     async def _put_to_use(self, material: Material) -> None:
         number = self._generation.number + 1 if self._generation else 1
         contexts = build_contexts(self.settings, material, number)
-        for worker in self.workers:
-            await worker.apply(contexts)
+        await asyncio.gather(*(worker.apply(contexts) for worker in self.workers))
         self._contexts = contexts
         self._generation = Generation(number, material, self.clock.now())
 
@@ -409,15 +420,17 @@ class Controller:
         if timeout_s is None:
             timeout_s = max(listener.limits.drain_timeout_s for listener in self.settings.listeners)
         self._draining_since = self.clock.now()
+        if self.crew is not None:
+            self.crew.stop_listening()
         self._enter(State.DRAINING)
-        present = sum([await worker.drain() for worker in self.workers])
+        present = sum(await asyncio.gather(*(worker.drain() for worker in self.workers)))
         try:
             async with asyncio.timeout(timeout_s):
                 for worker in self.workers:
                     await worker.drained()
         except TimeoutError:
             pass
-        forced = sum([await worker.close_all(Reason.DRAIN_FORCED) for worker in self.workers])
+        forced = sum(await asyncio.gather(*(worker.close_all(Reason.DRAIN_FORCED) for worker in self.workers)))
         outcome = DrainOutcome(not forced, present - forced, forced, loop.time() - began)
         self.forced = self.forced or bool(forced)
         told = {
@@ -445,7 +458,12 @@ class Controller:
                 soft_crl=self.settings.identity.crl_policy == "soft",
                 snapshots=self._snapshots,
                 upstreams_down=self.upstream_health.down(),
-                dropped_log_lines=self._dropped_log_lines(),
+                dropped_log_lines=max(
+                    self._dropped_log_lines(), sum(snapshot.log_lines_dropped for snapshot in self._snapshots)
+                ),
+                workers_failing={
+                    number: worker.failing for number, worker in enumerate(self.workers) if worker.failing is not None
+                },
                 clock_jump_at=jump[0] if jump else None,
                 clock_jump_s=jump[1] if jump else 0.0,
             )

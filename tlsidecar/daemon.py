@@ -10,29 +10,35 @@ import contextlib
 import gc
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
 from tlsidecar.admin.server import AdminServer, AdminSocketError
 from tlsidecar.control import Trigger
 from tlsidecar.controller import Controller, StartError
-from tlsidecar.dataplane.bind import BindError, bind_all, close_all
-from tlsidecar.dataplane.reactor import fused_event_loop
+from tlsidecar.dataplane.bind import BindError, bind_all, bound_address, close_all
 from tlsidecar.dataplane.worker import Worker
+from tlsidecar.event_loop import EventLoopMissing, loop_factory
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.log import ProcessLog, open_sink
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
-from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export
+from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
-from tlsidecar.recorder import Recorder
+from tlsidecar.recorder import Desk, Recorder
 from tlsidecar.settings import Settings
 from tlsidecar.sources import source_of
+from tlsidecar.workers.handle import Crew, CrewError
 from tlsidecar.workers.local import LocalWorker
+
+if TYPE_CHECKING:
+    from tlsidecar.workers.nursery import Nursery
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -59,10 +65,21 @@ def run(settings: Settings) -> int:
     access_log = AccessLog(settings.log, sink)
     spans: SpanExport | None = None
     try:
-        spans = open_span_export(settings.tracing)
+        if settings.workers == 1:
+            spans = open_span_export(settings.tracing)
+        else:
+            require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
             return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans))
-    except (StartError, BindError, AdminSocketError, CertsError, TracingUnavailableError) as error:
+    except (
+        StartError,
+        EventLoopMissing,
+        CrewError,
+        BindError,
+        AdminSocketError,
+        CertsError,
+        TracingUnavailableError,
+    ) as error:
         _log.error("cannot start: %s", error)
         return EXIT_BAD_INPUT
     finally:
@@ -70,23 +87,6 @@ def run(settings: Settings) -> int:
             spans.close()
         log.close()
         sink.close()
-
-
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """``auto`` is the stock loop with the data plane fused into its selector, which measures as fast as uvloop here."""
-    if name == "uvloop":
-        try:
-            import uvloop
-        except ImportError:
-            raise StartError("event_loop = \"uvloop\" needs: pip install 'tlsidecar[fast]'") from None
-        return uvloop.new_event_loop
-    return fused_event_loop
-
-
-def refuse_what_is_not_built(settings: Settings) -> None:
-    """Settings that are reserved but do nothing yet must not look as if they did. Raises :class:`StartError`."""
-    if settings.workers > 1:
-        raise StartError(f"workers = {settings.workers}: this release serves with one worker; write workers = 1")
 
 
 async def _serve(
@@ -97,8 +97,8 @@ async def _serve(
     sink: LineSink,
     spans: SpanExport | None,
 ) -> int:
-    refuse_what_is_not_built(settings)
     hub, refusals = EventHub(clock), RefusalLog()
+    bound: dict[str, list[socket.socket]] = {}
     controller = Controller(
         settings,
         source_of(settings.identity, clock),
@@ -108,24 +108,43 @@ async def _serve(
         set_log_level=log.set_level,
         dropped_log_lines=lambda: access_log.dropped_lines,
     )
-    contexts = await controller.first_material()
-    admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
-    bound = bind_all(settings.listeners)
-    try:
+    desk = Desk(refusals, hub, controller.upstream_health)
+    async with contextlib.AsyncExitStack() as stack:
+        nursery = _nursery(settings, stack)
+        contexts = await controller.first_material()
+        admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
+        stack.callback(close_all, bound)
+        bound |= bind_all(settings.listeners)
         await admin.start()
-        try:
+        stack.push_async_callback(admin.close)
+        crew: Crew
+        if nursery is None:
             loop = asyncio.get_running_loop()
-            recorder = Recorder(access_log, refusals, hub, controller.upstream_health, spans)
-            worker = Worker(settings, loop, bound, contexts, recorder, clock)
-            controller.workers = (LocalWorker(worker),)
-            return await _until_stopped(controller, worker, sink)
-        finally:
-            await admin.close()
-    finally:
-        close_all(bound)
+            recorder = Recorder(access_log, desk, spans)
+            crew = LocalWorker(Worker(settings, loop, bound, contexts, recorder, clock))
+        else:
+            from tlsidecar.workers.crew import RemoteCrew
+
+            crew = RemoteCrew(settings, bound, contexts, desk, clock, sink, nursery)
+        controller.crew = crew
+        return await _until_stopped(controller, crew, bound, sink)
 
 
-async def _until_stopped(controller: Controller, worker: Worker, sink: LineSink) -> int:
+def _nursery(settings: Settings, stack: contextlib.AsyncExitStack) -> Nursery | None:
+    """Where workers are forked, if there are to be several; started first, for it takes the longest."""
+    if settings.workers == 1:
+        return None
+    from tlsidecar.workers.nursery import Nursery
+
+    nursery = Nursery(settings)
+    nursery.start()
+    stack.callback(nursery.close)
+    return nursery
+
+
+async def _until_stopped(
+    controller: Controller, crew: Crew, bound: Mapping[str, Sequence[socket.socket]], sink: LineSink
+) -> int:
     loop = asyncio.get_running_loop()
     force = asyncio.Event()
 
@@ -137,6 +156,8 @@ async def _until_stopped(controller: Controller, worker: Worker, sink: LineSink)
     def reload() -> None:
         try:
             sink.reopen()  # as logrotate expects, while draining, too
+            for worker in crew.workers:
+                worker.reopen_log()
         except LogFileError as error:
             _log.error("the log goes on in the file that is open: %s", error)
         if not controller.stopping.is_set():
@@ -149,18 +170,16 @@ async def _until_stopped(controller: Controller, worker: Worker, sink: LineSink)
         number: signal.signal(number, lambda *_, act=act: loop.call_soon_threadsafe(act))
         for number, act in handlers.items()
     }
-    worker.start()
-    gc.collect()
-    gc.freeze()  # what start-up made lives as long as the process: the collector need not look at it again
     try:
+        await crew.start()
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process: the collector need not look at it again
         async with asyncio.TaskGroup() as tasks:
             controller.serving(tasks)
-            for listener in worker.listeners:
-                record = listener.record()
-                _log.info(
-                    "listening",
-                    extra={"fields": {"listener": record.name, "mode": record.mode, "address": record.bound}},
-                )
+            for listener in controller.settings.listeners:
+                address = bound_address(bound[listener.name])
+                told = {"listener": listener.name, "mode": listener.mode.value, "address": address}
+                _log.info("listening", extra={"fields": told})
             await controller.stopping.wait()
             drain = tasks.create_task(controller.drain(), name="drain before the end")
             forced = tasks.create_task(force.wait(), name="second signal")
@@ -174,7 +193,7 @@ async def _until_stopped(controller: Controller, worker: Worker, sink: LineSink)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        worker.close()
+        await crew.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await loop.shutdown_default_executor()

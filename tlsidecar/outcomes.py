@@ -156,6 +156,7 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body_too_large", Culprit.PEER, "the request body is over its limit"
     INCOMPLETE_REQUEST = "incomplete_request", Culprit.PEER, "the peer left before its request was complete"
 
+    WORKER_LOST = "worker_lost", Culprit.US, "the worker process that served it ended"
     INTERNAL_ERROR = "internal_error", Culprit.US, "a defect in the sidecar: please report the log line"
 
 

@@ -7,6 +7,7 @@ import ctypes
 import resource
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
+_PR_SET_NAME = 15
 
 
 def raise_descriptor_limit() -> None:
@@ -23,3 +24,9 @@ def keep_memory_private() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def name_process(name: str) -> None:
+    """What ps and top show as the command's name; the kernel keeps fifteen characters."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)

@@ -1,8 +1,13 @@
-"""What the data plane reports, put where people and programs look: access log, process log, refusals, events."""
+"""What the data plane reports, put where people and programs look: access log, process log, refusals, events.
+
+A worker's :class:`Recorder` writes the logs, in its own process. What all workers are to be told of as one goes through
+an :class:`Announcer`: to the controller's :class:`Desk`, directly or across a socketpair.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple, Protocol
 
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.observe import events
@@ -10,49 +15,89 @@ from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.tracing import SpanExport
-from tlsidecar.outcomes import AccessEntry, Refusal
+from tlsidecar.outcomes import AccessEntry, Reason, Refusal
 from tlsidecar.upstream_health import UpstreamHealth
 
 _log = logging.getLogger("tlsidecar.refusals")
 
 
-class Recorder:
-    """The observer of the workers; see tlsidecar.dataplane.report.Observer."""
+class Closed(NamedTuple):
+    """A connection that was opened and is over."""
 
-    def __init__(
-        self,
-        access_log: AccessLog,
-        refusals: RefusalLog,
-        hub: EventHub,
-        upstream_health: UpstreamHealth,
-        spans: SpanExport | None = None,
-    ) -> None:
+    id: int
+    listener: str
+    peer_address: str
+    identity: str
+    reason: Reason
+    bytes_in: int
+    bytes_out: int
+    duration_s: float
+
+
+class Announcer(Protocol):
+    """Passes on what happened; must not block, and must not raise."""
+
+    def opened(self, connection: Opened) -> None: ...
+
+    def closed(self, connection: Closed) -> None: ...
+
+    def refused(self, refusal: Refusal) -> None: ...
+
+    def upstream_changed(self, change: UpstreamChange) -> None: ...
+
+
+class Desk:
+    """Where everything that is announced ends: the kept refusals, the numbered events, what the checks hold of
+    upstreams."""
+
+    def __init__(self, refusals: RefusalLog, hub: EventHub, upstream_health: UpstreamHealth) -> None:
+        self.refusals = refusals
+        self.hub = hub
+        self.upstream_health = upstream_health
+
+    def opened(self, connection: Opened) -> None:
+        self.hub.publish(events.OPENED, connection._asdict())
+
+    def closed(self, connection: Closed) -> None:
+        reason = connection.reason
+        told = connection._asdict() | {"reason": reason.value, "sentence": reason.sentence}
+        self.hub.publish(events.CLOSED, told)
+
+    def refused(self, refusal: Refusal) -> None:
+        number = self.refusals.record(refusal)
+        told = {"number": number, "sentence": refusal.reason.sentence, **_told(refusal)}
+        self.hub.publish(events.REFUSAL, told)
+
+    def upstream_changed(self, change: UpstreamChange) -> None:
+        self.upstream_health.changed(change)
+
+
+class Recorder:
+    """The observer of a worker; see tlsidecar.dataplane.report.Observer."""
+
+    def __init__(self, access_log: AccessLog, announcer: Announcer, spans: SpanExport | None = None) -> None:
         self._access_log = access_log
-        self._refusals = refusals
-        self._hub = hub
-        self._upstream_health = upstream_health
+        self._announcer = announcer
         self._spans = spans
         self.wants_exchanges = access_log.enabled or spans is not None
 
     def opened(self, connection: Opened) -> None:
-        self._hub.publish(events.OPENED, connection._asdict())
+        self._announcer.opened(connection)
 
     def closed(self, entry: AccessEntry) -> None:
         if entry.protocol == "tcp":
             self._access_log.record(entry)
-        self._hub.publish(
-            events.CLOSED,
-            {
-                "id": entry.connection_id,
-                "listener": entry.listener,
-                "peer_address": entry.peer_address,
-                "identity": entry.identity,
-                "reason": entry.reason.value,
-                "sentence": entry.reason.sentence,
-                "bytes_in": entry.bytes_in,
-                "bytes_out": entry.bytes_out,
-                "duration_s": round(entry.total_s, 3),
-            },
+        self._announcer.closed(
+            Closed(
+                id=entry.connection_id,
+                listener=entry.listener,
+                peer_address=entry.peer_address,
+                identity=entry.identity,
+                reason=entry.reason,
+                bytes_in=entry.bytes_in,
+                bytes_out=entry.bytes_out,
+                duration_s=round(entry.total_s, 3),
+            )
         )
 
     def exchanged(self, entry: AccessEntry) -> None:
@@ -61,22 +106,25 @@ class Recorder:
             self._spans.record(entry)
 
     def refused(self, refusal: Refusal) -> None:
-        number = self._refusals.record(refusal)
-        told = {
-            "listener": refusal.listener,
-            "peer_address": refusal.peer_address,
-            "side": refusal.side.value,
-            "stage": refusal.stage.value,
-            "reason": refusal.reason.value,
-            "identity": refusal.identity,
-            "serial": refusal.serial,
-            "detail": refusal.detail,
-            "connection_id": refusal.connection_id,
-        }
-        if refusal.status:
-            told |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
-        self._hub.publish(events.REFUSAL, {"number": number, "sentence": refusal.reason.sentence, **told})
-        _log.info("refused: %s", refusal.reason.sentence, extra={"fields": told})
+        self._announcer.refused(refusal)
+        _log.info("refused: %s", refusal.reason.sentence, extra={"fields": _told(refusal)})
 
     def upstream_changed(self, change: UpstreamChange) -> None:
-        self._upstream_health.changed(change)
+        self._announcer.upstream_changed(change)
+
+
+def _told(refusal: Refusal) -> dict[str, object]:
+    told: dict[str, object] = {
+        "listener": refusal.listener,
+        "peer_address": refusal.peer_address,
+        "side": refusal.side.value,
+        "stage": refusal.stage.value,
+        "reason": refusal.reason.value,
+        "identity": refusal.identity,
+        "serial": refusal.serial,
+        "detail": refusal.detail,
+        "connection_id": refusal.connection_id,
+    }
+    if refusal.status:
+        told |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
+    return told

@@ -203,5 +203,6 @@ class Settings:
     tracing: Tracing = field(default_factory=Tracing)
     limits: Limits = field(default_factory=Limits)  # what [limits] says; listeners have inherited it
     workers: int = 1
+    watchdog_timeout_s: float = 10.0  # a worker whose loop stands still for so long is replaced
     event_loop: str = "auto"  # auto | asyncio | uvloop
     config_file: Path | None = None

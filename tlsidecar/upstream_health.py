@@ -31,12 +31,23 @@ class UpstreamHealth:
         found = self._found.setdefault((change.listener, change.address), {})
         before = _verdict(found)
         found[change.worker] = change
+        self._tell(change.listener, change.address, before)
+
+    def forget(self, worker: int) -> None:
+        """This worker is gone, and what it held with it."""
+        for (listener, address), found in self._found.items():
+            before = _verdict(found)
+            if found.pop(worker, None) is not None and found:
+                self._tell(listener, address, before)
+
+    def _tell(self, listener: str, address: str, before: bool | None) -> None:
+        found = self._found[listener, address]
         after = _verdict(found)
         if after is before:
             return
         told = {
-            "listener": change.listener,
-            "upstream": change.address,
+            "listener": listener,
+            "upstream": address,
             "healthy": after,
             "detail": _detail(found),
         }

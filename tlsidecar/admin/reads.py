@@ -56,6 +56,7 @@ async def certificates(api: Api, request: Request) -> Reply:
 
 async def refusals(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    await api.control.caught_up()
     refusals = api.control.refusals
     newest = [views.refusal_view(number, refusal) for number, refusal in refusals.newest(limit)]
     return api.json_reply({"total": refusals.total, "refusals": newest})

@@ -132,7 +132,7 @@ SCHEMAS: dict[str, Schema] = {
         event_loop=TEXT,
         log_level=TEXT,
         log_lines_dropped=COUNT,
-        workers=_list(_object(worker=COUNT, pid=COUNT, connections=COUNT, loop_lag_s=SECONDS)),
+        workers=_list(_object(worker=COUNT, pid=COUNT, connections=COUNT, restarts=COUNT, loop_lag_s=SECONDS)),
         listeners=_list(reference("Listener")),
         totals=_object(**_LISTENER_COUNTERS, requests_total=COUNT),
         certificate=_or_null(

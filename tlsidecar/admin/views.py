@@ -60,6 +60,7 @@ def status_view(control: Control, snapshots: Sequence[WorkerSnapshot]) -> View:
                 "worker": snapshot.worker,
                 "pid": snapshot.pid,
                 "connections": snapshot.connections,
+                "restarts": snapshot.restarts,
                 "loop_lag_s": round(snapshot.loop_lag_s, 6),
             }
             for snapshot in snapshots
@@ -276,5 +277,6 @@ def _upstreams_view(records: Iterable[UpstreamRecord]) -> list[View]:
 
 
 def _agreed(checked: Sequence[bool | None]) -> bool | None:
-    known = [each for each in checked if each is not None]
-    return all(known) if known else None
+    """What all workers hold it for; None while they do not agree."""
+    first = checked[0]
+    return first if all(each is first for each in checked) else None

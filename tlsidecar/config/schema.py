@@ -392,7 +392,13 @@ ROOT = Table(
     "The configuration of tlsidecar.",
     _defaults(settings.Settings),
     (
-        Entry("workers", WORKERS, 'Worker processes; `"auto"` is one on each core.'),
+        Entry("workers", WORKERS, 'Worker processes; `"auto"` is one for each CPU this process may use.'),
+        Entry(
+            "watchdog_timeout",
+            DURATION,
+            "With several workers: one whose event loop stands still for so long is killed and replaced.",
+            "watchdog_timeout_s",
+        ),
         Entry(
             "event_loop",
             one_of("auto", "asyncio", "uvloop"),

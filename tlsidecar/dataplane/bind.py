@@ -37,15 +37,28 @@ def close_all(bound: dict[str, list[socket.socket]]) -> None:
             close_listening(sock)
 
 
-def close_listening(sock: socket.socket) -> None:
-    """Close one listening socket and remove its path if it is a Unix socket; nothing happens when it is closed."""
+def close_listening(sock: socket.socket, *, unlink: bool = True) -> None:
+    """Close one listening socket and remove its path if it is a Unix socket; nothing happens when it is closed.
+
+    One of several processes that share the socket leaves the path alone: by then it may be somebody else's.
+    """
     if sock.fileno() < 0:
         return
-    path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+    path = sock.getsockname() if unlink and sock.family == socket.AF_UNIX else ""
     sock.close()
     if path:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def stop_listening(sockets: Iterable[socket.socket]) -> None:
+    """End listening at once, in every process that shares these sockets: connecting is refused from now on.
+
+    Linux ends a listening socket at shutdown(2), whoever else has it open; accept(2) then fails with EINVAL.
+    """
+    for sock in sockets:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def bound_address(sockets: Iterable[socket.socket]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -13,12 +14,13 @@ from cryptography import x509
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.bind import bound_address, close_listening
+from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection, TcpConnection
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.handshake import Handshake
 from tlsidecar.dataplane.health import HealthChecks
 from tlsidecar.dataplane.policy import Policy
-from tlsidecar.dataplane.reactor import READ
+from tlsidecar.dataplane.reactor import EDGE, READ
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 # So many connections are accepted in one turn before the established ones are served again.
 ACCEPTS_PER_EVENT = 64
+
+# A worker whose turn it is not looks again after this time, and then takes so many that nobody else has taken.
+SECOND_LOOK_S = 0.005
+SECOND_LOOK_ACCEPTS = 8
 
 # Out of descriptors, accepting pauses: a listening socket stays readable and would spin the loop.
 ACCEPT_PAUSE_S = 0.25
@@ -55,13 +61,20 @@ class Listener:
     """Accepts on its sockets while it is told to; ``counters`` holds everything but what open connections carry."""
 
     def __init__(
-        self, shared: Shared, settings: ListenerSettings, sockets: Sequence[socket.socket], listeners: int = 1
+        self,
+        shared: Shared,
+        settings: ListenerSettings,
+        sockets: Sequence[socket.socket],
+        listeners: int = 1,
+        turn: Turn | None = None,
     ) -> None:
+        """``turn`` is for workers that accept on the same sockets as others."""
         loop = shared.reactor.loop
         limits = settings.limits
         self.shared = shared
         self.settings = settings
         self.sockets = list(sockets)
+        self.turn = turn
         self.policy = Policy.of(settings)
         self.upstreams = Upstreams(loop, settings.upstreams)
         self.counters = ListenerCounters()
@@ -92,7 +105,7 @@ class Listener:
     def start(self) -> None:
         self.accepting = True
         for sock in self.sockets:
-            self.shared.reactor.watch(sock.fileno(), READ, self._acceptor(sock))
+            self.shared.reactor.watch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
         if self._checks is not None:
             self._checks.start()
 
@@ -105,7 +118,7 @@ class Listener:
             self._checks.close()
         for sock in self.sockets:
             self.shared.reactor.forget(sock.fileno())
-            close_listening(sock)
+            close_listening(sock, unlink=self.turn is None)
 
     def close(self) -> None:
         self.stop_accepting()
@@ -114,8 +127,10 @@ class Listener:
         self.handshake_deadlines.clear()
         self.connect_deadlines.clear()
 
-    def _acceptor(self, sock: socket.socket) -> _Acceptor:
-        return _Acceptor(self, sock)
+    @property
+    def _accept_events(self) -> int:
+        """Of several workers, each is told of each connection once: whoever leaves it to another is not told again."""
+        return READ if self.turn is None else READ | EDGE
 
     def pause_accepting(self, number: int) -> None:
         """No descriptors are left for more (``number`` is the errno): who comes now waits in the backlog."""
@@ -138,7 +153,7 @@ class Listener:
             self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
             return
         for sock in self.sockets:
-            self.shared.reactor.rewatch(sock.fileno(), READ, self._acceptor(sock))
+            self.shared.reactor.rewatch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
 
     def accepted(self, sock: socket.socket, name: object) -> None:
         if self._out_of_descriptors:
@@ -146,6 +161,9 @@ class Listener:
             _log.info("accepting again", extra={"fields": {"listener": self.settings.name}})
         counters = self.counters
         count(counters.connections, "accepted")
+        turn = self.turn
+        if turn is not None:
+            turn.accepted()
         peer_address = _peer_address(sock, name)
         if len(self.connections) >= self.max_connections:
             sock.close()
@@ -161,6 +179,8 @@ class Listener:
         connection = self._make(self, sock, peer_address)
         self.connections[connection.id] = connection
         counters.connections_active += 1
+        if turn is not None:
+            turn.active(counters.connections_active)
         connection.start()
 
     # What connections report.
@@ -221,6 +241,8 @@ class Listener:
             return
         counters = self.counters
         counters.connections_active -= 1
+        if self.turn is not None:
+            self.turn.active(counters.connections_active)
         counters.bytes_in += connection.bytes_in
         counters.bytes_out += connection.bytes_out
         self.shared.gone()
@@ -311,29 +333,68 @@ class Listener:
 class _Acceptor:
     """The handler of one listening socket."""
 
-    __slots__ = ("_listener", "_socket")
+    __slots__ = ("_listener", "_looks_again", "_socket")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self._listener = listener
         self._socket = sock
+        self._looks_again = False
 
     def __call__(self, _events: int) -> None:
-        listener = self._listener
+        turn = self._listener.turn
         for _ in range(ACCEPTS_PER_EVENT):
-            try:
-                sock, name = self._socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            if turn is not None and not turn.is_mine():
+                break
+            if not self._accept():
                 return
-            except OSError as error:
-                if error.errno in descriptors.OUT_OF_RESOURCES:
-                    listener.pause_accepting(error.errno)
-                    return
-                raise
-            has_room = descriptors.may_accept(sock.fileno())
-            listener.accepted(sock, name)
-            if not has_room:
-                listener.pause_accepting(errno.EMFILE)
+        if turn is not None:
+            self._look_again()
+
+    def _accept(self) -> bool:
+        """Accept one; False when there is none, or nothing to accept it with."""
+        listener = self._listener
+        try:
+            sock, name = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno in descriptors.OUT_OF_RESOURCES:
+                listener.pause_accepting(error.errno)
+                return False
+            if error.errno == errno.EINVAL:
+                return False  # another process ended listening (tlsidecar.dataplane.bind.stop_listening)
+            raise
+        has_room = descriptors.may_accept(sock.fileno())
+        listener.accepted(sock, name)
+        if not has_room:
+            listener.pause_accepting(errno.EMFILE)
+        return has_room
+
+    def _look_again(self) -> None:
+        if not self._looks_again:
+            self._looks_again = True
+            self._listener.shared.reactor.loop.call_later(SECOND_LOOK_S, self._second_look)
+
+    def _second_look(self) -> None:
+        """Take what is still there: whoever's turn it was is busy, or stopped, or dead."""
+        self._looks_again = False
+        turn = self._listener.turn
+        if turn is None or self._socket.fileno() < 0:
+            return
+        for _ in range(SECOND_LOOK_ACCEPTS):
+            if not turn.may_help():
+                if _is_readable(self._socket):
+                    self._look_again()
                 return
+            if not self._accept():
+                return
+        self._look_again()
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _has_expired(connection: Connection, wall: float) -> bool:

@@ -27,6 +27,7 @@ Handler = Callable[[int], None]
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP | select.EPOLLERR
+EDGE = select.EPOLLET
 
 # At most this many events are taken in one turn, so that timers and the control plane get theirs.
 EVENTS_PER_TURN = 256

@@ -7,7 +7,9 @@ shows it escapes it.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 # Upper bounds of the handshake histogram's buckets, in seconds; one more bucket counts what is above the last.
 HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -69,6 +71,14 @@ class Histogram:
         return self.bounds[-1]
 
 
+Key = TypeVar("Key")
+
+
+def _add_counts(into: dict[Key, int], other: Mapping[Key, int]) -> None:
+    for key, count in other.items():
+        into[key] = into.get(key, 0) + count
+
+
 @dataclass(slots=True)
 class ListenerCounters:
     """Everything counted on one listener. Plain integers, changed by the data plane, read by the control plane."""
@@ -86,6 +96,20 @@ class ListenerCounters:
     exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
     refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
     upstream_errors: dict[str, int] = field(default_factory=dict)  # reason
+
+    def add(self, other: ListenerCounters) -> None:
+        """Take another worker's counts in."""
+        self.connections_active += other.connections_active
+        self.handshakes_active += other.handshakes_active
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.handshake_seconds.add(other.handshake_seconds)
+        self.exchange_seconds.add(other.exchange_seconds)
+        _add_counts(self.connections, other.connections)
+        _add_counts(self.handshakes, other.handshakes)
+        _add_counts(self.requests, other.requests)
+        _add_counts(self.refusals, other.refusals)
+        _add_counts(self.upstream_errors, other.upstream_errors)
 
     def copy_with(self, *, bytes_in: int, bytes_out: int) -> ListenerCounters:
         """A copy that stays as it is, with these bytes."""
@@ -183,6 +207,20 @@ class ConnectionQuery:
     limit: int = 100
     offset: int = 0
 
+    @property
+    def runs_down(self) -> bool:
+        """Whether greater keys come first. The key of idle_s is the time of the last activity, which is its reverse."""
+        return self.descending != (self.sort == "idle_s")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionKeys:
+    """What one worker's first matching connections are sorted by, in order."""
+
+    total: int
+    matched: int
+    keys: tuple[str | int | float, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPage:
@@ -204,3 +242,4 @@ class WorkerSnapshot:
     connections_by_generation: dict[int, int]
     loop_lag_s: float = 0.0
     log_lines_dropped: int = 0  # access and process log lines this worker could not write
+    restarts: int = 0  # how often this worker's process was replaced

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from certs.clock import Clock
+from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
-from tlsidecar.dataplane.listener import Listener
+from tlsidecar.dataplane.listener import Listener, connection_limit
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
+    ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
     WorkerSnapshot,
@@ -27,6 +30,9 @@ from tlsidecar.dataplane.snapshot import (
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
+
+# How often a worker shows that its loop turns, and measures how late it is.
+HEARTBEAT_S = 0.5
 
 
 class Worker:
@@ -42,18 +48,27 @@ class Worker:
         clock: Clock,
         *,
         number: int = 0,
-        ids: Iterator[int] | None = None,
+        board: Board | None = None,
+        shares: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        """With others, ``board`` is what they share, and ``shares`` how many connections each may have open on each
+        listener."""
         self.number = number
+        self._board = board
         self.reactor = Reactor(loop)
+        ids = board.ids(number) if board is not None else None
         self.shared = Shared(self.reactor, clock, observer, contexts, ids)
         self.shared.worker = number
         if settings.tracing.endpoint:
             self.shared.trace_ratio = settings.tracing.sample_ratio
-        self.listeners = [
-            Listener(self.shared, listener, sockets[listener.name], len(settings.listeners))
-            for listener in settings.listeners
-        ]
+        self.listeners = []
+        for place, listener in enumerate(settings.listeners):
+            turn = Turn(board, number, place, shares[listener.name]) if board is not None and shares else None
+            self.listeners.append(
+                Listener(self.shared, listener, sockets[listener.name], len(settings.listeners), turn)
+            )
+        self.loop_lag_s = 0.0
+        self._heartbeat: asyncio.TimerHandle | None = None
         self.draining = False
         self._drained: Callable[[], None] | None = None
         self._sweeps: dict[str, asyncio.TimerHandle] = {}
@@ -74,6 +89,7 @@ class Worker:
 
     def start(self) -> None:
         """Accept, and keep the time."""
+        self._beat(self.reactor.loop.time())
         for listener in self.listeners:
             listener.start()
             self._sweep(listener)
@@ -119,8 +135,9 @@ class Worker:
     def close(self) -> None:
         """Let go of everything."""
         self.close_all(Reason.DRAIN_FORCED)
-        for timer in self._sweeps.values():
-            timer.cancel()
+        for timer in (*self._sweeps.values(), self._heartbeat):
+            if timer is not None:
+                timer.cancel()
         for listener in self.listeners:
             listener.close()
         self.shared.close()
@@ -137,19 +154,31 @@ class Worker:
             connections=self.connection_count,
             listeners=tuple(listener.record() for listener in self.listeners),
             connections_by_generation=generations,
+            loop_lag_s=self.loop_lag_s,
         )
 
     def connections(self, query: ConnectionQuery) -> ConnectionPage:
         """A window on the connections. Records are made only for the rows shown, unless a filter must see them all."""
+        total, matching = self._ordered(query)
         now = self.reactor.loop.time()
+        rows = matching[query.offset : query.offset + query.limit]
+        return ConnectionPage(total, len(matching), tuple(connection.record(now) for connection in rows))
+
+    def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
+        """What the first connections, up to the end of the window, are sorted by: for merging with other workers'."""
+        total, matching = self._ordered(query)
+        key_of = _SORT_KEYS[query.sort]
+        keys = (key_of(connection) for connection in matching[: query.offset + query.limit])
+        return ConnectionKeys(total, len(matching), tuple(keys))
+
+    def _ordered(self, query: ConnectionQuery) -> tuple[int, list[Connection]]:
         everything = list(self._connections())
         total = len(everything)
         if query.filter:
             wanted = query.filter.casefold()
             everything = [connection for connection in everything if _matches(connection, wanted)]
-        everything.sort(key=_SORT_KEYS[query.sort], reverse=query.descending != (query.sort == "idle_s"))
-        rows = everything[query.offset : query.offset + query.limit]
-        return ConnectionPage(total, len(everything), tuple(connection.record(now) for connection in rows))
+        everything.sort(key=_SORT_KEYS[query.sort], reverse=query.runs_down)
+        return total, everything
 
     def connection(self, connection_id: int) -> ConnectionDetail | None:
         for listener in self.listeners:
@@ -162,6 +191,14 @@ class Worker:
         for listener in self.listeners:
             yield from listener.connections.values()
 
+    def _beat(self, due: float) -> None:
+        loop = self.reactor.loop
+        now = loop.time()
+        self.loop_lag_s = max(0.0, now - due)
+        if self._board is not None:
+            self._board.beat(self.number, time.monotonic())
+        self._heartbeat = loop.call_later(HEARTBEAT_S, self._beat, now + HEARTBEAT_S)
+
     def _gone(self) -> None:
         if self._drained is not None and self.is_empty:
             drained, self._drained = self._drained, None
@@ -171,6 +208,26 @@ class Worker:
         loop = self.reactor.loop
         listener.sweep(loop.time())
         self._sweeps[listener.settings.name] = loop.call_later(listener.sweep_interval_s, self._sweep, listener)
+
+
+def connection_shares(settings: Settings, workers: int) -> dict[str, tuple[int, ...]]:
+    """How many connections each of several workers may have open on each listener.
+
+    A configured limit is divided. The one worked out from the descriptor limit is not: that limit is each process's.
+    """
+    shares: dict[str, tuple[int, ...]] = {}
+    for listener in settings.listeners:
+        configured = listener.limits.max_connections
+        if configured is None:
+            shares[listener.name] = (connection_limit(None, len(settings.listeners)),) * workers
+        else:
+            shares[listener.name] = tuple(share_of(configured, workers, number) for number in range(workers))
+    return shares
+
+
+def share_of(limit: int, workers: int, number: int) -> int:
+    """One worker's part of a limit; the parts add up to it."""
+    return limit // workers + (number < limit % workers)
 
 
 def _identity_name(connection: Connection) -> str:

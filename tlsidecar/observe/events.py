@@ -28,6 +28,7 @@ OPENED = "opened"
 CLOSED = "closed"
 DRAIN = "drain"
 UPSTREAM = "upstream"
+WORKER = "worker"
 LOST = "lost"
 
 

@@ -44,7 +44,7 @@ def merge_listeners(snapshots: Iterable[WorkerSnapshot]) -> dict[str, ListenerCo
     merged: dict[str, ListenerCounters] = {}
     for snapshot in snapshots:
         for record in snapshot.listeners:
-            _add(merged.setdefault(record.name, ListenerCounters()), record.counters)
+            merged.setdefault(record.name, ListenerCounters()).add(record.counters)
     return merged
 
 
@@ -255,6 +255,9 @@ def _workers(text: _Exposition, snapshots: Sequence[WorkerSnapshot]) -> None:
     text.family("tlsidecar_loop_lag_seconds", "gauge", "How late a worker's event loop last was.")
     for snapshot in snapshots:
         text.sample("tlsidecar_loop_lag_seconds", snapshot.loop_lag_s, (("worker", snapshot.worker),))
+    text.family("tlsidecar_worker_restarts_total", "counter", "How often a worker's process was replaced.")
+    for snapshot in snapshots:
+        text.sample("tlsidecar_worker_restarts_total", snapshot.restarts, (("worker", snapshot.worker),))
     text.family("tlsidecar_log_lines_dropped_total", "counter", "Log lines that could not be written.")
     text.sample("tlsidecar_log_lines_dropped_total", sum(snapshot.log_lines_dropped for snapshot in snapshots))
     others = [((("worker", each.worker),), each.pid) for each in snapshots if each.pid != os.getpid()]
@@ -308,25 +311,6 @@ def _boot_time_s() -> float:
             if line.startswith(b"btime "):
                 return float(line.split()[1])
     raise ValueError("no btime in /proc/stat")
-
-
-def _add(into: ListenerCounters, other: ListenerCounters) -> None:
-    into.connections_active += other.connections_active
-    into.handshakes_active += other.handshakes_active
-    into.bytes_in += other.bytes_in
-    into.bytes_out += other.bytes_out
-    into.handshake_seconds.add(other.handshake_seconds)
-    into.exchange_seconds.add(other.exchange_seconds)
-    for mine, theirs in (
-        (into.connections, other.connections),
-        (into.requests, other.requests),
-        (into.upstream_errors, other.upstream_errors),
-    ):
-        for label, count in theirs.items():
-            mine[label] = mine.get(label, 0) + count
-    for mine_by_pair, theirs_by_pair in ((into.handshakes, other.handshakes), (into.refusals, other.refusals)):
-        for pair, count in theirs_by_pair.items():
-            mine_by_pair[pair] = mine_by_pair.get(pair, 0) + count
 
 
 def _labels(labels: Labels) -> str:

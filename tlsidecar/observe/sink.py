@@ -10,11 +10,13 @@ process that started us.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 
 BUFFERED_CHARACTERS = 4 * 1024 * 1024
@@ -27,6 +29,9 @@ FILE_WRITE_BYTES = 256 * 1024
 # How often a writer that waits for a blocked descriptor looks whether it was told to stop.
 BLOCKED_POLL_S = 0.1
 CLOSE_DEADLINE_S = 1.0
+# How long one process waits for another to finish its lines, and how often it looks. A stopped one holds its turn.
+TURN_DEADLINE_S = 1.0
+TURN_POLL_S = 0.002
 
 
 class LogFileError(OSError):
@@ -36,11 +41,12 @@ class LogFileError(OSError):
 class LineSink:
     """A bounded buffer of lines before one descriptor. ``write`` may be called from any thread."""
 
-    def __init__(self, fd: int, *, path: Path | None = None) -> None:
+    def __init__(self, fd: int, *, path: Path | None = None, shared: int | None = None) -> None:
         """Writes to a duplicate of ``fd``, so that a writer stuck in it can never meet another file under its number.
-        ``path`` is where it was opened, if that is known: then it can be reopened."""
+        ``path`` is where it was opened, if that is known: then it can be reopened. ``shared`` is for :meth:`share`."""
         self._fd = os.dup(fd)
         self._path = path
+        self._shared = shared
         self._lock = threading.Lock()
         self._lines: list[str] = []
         self._buffered = 0  # characters, those being written included
@@ -70,6 +76,17 @@ class LineSink:
     def __repr__(self) -> str:
         where = self._path or f"fd {self._fd}"
         return f"<LineSink {where}, {self._buffered} characters waiting, {self._dropped} lines dropped>"
+
+    @property
+    def descriptor(self) -> int:
+        """What is written to, for handing to another process."""
+        return self._fd
+
+    def share(self, lock: int | None) -> None:
+        """Other processes write to the same file: take turns by a record lock on ``lock``, a descriptor of a file that
+        all of them have open (fcntl(2)). Only a pipe needs it, where a line longer than PIPE_BUF is written in pieces;
+        the kernel gives the lock back when its holder dies."""
+        self._shared = lock
 
     @property
     def dropped_lines(self) -> int:
@@ -173,6 +190,32 @@ class LineSink:
         self._write_piece(lines[start:])
 
     def _write_piece(self, lines: list[str]) -> None:
+        """Write these lines, and let no other process write between them."""
+        if self._shared is None or not _is_pipe(self._fd):
+            self._write_lines(lines)
+            return
+        locked = self._take_turn(self._shared)
+        try:
+            self._write_lines(lines)
+        finally:
+            if locked:
+                fcntl.lockf(self._shared, fcntl.LOCK_UN)
+
+    def _take_turn(self, lock: int) -> bool:
+        """False when whoever has the turn does not end it: better a torn line than no lines."""
+        deadline = time.monotonic() + TURN_DEADLINE_S
+        while not self._abandoned:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > deadline:
+                    return False
+                self._stop.wait(TURN_POLL_S)
+            else:
+                return True
+        return False
+
+    def _write_lines(self, lines: list[str]) -> None:
         text = "\n".join(lines) + "\n"
         data = memoryview((f"\n{text}" if self._torn else text).encode("utf-8", "backslashreplace"))
         written = 0

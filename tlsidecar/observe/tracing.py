@@ -7,6 +7,7 @@ and only where tracing is on.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 from queue import SimpleQueue
@@ -145,3 +146,9 @@ class _Spans:
 def open_span_export(settings: Tracing) -> SpanExport | None:
     """The export that ``settings`` asks for; None when it is off. Raises :class:`TracingUnavailableError`."""
     return SpanExport(settings) if settings.endpoint else None
+
+
+def require_tracing(settings: Tracing) -> None:
+    """Raises :class:`TracingUnavailableError` where the export would, without importing anything."""
+    if settings.endpoint and importlib.util.find_spec("opentelemetry") is None:
+        raise TracingUnavailableError("[tracing] needs: pip install 'tlsidecar[otel]'")

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
-from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionKeys,
+    ConnectionPage,
+    ConnectionQuery,
+    WorkerSnapshot,
+)
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
 
 
+class CrewError(Exception):
+    """The workers do not start; the text is one clear line."""
+
+
 class WorkerHandle(Protocol):
-    """The message interface of architecture's data plane rule 6; see tlsidecar.dataplane.worker.Worker."""
+    """The message interface of architecture's data plane rule 6; see tlsidecar.dataplane.worker.Worker.
+
+    A worker whose process is gone answers as one without connections, and with what it had counted."""
 
     @property
     def is_live(self) -> bool:
-        """Whether its loop turns."""
+        """Whether its loop turns, or will do so in a moment."""
         ...
 
-    async def apply(self, contexts: Contexts) -> None: ...
+    @property
+    def failing(self) -> tuple[str, datetime] | None:
+        """What is wrong with it, and since when, if it does not stay up."""
+        ...
+
+    async def apply(self, contexts: Contexts) -> None:
+        """Returns when new connections get this generation."""
+        ...
 
     async def snapshot(self) -> WorkerSnapshot: ...
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage: ...
+
+    async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys: ...
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None: ...
 
@@ -37,4 +60,27 @@ class WorkerHandle(Protocol):
 
     async def close_all(self, reason: Reason) -> int: ...
 
-    async def close(self) -> None: ...
+    def set_log_level(self, level: str) -> None: ...
+
+    def reopen_log(self) -> None:
+        """The log file was renamed: write to a new one."""
+        ...
+
+
+class Crew(Protocol):
+    """All workers of a sidecar."""
+
+    @property
+    def workers(self) -> Sequence[WorkerHandle]: ...
+
+    async def start(self) -> None:
+        """Returns when connections are accepted. Raises CrewError."""
+        ...
+
+    def stop_listening(self) -> None:
+        """Refuse new connections from now on, in all workers at once."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything that is left, at once."""
+        ...

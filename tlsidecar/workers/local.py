@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionKeys,
+    ConnectionPage,
+    ConnectionQuery,
+    WorkerSnapshot,
+)
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.outcomes import Reason
 
 
 class LocalWorker:
-    """A :class:`~.handle.WorkerHandle` without anything in between."""
+    """A :class:`~.handle.WorkerHandle` without anything in between, and a :class:`~.handle.Crew` of one."""
+
+    failing = None
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._drained = asyncio.Event()
+
+    @property
+    def workers(self) -> Sequence[LocalWorker]:
+        return (self,)
+
+    async def start(self) -> None:
+        self._worker.start()
+
+    def stop_listening(self) -> None:
+        self._worker.stop_accepting()
+
+    async def close(self) -> None:
+        self._worker.close()
 
     @property
     def is_live(self) -> bool:
@@ -29,6 +51,9 @@ class LocalWorker:
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         return self._worker.connections(query)
+
+    async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
+        return self._worker.connection_keys(query)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         return self._worker.connection(connection_id)
@@ -47,5 +72,8 @@ class LocalWorker:
     async def close_all(self, reason: Reason) -> int:
         return self._worker.close_all(reason)
 
-    async def close(self) -> None:
-        self._worker.close()
+    def set_log_level(self, level: str) -> None:
+        pass  # the process's log is the controller's
+
+    def reopen_log(self) -> None:
+        pass

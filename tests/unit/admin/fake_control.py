@@ -197,6 +197,9 @@ class FakeControl:
     def is_ready(self) -> bool:
         return self.state in (State.READY, State.DEGRADED)
 
+    async def caught_up(self) -> None:
+        pass
+
     async def snapshots(self) -> Sequence[WorkerSnapshot]:
         return [self._snapshot(worker) for worker in range(self.workers)]
 

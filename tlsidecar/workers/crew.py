@@ -1,0 +1,96 @@
+"""Several workers, each in a process of its own, behind one set of listening sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+
+from certs.clock import Clock
+from tlsidecar.dataplane.bind import close_all, stop_listening
+from tlsidecar.dataplane.board import Board
+from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.observe.sink import LineSink
+from tlsidecar.recorder import Desk
+from tlsidecar.settings import Settings
+from tlsidecar.workers.handle import CrewError
+from tlsidecar.workers.nursery import Nursery
+from tlsidecar.workers.remote import START_WITHIN_S, Place, RemoteWorker
+
+# How long workers get to end of their own accord, before they are killed.
+END_WITHIN_S = 1.0
+
+
+class RemoteCrew:
+    """A :class:`~.handle.Crew` of ``settings.workers`` processes. This process keeps the listening sockets open, so
+    that a worker can be lost and replaced without a client noticing more than its own connection."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: dict[str, list[socket.socket]],
+        contexts: Contexts,
+        desk: Desk,
+        clock: Clock,
+        sink: LineSink,
+        nursery: Nursery,
+    ) -> None:
+        count = settings.workers
+        self._sink = sink
+        self._sockets = sockets
+        self._board_descriptor = Board.descriptor_for(count, len(settings.listeners))
+        self._board = Board(self._board_descriptor, count, len(settings.listeners))
+        place = Place(
+            settings,
+            count,
+            sockets,
+            self._board,
+            self._board_descriptor,
+            sink.descriptor,
+            nursery,
+            desk,
+            clock,
+        )
+        material = (contexts.generation, contexts.material)
+        self._workers = tuple(RemoteWorker(number, place, material, settings.log.level) for number in range(count))
+        self._lives: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<RemoteCrew {list(self._workers)}>"
+
+    @property
+    def workers(self) -> Sequence[RemoteWorker]:
+        return self._workers
+
+    async def start(self) -> None:
+        """Returns when all accept; later each is replaced when it ends. Raises :class:`CrewError`."""
+        self._sink.share(self._board_descriptor)
+        for worker in self._workers:
+            self._board.leave(worker.number)
+            life = asyncio.get_running_loop().create_task(worker.live(), name=f"worker {worker.number}")
+            self._lives.append(life)
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await asyncio.gather(*(worker.running.wait() for worker in self._workers))
+        except TimeoutError:
+            raise CrewError("the workers do not start: see the log") from None
+
+    def stop_listening(self) -> None:
+        for sockets in self._sockets.values():
+            stop_listening(sockets)
+        close_all(self._sockets)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(worker.close(END_WITHIN_S) for worker in self._workers))
+        if self._lives:
+            await asyncio.wait(self._lives, timeout=END_WITHIN_S)
+        for life in self._lives:
+            life.cancel()
+        for life in self._lives:
+            with contextlib.suppress(asyncio.CancelledError):
+                await life
+        self._sink.share(None)
+        self._board.close()
+        os.close(self._board_descriptor)

@@ -1,0 +1,306 @@
+"""A worker's process: a :class:`~tlsidecar.dataplane.worker.Worker` behind one end of a channel.
+
+It is forked by the fork server with its descriptors, and told everything else over the channel. When the channel ends
+without a STOP the controller is dead: the worker stops accepting at once, so that a new sidecar can bind, lets its
+connections finish, for the drain timeout at most, and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from certs.clock import SYSTEM_CLOCK
+from tlsidecar.dataplane.bind import stop_listening
+from tlsidecar.dataplane.board import Board
+from tlsidecar.dataplane.report import Opened, UpstreamChange
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionKeys,
+    ConnectionPage,
+    ConnectionQuery,
+    WorkerSnapshot,
+)
+from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.dataplane.worker import Worker, connection_shares, share_of
+from tlsidecar.event_loop import loop_factory
+from tlsidecar.observe.access_log import AccessLog
+from tlsidecar.observe.log import ProcessLog
+from tlsidecar.observe.sink import LineSink, LogFileError
+from tlsidecar.observe.tracing import SpanExport, open_span_export
+from tlsidecar.outcomes import Reason, Refusal
+from tlsidecar.recorder import Closed, Recorder
+from tlsidecar.settings import Mode, Settings
+from tlsidecar.workers import messages
+from tlsidecar.workers.channel import Channel, ChannelClosed, read_question
+from tlsidecar.workers.wire import WireError, pack, unpack
+
+# Announcements are sent together, so often, and no more than so many at once.
+ANNOUNCE_EVERY_S = 0.02
+ANNOUNCED_AT_ONCE = 512
+
+# A controller that takes nothing for this long a backlog is told later how much it missed.
+UNSENT_BYTES = 4 * 1024 * 1024
+
+_log = logging.getLogger("tlsidecar.workers")
+
+
+def serve(descriptors: Sequence[int]) -> int:
+    """Be a worker until told to stop, or until the controller is gone; the process's exit code.
+
+    ``descriptors``: channel, board, log, then the listening sockets.
+    """
+    control = socket.socket(fileno=descriptors[0])
+    control.setblocking(True)
+    try:
+        started, verb, body = read_question(control)
+        if verb != messages.START:
+            return 1
+        start = unpack(messages.Start, body)
+        applied, verb, body = read_question(control)
+        if verb != messages.APPLY:
+            return 1
+        material = messages.unpacked_material(body)
+    except (ChannelClosed, WireError):
+        return 0  # the controller gave up before it began
+    settings = start.settings
+    sink = LineSink(descriptors[2], path=settings.log.file, shared=descriptors[1])
+    log = ProcessLog(settings.log, sink)
+    log.set_level(start.log_level)
+    spans = open_span_export(settings.tracing)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
+            process = _Process(start, descriptors, sink, log, spans)
+            return runner.run(process.run(control, material, (started, applied)))
+    finally:
+        if spans is not None:
+            spans.close()
+        log.close()
+        sink.close()
+
+
+def settings_of_one(settings: Settings, number: int, workers: int) -> Settings:
+    """The settings of one of several workers: its part of what is limited for all together, at least 1 but for the
+    connections (tlsidecar.dataplane.worker.connection_shares)."""
+
+    def part(limit: int | None) -> int | None:
+        return limit if limit is None else max(1, share_of(limit, workers, number))
+
+    listeners = []
+    for listener in settings.listeners:
+        limits = listener.limits
+        most = limits.max_connections
+        limits = replace(
+            limits,
+            max_connections=None if most is None else share_of(most, workers, number),
+            max_handshakes=part(limits.max_handshakes),
+            max_concurrent_requests=part(limits.max_concurrent_requests),
+        )
+        listeners.append(replace(listener, limits=limits))
+    return replace(settings, listeners=tuple(listeners))
+
+
+class _Process:
+    """The worker of this process, and what the controller may ask of it."""
+
+    def __init__(
+        self,
+        start: messages.Start,
+        descriptors: Sequence[int],
+        sink: LineSink,
+        log: ProcessLog,
+        spans: SpanExport | None,
+    ) -> None:
+        self._start = start
+        self._sink = sink
+        self._spans = spans
+        self._log_of_process = log
+        self._board = Board(descriptors[1], start.workers, len(start.settings.listeners))
+        self._sockets: dict[str, list[socket.socket]] = {}
+        listening = iter(descriptors[3:])
+        for listener, count in zip(start.settings.listeners, start.sockets, strict=True):
+            self._sockets[listener.name] = [socket.socket(fileno=next(listening)) for _ in range(count)]
+        self._stopped = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._draining = False
+        self._answers: dict[str, Callable[[bytes], bytes]] = {
+            messages.APPLY: self._apply,
+            messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
+            messages.CONNECTIONS: self._connections,
+            messages.CONNECTION_KEYS: self._connection_keys,
+            messages.CONNECTION: self._connection,
+            messages.CLOSE_CONNECTION: lambda body: pack(bool, self._worker.close_connection(unpack(int, body))),
+            messages.DRAIN: self._drain,
+            messages.CLOSE_ALL: lambda body: pack(int, self._worker.close_all(unpack(Reason, body))),
+        }
+
+    async def run(self, control: socket.socket, material: tuple[int, object], questions: tuple[int, int]) -> int:
+        start = self._start
+        settings = settings_of_one(start.settings, start.number, start.workers)
+        contexts = self._contexts(material)
+        channel = self._channel = await Channel.over(control, self._received, self._lost)
+        announcer = self._announcer = _Announcements(channel)
+        self._worker = worker = Worker(
+            settings,
+            asyncio.get_running_loop(),
+            self._sockets,
+            contexts,
+            Recorder(AccessLog(settings.log, self._sink), announcer, self._spans),
+            SYSTEM_CLOCK,
+            number=start.number,
+            board=self._board,
+            shares=connection_shares(start.settings, start.workers),
+        )
+        self._board.enter(start.number)
+        worker.start()
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process
+        for question in questions:
+            channel.answer(question)
+        try:
+            await self._stopped.wait()
+        finally:
+            worker.close()
+            announcer.flush()
+            channel.close()
+            await asyncio.sleep(0)  # the transport closes in its next turn
+        return 0
+
+    def _contexts(self, material: tuple[int, object]) -> Contexts:
+        """The contexts of a generation, made at once: what OpenSSL will not take is said now."""
+        generation, made_of = material
+        settings = self._start.settings
+        soft_crl = settings.identity.crl_policy == "soft"
+        contexts = Contexts(generation, made_of, settings.tls.min_version, soft_crl=soft_crl)  # type: ignore[arg-type]
+        for listener in settings.listeners:
+            make = contexts.server if listener.mode is Mode.TERMINATE else contexts.client
+            make(listener.protocol)
+        return contexts
+
+    # The channel.
+
+    def _received(self, number: int, verb: str, body: bytes) -> None:
+        if verb == messages.STOP:
+            self._stopped.set()
+        elif verb == messages.LOG_LEVEL:
+            self._log_of_process.set_level(body.decode())
+        elif verb == messages.REOPEN_LOG:
+            self._reopen_log()
+        elif verb == messages.DRAINED:
+            self._when_drained(number)
+        else:
+            self._announcer.flush()  # so that whoever asks knows first what has happened
+            try:
+                answer = self._answers[verb](body)
+            except Exception as error:
+                _log.exception("a message from the controller could not be answered", extra={"fields": {"verb": verb}})
+                self._channel.fail(number, f"{verb}: {type(error).__name__}: {error}")
+            else:
+                self._channel.answer(number, answer)
+
+    def _lost(self) -> None:
+        if self._stopped.is_set():
+            return
+        limits = [listener.limits for listener in self._start.settings.listeners]
+        timeout_s = max(each.drain_timeout_s for each in limits)
+        _log.error(
+            "the controller is gone: this worker drains and ends", extra={"fields": {"worker": self._start.number}}
+        )
+        for sockets in self._sockets.values():
+            stop_listening(sockets)
+        self._drain(b"")
+        task = asyncio.get_running_loop().create_task(self._end_of_an_orphan(timeout_s), name="end of an orphan")
+        task.add_done_callback(lambda _: self._stopped.set())
+
+    async def _end_of_an_orphan(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._drained.wait()
+        except TimeoutError:
+            self._worker.close_all(Reason.DRAIN_FORCED)
+
+    def _reopen_log(self) -> None:
+        try:
+            self._sink.reopen()
+        except LogFileError as error:
+            _log.error("the log goes on in the file that is open: %s", error)
+
+    # Answers.
+
+    def _apply(self, body: bytes) -> bytes:
+        self._worker.apply(self._contexts(messages.unpacked_material(body)))
+        return b""
+
+    def _snapshot(self) -> WorkerSnapshot:
+        return replace(self._worker.snapshot(), log_lines_dropped=self._sink.dropped_lines)
+
+    def _connections(self, body: bytes) -> bytes:
+        return pack(ConnectionPage, self._worker.connections(unpack(ConnectionQuery, body)))
+
+    def _connection_keys(self, body: bytes) -> bytes:
+        return pack(ConnectionKeys, self._worker.connection_keys(unpack(ConnectionQuery, body)))
+
+    def _connection(self, body: bytes) -> bytes:
+        return pack(ConnectionDetail | None, self._worker.connection(unpack(int, body)))
+
+    def _drain(self, _: bytes) -> bytes:
+        connections = self._worker.connection_count
+        if not self._draining:
+            self._draining = True
+            self._worker.drain(self._drained.set)
+        return pack(int, connections)
+
+    def _when_drained(self, number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._drained.wait(), name="wait until drained")
+        task.add_done_callback(lambda _: self._channel.answer(number))
+        self._waits = task
+
+
+class _Announcements:
+    """A tlsidecar.recorder.Announcer that sends what happened to the controller, some of it at a time."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._kept: list[str] = []
+        self._lost = 0
+        self._due = False
+
+    def opened(self, connection: Opened) -> None:
+        self._add(messages.OPENED, pack(Opened, connection))
+
+    def closed(self, connection: Closed) -> None:
+        self._add(messages.CLOSED, pack(Closed, connection))
+
+    def refused(self, refusal: Refusal) -> None:
+        self._add(messages.REFUSED, pack(Refusal, refusal))
+
+    def upstream_changed(self, change: UpstreamChange) -> None:
+        self._add(messages.UPSTREAM, pack(UpstreamChange, change))
+
+    def flush(self) -> None:
+        self._due = False
+        kept, self._kept = self._kept, []
+        try:
+            if self._lost:
+                self._channel.tell(messages.LOST, pack(int, self._lost))
+                self._lost = 0
+            if kept:
+                self._channel.tell(messages.ANNOUNCED, f"[{','.join(kept)}]".encode())
+        except ChannelClosed:
+            pass  # nobody is left to tell
+
+    def _add(self, kind: str, value: bytes) -> None:
+        if self._channel.unsent_bytes > UNSENT_BYTES:
+            self._lost += 1
+            return
+        self._kept.append(f'["{kind}",{value.decode()}]')
+        if len(self._kept) >= ANNOUNCED_AT_ONCE:
+            self.flush()
+        elif not self._due:
+            self._due = True
+            self._loop.call_later(ANNOUNCE_EVERY_S, self.flush)

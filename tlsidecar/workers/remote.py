@@ -1,0 +1,427 @@
+"""One worker in a process of its own, as the controller holds it: whichever process fills the place just now.
+
+    DOWN ─▶ STARTING ─▶ RUNNING ─▶ DOWN …        until the crew is told to close, or drains
+
+What it has counted outlives its process: the last snapshot of a process that ended is added to what is reported of the
+next one, so that no counter goes backwards; what can go down (connections open, handshakes under way) ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from certs.clock import Clock
+from certs.material import Material
+from tlsidecar.dataplane.bind import bound_address
+from tlsidecar.dataplane.board import Board, owner_of_id
+from tlsidecar.dataplane.report import Opened, UpstreamChange
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionKeys,
+    ConnectionPage,
+    ConnectionQuery,
+    ListenerCounters,
+    ListenerRecord,
+    UpstreamRecord,
+    WorkerSnapshot,
+)
+from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.dataplane.worker import HEARTBEAT_S
+from tlsidecar.observe import events
+from tlsidecar.outcomes import Reason, Refusal
+from tlsidecar.recorder import Closed, Desk
+from tlsidecar.settings import Listener, Settings
+from tlsidecar.workers import messages
+from tlsidecar.workers.channel import Channel, ChannelClosed, RemoteFailure
+from tlsidecar.workers.nursery import Nursery, NurseryError
+from tlsidecar.workers.process import settings_of_one
+from tlsidecar.workers.restarts import WELL_AFTER_S, Restarts
+from tlsidecar.workers.wire import WireError, pack, unpack
+
+# From the fork to the first accept; far more than it takes, since contexts are made of what was proved already.
+START_WITHIN_S = 20.0
+
+# Whoever reads status or metrics does not wait longer for a worker that is busy or stopped, and gets what it last told.
+ANSWER_WITHIN_S = 1.0
+
+# How often each worker is asked for its counts, so that a sudden end loses no more than those of this time.
+SNAPSHOT_EVERY_S = 1.0
+
+# A worker that has not shown for this long that its loop turns is not live; the watchdog waits longer.
+NOT_LIVE_AFTER_S = 3.0
+
+_log = logging.getLogger("tlsidecar.workers")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What all workers of a crew have in common."""
+
+    settings: Settings
+    workers: int
+    sockets: dict[str, list[socket.socket]]
+    board: Board
+    board_descriptor: int
+    log_descriptor: int
+    nursery: Nursery
+    desk: Desk
+    clock: Clock
+
+
+class RemoteWorker:
+    """A :class:`~.handle.WorkerHandle` across a socketpair; :meth:`live` is its life."""
+
+    def __init__(self, number: int, place: Place, material: tuple[int, Material], log_level: str) -> None:
+        self.number = number
+        self.pid = 0
+        self.running = asyncio.Event()
+        self._place = place
+        self._settings = settings_of_one(place.settings, number, place.workers)
+        self._material = material
+        self._log_level = log_level
+        self._channel: Channel | None = None
+        self._gone = asyncio.Event()
+        self._closing = False
+        self._draining = False
+        self._restarts = Restarts()
+        self._failing_since: datetime | None = None
+        self._ending = ""
+        self._last = self._blank()
+        self._base = {listener.name: ListenerCounters() for listener in place.settings.listeners}
+        self._base_dropped = 0
+        self._base_checks: dict[tuple[str, str], list[int]] = {}
+
+    def __repr__(self) -> str:
+        return f"<RemoteWorker {self.number} pid={self.pid} {self._restarts!r}>"
+
+    # Its life.
+
+    async def live(self) -> None:
+        """Keep a process in this place, until closed or drained."""
+        while not self._closing and not self._draining:
+            began = time.monotonic()
+            try:
+                await self._one_process()
+            except (NurseryError, OSError) as error:
+                self._ending = str(error)
+                _log.error("a worker could not be started: %s", error, extra={"fields": {"worker": self.number}})
+            if self._closing or self._draining:
+                return
+            now = time.monotonic()
+            delay_s = self._restarts.ended(now, now - began)
+            if self._restarts.is_looping and self._failing_since is None:
+                self._failing_since = self._place.clock.now()
+                _log.error(
+                    "a worker does not stay up: it is tried again every %.0f s",
+                    delay_s,
+                    extra={"fields": {"worker": self.number, "ending": self._ending}},
+                )
+            await asyncio.sleep(delay_s)
+
+    async def _one_process(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._gone = asyncio.Event()
+        place = self._place
+        try:
+            listening = [sock for listener in place.settings.listeners for sock in place.sockets[listener.name]]
+            descriptors = [theirs.fileno(), place.board_descriptor, place.log_descriptor]
+            self.pid = await place.nursery.fork(self.number, [*descriptors, *(sock.fileno() for sock in listening)])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        channel = await Channel.over(ours, self._heard, self._gone.set)
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._introduce(channel)
+            if self._draining or self._closing:
+                return  # it was told too early to reach this process
+            self.running.set()
+            await self._watch()
+        except TimeoutError:
+            self._kill("it did not start in time")
+        except (ChannelClosed, RemoteFailure) as error:
+            self._kill(str(error))
+        finally:
+            await self._bury(channel)
+
+    async def _introduce(self, channel: Channel) -> None:
+        place = self._place
+        start = messages.Start(
+            place.settings,
+            self.number,
+            place.workers,
+            tuple(len(place.sockets[listener.name]) for listener in place.settings.listeners),
+            self._log_level,
+        )
+        self._place.board.beat(self.number, time.monotonic())
+        started = channel.ask(messages.START, pack(messages.Start, start))
+        applied = channel.ask(messages.APPLY, messages.packed_material(*self._material))
+        self._channel = channel  # what comes now comes after these two
+        await asyncio.gather(started, applied)
+        restarts = self._restarts.total
+        told: dict[str, object] = {"worker": self.number, "pid": self.pid, "restarts": restarts}
+        _log.info("worker started", extra={"fields": told})
+        place.desk.hub.publish(events.WORKER, {"outcome": "started", **told})
+
+    async def _watch(self) -> None:
+        """Until its process is gone, or its loop has stopped for too long."""
+        began = time.monotonic()
+        patience_s = self._place.settings.watchdog_timeout_s
+        while not self._gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(SNAPSHOT_EVERY_S, patience_s / 4)):
+                    await self._gone.wait()
+                    return
+            if self._failing_since is not None and time.monotonic() - began >= WELL_AFTER_S:
+                self._failing_since = None
+                self._restarts.well()
+            silent_s = time.monotonic() - self._place.board.last_beat_s(self.number)
+            if silent_s > patience_s + HEARTBEAT_S:
+                self._kill(f"its loop has stood still for {silent_s:.1f} s")
+                return
+            await self._refresh()
+
+    def _kill(self, why: str) -> None:
+        if not self._gone.is_set():
+            _log.error("a worker is killed: %s", why, extra={"fields": {"worker": self.number, "pid": self.pid}})
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def _bury(self, channel: Channel) -> None:
+        """Its process is gone, or is to be: keep what it had counted, and nothing else."""
+        self.running.clear()
+        channel.close()
+        if self._draining and not self._closing:
+            self._kill("it was not needed any more")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self._gone.wait()
+        self._channel = None
+        lost = self._take_stock()
+        self._place.board.leave(self.number)
+        self._place.desk.upstream_health.forget(self.number)
+        pid, self.pid = self.pid, 0
+        self._ending = await self._place.nursery.ending(pid) or self._ending or "ended"
+        if self._closing:
+            return
+        told = {"worker": self.number, "pid": pid, "ending": self._ending, "connections_lost": lost}
+        _log.error("worker lost: %s", self._ending, extra={"fields": told})
+        self._place.desk.hub.publish(events.WORKER, {"outcome": "lost", **told})
+
+    async def close(self, within_s: float) -> None:
+        """End its process: by a message, or by force when that takes too long."""
+        self._closing = True
+        channel = self._channel
+        if channel is None:
+            return
+        with contextlib.suppress(ChannelClosed):
+            channel.tell(messages.STOP)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._gone.wait()
+        except TimeoutError:
+            self._kill("it did not end in time")
+
+    # What it tells unasked.
+
+    def _heard(self, _number: int, verb: str, body: bytes) -> None:
+        try:
+            if verb == messages.ANNOUNCED:
+                for kind, value in json.loads(body):
+                    self._announce(kind, value)
+            elif verb == messages.LOST:
+                _log.warning(
+                    "%d events of a worker were dropped: it told more than could be taken",
+                    unpack(int, body),
+                    extra={"fields": {"worker": self.number}},
+                )
+            else:
+                raise WireError(f"{verb!r} is not a message")
+        except (ValueError, TypeError) as error:
+            self._kill(f"it sent what is not a message: {error}")
+
+    def _announce(self, kind: str, value: Any) -> None:
+        desk = self._place.desk
+        if kind == messages.OPENED:
+            desk.opened(unpacked(Opened, value))
+        elif kind == messages.CLOSED:
+            desk.closed(unpacked(Closed, value))
+        elif kind == messages.REFUSED:
+            desk.refused(unpacked(Refusal, value))
+        elif kind == messages.UPSTREAM:
+            desk.upstream_changed(unpacked(UpstreamChange, value))
+        else:
+            raise WireError(f"{kind!r} is not announced")
+
+    # WorkerHandle.
+
+    @property
+    def is_live(self) -> bool:
+        if self._channel is None:
+            return self._failing_since is None
+        return time.monotonic() - self._place.board.last_beat_s(self.number) < NOT_LIVE_AFTER_S
+
+    @property
+    def failing(self) -> tuple[str, datetime] | None:
+        if self._failing_since is None:
+            return None
+        return f"does not stay up: it {self._ending}; it is tried again now and then", self._failing_since
+
+    async def apply(self, contexts: Contexts) -> None:
+        self._material = (contexts.generation, contexts.material)
+        if self._channel is None:
+            return  # it will begin with this
+        try:
+            await self._channel.ask(messages.APPLY, messages.packed_material(*self._material))
+        except ChannelClosed:
+            pass  # so will its replacement
+        except RemoteFailure as error:
+            self._kill(f"it could not put new material to use: {error}")
+
+    async def snapshot(self) -> WorkerSnapshot:
+        await self._refresh()
+        return self._with_base(self._last)
+
+    async def connections(self, query: ConnectionQuery) -> ConnectionPage:
+        none = ConnectionPage(0, 0, ())
+        return await self._asked(messages.CONNECTIONS, pack(ConnectionQuery, query), ConnectionPage, none)
+
+    async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
+        none = ConnectionKeys(0, 0, ())
+        return await self._asked(messages.CONNECTION_KEYS, pack(ConnectionQuery, query), ConnectionKeys, none)
+
+    async def connection(self, connection_id: int) -> ConnectionDetail | None:
+        if owner_of_id(connection_id, self._place.workers) != self.number:
+            return None
+        none: ConnectionDetail | None = None
+        return await self._asked(messages.CONNECTION, pack(int, connection_id), ConnectionDetail | None, none)
+
+    async def close_connection(self, connection_id: int) -> bool:
+        if owner_of_id(connection_id, self._place.workers) != self.number:
+            return False
+        return await self._asked(messages.CLOSE_CONNECTION, pack(int, connection_id), bool, False)
+
+    async def drain(self) -> int:
+        self._draining = True  # whoever is lost now is not replaced: there is nothing to accept
+        return await self._asked(messages.DRAIN, b"", int, 0)
+
+    async def drained(self) -> None:
+        if self._channel is not None:
+            with contextlib.suppress(ChannelClosed, RemoteFailure):
+                await self._channel.ask(messages.DRAINED)
+
+    async def close_all(self, reason: Reason) -> int:
+        return await self._asked(messages.CLOSE_ALL, pack(Reason, reason), int, 0)
+
+    def set_log_level(self, level: str) -> None:
+        self._log_level = level
+        if self._channel is not None:
+            with contextlib.suppress(ChannelClosed):
+                self._channel.tell(messages.LOG_LEVEL, level.encode())
+
+    def reopen_log(self) -> None:
+        if self._channel is not None:
+            with contextlib.suppress(ChannelClosed):
+                self._channel.tell(messages.REOPEN_LOG)
+
+    async def _asked(self, verb: str, body: bytes, kind: Any, otherwise: T) -> T:
+        """Its answer; ``otherwise`` when it is gone, or does not answer in time."""
+        channel = self._channel
+        if channel is None:
+            return otherwise
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                answer: T = unpack(kind, await channel.ask(verb, body))
+                return answer
+        except (ChannelClosed, TimeoutError):
+            return otherwise
+        except (RemoteFailure, WireError) as error:
+            _log.error("worker %d: %s", self.number, error)
+            return otherwise
+
+    # Counters.
+
+    async def _refresh(self) -> None:
+        channel = self._channel
+        if not self.running.is_set():
+            return
+        fresh = await self._asked(messages.SNAPSHOT, b"", WorkerSnapshot, self._last)
+        if channel is self._channel and {record.name for record in fresh.listeners} == self._base.keys():
+            self._last = fresh
+
+    def _take_stock(self) -> int:
+        """Keep what a process that ended had counted; how many connections ended with it."""
+        lost = 0
+        last, self._last = self._last, self._blank()
+        for place, record in enumerate(last.listeners):
+            base = self._base[record.name]
+            base.add(replace(record.counters, connections_active=0, handshakes_active=0))
+            ended = self._place.board.active(self.number, place)
+            if ended:
+                lost += ended
+                reason = Reason.WORKER_LOST.value
+                base.connections[reason] = base.connections.get(reason, 0) + ended
+            for upstream in record.upstreams:
+                checks = self._base_checks.setdefault((record.name, upstream.address), [0, 0])
+                checks[0] += upstream.checks_total
+                checks[1] += upstream.checks_failed
+        self._base_dropped += last.log_lines_dropped
+        return lost
+
+    def _with_base(self, last: WorkerSnapshot) -> WorkerSnapshot:
+        listeners = []
+        for record in last.listeners:
+            counters = record.counters.copy_with(bytes_in=record.counters.bytes_in, bytes_out=record.counters.bytes_out)
+            counters.add(self._base[record.name])
+            upstreams = tuple(self._with_checks(record.name, upstream) for upstream in record.upstreams)
+            listeners.append(replace(record, counters=counters, upstreams=upstreams))
+        return replace(
+            last,
+            worker=self.number,
+            pid=self.pid if self.running.is_set() else 0,
+            listeners=tuple(listeners),
+            log_lines_dropped=last.log_lines_dropped + self._base_dropped,
+            restarts=self._restarts.total,
+        )
+
+    def _with_checks(self, listener: str, upstream: UpstreamRecord) -> UpstreamRecord:
+        total, failed = self._base_checks.get((listener, upstream.address), (0, 0))
+        return replace(
+            upstream, checks_total=upstream.checks_total + total, checks_failed=upstream.checks_failed + failed
+        )
+
+    def _blank(self) -> WorkerSnapshot:
+        """Of a process that has told nothing yet."""
+        return WorkerSnapshot(self.number, 0, 0, tuple(map(self._blank_listener, self._settings.listeners)), {})
+
+    def _blank_listener(self, listener: Listener) -> ListenerRecord:
+        limits = listener.limits
+        return ListenerRecord(
+            name=listener.name,
+            mode=listener.mode.value,
+            protocol=listener.protocol.value,
+            listen=str(listener.listen),
+            bound=bound_address(sock for sock in self._place.sockets[listener.name] if sock.fileno() >= 0),
+            upstreams=(),
+            max_connections=limits.max_connections or 0,
+            max_handshakes=limits.max_handshakes or 0,
+            counters=ListenerCounters(),
+        )
+
+
+def unpacked(kind: Any, value: Any) -> Any:
+    return unpack(kind, json.dumps(value).encode())

@@ -1,0 +1,148 @@
+"""Plain values as JSON and back, by their declared types: what crosses between the controller and a worker.
+
+No pickle: it runs what it reads. Here the reader says what it expects, and what does not fit is refused, so that a
+worker taken over by a peer can lie about its counts and no more.
+
+Dataclasses and named tuples travel as the list of their fields, mappings as lists of pairs (keys may be tuples).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+Plain = Any  # what json reads and writes
+T = TypeVar("T")
+
+
+class WireError(ValueError):
+    """What arrived is not what was expected."""
+
+
+def pack(kind: Any, value: object) -> bytes:
+    """``value``, which is of type ``kind``, as bytes."""
+    return json.dumps(_codec(kind).encode(value), separators=(",", ":")).encode()
+
+
+def unpack(kind: Any, data: bytes | memoryview) -> Any:
+    """The value of type ``kind`` that these bytes hold. Raises :class:`WireError`."""
+    try:
+        plain = json.loads(bytes(data))
+        return _codec(kind).decode(plain)
+    except WireError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise WireError(f"not a {getattr(kind, '__name__', kind)}: {type(error).__name__}") from None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Codec:
+    encode: Callable[[Any], Plain]
+    decode: Callable[[Plain], Any]
+
+
+@cache
+def _codec(kind: Any) -> _Codec:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in (str, int, float, bool):
+        return _Codec(_same, _scalar(kind))
+    if kind is bytes:
+        return _Codec(bytes.hex, lambda plain: bytes.fromhex(_checked(plain, str)))
+    if kind is Path:
+        return _Codec(str, lambda plain: Path(_checked(plain, str)))
+    if origin in (typing.Union, types.UnionType):
+        return _union(arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return _record(tuple, [_codec(each) for each in arguments])
+    if origin in (tuple, list, Sequence):
+        make = list if origin is list else tuple
+        item = _codec(arguments[0])
+        return _Codec(
+            lambda value: [item.encode(each) for each in value],
+            lambda plain: make(item.decode(each) for each in _checked(plain, list)),
+        )
+    if origin in (dict, Mapping):
+        return _mapping(_codec(arguments[0]), _codec(arguments[1]))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _Codec(lambda value: value.value, kind)
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        hints = typing.get_type_hints(kind)
+        return _record(lambda fields: kind(*fields), [_codec(hint) for hint in hints.values()])
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        make_one: Callable[..., Any] = kind
+        return _record(
+            lambda values: make_one(*values), [_codec(hints[field.name]) for field in dataclasses.fields(kind)]
+        )
+    raise TypeError(f"{kind} cannot cross to a worker")
+
+
+def _same(value: Any) -> Plain:
+    return value
+
+
+def _scalar(kind: type) -> Callable[[Plain], Any]:
+    allowed = (int, float) if kind is float else (kind,)
+
+    def decode(plain: Plain) -> Any:
+        if type(plain) not in allowed:  # exactly: True is not a number here
+            raise WireError(f"{kind.__name__} expected, not {type(plain).__name__}")
+        return plain
+
+    return decode
+
+
+def _checked(plain: Plain, kind: type[T]) -> T:
+    if type(plain) is not kind:
+        raise WireError(f"{kind.__name__} expected, not {type(plain).__name__}")
+    return plain
+
+
+def _union(kinds: Sequence[Any]) -> _Codec:
+    """Optional values, and unions of JSON's own scalars."""
+    codecs = [_codec(kind) for kind in kinds if kind is not type(None)]
+    optional = type(None) in kinds
+    if len(codecs) == 1 and optional:
+        (one,) = codecs
+        return _Codec(
+            lambda value: None if value is None else one.encode(value),
+            lambda plain: None if plain is None else one.decode(plain),
+        )
+    if not {*kinds} <= {str, int, float, bool, type(None)}:
+        raise TypeError(f"a union of {kinds} cannot cross to a worker")
+
+    def decode(plain: Plain) -> Any:
+        if type(plain) not in kinds:
+            raise WireError(f"one of {kinds} expected, not {type(plain).__name__}")
+        return plain
+
+    return _Codec(_same, decode)
+
+
+def _record(make: Callable[[Any], Any], fields: Sequence[_Codec]) -> _Codec:
+    def encode(value: Any) -> Plain:
+        values = value if isinstance(value, tuple) else [getattr(value, field.name) for field in _fields_of(value)]
+        return [field.encode(each) for field, each in zip(fields, values, strict=True)]
+
+    def decode(plain: Plain) -> Any:
+        return make([field.decode(each) for field, each in zip(fields, _checked(plain, list), strict=True)])
+
+    return _Codec(encode, decode)
+
+
+def _fields_of(value: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(value)
+
+
+def _mapping(key: _Codec, item: _Codec) -> _Codec:
+    return _Codec(
+        lambda value: [[key.encode(name), item.encode(each)] for name, each in value.items()],
+        lambda plain: {key.decode(name): item.decode(each) for name, each in _checked(plain, list)},
+    )
