@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
+from support.services import read_chunks
+
 CHUNK_BYTES = 4096
 
 
@@ -33,16 +35,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            body = b"".join(self._chunks())
+            body = b"".join(read_chunks(self.rfile))
         else:
             body = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(body, chunked="chunked=" in self.path)
-
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline(), 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
 
     def _answer(self, body: bytes, *, chunked: bool) -> None:
         self.send_response(200)

@@ -9,6 +9,7 @@ import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 Handler = Callable[[socket.socket], None]
 
@@ -92,6 +93,14 @@ def serving(handler: Handler, *, family: int = socket.AF_INET, path: str = "", p
         service.close()
 
 
+def read_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The chunks of a body (RFC 9112 section 7.1) that is known to be well-formed and without trailers."""
+    while size := int(file.readline(), 16):
+        yield file.read(size)
+        file.readline()
+    file.readline()
+
+
 class _HttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 512
@@ -103,8 +112,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            body = b"".join(read_chunks(self.rfile))
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         lines = [f"{self.command} {self.path}", *(f"{name}: {value}" for name, value in self.headers.items()), ""]
         answer = "\n".join(lines).encode() + b"\n" + body
         self.send_response(200)
