@@ -21,7 +21,7 @@ help:
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
 	@echo 'make conformance  10,000 mutated requests: what goes upstream, as h11, nginx and haproxy read it (a minute)'
-	@echo 'make fuzz         the property tests, for long'
+	@echo 'make fuzz         fuzzing guided by coverage (FUZZ_SECONDS=60 a target), then the property tests, for long'
 	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
 	@echo 'make lock         remake locks/ after a change of pyproject.toml (UPGRADE=1: with the newest releases)'
 	@echo 'make clean        remove what these have made'
@@ -55,11 +55,22 @@ soak: $(READY)
 conformance: $(READY)
 	@CONFORMANCE_MESSAGES=$(or $(MESSAGES),10000) $(BIN)/python -m pytest -n0 -q --timeout=0 tests/conformance $(ARGS)
 
-fuzz: $(READY)
-	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(ARGS)
+# Guided by coverage first, each target for FUZZ_SECONDS, then the property tests with 20,000 examples each.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= request_head response_head chunked request_stream xfcc_writer pem config
+fuzz: fuzz-guided
+	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 -o faulthandler_timeout=0 $(ARGS)
 
-slowhttp: $(READY)
-	@SLOWHTTP_S=15 $(BIN)/python -m pytest -q --no-header tests/scenarios/test_slow_peers_hold_nobody_up.py $(ARGS)
+fuzz-guided: $(VENV)/fuzz/.ready
+	@cd tests && printf '%s\n' $(FUZZ_TARGETS) | PYTHONPATH=.:../$(VENV)/fuzz xargs -P $(JOBS) -I TARGET sh -c \
+		'../$(BIN)/python -W ignore -m fuzz TARGET $(FUZZ_SECONDS) >fuzz/TARGET.log 2>&1 && \
+		 echo "TARGET: $$(grep number_of_executed_units fuzz/TARGET.log), nothing found" || \
+		 { tail -n 40 fuzz/TARGET.log; echo "TARGET: see tests/fuzz/findings/TARGET"; exit 1; }'
+
+# atheris has no wheel for every Python that the rest runs on, so it is not among what locks/dev.txt names.
+$(VENV)/fuzz/.ready: locks/fuzz.txt | $(READY)
+	@rm -rf $(VENV)/fuzz && $(PIP) --require-hashes --only-binary :all: --target $(VENV)/fuzz -r locks/fuzz.txt
+	@touch $@
 
 # uv resolves once for every platform and Python; it is needed here only, so it lives in a directory of its own.
 UV_COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -69,7 +80,8 @@ lock:
 	"$$python" -m venv "$$tools" && "$$tools/bin/python" -m pip install -qq --disable-pip-version-check uv && \
 	$(UV_COMPILE) pyproject.toml locks/build.in --extra fast --extra otel --extra ui --group dev -o locks/dev.txt && \
 	$(UV_COMPILE) pyproject.toml --extra fast --constraint locks/dev.txt -o locks/image.txt && \
-	$(UV_COMPILE) locks/build.in --constraint locks/dev.txt -o locks/build.txt
+	$(UV_COMPILE) locks/build.in --constraint locks/dev.txt -o locks/build.txt && \
+	$(UV_COMPILE) locks/fuzz.in -o locks/fuzz.txt
 
 clean:
 	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache snapshot_report.html

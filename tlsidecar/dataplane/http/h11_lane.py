@@ -2,7 +2,8 @@
 upgrades, interim responses and bodies that end with their connection.
 
 The strict scanner and body readers have judged every byte before h11 sees it, and say where each message ends. h11
-parses the same bytes a second time; where the two differ, the message is refused.
+parses the same heads a second time, and of bodies what goes on: a trailer that is dropped anyway is not its business.
+Where the two differ, the message is refused.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class H11Lane:
         return bytes(sent)
 
     def request_body(self, raw: Piece, *, ended: bool) -> bytes:
-        """``raw`` is the body as framed by the client; ``ended`` says that the message is complete with it."""
+        """``raw`` is the framed body as its reader lets it go on; ``ended``: the message is complete with it."""
         sent = []
         event = self._from_client(raw)
         while isinstance(event, (h11.Data, h11.EndOfMessage)):
@@ -90,7 +91,7 @@ class H11Lane:
         return bytes(sent)
 
     def response_body(self, raw: Piece, *, ended: bool) -> bytes:
-        """``raw`` is the body as framed by the upstream; ``ended`` says that the message is complete with it."""
+        """``raw`` is the framed body as its reader lets it go on; ``ended``: the message is complete with it."""
         sent = []
         event = self._from_upstream(raw)
         while isinstance(event, (h11.Data, h11.EndOfMessage)):

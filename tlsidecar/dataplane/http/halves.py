@@ -82,7 +82,7 @@ class RequestHalf:
         pieces: list[Piece] = []
         position = self._body.read(buffer, start, end, pieces)
         if self.lane is not None:
-            pieces = [self.lane.request_body(memoryview(buffer)[start:position], ended=self._body.done)]
+            pieces = [self.lane.request_body(b"".join(pieces), ended=self._body.done)]
         if self.replay is not None:
             self.replay += map(bytes, pieces)
             if sum(map(len, self.replay)) > REPLAY_BYTES:
@@ -162,7 +162,7 @@ class ResponseHalf:
         pieces: list[Piece] = []
         position = self._body.read(buffer, start, end, pieces)
         if self.lane is not None:
-            pieces = [self.lane.response_body(memoryview(buffer)[start:position], ended=self._body.done)]
+            pieces = [self.lane.response_body(b"".join(pieces), ended=self._body.done)]
         return position, pieces
 
     def finish(self) -> bytes:

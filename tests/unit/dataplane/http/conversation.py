@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import h11
@@ -60,6 +61,9 @@ def identity_headers(rules: HttpRules, client: ClientIdentity | None = None) -> 
     return IdentityHeaders(client, mode, RequestIds(b"\x01\x02\x03\x04\x05\x06\x07\x08"), terminate=rules.terminate)
 
 
+_rules_of = cache(HttpRules.of)
+
+
 @dataclass
 class UpstreamPeer:
     """One connection to the upstream, as the service sees it."""
@@ -80,10 +84,11 @@ class Conversation:
         force_h11: bool = False,
         in_one: bool = True,
     ) -> None:
-        self.rules = HttpRules.of(settings or listener())
+        self.rules = _rules_of(settings or listener())
         self.exchange = Exchange(self.rules, identity_headers(self.rules), guard, admission, force_h11=force_h11)
         self._in_one = in_one
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(b"\xee" * BUFFER_BYTES)
+        self._filled = 0
         self.heard = bytearray()  # by the client
         self.upstreams: list[UpstreamPeer] = []
         self.records: list[ExchangeRecord] = []
@@ -184,9 +189,10 @@ class Conversation:
     def _put(self, data: bytes) -> None:
         assert len(data) <= BUFFER_BYTES
         self._buffer[: len(data)] = data
+        self._filled = len(data)
 
     def _wipe(self) -> None:
-        self._buffer[:] = b"\xee" * BUFFER_BYTES
+        self._buffer[: self._filled] = b"\xee" * self._filled
 
 
 def cut(data: bytes, offsets: Iterable[int]) -> list[bytes]:

@@ -5,31 +5,16 @@ from __future__ import annotations
 import random
 import time
 
-import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.dataplane.http.chunks import decoded, mean_the_same, read
 from unit.dataplane.http.conversation import cut
 
-from tlsidecar.dataplane.http.body import BodyReader, ChunkedReader, CloseReader, LengthReader, NoBody, body_reader
+from tlsidecar.dataplane.http.body import ChunkedReader, CloseReader, LengthReader, NoBody, body_reader
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.request_head import Framing
 from tlsidecar.outcomes import Reason
-
-
-def read(reader: BodyReader, pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """What went on, and what was left over."""
-    out = b""
-    for number, piece in enumerate(pieces):
-        buffer = bytearray(piece)
-        found: list[bytes | memoryview] = []
-        position = reader.read(buffer, 0, len(buffer), found)
-        out += b"".join(found)
-        if reader.done:
-            return out, piece[position:] + b"".join(pieces[number + 1 :])
-        assert position == len(piece), "bytes of an unfinished body were left"
-    return out, b""
-
 
 BAD_CHUNKS = [
     b"-1\r\n", b"+1\r\n", b" 1\r\n", b"1 \r\n", b"1\t\r\n", b"0x1\r\n", b"1_0\r\n", b"g\r\n", b"\r\n", b";a\r\n",
@@ -135,8 +120,8 @@ def test_any_pieces_of_a_valid_body_give_the_same_bytes(
 
 
 @given(data=st.binary(max_size=60), cuts=_CUTS)
-def test_any_bytes_are_refused_or_mean_the_same_to_h11(data: bytes, cuts: list[int]) -> None:
-    _mean_the_same(data, cuts)
+def test_any_bytes_are_refused_ormean_the_same_to_h11(data: bytes, cuts: list[int]) -> None:
+    mean_the_same(data, cuts)
 
 
 @given(chunks=_CHUNKS, trailers=_TRAILERS, at=st.integers(0, 10_000), byte=st.integers(0, 255), cuts=_CUTS)
@@ -145,36 +130,7 @@ def test_a_changed_byte_is_refused_or_means_the_same_to_h11(
 ) -> None:
     data = bytearray(encoded(chunks, trailers))
     data[at % len(data)] = byte
-    _mean_the_same(bytes(data), cuts)
-
-
-def _mean_the_same(data: bytes, cuts: list[int]) -> None:
-    reader = ChunkedReader()
-    try:
-        out, rest = read(reader, cut(data, cuts))
-    except MessageRefused:
-        out = None
-    whole = ChunkedReader()
-    try:
-        assert read(whole, [data] if data else []) == (out, rest if out is not None else b"")
-    except MessageRefused:
-        assert out is None, "it depends on the pieces"
-    if out is not None and reader.done:
-        assert decoded(data) == (decoded(out)[0], rest)
-
-
-def decoded(data: bytes) -> tuple[bytes, bytes]:
-    """A chunked body as h11 reads it, and what it leaves."""
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
-    assert isinstance(connection.next_event(), h11.Request)
-    body = b""
-    while True:
-        event = connection.next_event()
-        if isinstance(event, h11.EndOfMessage):
-            return body, connection.trailing_data[0]
-        assert isinstance(event, h11.Data), event
-        body += event.data
+    mean_the_same(bytes(data), cuts)
 
 
 def test_work_grows_with_the_bytes_and_not_with_the_pieces_before_them() -> None:

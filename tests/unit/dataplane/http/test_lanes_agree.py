@@ -5,18 +5,11 @@ h11 is the judge: what reached the upstream is parsed by it, and the lanes are c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unit.dataplane.http.conversation import Conversation, Message, cut, listener, parse_requests, parse_responses
-
-from tlsidecar.dataplane.http.states import State
-from tlsidecar.settings import Http
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-SETTINGS = listener(http=Http(trailers=("x-keep",), underscores="allow"))
+from unit.dataplane.http.conversation import Conversation, parse_responses
+from unit.dataplane.http.lanes import SETTINGS, comparable, passed
 
 _VALUE = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12).map(
     lambda text: text.encode("latin-1").strip(b" \t\xa0\x85")
@@ -78,36 +71,6 @@ def requests(draw: st.DrawFn, *, last: bool = True) -> bytes:
 def streams(draw: st.DrawFn) -> bytes:
     ahead = draw(st.lists(requests(last=False), max_size=2))
     return b"".join(ahead) + draw(requests())
-
-
-@dataclass
-class Outcome:
-    """What one way of passing a stream came to."""
-
-    wire: bytes
-    messages: list[Message]
-    refusals: list[tuple[int, str]]
-    closed: bool
-
-
-def passed(stream: bytes, cuts: list[int], *, force_h11: bool = False, in_one: bool = True) -> Outcome:
-    """Send ``stream`` in pieces through one lane; the upstream answers each request once it is whole."""
-    talk = Conversation(SETTINGS, force_h11=force_h11, in_one=in_one)
-    for piece in cut(stream, cuts):
-        if talk.closed:
-            break
-        talk.client(piece)
-        while talk.exchange.state is State.AWAITING and not talk.closed:
-            talk.upstream(OK if talk.exchange.head and talk.exchange.head.method != b"HEAD" else OK[:-2])
-    refusals = [(record.status, str(record.reason)) for record in talk.records if record.reason]
-    # One message for each request that was begun, at most: never two.
-    for peer in talk.upstreams:
-        assert len(parse_requests(bytes(peer.received))) <= 1
-    return Outcome(talk.sent_up, talk.requests(), refusals, bool(talk.closed))
-
-
-def comparable(outcome: Outcome) -> object:
-    return [message.comparable() for message in outcome.messages], outcome.refusals, outcome.closed
 
 
 @given(stream=streams(), cuts=_CUTS, other_cuts=_CUTS)

@@ -1,0 +1,210 @@
+"""What is fuzzed: a function for each parser that meets bytes of somebody else's. It raises where it found something.
+
+They know nothing of the fuzzer: `make test` replays the corpus through the same functions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import h11
+from unit.dataplane.http.chunks import mean_the_same
+from unit.dataplane.http.conversation import identity_headers, listener
+from unit.dataplane.http.identities import identity
+from unit.dataplane.http.lanes import comparable, passed
+from unit.dataplane.http.xfcc_reader import parse, unhex
+
+from certs.errors import CertificateInvalid, MaterialError
+from certs.identity import Identity
+from certs.material import der
+from certs.pem import certificates_in, crls_in, key_in, read_blocks
+from tlsidecar.config import ConfigError, load_with_origins, render_problems
+from tlsidecar.dataplane.http import forward, paths, xfcc
+from tlsidecar.dataplane.http.head_reader import HeadReader
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.request_head import RequestHead
+from tlsidecar.dataplane.http.response_head import ResponseHead
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.settings import Http
+
+MAX_BYTES = 4096
+
+
+def request_head(data: bytes) -> None:
+    """The same verdict whole and in pieces; fast and precise heads say and send the same; h11 reads what is sent."""
+    for rules in _request_rules():
+        scanner = rules.requests
+        whole = _verdict(scanner.reader(), data, MAX_BYTES)
+        for step in (1, 5):
+            assert _verdict(scanner.reader(), data, step) == whole, "it depends on the pieces"
+        fast = scanner.fast(data, 0, len(data))
+        if fast is not None:
+            assert whole == fast.end, "the fast way accepts what the precise one does not"
+        if not isinstance(whole, int):
+            continue
+        reader = scanner.reader()
+        assert reader.read(data, 0, len(data)) == whole
+        precise = reader.head(0, whole)
+        sent = [_as_sent(head, data, rules) for head in (fast, precise) if head is not None]
+        assert sent == sent[:1] * len(sent), "the two ways differ"
+        paths_of(precise.target)
+
+
+def _as_sent(head: RequestHead, data: bytes, rules: HttpRules) -> object:
+    sent = forward.request_bytes(head, data, identity_headers(rules))
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    parser.receive_data(sent)
+    event = parser.next_event()
+    assert isinstance(event, h11.Request), event
+    assert not parser.trailing_data[0]
+    assert (event.method, event.target) == (head.method, head.target)
+    told = [value for name, value in event.headers if name == b"x-forwarded-client-cert"]
+    assert len(told) == 1
+    facts = (head.minor, head.framing, head.length, head.keep_alive, head.host, head.request_id)
+    return facts, head.is_plain, sorted(event.headers)
+
+
+def paths_of(target: bytes) -> None:
+    """Normalising what is normal changes nothing."""
+    try:
+        normal = paths.normalise_target(target)
+    except MessageRefused:
+        return
+    assert paths.normalise_target(normal) == normal or b"%25" in target
+
+
+def response_head(data: bytes) -> None:
+    """The same verdict whole and in pieces; fast and precise heads say the same; what goes on is read by h11."""
+    rules = _request_rules()[0]
+    for method in (b"GET", b"HEAD"):
+        scanner = rules.responses
+        whole = _verdict(scanner.reader(method), data, MAX_BYTES)
+        for step in (1, 5):
+            assert _verdict(scanner.reader(method), data, step) == whole, "it depends on the pieces"
+        fast = scanner.fast(data, 0, len(data), method)
+        if fast is not None:
+            assert whole == fast.end, "the fast way accepts what the precise one does not"
+        if method == b"GET" and scanner.whole(data, len(data)):
+            assert fast is not None
+            assert fast.end + fast.length == len(data)
+        if not isinstance(whole, int):
+            continue
+        reader = scanner.reader(method)
+        assert reader.read(data, 0, len(data)) == whole
+        heads = [head for head in (fast, reader.head(0, whole)) if head is not None]
+        if heads[0].is_plain:
+            sent = [_as_heard(head, data, method) for head in heads]
+            assert sent == sent[:1] * len(sent), "the two ways differ"
+
+
+def _as_heard(head: ResponseHead, data: bytes, method: bytes) -> object:
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"x")]))
+    parser.send(h11.EndOfMessage())
+    parser.receive_data(bytes(forward.response_bytes(head, data, close=False)))
+    event = parser.next_event()
+    assert isinstance(event, h11.Response), event
+    headers = sorted(field for field in event.headers if field != (b"connection", b"keep-alive"))
+    return head.status, head.framing, head.length, head.keep_alive, headers
+
+
+def chunked(data: bytes) -> None:
+    """Refused, or to h11 what becomes of it, in any pieces. The first byte says where the pieces are cut."""
+    if data:
+        mean_the_same(data[1:], [data[0], data[0] * 3, data[0] * 7])
+
+
+def request_stream(data: bytes) -> None:
+    """A whole connection's requests, in pieces and through both lanes, come to the same."""
+    if len(data) < 2:
+        return
+    cuts = [data[0], data[0] * 5]
+    whole = comparable(passed(data[1:], []))
+    assert comparable(passed(data[1:], cuts)) == whole
+    assert comparable(passed(data[1:], cuts, force_h11=True)) == whole
+
+
+def xfcc_writer(data: bytes) -> None:
+    """What a certificate says is read back as it was, by readers of both schools. Lines are subject, URIs and DNS."""
+    subject, *names = data.decode("utf-8", "replace").split("\n\n")
+    uris, dns = tuple(names[::2]), tuple(names[1::2])
+    raw = xfcc.element(identity(subject=subject, uris=uris, dns=dns), by=uris, certificate_pem=subject)
+    assert raw.isascii()
+    text = raw.decode()
+    assert text.isprintable()
+    assert xfcc.is_well_formed(raw)
+    for unescape_all in (False, True):
+        ((*pairs,),) = parse(text, unescape_all=unescape_all)
+        keys = ["By"] * len(uris) + ["Hash"] + ["Cert"] * bool(subject) + ["Subject"] + ["URI"] * len(uris)
+        assert [key for key, _ in pairs] == keys + ["DNS"] * len(dns)
+    said = parse(text)[0]
+    assert [unhex(value) for key, value in said if key in ("URI", "DNS")] == [*uris, *dns]
+    assert [unquote(value) for key, value in said if key == "Cert"] == [subject] * bool(subject)
+    value = data[:64]
+    if xfcc.is_well_formed(value):
+        parse(value.decode("latin-1").replace(", ", ",").replace(",\t", ",") + ",Hash=00")
+
+
+def pem(data: bytes) -> None:
+    """Read, or refused with a reason; never another error."""
+    try:
+        blocks = read_blocks(data)
+    except MaterialError:
+        return
+    for read in (certificates_in, crls_in, lambda found: [key_in(found, None)], lambda found: [key_in(found, b"x")]):
+        try:
+            found = read(blocks)  # type: ignore[operator]
+        except MaterialError:
+            continue
+        if read is certificates_in:
+            for certificate in found:
+                try:
+                    Identity.from_der(der(certificate))  # type: ignore[arg-type]
+                except CertificateInvalid:
+                    continue
+
+
+def config(data: bytes) -> None:
+    """Settings, or problems in printable lines; never another error."""
+    file = _scratch() / "fuzz.toml"
+    file.write_bytes(data)
+    try:
+        load_with_origins(file, {}, {})
+    except ConfigError as error:
+        text = render_problems(error)
+        assert text
+        assert all(line.isprintable() for line in text.split("\n"))
+
+
+def _verdict(reader: HeadReader, data: bytes, step: int) -> int | tuple[int, str] | None:
+    """Where the head ends, or why it is refused, or ``None`` while it is incomplete."""
+    try:
+        for end in range(step, len(data) + step, step):
+            head_end = reader.read(data, 0, min(end, len(data)))
+            if head_end is not None:
+                reader.head(0, head_end)  # type: ignore[attr-defined]
+                return head_end
+    except MessageRefused as refused:
+        return refused.status, str(refused.reason)
+    return None
+
+
+@cache
+def _request_rules() -> list[HttpRules]:
+    lenient = Http(underscores="allow", remove_headers=("x-tenant", "x-request-id"))
+    return [HttpRules.of(listener()), HttpRules.of(listener(http=lenient))]
+
+
+@cache
+def _scratch() -> Path:
+    return Path(tempfile.mkdtemp(prefix="fuzz"))
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    function.__name__: function
+    for function in (request_head, response_head, chunked, request_stream, xfcc_writer, pem, config)
+}
