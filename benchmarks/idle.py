@@ -41,7 +41,7 @@ def memory(rig: Rig, program: Program, connections: int) -> Memory:
     try:
         time.sleep(SETTLE_S)
         base = contender.process.pss_bytes()
-        with _idle_connections(rig, contender, connections):
+        with idle_connections(rig, contender, connections):
             time.sleep(SETTLE_S)
             full = contender.process.pss_bytes()
     finally:
@@ -53,7 +53,7 @@ def watching(rig: Rig, program: Program, connections: int, seconds: float) -> Wa
     """CPU of one of ours with ``connections`` idle, left alone and then watched. Raises DidNotStart."""
     contender = start(program, rig.place)
     try:
-        with _idle_connections(rig, contender, connections):
+        with idle_connections(rig, contender, connections):
             time.sleep(SETTLE_S)
             alone_s = _cpu_over(contender, seconds)
             with watched(contender.admin_socket) as sizes:
@@ -70,7 +70,7 @@ def _cpu_over(contender: Contender, seconds: float) -> float:
 
 
 @contextlib.contextmanager
-def _idle_connections(rig: Rig, contender: Contender, count: int) -> Iterator[None]:
+def idle_connections(rig: Rig, contender: Contender, count: int) -> Iterator[None]:
     """``count`` mutual-TLS connections, each after one exchange, kept open."""
     with rig.entrances([contender]) as doors, contextlib.ExitStack() as sockets:
         port = doors[contender].full

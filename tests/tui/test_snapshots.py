@@ -91,6 +91,12 @@ def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int])
     assert look(world(), size=size)
 
 
+def test_the_picture_in_the_readme_is_of_the_present() -> None:
+    picture = Path(__file__).parents[2] / "docs" / "console.svg"
+    snapshot = Path(__file__).parent / "__snapshots__" / "test_snapshots" / "test_overview[degraded-80x24].svg"
+    assert picture.read_text() == snapshot.read_text(), f"cp '{snapshot}' '{picture}'"
+
+
 @SIZES
 @pytest.mark.parametrize("key", list("23456"), ids=TAB_NAMES[1:])
 def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
