@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ class Sidecar:
         *,
         env: Mapping[str, str] | None = None,
         most_descriptors: int | None = None,
+        under: Sequence[str] = (),
     ) -> None:
-        """``most_descriptors`` is its RLIMIT_NOFILE."""
+        """``most_descriptors`` is its RLIMIT_NOFILE; ``under`` a command that runs it in its own process."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.socket_path = directory / "run" / "admin.sock"
@@ -40,7 +41,7 @@ class Sidecar:
         self.config_path.write_text(f'[admin]\nsocket = "{self.socket_path}"\n' + config)
         self._log_path = directory / "log"
         self._env = {**os.environ, **(env or {})}
-        self._before: list[str] = []
+        self._before = list(under)
         if most_descriptors is not None:
             self._before = ["prlimit", f"--nofile={most_descriptors}:{most_descriptors}", "--"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -240,10 +241,11 @@ def running(
     env: Mapping[str, str] | None = None,
     most_descriptors: int | None = None,
     until: str = "/readyz",
+    under: Sequence[str] = (),
 ) -> Iterator[Sidecar]:
     """A sidecar that is ready, or for which ``until`` is answered 200. Afterwards, unless the test itself ended it, it
     must be alive with everything back at rest, and end in order; in any case it has logged no traceback."""
-    sidecar = Sidecar(directory, config, env=env, most_descriptors=most_descriptors)
+    sidecar = Sidecar(directory, config, env=env, most_descriptors=most_descriptors, under=under)
     try:
         sidecar.start(until=until)
         yield sidecar

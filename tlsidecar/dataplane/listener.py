@@ -45,6 +45,25 @@ ACCEPT_PAUSE_S = 0.25
 # Descriptors left alone for everything that is not a relayed connection: the admin socket, logs, files being read.
 RESERVED_DESCRIPTORS = 24
 
+# What was wrong with one connection that waited, or a firewall's word about it: the next one may be accepted at once
+# (accept(2), "Error handling").
+_OF_ONE_CONNECTION = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ETIMEDOUT,
+    }
+)
+
 _log = logging.getLogger("tlsidecar.dataplane")
 
 
@@ -94,7 +113,7 @@ class Listener:
             self.http = HttpServices(self)
             self._make = HttpConnection
         self._checks = HealthChecks(self, settings.health_check) if settings.health_check is not None else None
-        self._out_of_descriptors = False
+        self._cannot_accept = False
 
     def __repr__(self) -> str:
         state = "accepting" if self.accepting else "closed"
@@ -133,15 +152,13 @@ class Listener:
         return READ if self.turn is None else READ | EDGE
 
     def pause_accepting(self, number: int) -> None:
-        """No descriptors are left for more (``number`` is the errno): who comes now waits in the backlog."""
-        if not self._out_of_descriptors:
-            self._out_of_descriptors = True
-            _log.error(
-                "cannot accept: %s",
-                os.strerror(number),
-                extra={"fields": {"listener": self.settings.name, "reason": "fd_exhausted"}},
-            )
-            self._refused_at_the_door("", Reason.FD_EXHAUSTED, os.strerror(number))
+        """Accepting fails with this errno, mostly for want of descriptors: who comes now waits in the backlog."""
+        if not self._cannot_accept:
+            self._cannot_accept = True
+            fields = {"listener": self.settings.name, "error": errno.errorcode.get(number, str(number))}
+            _log.error("cannot accept: %s", os.strerror(number), extra={"fields": fields})
+            if number in descriptors.OUT_OF_RESOURCES:
+                self._refused_at_the_door("", Reason.FD_EXHAUSTED, os.strerror(number))
         for sock in self.sockets:
             self.shared.reactor.forget(sock.fileno())
         self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
@@ -156,8 +173,8 @@ class Listener:
             self.shared.reactor.rewatch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
 
     def accepted(self, sock: socket.socket, name: object) -> None:
-        if self._out_of_descriptors:
-            self._out_of_descriptors = False
+        if self._cannot_accept:
+            self._cannot_accept = False
             _log.info("accepting again", extra={"fields": {"listener": self.settings.name}})
         counters = self.counters
         count(counters.connections, "accepted")
@@ -175,13 +192,22 @@ class Listener:
             return
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:  # it has gone already
+                sock.close()
+                return
         connection = self._make(self, sock, peer_address)
         self.connections[connection.id] = connection
         counters.connections_active += 1
         if turn is not None:
             turn.active(counters.connections_active)
-        connection.start()
+        try:
+            connection.start()
+        except Exception:
+            # A defect of ours: it costs this connection, and not the listening socket whose handler this is.
+            _log.exception("a connection could not be begun", extra={"fields": {"reason": "internal_error"}})
+            connection.fail()
 
     # What connections report.
 
@@ -351,19 +377,18 @@ class _Acceptor:
             self._look_again()
 
     def _accept(self) -> bool:
-        """Accept one; False when there is none, or nothing to accept it with."""
+        """Accept one, or pass over one that failed; False when there is none, or nothing to accept it with."""
         listener = self._listener
         try:
             sock, name = self._socket.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in descriptors.OUT_OF_RESOURCES:
-                listener.pause_accepting(error.errno)
-                return False
-            if error.errno == errno.EINVAL:
-                return False  # another process ended listening (tlsidecar.dataplane.bind.stop_listening)
-            raise
+            if error.errno in _OF_ONE_CONNECTION:
+                return True
+            if error.errno != errno.EINVAL:  # another process ended listening (tlsidecar.dataplane.bind.stop_listening)
+                listener.pause_accepting(error.errno or 0)
+            return False
         has_room = descriptors.may_accept(sock.fileno())
         listener.accepted(sock, name)
         if not has_room:
