@@ -94,6 +94,12 @@ def test_one_connection_is_closed_by_its_number(pki: Pki, tmp_path: Path) -> Non
         with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
             peer.send(b"!")
             assert peer.recv_exactly(1) == b"!"
+            for words, matched in (
+                ("RELAYING%20client.TEST", 1),
+                ("client%20test%20127.0", 1),
+                ("client.test%20x.y", 0),
+            ):
+                assert sidecar.json(f"/v1/connections?filter={words}")["matched"] == matched, words
             row = sidecar.json("/v1/connections?filter=client.test")["connections"][0]
             detail = sidecar.json(f"/v1/connections/{row['id']}")["connection"]
             assert detail["chain"][0]["serial"] == row["serial"]

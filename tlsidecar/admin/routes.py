@@ -8,7 +8,7 @@ from tlsidecar.admin.api import Parameter, Route
 from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
 
 _PAGE = (
-    Parameter("filter", "matched, without case, against the text fields"),
+    Parameter("filter", "words; without case, each has to be in a text field"),
     Parameter("sort", "the field to sort by", values=CONNECTION_SORT_KEYS),
     Parameter("order", "asc or desc", values=("asc", "desc")),
     Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),

@@ -175,8 +175,8 @@ class Worker:
         everything = list(self._connections())
         total = len(everything)
         if query.filter:
-            wanted = query.filter.casefold()
-            everything = [connection for connection in everything if _matches(connection, wanted)]
+            words = query.filter.casefold().split()
+            everything = [connection for connection in everything if _matches(connection, words)]
         everything.sort(key=_SORT_KEYS[query.sort], reverse=query.runs_down)
         return total, everything
 
@@ -251,7 +251,8 @@ _SORT_KEYS: dict[str, Callable[[Connection], Any]] = {
 }
 
 
-def _matches(connection: Connection, wanted: str) -> bool:
+def _matches(connection: Connection, words: Sequence[str]) -> bool:
+    """Whether every one of the casefolded ``words`` is in some text of the connection."""
     identity = connection.identity
     texts = (
         connection.listener.settings.name,
@@ -261,4 +262,5 @@ def _matches(connection: Connection, wanted: str) -> bool:
         connection.upstream_address,
         *((identity.name, identity.subject, identity.serial) if identity is not None else ()),
     )
-    return any(wanted in text.casefold() for text in texts)
+    everything = "\n".join(texts).casefold()
+    return all(word in everything for word in words)
