@@ -19,11 +19,13 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from tlsidecar.openssl import load_without_session_tickets
 from tlsidecar.process import keep_memory_private, name_process
-from tlsidecar.workers.process import serve
 
 # SCM_MAX_FD (unix(7)): the kernel passes no more descriptors than this in one message.
 MAX_DESCRIPTORS = 253
+
+_WORKER = "tlsidecar.workers.process"
 
 # A terminal's Ctrl-C and a service manager's TERM reach every process of the group: only the controller listens.
 _NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     keep_memory_private()
     name_process("tlsidecar-fork")
     control = socket.socket(fileno=int(arguments[0]))
-    for module in arguments[1:]:
+    load_without_session_tickets()  # hence nothing above may import cryptography
+    for module in (_WORKER, *arguments[1:]):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
@@ -66,7 +69,7 @@ def _become_worker(control: socket.socket, number: int, descriptors: Sequence[in
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         keep_memory_private()
         name_process(f"tlsidecar-{number}")
-        code = serve(descriptors)
+        code = importlib.import_module(_WORKER).serve(descriptors)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
