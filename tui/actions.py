@@ -76,8 +76,8 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             Verb.DRAIN,
             SafeText("Drain"),
             SafeText(
-                f"{name} stops accepting. Its {counted(open_now, 'open connection')} get {DRAIN_TIMEOUT_S} s to "
-                "finish, then they are cut. It does not serve again until it is restarted."
+                f"{name} stops accepting. What is open ({counted(open_now, 'connection')}) gets {DRAIN_TIMEOUT_S} s to "
+                "finish, then it is cut. It does not serve again until it is restarted."
             ),
             SafeText("Yes, drain"),
             "POST",

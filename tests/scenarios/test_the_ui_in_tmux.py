@@ -204,6 +204,46 @@ def test_a_reload_from_the_menu_and_the_loss_of_the_sidecar(pki: Pki, tmp_path: 
         eventually(lambda: shown.is_at_rest)
 
 
+def test_closing_a_connection_and_draining_from_the_menu(pki: Pki, tmp_path: Path) -> None:
+    client = pki.issue("client", "client.internal")
+    with sidecar_of(pki, tmp_path) as (sidecar, _), terminal() as shown:
+        start(shown, sidecar.socket_path)
+        shown.shows("ADMIN: connected")
+        port = sidecar.port()
+        with (
+            connected(port, pki.trust, client) as peer,
+            connected(port, pki.trust, client) as other,
+        ):
+            for each in (peer, other):
+                each.send(b"x")
+                assert each.recv() == b"x"
+            shown.press("2")
+            shown.shows(" 2 connections", "client.internal")
+            shown.press("a")
+            shown.shows("Close connection 2")  # the newest is at the top, where the cursor is
+            shown.press("Down", "Down", "Down", "Enter")
+            shown.shows("The connection of client.internal from 127.0.0.1:", "Yes, close it")
+            shown.press("y")
+            shown.shows("connection 2 closed", " 1 connection")
+            with pytest.raises((Alerted, ConnectionError)):
+                assert other.recv(), "ended in order"
+            peer.send(b"y")
+            assert peer.recv() == b"y"
+            shown.press("a")
+            shown.shows("Actions on")
+            shown.press("Down", "Down", "Enter")
+            shown.shows("What is open (1 connection) gets 30 s", "Yes, drain")
+            shown.press("y")
+            eventually(lambda: sidecar.status()["state"] == "draining")
+            shown.shows("draining")
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), 10)
+        shown.shows("drain: drained, ", within_s=40)
+        shown.press("q")
+        eventually(lambda: shown.is_at_rest)
+        assert sidecar.status()["state"] == "draining"  # the UI is gone, the sidecar is not
+
+
 HOSTILE_NAME = "\x1b]0;owned\x07[red]表\u202elive\u200b[@click=app.quit]q[/]\x9b2J"
 
 

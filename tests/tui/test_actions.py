@@ -30,7 +30,7 @@ def test_every_action_names_its_call_and_its_consequence(snapshot: Snapshot) -> 
         Verb.CLOSE: ("DELETE", "/v1/connections/7", None),
     }
     drain = next(action for action in actions(snapshot, None) if action.verb is Verb.DRAIN)
-    assert "12 open connections get 30 s" in drain.consequence
+    assert "What is open (12 connections) gets 30 s" in drain.consequence
     assert drain.timeout_s > 30
     assert Verb.CLOSE not in [action.verb for action in actions(snapshot, None)]
     level = log_level_action(snapshot, "debug")
