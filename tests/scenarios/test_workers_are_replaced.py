@@ -134,6 +134,28 @@ def test_the_watchdog_replaces_one_that_stands_still(pki: Pki, tmp_path: Path) -
             assert fresh.cert.exists()
 
 
+def test_a_pause_of_everything_is_nobodys_fault(pki: Pki, tmp_path: Path) -> None:
+    """As `docker pause` makes it: all processes stop, and go on later than the watchdog would wait."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with crew(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="500ms") as sidecar:
+            peer = connect(sidecar.port(), pki.trust, client)
+            workers = pids_of(sidecar)
+            everybody = [sidecar.pid, *workers]
+            for pid in everybody:
+                os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() - began > 2.0)
+            for pid in everybody:
+                os.kill(pid, signal.SIGCONT)
+            resumed = time.monotonic()
+            eventually(lambda: time.monotonic() - resumed > 2.0)
+            assert pids_of(sidecar) == workers
+            assert _answers(peer)
+            peer.close()
+
+
 def test_one_that_does_not_stay_up_is_a_problem_and_then_none(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:

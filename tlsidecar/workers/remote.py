@@ -98,6 +98,7 @@ class RemoteWorker:
         self._restarts = Restarts()
         self._failing_since: datetime | None = None
         self._ending = ""
+        self._silent_s = 0.0
         self._last = self._blank()
         self._base = {listener.name: ListenerCounters() for listener in place.settings.listeners}
         self._base_dropped = 0
@@ -133,6 +134,7 @@ class RemoteWorker:
     async def _one_process(self) -> None:
         ours, theirs = socket.socketpair()
         self._gone = asyncio.Event()
+        self._silent_s = 0.0
         place = self._place
         try:
             listening = [sock for listener in place.settings.listeners for sock in place.sockets[listener.name]]
@@ -181,17 +183,22 @@ class RemoteWorker:
         """Until its process is gone, or its loop has stopped for too long."""
         began = time.monotonic()
         patience_s = self._place.settings.watchdog_timeout_s
+        tick_s = min(SNAPSHOT_EVERY_S, patience_s / 4)
+        seen, looked_at = 0.0, began
         while not self._gone.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(SNAPSHOT_EVERY_S, patience_s / 4)):
+                async with asyncio.timeout(tick_s):
                     await self._gone.wait()
                     return
             if self._failing_since is not None and time.monotonic() - began >= WELL_AFTER_S:
                 self._failing_since = None
                 self._restarts.well()
-            silent_s = time.monotonic() - self._place.board.last_beat_s(self.number)
-            if silent_s > patience_s + HEARTBEAT_S:
-                self._kill(f"its loop has stood still for {silent_s:.1f} s")
+            # Counted in ticks of ours: when all of us were stopped (a frozen container), nobody has stood still.
+            now, beat = time.monotonic(), self._place.board.last_beat_s(self.number)
+            self._silent_s = self._silent_s + min(now - looked_at, 2 * tick_s) if beat == seen else 0.0
+            seen, looked_at = beat, now
+            if self._silent_s > patience_s + HEARTBEAT_S:
+                self._kill(f"its loop has stood still for {self._silent_s:.1f} s")
                 return
             await self._refresh()
 
@@ -273,7 +280,7 @@ class RemoteWorker:
     def is_live(self) -> bool:
         if self._channel is None:
             return self._failing_since is None
-        return time.monotonic() - self._place.board.last_beat_s(self.number) < NOT_LIVE_AFTER_S
+        return self._silent_s < NOT_LIVE_AFTER_S
 
     @property
     def failing(self) -> tuple[str, datetime] | None:
