@@ -11,11 +11,12 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test check docs bench bench-quick soak fuzz slowhttp lock clean
+.PHONY: help demo test matrix check docs bench bench-quick soak fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
 	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
+	@echo 'make matrix       the scenarios on each event loop and engine, and with two workers'
 	@echo 'make check        format, lint, types, import contract'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
@@ -31,6 +32,13 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q --no-header $(ARGS)
+
+# Every way to serve, one after the other; the first that fails ends it. About three minutes each.
+MATRIX := TLSIDECAR_EVENT_LOOP=asyncio TLSIDECAR_EVENT_LOOP=uvloop TLSIDECAR_ENGINE=portable TLSIDECAR_WORKERS=2
+matrix: $(READY)
+	@for way in $(MATRIX); do echo "matrix: $$way"; \
+		env "$$way" $(BIN)/python -m pytest tests/scenarios -n $(JOBS) --dist loadgroup -q --no-header $(ARGS) || exit 1; \
+	done
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .
