@@ -4,8 +4,10 @@ out actions. The screens draw."""
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -46,6 +48,9 @@ _SHORTEST_REPAINT_S = 0.1
 """Replies and events that come closer together than this are drawn together."""
 
 _RESTART_S = 2.0
+
+_FAREWELL_S = 3.0
+"""What the terminal gets to be put in order when a signal ends the console."""
 
 _TOAST_S = 5.0
 _BAD_TOAST_S = 15.0
@@ -105,11 +110,18 @@ class Console(App[int]):
         if not self.is_headless:
             # By default these end the process at once, with the terminal still in the hands of the console.
             for number in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+                asyncio.get_running_loop().add_signal_handler(number, self._end, 128 + number)
         if self.options.automatic:
             for index in range(len(self.monitors)):
                 self._watch(index)
             self.set_interval(REPAINT_INTERVAL_S, self.repaint)
+
+    def _end(self, code: int) -> None:
+        """Leave because of a signal. Writing to a terminal that is gone can hang the toolkit's farewell for ever."""
+        last_resort = threading.Timer(_FAREWELL_S, os._exit, (code,))
+        last_resort.daemon = True
+        last_resort.start()
+        self.exit(code)
 
     async def on_unmount(self) -> None:
         for monitor in self.monitors:
