@@ -9,7 +9,7 @@ from datetime import datetime
 from cryptography import x509
 
 from tlsidecar.control import Attempt, Generation, Outcome, Problem, Severity
-from tlsidecar.dataplane.snapshot import WorkerSnapshot
+from tlsidecar.dataplane.snapshot import UpstreamRecord, WorkerSnapshot, latest
 
 # Fractions of a lifetime: certificates may live an hour or a year.
 DUE_FRACTION = 1 / 3
@@ -130,16 +130,18 @@ def _revocation_problems(generation: Generation, now: datetime, *, soft: bool) -
 
 def _traffic_problems(facts: Facts) -> Iterator[Problem]:
     active: dict[str, tuple[int, int]] = {}
+    upstreams: dict[tuple[str, str], list[UpstreamRecord]] = {}
     for snapshot in facts.snapshots:
         for listener in snapshot.listeners:
             now, most = active.get(listener.name, (0, 0))
             active[listener.name] = (now + listener.counters.connections_active, most + listener.max_connections)
             for upstream in listener.upstreams:
-                if upstream.healthy:
-                    continue
-                message = f"{listener.name} cannot reach {upstream.address}: {upstream.last_error}"
-                subject = f"{listener.name} {upstream.address}"
-                yield Problem(Severity.WARNING, "upstream_down", message, facts.now, subject)
+                upstreams.setdefault((listener.name, upstream.address), []).append(upstream)
+    for (name, address), records in upstreams.items():
+        known = latest(records)
+        if not known.healthy:
+            message = f"{name} cannot reach {address}: {known.last_error}"
+            yield Problem(Severity.WARNING, "upstream_down", message, facts.now, f"{name} {address}")
     for name, (now, most) in active.items():
         if most and now >= most * NEARLY_FULL_FRACTION:
             message = f"{name} has {now} of at most {most} connections"

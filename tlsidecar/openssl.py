@@ -9,7 +9,7 @@ the CPU of a new connection.
 from __future__ import annotations
 
 import os
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 _VARIABLE = "OPENSSL_CONF"
@@ -33,9 +33,14 @@ def load_without_session_tickets() -> None:
 
 
 def _brings_its_own_openssl() -> bool:
-    """Whether ``cryptography`` is a wheel from PyPI, which has OpenSSL built in and no configuration file."""
-    try:
-        tags = metadata.distribution("cryptography").read_text("WHEEL") or ""
-    except metadata.PackageNotFoundError:
+    """Whether ``cryptography`` is a wheel from PyPI, which has OpenSSL built in and no configuration file.
+
+    Its metadata is read as the file that it is: importlib.metadata takes 25 ms to import.
+    """
+    found = find_spec("cryptography")
+    if found is None or found.origin is None:
         return False
-    return "manylinux" in tags or "musllinux" in tags
+    for wheel in Path(found.origin).parent.parent.glob("cryptography-*.dist-info/WHEEL"):
+        tags = wheel.read_text()
+        return "manylinux" in tags or "musllinux" in tags
+    return False

@@ -22,7 +22,7 @@ from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
 
-SECONDS = int(os.environ.get("SLOWHTTP_S", "6"))
+SECONDS = int(os.environ.get("SLOWHTTP_S", "8"))
 CONNECTIONS = 200 if SECONDS > 10 else 100
 SMALL, BIG = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count + bytes(count) for count in (2, 8 << 20))
 
@@ -31,7 +31,7 @@ SMALL, BIG = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count + bytes(c
 # a timeout.
 MOST_USUALLY_S = 0.25
 MOST_EVER_S = 2.0
-TIMEOUT = "4s"
+TIMEOUT = "3s"
 
 
 def answers(sock: socket.socket) -> None:

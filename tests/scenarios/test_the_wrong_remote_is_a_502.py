@@ -29,6 +29,12 @@ def remote(trust: Path, pair: Pair, heard: list[bytes]) -> Handler:
     def handle(sock: socket.socket) -> None:
         with contextlib.suppress(SSL.Error, OSError, Alerted):
             heard.append(Peer(context, sock, server_side=True).handshake().recv())
+        # A close with unread bytes would be a reset, and may cost the other end the alert that says why.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+            sock.setblocking(True)
+            while sock.recv(65536):
+                pass
 
     return handle
 

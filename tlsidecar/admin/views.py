@@ -21,6 +21,7 @@ from tlsidecar.dataplane.snapshot import (
     ListenerRecord,
     UpstreamRecord,
     WorkerSnapshot,
+    latest,
 )
 from tlsidecar.observe.metrics import merge_listeners
 from tlsidecar.outcomes import Refusal
@@ -255,19 +256,19 @@ def _totals(each: Iterable[ListenerCounters]) -> Mapping[str, int]:
 
 
 def _upstreams_view(records: Iterable[UpstreamRecord]) -> list[View]:
-    """One row for each address: healthy when every worker holds it so."""
+    """One row for each address: healthy when the worker that tried it last holds it so."""
     by_address: dict[str, list[UpstreamRecord]] = {}
     for record in records:
         by_address.setdefault(record.address, []).append(record)
     return [
         {
             "address": address,
-            "healthy": all(record.healthy for record in same),
+            "healthy": latest(same).healthy,
             "active": sum(record.active for record in same),
             "idle": sum(record.idle for record in same),
             "failures": sum(record.failures for record in same),
             "ejected_until": timestamp(max(record.ejected_until or 0.0 for record in same) or None),
-            "last_error": next((record.last_error for record in same if record.last_error), ""),
+            "last_error": latest(same).last_error,
             "checked": _agreed([record.checked for record in same]),
             "checks_total": sum(record.checks_total for record in same),
             "checks_failed": sum(record.checks_failed for record in same),

@@ -169,7 +169,11 @@ LIMITS = Table(
         Entry("max_requests_per_connection", COUNT, "HTTP: a connection is closed after this many requests."),
         Entry("max_concurrent_requests", COUNT, "HTTP: requests at once on a listener; more are answered 503."),
         Entry("max_upstream_idle", COUNT_OR_ZERO, "HTTP: idle upstream connections kept for reuse; 0 keeps none."),
-        Entry("request_rate", RATE, 'HTTP: requests of one identity, as "100/s"; more are answered 429.'),
+        Entry(
+            "request_rate",
+            RATE,
+            'HTTP: requests of one identity, as "100/s"; more are answered 429. With several workers: on each of them.',
+        ),
         Entry("request_burst", COUNT, "HTTP: how many requests may come at once before `request_rate` counts."),
         Entry("buffer", SIZE, "The high-water mark of each direction of a connection.", "buffer_bytes"),
         Entry(

@@ -7,7 +7,7 @@ shows it escapes it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -142,6 +142,12 @@ class UpstreamRecord:
     checked: bool | None = None  # what the active checks hold it for; None: there are none, or not yet
     checks_total: int = 0
     checks_failed: int = 0
+    tried_at: float = 0.0  # CLOCK_MONOTONIC, which all workers of a machine share; 0: never
+
+
+def latest(records: Iterable[UpstreamRecord]) -> UpstreamRecord:
+    """What the worker knows of one address that tried it last. Raises ValueError for no records."""
+    return max(records, key=lambda record: record.tried_at)
 
 
 @dataclass(frozen=True, slots=True)

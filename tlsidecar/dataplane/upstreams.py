@@ -30,6 +30,7 @@ class Upstream:
         self.failures = 0
         self.ejected_until = 0.0  # on the loop's clock
         self.last_error = ""
+        self.tried_at = 0.0  # on the loop's clock
         self.checked: bool | None = None  # what the active checks hold it for; None: not checked, or not yet
         self.check_problem = ""
         self.checks_total = 0
@@ -49,6 +50,7 @@ class Upstream:
         return self.checked is not False and self._loop.time() >= self.ejected_until
 
     def succeeded(self) -> None:
+        self.tried_at = self._loop.time()
         self.failures = 0
         self.ejected_until = 0.0
         self.last_error = ""
@@ -56,7 +58,8 @@ class Upstream:
     def failed(self, detail: str) -> None:
         self.failures += 1
         self.last_error = detail
-        self.ejected_until = self._loop.time() + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(self.failures - 1, 10))
+        self.tried_at = self._loop.time()
+        self.ejected_until = self.tried_at + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(self.failures - 1, 10))
 
     def record(self, wall: float) -> UpstreamRecord:
         """``wall`` is POSIX seconds."""
@@ -72,6 +75,7 @@ class Upstream:
             checked=self.checked,
             checks_total=self.checks_total,
             checks_failed=self.checks_failed,
+            tried_at=self.tried_at,
         )
 
 

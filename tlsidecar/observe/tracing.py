@@ -149,6 +149,17 @@ def open_span_export(settings: Tracing) -> SpanExport | None:
 
 
 def require_tracing(settings: Tracing) -> None:
-    """Raises :class:`TracingUnavailableError` where the export would, without importing anything."""
-    if settings.endpoint and importlib.util.find_spec("opentelemetry") is None:
+    """Raises :class:`TracingUnavailableError` where the export would, without importing what it needs."""
+    if settings.endpoint and not all(map(_is_installed, _NEEDED)):
         raise TracingUnavailableError("[tracing] needs: pip install 'tlsidecar[otel]'")
+
+
+# The SDK and the exporter are packages of their own: one without the other is not enough.
+_NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False

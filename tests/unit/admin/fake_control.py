@@ -210,7 +210,11 @@ class FakeControl:
             protocol="http",
             listen="0.0.0.0:8443",
             bound="0.0.0.0:8443",
-            upstreams=(UpstreamRecord("127.0.0.1:8080", healthy=worker == 0, active=1, idle=2, failures=worker),),
+            upstreams=(
+                UpstreamRecord(
+                    "127.0.0.1:8080", healthy=worker == 0, active=1, idle=2, failures=worker, tried_at=worker + 1.0
+                ),
+            ),
             max_connections=9000,
             max_handshakes=2250,
             counters=made_counters(),

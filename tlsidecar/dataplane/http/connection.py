@@ -338,6 +338,9 @@ class HttpConnection(Connection):
         if count == CLOSED:
             self._upstream_ended(clean=True, reason=Reason.UPSTREAM_CLOSED)
             return
+        self._upstream_failed(upstream)
+
+    def _upstream_failed(self, upstream: UpstreamConnection) -> None:
         failure = upstream.endpoint.failure
         truncated = failure is not None and failure.kind is FailureKind.TRUNCATED
         if failure is not None and failure.kind is FailureKind.ALERT:
@@ -364,7 +367,8 @@ class HttpConnection(Connection):
         self._settle()
 
     def upstream_broken(self) -> None:
-        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
+        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say, or the alert
+        by which a remote refuses our certificate."""
         exchange, upstream = self._exchange, self._upstream
         assert exchange is not None
         if upstream is None:
@@ -374,7 +378,7 @@ class HttpConnection(Connection):
             self._upstream_answered = True
             self._run(exchange.receive_upstream(BUFFER, 0, count))
             return
-        self._upstream_ended(clean=False, reason=Reason.UPSTREAM_RESET)
+        self._upstream_failed(upstream)
 
     def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:
         """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over."""
