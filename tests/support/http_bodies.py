@@ -7,12 +7,9 @@ import hashlib
 import http.client
 import http.server
 import random
-import socketserver
-import threading
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-from support.services import read_chunks
+from support.services import http_service, read_chunks
 
 CHUNK_BYTES = 4096
 
@@ -59,26 +56,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    request_queue_size = 512
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass  # a peer that went away
-
-
-@contextlib.contextmanager
-def body_service() -> Iterator[str]:
+def body_service() -> contextlib.AbstractContextManager[str]:
     """Its address."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    return http_service(_Handler)
 
 
 def exchange(connection: http.client.HTTPConnection, source: random.Random, most_bytes: int = 40_000) -> str:

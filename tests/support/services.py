@@ -105,6 +105,9 @@ class _HttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a peer that went away
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     """Tells what it was sent: method, path, headers one a line, then the body."""
@@ -132,9 +135,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def http_service() -> Iterator[str]:
-    """The address of the standard library's HTTP server, telling what it was sent."""
-    server = _HttpServer(("127.0.0.1", 0), _Handler)
+def http_service(handler: type[http.server.BaseHTTPRequestHandler] = _Handler) -> Iterator[str]:
+    """The address of the standard library's HTTP server, by default telling what it was sent."""
+    server = _HttpServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
