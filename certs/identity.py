@@ -73,6 +73,7 @@ class Identity:
     purposes: tuple[str, ...]  # dotted OIDs of the extended key usage; empty when it has none
     key_weakness: str
     serial_is_valid: bool
+    name: str  # the one to call it by: SPIFFE URI, else first DNS name, else CN, else the whole subject
 
     @classmethod
     def from_certificate(cls, certificate: x509.Certificate) -> Identity:
@@ -110,19 +111,21 @@ class Identity:
                 purposes = tuple(oid.dotted_string for oid in value)
 
         subject = certificate.subject
+        subject_text = subject.rfc4514_string()
         common_names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
         serial = certificate.serial_number
         key = certificate.public_key()
         spiffe, svid_error = _judge_svid(uris, is_ca, signs_certificates)
+        common_name = _text(common_names[0].value) if len(common_names) == 1 else ""
         return cls(
-            subject=subject.rfc4514_string(),
+            subject=subject_text,
             issuer=certificate.issuer.rfc4514_string(),
             serial=serial_text(serial),
             uris=tuple(uris),
             dns=tuple(dns),
             ips=tuple(ips),
-            common_name=_text(common_names[0].value) if len(common_names) == 1 else "",
+            common_name=common_name,
             organizational_units=tuple(_text(unit.value) for unit in units),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
@@ -135,16 +138,8 @@ class Identity:
             purposes=purposes,
             key_weakness=key_weakness(key),
             serial_is_valid=serial > 0 and serial.bit_length() <= MAX_SERIAL_BITS,
+            name=str(spiffe) if spiffe is not None else dns[0] if dns else common_name or subject_text,
         )
-
-    @property
-    def name(self) -> str:
-        """The one name to call it by: SPIFFE URI, else first DNS name, else CN, else the whole subject."""
-        if self.spiffe is not None:
-            return str(self.spiffe)
-        if self.dns:
-            return self.dns[0]
-        return self.common_name or self.subject
 
     def covers_host(self, host: str) -> bool:
         """Whether the certificate is one for ``host``, a DNS name or an IP address (RFC 9525 section 6: a wildcard is

@@ -33,6 +33,12 @@ class Closed(NamedTuple):
     bytes_out: int
     duration_s: float
 
+    def told(self) -> dict[str, object]:
+        """For the events."""
+        reason = self.reason
+        duration_s = round(self.duration_s, 3)
+        return self._asdict() | {"duration_s": duration_s, "reason": reason.value, "sentence": reason.sentence}
+
 
 class Announcer(Protocol):
     """Passes on what happened; must not block, and must not raise."""
@@ -56,12 +62,10 @@ class Desk:
         self.upstream_health = upstream_health
 
     def opened(self, connection: Opened) -> None:
-        self.hub.publish(events.OPENED, connection._asdict())
+        self.hub.publish(events.OPENED, connection)
 
     def closed(self, connection: Closed) -> None:
-        reason = connection.reason
-        told = connection._asdict() | {"reason": reason.value, "sentence": reason.sentence}
-        self.hub.publish(events.CLOSED, told)
+        self.hub.publish(events.CLOSED, connection)
 
     def refused(self, refusal: Refusal) -> None:
         number = self.refusals.record(refusal)
@@ -96,7 +100,7 @@ class Recorder:
                 reason=entry.reason,
                 bytes_in=entry.bytes_in,
                 bytes_out=entry.bytes_out,
-                duration_s=round(entry.total_s, 3),
+                duration_s=entry.total_s,
             )
         )
 

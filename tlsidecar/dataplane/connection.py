@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from certs.identity import Identity
 from tlsidecar.dataplane import proxy_protocol
 from tlsidecar.dataplane.dial import Dial
-from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.linger import reset
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
@@ -69,6 +69,25 @@ class ConnectionState(StrEnum):
 class Connection(ABC):
     """What TCP and HTTP connections have in common: who it is, the handshake, refusal and the end."""
 
+    __slots__ = (
+        "accepted_at",
+        "contexts",
+        "draining",
+        "handshake",
+        "handshake_s",
+        "id",
+        "listener",
+        "opened_at",
+        "peer",
+        "peer_address",
+        "reactor",
+        "shared",
+        "sock",
+        "state",
+        "upstream_address",
+        "wait_s",
+    )
+
     def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
         shared = listener.shared
         self.listener = listener
@@ -81,7 +100,8 @@ class Connection(ABC):
         self.state = ConnectionState.HANDSHAKING
         self.opened_at = shared.wall()
         self.accepted_at = shared.reactor.now
-        self.handshake: Handshake | None = None
+        self.handshake: Handshake | None = None  # while it is running, and one that failed until that was told
+        self.peer: Peer | None = None
         self.handshake_s = 0.0
         self.wait_s = 0.0
         self.upstream_address = ""
@@ -134,10 +154,14 @@ class Connection(ABC):
 
     @property
     def identity(self) -> Identity | None:
+        if self.peer is not None:
+            return self.peer.identity
         return self.handshake.judge.identity if self.handshake is not None else None
 
     @property
     def rule(self) -> str:
+        if self.peer is not None:
+            return self.peer.rule
         rule = self.handshake.judge.rule if self.handshake is not None else None
         return rule.text if rule is not None else ""
 
@@ -166,13 +190,15 @@ class Connection(ABC):
     def _shaken(self, handshake: Handshake) -> None:
         self.listener.handshake_over(handshake)
         self.handshake_s = handshake.seconds
-        if handshake.is_probe:
-            self.state = ConnectionState.CLOSED
-            self.stop(polite=True, ended=False)
-            self.listener.connection_probed(self)
-            return
         if handshake.reason is None:
-            self.authorised()
+            self.peer = Peer(handshake)
+            self.handshake = None
+            if handshake.is_probe:
+                self.state = ConnectionState.CLOSED
+                self.stop(polite=True, ended=False)
+                self.listener.connection_probed(self)
+            else:
+                self.authorised()
             return
         if handshake.reason is Reason.PLAINTEXT:
             with contextlib.suppress(OSError):
@@ -257,10 +283,9 @@ class Connection(ABC):
         )
 
     def parameters(self) -> Parameters:
-        handshake = self.handshake
-        if handshake is None or handshake.reason is not None or self.state is not ConnectionState.RELAYING:
+        if self.peer is None or self.state is not ConnectionState.RELAYING:
             return NO_PARAMETERS
-        return handshake.stream.parameters()
+        return self.peer.stream.parameters()
 
     def record(self, now: float) -> ConnectionRecord:
         """``now`` is monotonic seconds."""
@@ -295,13 +320,15 @@ class Connection(ABC):
         )
 
     def detail(self, now: float) -> ConnectionDetail:
-        shown = self.handshake is not None and self.state is ConnectionState.RELAYING
-        chain = self.handshake.stream.peer_chain() if shown and self.handshake is not None else ()
+        shown = self.peer is not None and self.state is ConnectionState.RELAYING
+        chain = self.peer.stream.peer_chain() if shown and self.peer is not None else ()
         return ConnectionDetail(self.record(now), chain)
 
 
 class TcpConnection(Connection):
     """Bytes of any protocol, relayed as they are."""
+
+    __slots__ = ("_dial", "_tried", "other", "relay", "upstream")
 
     def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
         super().__init__(listener, sock, peer_address)
@@ -309,7 +336,7 @@ class TcpConnection(Connection):
         self.upstream: Upstream | None = None
         self.relay: Relay | None = None
         self._dial: Dial | None = None
-        self._tried: list[Upstream] = []
+        self._tried: tuple[Upstream, ...] = ()
 
     @property
     def bytes_in(self) -> int:
@@ -355,8 +382,8 @@ class TcpConnection(Connection):
 
     def _dial_next(self) -> None:
         upstream = self.upstream = self.listener.upstreams.choose(self._tried)
-        self._tried.append(upstream)
-        self.upstream_address = str(upstream.address)
+        self._tried = (*self._tried, upstream)
+        self.upstream_address = upstream.text
         upstream.active += 1
         self._dial = Dial(
             self.reactor,
@@ -372,6 +399,7 @@ class TcpConnection(Connection):
         assert self.upstream is not None
         self.upstream.succeeded()
         self._dial = None
+        self._tried = ()
         self.wait_s = self.reactor.loop.time() - self.wait_s
         self.other = sock
         if self.listener.settings.mode is Mode.TERMINATE:
@@ -392,20 +420,18 @@ class TcpConnection(Connection):
         self.refuse(Stage.UPSTREAM, reason, detail)
 
     def _relay(self) -> None:
-        assert self.handshake is not None
+        assert self.peer is not None
         assert self.other is not None
         tls, plain = self.sock, self.other
         if self.listener.settings.mode is Mode.ORIGINATE:
             tls, plain = plain, tls
-        self.relay = Relay(
-            self.reactor, self.handshake.stream, tls, plain, self.listener.settings.limits, self._relay_ended
-        )
+        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.listener.settings.limits, self)
         self.open()
         if self.listener.settings.proxy_protocol:
             self.relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
         self.relay.start()
 
-    def _relay_ended(self, reason: Reason, detail: str) -> None:
+    def relay_ended(self, reason: Reason, detail: str) -> None:
         relay = self.relay
         assert relay is not None
         originate = self.listener.settings.mode is Mode.ORIGINATE
@@ -430,9 +456,11 @@ class TcpConnection(Connection):
             self.upstream.active -= 1
         originate = self.listener.settings.mode is Mode.ORIGINATE
         tls, plain = (self.other, self.sock) if originate else (self.sock, self.other)
-        shaken = self.handshake
-        if shaken is not None:
-            shaken.cancel()
+        handshake, peer = self.handshake, self.peer
+        if handshake is not None:
+            handshake.cancel()
+        elif tls is not None and self.relay is None:
+            self.reactor.forget(tls.fileno())  # a handshake that succeeded leaves it watched
         if plain is not None:
             # An application whose remote was refused must not take that for a clean end.
             if ended or (polite and self.relay is not None):
@@ -443,10 +471,12 @@ class TcpConnection(Connection):
             if ended:
                 tls.close()
             elif polite:
-                if shaken is not None and shaken.reason is None:
-                    shaken.stream.close_notify()
+                if peer is not None:
+                    peer.stream.close_notify()
                 self.shared.lingerer.close(tls)
             else:
                 reset(tls)
-        if shaken is not None:
-            shaken.stream.release()
+        if peer is not None:
+            peer.stream.release()
+        elif handshake is not None:
+            handshake.stream.release()

@@ -17,6 +17,8 @@ from tlsidecar.settings import Address
 Connected = Callable[[socket.socket], None]
 Failed = Callable[[Reason, str], None]
 
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EALREADY)
 _CONNECTED = (0, errno.EISCONN)
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
@@ -87,7 +89,7 @@ class Dial:
     def _next(self) -> None:
         for target in self._targets:
             try:
-                sock = self._socket = socket.socket(target.family, socket.SOCK_STREAM)
+                sock = self._socket = socket.socket(target.family, _STREAM)
             except OSError as error:
                 reason = Reason.UPSTREAM_UNREACHABLE
                 if error.errno in descriptors.OUT_OF_RESOURCES:
@@ -98,7 +100,6 @@ class Dial:
                 self._last = (Reason.FD_EXHAUSTED, f"no socket for {self._address}: the last descriptors are reserved")
                 self._drop()
                 continue
-            sock.setblocking(False)
             if target.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number = sock.connect_ex(target.address)

@@ -12,6 +12,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.linger import Lingerer, reset
@@ -19,21 +20,38 @@ from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import DONE, FAILED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 
-Callback = Callable[[], None]
 Readable = Callable[[int], None]
+
+_NOTHING: list[bytes] = []  # what an end that has nothing queued holds: never changed, and shared by all of them
+
+
+class Holder(Protocol):
+    """Whose end it is."""
+
+    def drained(self) -> None:
+        """All that was queued is written."""
+        ...
+
+    def broken(self) -> None:
+        """A write failed; the end's ``failure`` says why."""
+        ...
+
+    def fail(self) -> None:
+        """A defect of ours showed itself in a handler of the end, which is cut by now."""
+        ...
+
 
 # So much of a plain socket is read at once: what the other side does not take is copied.
 _WINDOW = VIEW[: 64 * 1024]
 
 
 class Endpoint(ABC):
-    """``readable`` is called when there is something to read, an end or a failure included; ``drained`` when all that
-    was queued is written; ``broken`` when a write failed."""
+    """``readable`` is called when there is something to read, an end or a failure included; ``holder`` is told the
+    rest."""
 
     __slots__ = (
-        "_broken",
         "_descriptor",
-        "_drained",
+        "_holder",
         "_queued",
         "_reactor",
         "_readable",
@@ -51,11 +69,10 @@ class Endpoint(ABC):
         self.sock = sock
         self._descriptor = sock.fileno()
         self._readable: Readable = _nothing_to_read
-        self._drained: Callback = _nothing
-        self._broken: Callback = _nothing
+        self._holder: Holder | None = None
         self._reading = False
         self._watched = 0
-        self._queued: list[bytes] = []
+        self._queued = _NOTHING
         self.queued_bytes = 0
         self.finishing = False
         self.closed = False
@@ -81,18 +98,17 @@ class Endpoint(ABC):
 
     # Watching.
 
-    def attach(self, readable: Readable, drained: Callback, broken: Callback) -> None:
+    def attach(self, readable: Readable, holder: Holder) -> None:
         """Whom to call, with epoll's events; begins to read. To be called once: while nothing is queued the reactor
-        calls ``readable`` itself, and the object that it is bound to is the one to ``fail``."""
+        calls ``readable`` itself, so it is to be a method of ``holder``."""
         self._readable = readable
-        self._drained = drained
-        self._broken = broken
+        self._holder = holder
         self.resume()
 
     def detach(self) -> None:
         """Nobody is called any more, and nothing is watched."""
         self._readable = _nothing_to_read
-        self._drained = self._broken = _nothing
+        self._holder = None
         self._reading = False
         self._reactor.forget(self._descriptor)
         self._watched = 0
@@ -135,7 +151,11 @@ class Endpoint(ABC):
             taken = self._write(data[written:])
         if taken == FAILED:
             return False
-        self._queued.append(bytes(data[written:]))
+        rest = bytes(data[written:])
+        if self._queued is _NOTHING:
+            self._queued = [rest]
+        else:
+            self._queued.append(rest)
         self.queued_bytes += len(data) - written
         self._interests()
         return True
@@ -151,7 +171,7 @@ class Endpoint(ABC):
         """Give the socket to somebody else: what was still to be written; this end is not to be used any more."""
         queued = b"".join(self._queued)
         self.detach()
-        self._queued.clear()
+        self._queued = _NOTHING
         self.queued_bytes = 0
         return queued
 
@@ -176,16 +196,15 @@ class Endpoint(ABC):
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler: whoever holds this end decides."""
-        owner = getattr(self._readable, "__self__", None)
+        holder = self._holder
         self.cut()
-        fail = getattr(owner, "fail", None)
-        if fail is not None:
-            fail()
+        if holder is not None:
+            holder.fail()
 
     def _let_go(self) -> None:
         self.detach()
         self.closed = True
-        self._queued.clear()
+        self._queued = _NOTHING
         self.queued_bytes = 0
 
     def _event(self, events: int) -> None:
@@ -201,12 +220,12 @@ class Endpoint(ABC):
             while view:
                 taken = self._write(view)
                 if taken == FAILED:
-                    self._broken()
+                    self._tell_broken()
                     return
                 if taken <= 0:
                     break
                 view = view[taken:]
-            self._queued = [bytes(view)] if view else []
+            self._queued = [bytes(view)] if view else _NOTHING
             self.queued_bytes = len(view)
             if view:
                 self._interests()
@@ -217,11 +236,16 @@ class Endpoint(ABC):
                 self._interests()
                 return
             if answer == FAILED:
-                self._broken()
+                self._tell_broken()
                 return
             self.finishing = False
         self._interests()
-        self._drained()
+        if self._holder is not None:
+            self._holder.drained()
+
+    def _tell_broken(self) -> None:
+        if self._holder is not None:
+            self._holder.broken()
 
     def _interests(self) -> None:
         if self.closed:
@@ -235,26 +259,19 @@ class Endpoint(ABC):
 class PlainEndpoint(Endpoint):
     """A plain socket: the local service, or the local application."""
 
-    __slots__ = ("_recv", "_send")
-
-    def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
-        super().__init__(reactor, sock)
-        self._recv = sock.recv_into
-        self._send = sock.send
+    __slots__ = ()
 
     def read(self) -> int:
-        receive = self._recv  # CPython calls a local faster than a slot
         try:
-            return receive(_WINDOW)
+            return self.sock.recv_into(_WINDOW)
         except BlockingIOError:
             return WANT_READ
         except OSError as error:
             return self._failed(error)
 
     def _write(self, data: bytes | memoryview) -> int:
-        send = self._send
         try:
-            return send(data)
+            return self.sock.send(data)
         except BlockingIOError:
             return WANT_WRITE
         except OSError as error:
@@ -276,30 +293,28 @@ class PlainEndpoint(Endpoint):
 class TlsEndpoint(Endpoint):
     """A TLS stream after its handshake: the peer, or the remote."""
 
-    __slots__ = ("_read", "_stream", "_write_read")
+    __slots__ = ("_stream",)
 
     def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
         super().__init__(reactor, sock)
         self._stream = stream
-        self._read = stream.read
-        self._write_read = stream.write
 
     def read(self) -> int:
-        read = self._read
-        count = read()
+        stream = self._stream
+        count = stream.read()
         if count == FAILED:
-            self.failure = self._stream.failure
+            self.failure = stream.failure
         return count
 
     def send_read(self, count: int) -> bool:
         if self._queued or self.closed:
             return self.send(VIEW[:count])
-        write = self._write_read
-        taken = write(0, count)
+        stream = self._stream
+        taken = stream.write(0, count)
         if taken == count:
             return True
         if taken == FAILED:
-            self.failure = self._stream.failure
+            self.failure = stream.failure
         return self._send_rest(VIEW[:count], taken)
 
     def _write(self, data: bytes | memoryview) -> int:
@@ -323,10 +338,6 @@ class TlsEndpoint(Endpoint):
     def _let_go(self) -> None:
         super()._let_go()
         self._stream.release()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _nothing_to_read(_events: int) -> None:

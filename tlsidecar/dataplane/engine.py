@@ -13,20 +13,21 @@ from tlsidecar.dataplane import stream_portable
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.stream_fast import FastStream as Stream
-    from tlsidecar.dataplane.stream_fast import install_verifier
+    from tlsidecar.dataplane.stream_fast import install_verifier, select_protocol
 
     NAME: str
 else:
     NAME = "portable"
     Stream = stream_portable.PortableStream
     install_verifier = stream_portable.install_verifier
+    select_protocol = stream_portable.select_protocol
     if os.environ.get("TLSIDECAR_ENGINE") != "portable":
         try:
             from tlsidecar.dataplane.stream_fast import FastStream as Stream
-            from tlsidecar.dataplane.stream_fast import install_verifier
+            from tlsidecar.dataplane.stream_fast import install_verifier, select_protocol
 
             NAME = "fast"
         except ImportError:
             pass
 
-__all__ = ["NAME", "Stream", "install_verifier"]
+__all__ = ["NAME", "Stream", "install_verifier", "select_protocol"]

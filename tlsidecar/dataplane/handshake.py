@@ -12,7 +12,7 @@ from certs.served import PROBE_NAME
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.policy import PeerJudge, Policy
-from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
+from tlsidecar.dataplane.reactor import EDGE, READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.tls_failure import FailureKind
@@ -62,10 +62,25 @@ class Turnstile:
         step()
 
 
+class Peer:
+    """Who was at the other end of a handshake that succeeded, and the stream to it: all that is kept of it."""
+
+    __slots__ = ("identity", "rule", "stream")
+
+    def __init__(self, handshake: Handshake) -> None:
+        judge = handshake.judge
+        assert judge.identity is not None
+        self.identity = judge.identity
+        self.rule = judge.rule.text if judge.rule is not None else ""
+        self.stream = handshake.stream
+
+
 class Handshake:
     """Drives a handshake to its end and calls ``finished(self)`` once; ``reason`` is None when it succeeded.
 
-    The socket stays the caller's: on success with nothing watching it, on failure with the alert already sent.
+    The socket is watched by edges: each step takes all there is, so that nothing need be told to the kernel while a
+    step waits for its turn. It stays the caller's: on success still watched, to be rewatched or forgotten, and until
+    then ignored; on failure forgotten, with the alert already sent.
     """
 
     __slots__ = (
@@ -75,6 +90,7 @@ class Handshake:
         "_reactor",
         "_started_at",
         "_turnstile",
+        "_waits",
         "_watching",
         "contexts",
         "detail",
@@ -124,6 +140,7 @@ class Handshake:
         self._deadlines = deadlines
         self._descriptor = sock.fileno()
         self._watching = 0
+        self._waits = False  # for the turnstile
         self._finished: Finished | None = finished
 
     def __repr__(self) -> str:
@@ -160,24 +177,29 @@ class Handshake:
 
     def cancel(self) -> None:
         """Give up; ``finished`` is not called any more."""
+        self._stop()
+        self._reactor.forget(self._descriptor)
+
+    def _stop(self) -> None:
         self._finished = None
         self.judge.is_probe = None  # it refers to us, and we to it: nothing but the collector would part us
         self._deadlines.lift(self)
-        self._reactor.forget(self._descriptor)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         self._end(Reason.INTERNAL_ERROR, "")
 
     def _ready(self, _events: int) -> None:
+        if self._waits or self._finished is None:
+            return
         if self._turnstile.may_pass():
             self._step()
             return
-        self._reactor.forget(self._descriptor)
-        self._watching = 0
+        self._waits = True
         self._turnstile.wait(self._step)
 
     def _step(self) -> None:
+        self._waits = False
         if self._finished is None:
             return
         answer = self.stream.handshake()
@@ -193,7 +215,7 @@ class Handshake:
     def _watch(self, events: int) -> None:
         if events != self._watching:
             self._watching = events
-            self._reactor.rewatch(self._descriptor, events, self._ready)
+            self._reactor.rewatch(self._descriptor, events | EDGE, self._ready)
 
     def _explain(self) -> None:
         judge = self.judge
@@ -220,7 +242,11 @@ class Handshake:
         finished = self._finished
         if finished is None:
             return
-        self.cancel()
+        if reason is None:
+            self._stop()
+            self.stream.verifier = None  # its judgement is passed, and kept by whoever wants it
+        else:
+            self.cancel()
         self.reason = reason
         self.detail = detail
         self.seconds = self._reactor.loop.time() - self._started_at

@@ -225,7 +225,7 @@ class _Check:
         if not endpoint.send(request.encode("ascii")):
             self._over(f"{self._address}: {self._failure(endpoint)}")
             return
-        endpoint.attach(self._readable, _nothing, self._broken)
+        endpoint.attach(self._readable, self)
 
     def _host(self) -> str:
         address = self._address
@@ -249,14 +249,13 @@ class _Check:
         elif b"\n" in self._answer or len(self._answer) > _MAX_STATUS_LINE_BYTES:
             self._over(f"{self._address}: what it answered is not HTTP/1.1")
 
-    def _broken(self) -> None:
+    def drained(self) -> None:
+        pass
+
+    def broken(self) -> None:
         self._over(f"{self._address}: it closed before it answered")
 
     @staticmethod
     def _failure(endpoint: Endpoint) -> str:
         failure = endpoint.failure
         return failure.text if failure is not None and failure.text else "it closed before it answered"
-
-
-def _nothing() -> None:
-    pass

@@ -124,6 +124,8 @@ class Listener:
     def start(self) -> None:
         self.accepting = True
         for sock in self.sockets:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it
             self.shared.reactor.watch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
         if self._checks is not None:
             self._checks.start()
@@ -191,12 +193,6 @@ class Listener:
             self._refused_at_the_door(peer_address, Reason.MAX_HANDSHAKES, f"the limit is {self.max_handshakes}")
             return
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError:  # it has gone already
-                sock.close()
-                return
         connection = self._make(self, sock, peer_address)
         self.connections[connection.id] = connection
         counters.connections_active += 1

@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
 from enum import Enum, auto
+from functools import lru_cache
+from typing import Protocol
 
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
@@ -46,7 +47,17 @@ from tlsidecar.settings import Limits
 # So much is read in one turn while the plain side keeps up; after it the other connections get theirs.
 MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
-Ended = Callable[[Reason, str], None]
+
+class Owner(Protocol):
+    """Whose connection a relay serves."""
+
+    def relay_ended(self, reason: Reason, detail: str) -> None: ...
+
+
+@lru_cache(maxsize=64)
+def _first(size: int) -> memoryview:
+    """The first ``size`` bytes of the shared buffer: one view for all connections with this high-water mark."""
+    return VIEW[:size]
 
 
 class Flow(Enum):
@@ -57,27 +68,22 @@ class Flow(Enum):
 
 
 class Relay:
-    """Two flows between one TLS stream and one plain socket; calls ``ended`` once, with the reason and a detail."""
+    """Two flows between one TLS stream and one plain socket; tells its owner once how it ended."""
 
     __slots__ = (
-        "_ended",
         "_gathered",
         "_high_water",
         "_least_gathered",
         "_limits",
+        "_owner",
         "_plain",
         "_plain_descriptor",
-        "_plain_recv",
-        "_plain_send",
         "_reactor",
-        "_read",
-        "_read_more",
         "_read_wants_write",
         "_stream",
         "_tls",
         "_tls_descriptor",
         "_window",
-        "_write",
         "active_at",
         "bytes_in",
         "bytes_out",
@@ -94,22 +100,17 @@ class Relay:
         tls: socket.socket,
         plain: socket.socket,
         limits: Limits,
-        ended: Ended,
+        owner: Owner,
     ) -> None:
         self._reactor = reactor
         self._stream = stream
         self._tls = tls
         self._plain = plain
         self._limits = limits
-        self._ended: Ended | None = ended
+        self._owner: Owner | None = owner  # None once it has ended
         self._tls_descriptor = tls.fileno()
         self._plain_descriptor = plain.fileno()
-        self._read = stream.read
-        self._read_more = stream.read_more
-        self._write = stream.write
-        self._plain_recv = plain.recv_into
-        self._plain_send = plain.send
-        self._high_water = VIEW[: limits.buffer_bytes]
+        self._high_water = _first(limits.buffer_bytes)
         self._window = self._high_water
         self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)
         self._read_wants_write = False
@@ -149,15 +150,15 @@ class Relay:
         if self.pending_in:
             # A header of ours goes before everything the peer has sent, and at once: the service may speak first.
             self._flush_inward()
-            if self._ended is None or self.pending_in:
+            if self._owner is None or self.pending_in:
                 self._interests()
                 return
         if self.inward is Flow.OPEN:
             self._tls_readable(READ)
 
     def stop(self) -> None:
-        """Watch nothing any more; ``ended`` will not be called."""
-        self._ended = None
+        """Watch nothing any more; the owner will not be told."""
+        self._owner = None
         self._reactor.forget(self._tls_descriptor)
         self._reactor.forget(self._plain_descriptor)
         self.pending_in = self.pending_out = b""
@@ -168,15 +169,16 @@ class Relay:
 
     # Inward: TLS to plain.
 
-    # What is called on the ordinary path is taken out of its slot first: CPython calls a local faster than a slot.
+    # On the ordinary path methods are called on what a slot holds: CPython 3.11 makes no method object then, and none
+    # has to be kept, 64 bytes each, for every connection.
 
     def _tls_readable(self, _events: int) -> None:
-        read, send = self._read, self._plain_send
-        answer = count = read()
+        stream = self._stream
+        answer = count = stream.read()
         if count == RECORD_BYTES:
             # A full record: more of them are likely at hand, and one large send costs less than several.
             while count < self._gathered:
-                answer = self._read_more(count)
+                answer = stream.read_more(count)
                 if answer > 0:
                     count += answer
                 if answer != RECORD_BYTES:
@@ -185,7 +187,7 @@ class Relay:
         if count > 0:
             self.bytes_in += count
             try:
-                sent = send(VIEW[:count])
+                sent = self._plain.send(VIEW[:count])
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -197,7 +199,7 @@ class Relay:
                 self._interests()
             elif count > self._least_gathered - RECORD_BYTES:
                 self._gathered = MOST_GATHERED_BYTES
-        if answer <= 0 and answer != WANT_READ and self._ended is not None:
+        if answer <= 0 and answer != WANT_READ and self._owner is not None:
             self._tls_read_ended(answer)
 
     def _tls_read_ended(self, answer: int) -> None:
@@ -221,7 +223,7 @@ class Relay:
             self._interests()
         if self.pending_out or self.outward is Flow.ENDING:
             self._flush_outward()
-            if self._ended is None:
+            if self._owner is None:
                 return
         if self.inward is Flow.OPEN and not self.pending_in:
             self._tls_readable(events)
@@ -229,7 +231,7 @@ class Relay:
             self._discard(events)
 
     def _discard(self, _events: int) -> None:
-        count = self._read()
+        count = self._stream.read()
         if count > 0:
             self.bytes_in += count
         elif count != WANT_READ:
@@ -237,7 +239,7 @@ class Relay:
 
     def _flush_inward(self) -> None:
         try:
-            sent = self._plain_send(self.pending_in)
+            sent = self._plain.send(self.pending_in)
         except BlockingIOError:
             return
         except OSError as error:
@@ -257,11 +259,7 @@ class Relay:
         if self.pending_in:
             return
         self.inward = Flow.ENDED
-        try:
-            self._plain.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            if error.errno != errno.ENOTCONN:
-                raise
+        _end_writing(self._plain, both_ended=self.outward is Flow.ENDED)
 
     def _plain_broken(self, _error: OSError) -> None:
         """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away."""
@@ -276,9 +274,8 @@ class Relay:
     # Outward: plain to TLS.
 
     def _plain_readable(self, _events: int) -> None:
-        receive, write = self._plain_recv, self._write
         try:
-            count = receive(self._window)
+            count = self._plain.recv_into(self._window)
         except BlockingIOError:
             return
         except OSError as error:
@@ -290,9 +287,10 @@ class Relay:
             self._flush_outward()
             return
         self.bytes_out += count
-        written = write(0, count)
+        stream = self._stream
+        written = stream.write(0, count)
         while 0 < written < count:
-            more = write(written, count)
+            more = stream.write(written, count)
             if more <= 0:
                 self._write_blocked(more, written, count)
                 return
@@ -314,7 +312,7 @@ class Relay:
         """The plain side while something waits to be written to it, or is not being read."""
         if self.pending_in:
             self._flush_inward()
-            if self._ended is None:
+            if self._owner is None:
                 return
         if self.outward is Flow.OPEN and not self.pending_out:
             self._plain_readable(events)
@@ -339,11 +337,7 @@ class Relay:
                 self._interests()
                 return
             self.outward = Flow.ENDED
-            try:
-                self._tls.shutdown(socket.SHUT_WR)
-            except OSError as error:
-                if error.errno != errno.ENOTCONN:
-                    raise
+            _end_writing(self._tls, both_ended=self.inward is Flow.ENDED)
         self._settle()
 
     # Both.
@@ -356,7 +350,7 @@ class Relay:
             self._interests()
 
     def _interests(self) -> None:
-        if self._ended is None:
+        if self._owner is None:
             return
         reads = (self.inward is Flow.OPEN and not self.pending_in) or self.inward is Flow.DISCARDING
         writes = bool(self.pending_out) or self.outward is Flow.ENDING or self._read_wants_write
@@ -383,7 +377,17 @@ class Relay:
         self._end(Reason.UPSTREAM_RESET, error.strerror or type(error).__name__)
 
     def _end(self, reason: Reason, detail: str) -> None:
-        ended = self._ended
+        owner = self._owner
         self.stop()
-        if ended is not None:
-            ended(reason, detail)
+        if owner is not None:
+            owner.relay_ended(reason, detail)
+
+
+def _end_writing(sock: socket.socket, *, both_ended: bool) -> None:
+    if both_ended:
+        return  # the socket is closed at once, and that is its FIN
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise

@@ -19,6 +19,10 @@ class Opened(NamedTuple):
     rule: str
     generation: int
 
+    def told(self) -> dict[str, object]:
+        """For the events."""
+        return self._asdict()
+
 
 class UpstreamChange(NamedTuple):
     """The active checks of one worker hold an upstream address for something else than before; ``detail`` says what is

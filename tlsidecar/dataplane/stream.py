@@ -20,8 +20,8 @@ public API. :mod:`.engine` chooses at import.
 
 from __future__ import annotations
 
-import socket
 import time
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 from OpenSSL import SSL, crypto
@@ -85,24 +85,27 @@ class Parameters(NamedTuple):
     alpn: str
 
 
-class StreamBase:
-    """What both implementations share: everything that does not happen once per read or write."""
+class StreamBase(ABC):
+    """What both implementations share: everything that does not happen once per read or write. Whoever makes a stream
+    calls ``release`` when it is done with it."""
 
-    __slots__ = ("_window_messages", "_window_until", "connection", "deferred_error", "failure", "flooded", "verifier")
+    __slots__ = ("_window_messages", "_window_until", "failure", "flooded", "verifier")
 
-    def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
-        self.connection = SSL.Connection(context, sock)
-        self.connection.set_app_data(self)
+    def __init__(self, verifier: Verifier) -> None:
         self.verifier: Verifier | None = verifier
         self.failure: SslFailure | None = None
-        self.deferred_error = (VERIFIED, 0)
         self.flooded = False
         self._window_messages = 0
         self._window_until = 0.0
-        if server_side:
-            self.connection.set_accept_state()
-        else:
-            self.connection.set_connect_state()
+
+    @property
+    @abstractmethod
+    def connection(self) -> SSL.Connection:
+        """pyOpenSSL's object for it: for all that is asked rarely."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of everything, so that its memory goes at once."""
 
     def name_server(self, name: str) -> None:
         """Send ``name`` as SNI: a DNS name, never an address (RFC 6066 section 3)."""
@@ -143,11 +146,6 @@ class StreamBase:
             return CLOSED
         self.failure = SslFailure(FailureKind.PROTOCOL, FLOOD_TEXT)
         return FAILED
-
-    def release(self) -> None:
-        """Let go of everything; breaks the cycle with the pyOpenSSL object, so that its memory goes at once."""
-        self.connection.set_app_data(None)
-        self.verifier = None
 
 
 def der_of(certificate: crypto.X509) -> bytes:

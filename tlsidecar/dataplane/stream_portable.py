@@ -26,15 +26,30 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 class PortableStream(StreamBase):
     """See :mod:`.stream` for the contract."""
 
-    __slots__ = ("_established",)
+    __slots__ = ("_connection", "_established", "deferred_error")
 
     def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
-        super().__init__(context, sock, verifier, server_side=server_side)
+        super().__init__(verifier)
+        connection = self._connection = SSL.Connection(context, sock)
+        connection.set_app_data(self)
+        if server_side:
+            connection.set_accept_state()
+        else:
+            connection.set_connect_state()
         self._established = False
+        self.deferred_error = (VERIFIED, 0)
+
+    @property
+    def connection(self) -> SSL.Connection:
+        return self._connection
+
+    def release(self) -> None:
+        self._connection.set_app_data(None)  # breaks the cycle with it
+        self.verifier = None
 
     def handshake(self) -> int:
         try:
-            self.connection.do_handshake()
+            self._connection.do_handshake()
         except SSL.Error as error:
             return self._answer(error)
         self._established = True
@@ -43,17 +58,17 @@ class PortableStream(StreamBase):
     def told(self, where: int) -> None:
         """OpenSSL's info callback; during the handshake it means nothing."""
         if self._established and where & POST_HANDSHAKE_EVENTS and self.is_flood():
-            self.connection.set_shutdown(SSL.RECEIVED_SHUTDOWN)
+            self._connection.set_shutdown(SSL.RECEIVED_SHUTDOWN)
 
     def read(self) -> int:
         try:
-            return self.connection.recv_into(BUFFER)
+            return self._connection.recv_into(BUFFER)
         except SSL.Error as error:
             return self._answer(error)
 
     def read_more(self, start: int) -> int:
         try:
-            return self.connection.recv_into(VIEW[start:])
+            return self._connection.recv_into(VIEW[start:])
         except SSL.Error as error:
             return self._answer(error)
 
@@ -62,13 +77,13 @@ class PortableStream(StreamBase):
 
     def write_bytes(self, data: bytes | memoryview) -> int:
         try:
-            return self.connection.send(data)
+            return self._connection.send(data)
         except SSL.Error as error:
             return self._answer(error)
 
     def close_notify(self) -> int:
         try:
-            self.connection.shutdown()
+            self._connection.shutdown()
         except SSL.Error as error:
             return self._answer(error)
         return DONE
@@ -111,7 +126,7 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
     """
 
     def judge(connection: SSL.Connection, shown: crypto.X509, error: int, depth: int, _ok: int) -> bool:
-        stream: StreamBase = connection.get_app_data()
+        stream: PortableStream = connection.get_app_data()
         verifier = stream.verifier
         if verifier is None:
             return False
@@ -131,3 +146,14 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
 
     context.set_verify(mode, judge)
     context.set_info_callback(told)
+
+
+def select_protocol(context: SSL.Context, protocol: bytes) -> None:
+    """Agree on ``protocol`` by ALPN when the client offers it. A client that offers others only is served without an
+    agreement, as Envoy does it: ``curl --http1.0`` offers ``http/1.0``, and what a client then really speaks is judged
+    by its first bytes."""
+
+    def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        return protocol if protocol in offered else SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
+
+    context.set_alpn_select_callback(select)

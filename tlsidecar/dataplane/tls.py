@@ -12,7 +12,7 @@ from collections.abc import Callable
 from OpenSSL import SSL, crypto
 
 from certs.material import Material
-from tlsidecar.dataplane.engine import install_verifier
+from tlsidecar.dataplane.engine import install_verifier, select_protocol
 from tlsidecar.settings import Protocol
 
 # TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
@@ -137,7 +137,7 @@ def _build(material: Material, protocol: Protocol, min_version: str, *, server_s
         install_verifier(context, SSL.VERIFY_PEER)
     if protocol is Protocol.HTTP:
         if server_side:
-            context.set_alpn_select_callback(_select_http)
+            select_protocol(context, _ALPN_HTTP)
         else:
             context.set_alpn_protos([_ALPN_HTTP])
     return context
@@ -162,12 +162,6 @@ def _load_trust(context: SSL.Context, material: Material) -> None:
     if material.crls:
         flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
     store.set_flags(flags)
-
-
-def _select_http(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
-    """HTTP/1.1 when the client offers it; else the alert no_application_protocol (RFC 7301 section 3.2), so that a
-    client of another protocol is not talked into this one."""
-    return _ALPN_HTTP if _ALPN_HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
 
 
 def _text_of(error: SSL.Error) -> str:

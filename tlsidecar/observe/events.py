@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from certs.clock import Clock
 
@@ -32,13 +32,24 @@ WORKER = "worker"
 LOST = "lost"
 
 
+class Telling(Protocol):
+    """Something that happened, which is made into fields only when somebody reads of it."""
+
+    def told(self) -> Mapping[str, object]: ...
+
+
 class Event(NamedTuple):
     """One thing that happened. ``sequence`` counts from 1 in each process, without gaps."""
 
     sequence: int
     at: datetime
     kind: str
-    fields: Mapping[str, object]
+    content: Mapping[str, object] | Telling
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        content = self.content
+        return content if isinstance(content, Mapping) else content.told()
 
 
 class EventHub:
@@ -58,10 +69,10 @@ class EventHub:
         """The number of the newest event; 0 before the first."""
         return self._sequence
 
-    def publish(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Append one event. ``fields`` belongs to the hub from here on: nobody may change it any more."""
+    def publish(self, kind: str, content: Mapping[str, object] | Telling) -> None:
+        """Append one event. ``content`` belongs to the hub from here on: nobody may change it any more."""
         self._sequence = sequence = self._sequence + 1
-        self._ring.append(Event(sequence, self._now(), kind, fields))
+        self._ring.append(Event(sequence, self._now(), kind, content))
         if self._sleepers:
             self._wake()
 

@@ -42,13 +42,14 @@ class Ends:
     """A stream under test as the server, and an ordinary pyOpenSSL client, over a socketpair."""
 
     def __init__(self, module: types.ModuleType, kind: type, pki: Pki, server: Pair, client: Pair | None) -> None:
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self.context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate_chain_file(str(server.cert))
         context.use_privatekey_file(str(server.key))
         context.load_verify_locations(str(pki.trust))
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         module.install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        module.select_protocol(context, b"http/1.1")
         self.judge = Judge()
         self.socket, self.far_socket = socket.socketpair()
         self.socket.setblocking(False)
@@ -219,3 +220,41 @@ def test_garbage_is_a_protocol_failure(make: Callable[..., Ends]) -> None:
     assert ends.near.handshake() == FAILED
     assert ends.near.failure is not None
     assert ends.near.failure.handshake_reason().value == "plaintext"
+
+
+@pytest.mark.parametrize("offered", [[b"http/1.1"], [b"h2", b"http/1.1"], [b"http/1.0", b"http/1.1", b"h2"]])
+def test_the_protocol_is_chosen_among_those_offered(make: Callable[..., Ends], pki: Pki, offered: list[bytes]) -> None:
+    ends = make(pki.issue("client", "client.test"))
+    ends.far.set_alpn_protos(offered)
+    assert ends.shake() == DONE
+    assert ends.near.parameters().alpn == "http/1.1"
+    assert ends.far.get_alpn_proto_negotiated() == b"http/1.1"
+
+
+# The name within a longer one, and across the border of two, is not the name.
+@pytest.mark.parametrize(
+    "offered", [[b"h2"], [b"xhttp/1.1"], [b"http/1.1x"], [b"\x08http", b"/1.1"], [b"x\x08http/1.1"]]
+)
+def test_a_client_of_another_protocol_is_not_talked_into_it(
+    make: Callable[..., Ends], pki: Pki, offered: list[bytes]
+) -> None:
+    ends = make(pki.issue("client", "client.test"))
+    ends.far.set_alpn_protos(offered)
+    assert ends.shake() == DONE
+    assert ends.near.parameters().alpn == ""
+    assert ends.far.get_alpn_proto_negotiated() == b""
+
+
+def test_who_offers_no_protocol_is_not_held_to_one(make: Callable[..., Ends], pki: Pki) -> None:
+    ends = make(pki.issue("client", "client.test"))
+    assert ends.shake() == DONE
+    assert ends.near.parameters().alpn == ""
+
+
+def test_a_released_stream_is_known_to_nobody(make: Callable[..., Ends], pki: Pki) -> None:
+    before = len(stream_fast._streams)
+    ends = make(pki.issue("client", "client.test"))
+    assert ends.shake() == DONE
+    ends.near.release()
+    assert len(stream_fast._streams) == before
+    assert ends.near.verifier is None

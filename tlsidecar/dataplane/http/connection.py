@@ -47,6 +47,33 @@ if TYPE_CHECKING:
 class HttpConnection(Connection):
     """One client's connection and, while an exchange needs it, one upstream connection."""
 
+    __slots__ = (
+        "_active_at",
+        "_begun_at",
+        "_client",
+        "_client_ended",
+        "_close_wanted",
+        "_commands",
+        "_exchange",
+        "_exchange_reason",
+        "_high_water",
+        "_last_handshake",
+        "_only_counted",
+        "_opening",
+        "_pool",
+        "_received",
+        "_requests",
+        "_retire_reason",
+        "_sent",
+        "_sent_at",
+        "_services",
+        "_stuck_bytes",
+        "_tunnel",
+        "_unsent",
+        "_upstream",
+        "_upstream_answered",
+    )
+
     def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
         super().__init__(listener, sock, peer_address)
         assert listener.http is not None
@@ -57,14 +84,13 @@ class HttpConnection(Connection):
         self._exchange: Exchange | None = None
         self._upstream: UpstreamConnection | None = None
         self._opening: Opening | None = None
-        self._unsent: list[bytes] = []  # for the upstream, while it is being opened
+        self._unsent: list[bytes] | None = None  # for the upstream, while it is being opened
         self._tunnel: Relay | None = None
         self._last_handshake: Handshake | None = None
         self._client_ended = False
         self._upstream_answered = False
         self._close_wanted: Reason | None = None
-        self._commands: deque[Command] = deque()
-        self._running = False
+        self._commands: deque[Command] | None = None  # while some are being carried out: those that wait
         self._received = 0
         self._sent = 0
         self._requests = 0
@@ -106,8 +132,8 @@ class HttpConnection(Connection):
             self._serve(PlainEndpoint(self.reactor, self.sock))
 
     def authorised(self) -> None:
-        assert self.handshake is not None
-        self._serve(TlsEndpoint(self.reactor, self.sock, self.handshake.stream))
+        assert self.peer is not None
+        self._serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
 
     def _serve(self, client: Endpoint) -> None:
         services = self._services
@@ -122,12 +148,12 @@ class HttpConnection(Connection):
         )
         self._begun_at = self._active_at = self.reactor.now
         self.open()
-        client.attach(self._client_readable, self._client_drained, self._client_broken)
+        client.attach(self._client_readable, self)
         if self.listener.settings.mode is Mode.TERMINATE:
             self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
-        return self.handshake.stream.peer_chain() if self.handshake is not None else ()
+        return self.peer.stream.peer_chain() if self.peer is not None else ()
 
     def _admit(self, _head: RequestHead) -> None:
         identity = self.identity
@@ -219,6 +245,10 @@ class HttpConnection(Connection):
             if self.handshake is not None:
                 self.handshake.cancel()
                 self.handshake.stream.release()
+            elif self.peer is not None:  # a probe's
+                self.reactor.forget(self.sock.fileno())
+                self.peer.stream.close_notify()
+                self.peer.stream.release()
             self.shared.lingerer.close(self.sock)
         elif polite or ended:
             client.linger(self.shared.lingerer)
@@ -261,11 +291,12 @@ class HttpConnection(Connection):
         clean = count == CLOSED or (failure is not None and failure.kind is FailureKind.TRUNCATED and exchange.is_idle)
         self._run(exchange.downstream_closed(clean=clean))
 
-    def _client_drained(self) -> None:
+    def drained(self) -> None:
+        """Of the client, as :class:`.Holder` says; so is :meth:`broken`."""
         self._active_at = self.reactor.now
         self._settle()
 
-    def _client_broken(self) -> None:
+    def broken(self) -> None:
         exchange = self._exchange
         assert exchange is not None
         self._client_ended = True
@@ -285,8 +316,8 @@ class HttpConnection(Connection):
         self._opening = None
         self._attach(upstream)
         self._active_at = self._sent_at = self.reactor.now
-        unsent, self._unsent = self._unsent, []
-        for data in unsent:
+        unsent, self._unsent = self._unsent, None
+        for data in unsent or ():
             if not upstream.endpoint.send(data):
                 self.upstream_broken()
                 return
@@ -296,14 +327,14 @@ class HttpConnection(Connection):
         exchange = self._exchange
         assert exchange is not None
         self._opening = None
-        self._unsent = []
+        self._unsent = None
         self._last_handshake = handshake
         self._run(exchange.upstream_failed(reason, detail, nothing_sent=True, reused=False))
 
     def _attach(self, upstream: UpstreamConnection) -> None:
         self._upstream = upstream
-        if upstream.handshake is not None:
-            self.handshake = upstream.handshake
+        if upstream.peer is not None:
+            self.peer = upstream.peer
         self.upstream_address = upstream.upstream.text
         upstream.owner = self
 
@@ -325,8 +356,9 @@ class HttpConnection(Connection):
                     self._count(status)
                 else:
                     self._account(exchange.record())
+                exchange.head = None  # told, and nothing to keep while the connection idles
                 if not sent:
-                    self._client_broken()
+                    self.broken()
                 elif client.queued_bytes:
                     self._settle()
                 return
@@ -399,16 +431,15 @@ class HttpConnection(Connection):
         Carrying out a command may tell the machine something at once (an upstream that refuses, a client that is
         gone). What it then asks for waits its turn: a request must not overtake the one before it.
         """
-        self._commands += commands
-        if self._running:
+        if self._commands is not None:
+            self._commands += commands
             return
-        self._running = True
+        waiting = self._commands = deque(commands)
         try:
-            while self._commands:
-                self._carry_out(self._commands.popleft())
+            while waiting:
+                self._carry_out(waiting.popleft())
         finally:
-            self._running = False
-            self._commands.clear()
+            self._commands = None
         self._settle()
 
     def _carry_out(self, command: Command) -> None:
@@ -421,7 +452,7 @@ class HttpConnection(Connection):
             assert client is not None
             self._sent += len(command.data)
             if not client.send(command.data) and not self._client_ended:
-                self._client_broken()
+                self.broken()
         elif isinstance(command, SendUpstream):
             self._send_upstream(command.data)
         elif isinstance(command, Connect):
@@ -430,7 +461,7 @@ class HttpConnection(Connection):
             if self._opening is not None:
                 self._opening.cancel()
                 self._opening = None
-                self._unsent = []
+                self._unsent = None
             self._release_upstream(reusable=command.reusable)
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason
@@ -443,11 +474,16 @@ class HttpConnection(Connection):
     def _send_upstream(self, data: bytes | memoryview) -> None:
         if self._upstream is None:
             if self._opening is not None:
+                if self._unsent is None:
+                    self._unsent = []
                 self._unsent.append(bytes(data))
         elif not self._upstream.endpoint.send(data):
             # What was to follow is views on a buffer that the next read overwrites.
-            left = [command for command in self._commands if not isinstance(command, SendUpstream)]
-            self._commands = deque(left)
+            waiting = self._commands
+            assert waiting is not None
+            left = [command for command in waiting if not isinstance(command, SendUpstream)]
+            waiting.clear()
+            waiting += left
             self.upstream_broken()
 
     def _connect(self, command: Connect) -> None:
@@ -491,23 +527,21 @@ class HttpConnection(Connection):
 
     def _start_tunnel(self) -> None:
         """Both connections belong together now: the relay takes their sockets, with what was still to be written."""
-        client, upstream, handshake = self._client, self._upstream, self.handshake
+        client, upstream, peer = self._client, self._upstream, self.peer
         assert client is not None
         assert upstream is not None
-        assert handshake is not None
+        assert peer is not None
         for_client, for_upstream = client.hand_over(), upstream.endpoint.hand_over()
         tls, plain = client.sock, upstream.endpoint.sock
         if self.listener.settings.mode is Mode.ORIGINATE:
             tls, plain = plain, tls
             for_client, for_upstream = for_upstream, for_client
-        self._tunnel = Relay(
-            self.reactor, handshake.stream, tls, plain, self.listener.settings.limits, self._tunnel_ended
-        )
+        self._tunnel = Relay(self.reactor, peer.stream, tls, plain, self.listener.settings.limits, self)
         self._tunnel.pending_out = for_client
         self._tunnel.pending_in = for_upstream
         self._tunnel.start()
 
-    def _tunnel_ended(self, reason: Reason, detail: str) -> None:
+    def relay_ended(self, reason: Reason, detail: str) -> None:
         tunnel, exchange = self._tunnel, self._exchange
         assert tunnel is not None
         assert exchange is not None
@@ -558,7 +592,7 @@ class HttpConnection(Connection):
     def _record_refusal(self, record: ExchangeRecord, reason: Reason) -> None:
         shown = self._last_handshake
         if shown is not None:
-            self.handshake = shown
+            self.handshake, self.peer = shown, None  # it is the one to tell of, and not who answered before
         refusal = self.refusal(
             shown.stage if shown is not None else record.stage,
             reason,

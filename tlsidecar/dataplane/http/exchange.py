@@ -65,6 +65,35 @@ class Exchange:
     :class:`MessageRefused` (rate, load), and is asked last. ``force_h11`` sends everything down the h11 lane.
     """
 
+    __slots__ = (
+        "_admission",
+        "_admitted",
+        "_asks_first",
+        "_bytes_in",
+        "_bytes_out",
+        "_downstream_ended",
+        "_draining",
+        "_guard",
+        "_held",
+        "_identity",
+        "_is_ordinary",
+        "_max_body_bytes",
+        "_max_held_bytes",
+        "_request",
+        "_requests",
+        "_requests_left",
+        "_response",
+        "_response_head",
+        "_responses",
+        "_retried",
+        "_stays",
+        "_upstream_attached",
+        "_used_halves",
+        "head",
+        "state",
+        "status",
+    )
+
     def __init__(
         self,
         rules: HttpRules,
@@ -83,8 +112,8 @@ class Exchange:
         self._requests_left = limits.max_requests_per_connection
         self._is_ordinary = not rules.host_rewrite and not force_h11
         self._asks_first = guard is not None or admission is not None or self._requests_left is not None
-        self._fast_request = rules.requests.fast
-        self._whole_response = rules.responses.whole
+        self._requests = rules.requests
+        self._responses = rules.responses
         self._request = RequestHalf(rules, identity, force_h11=force_h11)
         self._response = ResponseHalf(rules, force_h11=force_h11)
         self._held = bytearray()  # from downstream: a part of a head, or what came before its turn
@@ -155,8 +184,7 @@ class Exchange:
         """
         if self.state is not _IDLE or self._held or not self._is_ordinary:
             return None
-        fast = self._fast_request  # CPython calls a local faster than an attribute that is no method
-        head = fast(buffer, 0, end)
+        head = self._requests.fast(buffer, 0, end)
         if head is None or head.framing > _LENGTH or head.end + head.length != end:
             return None
         if self._used_halves:
@@ -187,9 +215,9 @@ class Exchange:
             return 0
         if self._draining or self._downstream_ended or self.head is None or self.head.method == b"HEAD":
             return 0
-        whole = self._whole_response
-        status = whole(buffer, end)
+        status = self._responses.whole(buffer, end)
         if status:
+            self._request.replay = None
             self.status = status
             self._bytes_out = end
             self._upstream_attached = False

@@ -25,11 +25,20 @@ _NO_BODY = NoBody()
 class RequestHalf:
     """From the client to the upstream."""
 
+    __slots__ = (
+        "_body",
+        "_force_h11",
+        "_identity",
+        "_reader",
+        "_rules",
+        "lane",
+        "replay",
+    )
+
     def __init__(self, rules: HttpRules, identity: IdentityHeaders, *, force_h11: bool) -> None:
         self._rules = rules
         self._identity = identity
         self._force_h11 = force_h11
-        self._fast = rules.requests.fast
         self.reset()
 
     def reset(self) -> None:
@@ -48,17 +57,18 @@ class RequestHalf:
         Raises :class:`MessageRefused`.
         """
         resumed = self._reader
-        head = self._fast(buffer, start, end) if resumed is None else None
+        scanner = self._rules.requests
+        head = scanner.fast(buffer, start, end) if resumed is None else None
         if head is not None:
             return head
-        reader = resumed or self._rules.requests.reader()
+        reader = resumed or scanner.reader()
         head_end = reader.read(buffer, start, end)
         if head_end is None:
             self._reader = reader
             return None
         self._reader = None
         # What came in pieces goes on in the same bytes as what came whole.
-        head = self._fast(buffer, start, head_end) if resumed is not None else None
+        head = scanner.fast(buffer, start, head_end) if resumed is not None else None
         return head or reader.head(start, head_end)
 
     def begin(self, head: RequestHead, buffer: Buffer) -> bytes:
@@ -93,10 +103,19 @@ class RequestHalf:
 class ResponseHalf:
     """From the upstream to the client."""
 
+    __slots__ = (
+        "_body",
+        "_force_h11",
+        "_interim",
+        "_reader",
+        "_rules",
+        "lane",
+        "partial_head",
+    )
+
     def __init__(self, rules: HttpRules, *, force_h11: bool) -> None:
         self._rules = rules
         self._force_h11 = force_h11
-        self._fast = rules.responses.fast
         self.reset()
 
     def reset(self) -> None:
@@ -176,7 +195,7 @@ class ResponseHalf:
         # The h11 lane writes heads anew, from the fields that only a precise one has.
         if self.lane is not None or self._force_h11:
             return None
-        return self._fast(buffer, start, end, method)
+        return self._rules.responses.fast(buffer, start, end, method)
 
     def _through_h11(self, response: ResponseHead, buffer: Buffer, request: RequestHead, *, close: bool) -> bytes:
         if self.lane is None:

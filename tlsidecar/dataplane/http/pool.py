@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tlsidecar.dataplane.dial import Dial
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
-from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.upstreams import Upstream
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
@@ -40,20 +40,20 @@ class UpstreamConnection:
     """One established connection to the upstream. ``uses`` counts the exchanges it has begun; ``owner`` is None while
     it idles."""
 
-    __slots__ = ("_pool", "endpoint", "generation", "handshake", "idle_since", "owner", "upstream", "uses")
+    __slots__ = ("_pool", "endpoint", "generation", "idle_since", "owner", "peer", "upstream", "uses")
 
     def __init__(
-        self, pool: UpstreamPool, endpoint: Endpoint, upstream: Upstream, generation: int, handshake: Handshake | None
+        self, pool: UpstreamPool, endpoint: Endpoint, upstream: Upstream, generation: int, peer: Peer | None
     ) -> None:
         self._pool = pool
         self.endpoint = endpoint
         self.upstream = upstream
         self.generation = generation
-        self.handshake = handshake
+        self.peer = peer
         self.idle_since = 0.0
         self.uses = 0
         self.owner: Owner | None = None
-        endpoint.attach(self._readable, self._drained, self._broken)
+        endpoint.attach(self._readable, self)
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.upstream.address} uses={self.uses}>"
@@ -65,11 +65,11 @@ class UpstreamConnection:
         else:
             self._pool.drop_idle(self)  # it ended, or spoke though nobody had asked
 
-    def _drained(self) -> None:
+    def drained(self) -> None:
         if self.owner is not None:
             self.owner.upstream_drained()
 
-    def _broken(self) -> None:
+    def broken(self) -> None:
         if self.owner is not None:
             self.owner.upstream_broken()
         else:
@@ -221,7 +221,7 @@ class Opening:
         upstream = self._tried[-1]
         if handshake.reason is None:
             upstream.succeeded()
-            self._done(TlsEndpoint(self._listener.shared.reactor, handshake.sock, handshake.stream), handshake)
+            self._done(TlsEndpoint(self._listener.shared.reactor, handshake.sock, handshake.stream), Peer(handshake))
             return
         upstream.failed(handshake.detail)
         handshake.stream.release()
@@ -230,14 +230,14 @@ class Opening:
             self._got = None
             self._missed(handshake.stage, handshake.reason, handshake.detail, handshake)
 
-    def _done(self, endpoint: Endpoint, handshake: Handshake | None) -> None:
+    def _done(self, endpoint: Endpoint, peer: Peer | None) -> None:
         got, self._got = self._got, None
         if got is None:
             endpoint.close()
             return
         upstream = self._tried[-1]
         upstream.active += 1
-        connection = UpstreamConnection(self._pool, endpoint, upstream, self._contexts.generation, handshake)
+        connection = UpstreamConnection(self._pool, endpoint, upstream, self._contexts.generation, peer)
         connection.uses = 1
         got(connection)
 

@@ -30,4 +30,5 @@ def identity(
         purposes=(),
         key_weakness="",
         serial_is_valid=True,
+        name=dns[0] if dns else "client",
     )
