@@ -50,7 +50,6 @@ class Endpoint(ABC):
     rest."""
 
     __slots__ = (
-        "_descriptor",
         "_holder",
         "_queued",
         "_reactor",
@@ -67,7 +66,6 @@ class Endpoint(ABC):
     def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
         self._reactor = reactor
         self.sock = sock
-        self._descriptor = sock.fileno()
         self._readable: Readable = _nothing_to_read
         self._holder: Holder | None = None
         self._reading = False
@@ -110,7 +108,7 @@ class Endpoint(ABC):
         self._readable = _nothing_to_read
         self._holder = None
         self._reading = False
-        self._reactor.forget(self._descriptor)
+        self._reactor.forget(self.sock.fileno())
         self._watched = 0
 
     def pause(self) -> None:
@@ -253,7 +251,7 @@ class Endpoint(ABC):
         wanted = (READ if self._reading else 0) | (WRITE if self._queued or self.finishing else 0)
         if wanted != self._watched:
             self._watched = wanted
-            self._reactor.rewatch(self._descriptor, wanted, self._readable if wanted == READ else self._event)
+            self._reactor.rewatch(self.sock.fileno(), wanted, self._readable if wanted == READ else self._event)
 
 
 class PlainEndpoint(Endpoint):

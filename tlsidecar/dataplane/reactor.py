@@ -19,6 +19,7 @@ import logging
 import select
 import selectors
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -35,14 +36,36 @@ EVENTS_PER_TURN = 256
 _log = logging.getLogger("tlsidecar.dataplane")
 
 
+class Registry:
+    """Who is to be called for which descriptor, and for what it is watched: tables by its number, for descriptors are
+    small and dense (POSIX.1-2017, section 2.14), and a place costs twelve bytes."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Handler | None] = []
+        self.events = array("I")
+
+    def grow(self, descriptor: int) -> None:
+        """Have a place for ``descriptor``."""
+        missing = descriptor + 1 - len(self.handlers)
+        if missing > 0:
+            missing += len(self.handlers) // 8
+            self.handlers += [None] * missing
+            self.events.extend([0] * missing)
+
+
 class FusedSelector(selectors.EpollSelector):
     """An epoll selector that serves the data plane's descriptors itself; the rest is asyncio's."""
 
     def __init__(self) -> None:
         super().__init__()
         self.epoll: select.epoll = self._selector  # type: ignore[attr-defined]
-        self.handlers: dict[int, Handler] = {}
+        self.registry = Registry()
         self.reactor: Reactor | None = None
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = super().register(fileobj, events, data)
+        self.registry.grow(key.fd)  # so that select() may look any number up
+        return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
@@ -62,10 +85,10 @@ class FusedSelector(selectors.EpollSelector):
             return self._for_asyncio(events, ready)
         reactor.now = time.monotonic()
         reactor.turn += 1
-        handlers = self.handlers
+        handlers = self.registry.handlers
         others: list[tuple[int, int]] = []
         for descriptor, event in events:
-            handler = handlers.get(descriptor)
+            handler = handlers[descriptor]
             if handler is None:
                 others.append((descriptor, event))
                 continue
@@ -110,43 +133,51 @@ class Reactor:
             selector.reactor = self
             self._fused: FusedSelector | None = selector
             self._epoll = selector.epoll
-            self._handlers = selector.handlers
+            self._registry = selector.registry
         else:
             self._fused = None
             self._epoll = select.epoll()
-            self._handlers = {}
+            self._registry = Registry()
             loop.add_reader(self._epoll.fileno(), self._turn)
 
     def __repr__(self) -> str:
         way = "fused" if self._fused else "nested"
-        return f"<Reactor {way} watching={len(self._handlers)}>"
+        return f"<Reactor {way} watching={len(self)}>"
 
     def __len__(self) -> int:
-        return len(self._handlers)
+        return sum(handler is not None for handler in self._registry.handlers)
 
     def watch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Call ``handler`` whenever one of ``events`` holds. The descriptor must not be watched yet."""
+        registry = self._registry
+        registry.grow(descriptor)
         self._epoll.register(descriptor, events)
-        self._handlers[descriptor] = handler
+        registry.handlers[descriptor] = handler
+        registry.events[descriptor] = events
 
     def rewatch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Change what is waited for and who is called; 0 events forgets the descriptor."""
+        registry = self._registry
         if not events:
             self.forget(descriptor)
-        elif descriptor in self._handlers:
-            self._epoll.modify(descriptor, events)
-            self._handlers[descriptor] = handler
+        elif descriptor < len(registry.handlers) and registry.handlers[descriptor] is not None:
+            if events != registry.events[descriptor]:
+                self._epoll.modify(descriptor, events)
+                registry.events[descriptor] = events
+            registry.handlers[descriptor] = handler
         else:
             self.watch(descriptor, events, handler)
 
     def forget(self, descriptor: int) -> None:
         """Stop watching; nothing happens when it was not watched. Call before the descriptor is closed."""
-        if self._handlers.pop(descriptor, None) is not None:
+        handlers = self._registry.handlers
+        if 0 <= descriptor < len(handlers) and handlers[descriptor] is not None:
+            handlers[descriptor] = None
             self._epoll.unregister(descriptor)
 
     def close(self) -> None:
         """Forget everything."""
-        for descriptor in list(self._handlers):
+        for descriptor in range(len(self._registry.handlers)):
             self.forget(descriptor)
         if self._fused is not None:
             self._fused.reactor = None
@@ -170,9 +201,9 @@ class Reactor:
     def _turn(self) -> None:
         self.now = time.monotonic()
         self.turn += 1
-        handlers = self._handlers
+        handlers = self._registry.handlers
         for descriptor, event in self._epoll.poll(0, EVENTS_PER_TURN):
-            handler = handlers.get(descriptor)
+            handler = handlers[descriptor]
             if handler is None:
                 continue
             try:

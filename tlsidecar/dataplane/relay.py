@@ -77,12 +77,10 @@ class Relay:
         "_limits",
         "_owner",
         "_plain",
-        "_plain_descriptor",
         "_reactor",
         "_read_wants_write",
         "_stream",
         "_tls",
-        "_tls_descriptor",
         "_window",
         "active_at",
         "bytes_in",
@@ -108,8 +106,6 @@ class Relay:
         self._plain = plain
         self._limits = limits
         self._owner: Owner | None = owner  # None once it has ended
-        self._tls_descriptor = tls.fileno()
-        self._plain_descriptor = plain.fileno()
         self._high_water = _first(limits.buffer_bytes)
         self._window = self._high_water
         self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)
@@ -145,8 +141,8 @@ class Relay:
 
     def start(self) -> None:
         """Both ends are ready: begin, with what the TLS peer may have sent meanwhile."""
-        self._reactor.rewatch(self._tls_descriptor, READ, self._tls_readable)
-        self._reactor.rewatch(self._plain_descriptor, READ, self._plain_readable)
+        self._reactor.rewatch(self._tls.fileno(), READ, self._tls_readable)
+        self._reactor.rewatch(self._plain.fileno(), READ, self._plain_readable)
         if self.pending_in:
             # A header of ours goes before everything the peer has sent, and at once: the service may speak first.
             self._flush_inward()
@@ -159,8 +155,8 @@ class Relay:
     def stop(self) -> None:
         """Watch nothing any more; the owner will not be told."""
         self._owner = None
-        self._reactor.forget(self._tls_descriptor)
-        self._reactor.forget(self._plain_descriptor)
+        self._reactor.forget(self._tls.fileno())
+        self._reactor.forget(self._plain.fileno())
         self.pending_in = self.pending_out = b""
 
     def fail(self) -> None:
@@ -356,14 +352,14 @@ class Relay:
         writes = bool(self.pending_out) or self.outward is Flow.ENDING or self._read_wants_write
         ordinary = reads and not writes and self.inward is Flow.OPEN
         self._reactor.rewatch(
-            self._tls_descriptor,
+            self._tls.fileno(),
             (READ if reads else 0) | (WRITE if writes else 0),
             self._tls_readable if ordinary else self._tls_event,
         )
         reads = self.outward is Flow.OPEN and not self.pending_out
         writes = bool(self.pending_in)
         self._reactor.rewatch(
-            self._plain_descriptor,
+            self._plain.fileno(),
             (READ if reads else 0) | (WRITE if writes else 0),
             self._plain_event if writes else self._plain_readable,
         )

@@ -73,19 +73,22 @@ class Exchange:
         "_bytes_out",
         "_downstream_ended",
         "_draining",
+        "_force_h11",
         "_guard",
         "_held",
         "_identity",
         "_is_ordinary",
         "_max_body_bytes",
         "_max_held_bytes",
-        "_request",
+        "_replay",
+        "_request_half",
         "_requests",
         "_requests_left",
-        "_response",
+        "_response_half",
         "_response_head",
         "_responses",
         "_retried",
+        "_rules",
         "_stays",
         "_upstream_attached",
         "_used_halves",
@@ -114,8 +117,8 @@ class Exchange:
         self._asks_first = guard is not None or admission is not None or self._requests_left is not None
         self._requests = rules.requests
         self._responses = rules.responses
-        self._request = RequestHalf(rules, identity, force_h11=force_h11)
-        self._response = ResponseHalf(rules, force_h11=force_h11)
+        self._rules = rules
+        self._force_h11 = force_h11
         self._held = bytearray()  # from downstream: a part of a head, or what came before its turn
         self._draining = False
         self._downstream_ended = False
@@ -124,8 +127,11 @@ class Exchange:
         self._reset()
 
     def _reset(self) -> None:
-        """Forget the last exchange. One in two calls sets of this what it changes, and leaves the halves alone."""
+        """Forget the last exchange. One in two calls sets of this what it changes, and has no halves."""
         self._used_halves = False
+        self._request_half: RequestHalf | None = None
+        self._response_half: ResponseHalf | None = None
+        self._replay: bytes | None = None  # a request in one, while it can be handed over again
         self.status = 0
         self._stays = True  # whether the downstream connection outlives this exchange
         self._response_head: ResponseHead | None = None
@@ -136,8 +142,24 @@ class Exchange:
         self._bytes_out = 0
 
     def __repr__(self) -> str:
-        lane = "h11" if self._request.lane or self._response.lane else "plain"
+        halves = (self._request_half, self._response_half)
+        lane = "h11" if any(half is not None and half.lane for half in halves) else "plain"
         return f"<Exchange {self.state.name} {lane} {self.head!r} held={len(self._held)}>"
+
+    @property
+    def _request(self) -> RequestHalf:
+        """Made when it is needed: an ordinary exchange does without, and most connections have no other."""
+        half = self._request_half
+        if half is None:
+            half = self._request_half = RequestHalf(self._rules, self._identity, force_h11=self._force_h11)
+        return half
+
+    @property
+    def _response(self) -> ResponseHalf:
+        half = self._response_half
+        if half is None:
+            half = self._response_half = ResponseHalf(self._rules, force_h11=self._force_h11)
+        return half
 
     @property
     def wants_downstream(self) -> bool:
@@ -201,7 +223,7 @@ class Exchange:
         data = forward.request_bytes(head, buffer, self._identity)
         if head.length:
             data += buffer[head.end : end]
-        self._request.replay = [data]
+        self._replay = data
         return data
 
     def response_in_one(self, buffer: Buffer, end: int) -> int:
@@ -217,7 +239,7 @@ class Exchange:
             return 0
         status = self._responses.whole(buffer, end)
         if status:
-            self._request.replay = None
+            self._replay = None
             self.status = status
             self._bytes_out = end
             self._upstream_attached = False
@@ -316,7 +338,7 @@ class Exchange:
         """
         out: list[Command] = []
         head = self.head
-        replay = self._request.replay
+        replay = [self._replay] if self._replay is not None else self._request.replay
         if nothing_sent and reused and not self._retried and replay is not None and self.state in UNANSWERED:
             assert head is not None
             if head.method in IDEMPOTENT_METHODS:
@@ -422,8 +444,6 @@ class Exchange:
     def _clean(self) -> None:
         self.head = None
         self._reset()
-        self._request.reset()
-        self._response.reset()
 
     def _begin(self, head: RequestHead, buffer: Buffer, out: list[Command]) -> None:
         self.head = head
@@ -510,13 +530,13 @@ class Exchange:
             self._stays = False
         self.status = response.status
         self._response_head = response
-        self._request.replay = None
+        self._replay = self._request.replay = None
         self._downstream(out, self._response.begin(response, buffer, request, close=not self._stays))
         self._move(Event.RESPONSE_BEGUN)
 
     def _pass_interim(self, response: ResponseHead, buffer: Buffer, out: list[Command]) -> None:
         assert self.head is not None
-        self._request.replay = None
+        self._replay = self._request.replay = None
         data = self._response.interim(response, buffer, self.head)
         if response.status != 101:
             self._downstream(out, data)

@@ -39,9 +39,6 @@ class RequestHalf:
         self._rules = rules
         self._identity = identity
         self._force_h11 = force_h11
-        self.reset()
-
-    def reset(self) -> None:
         self.lane: H11Lane | None = None
         self._reader: RequestReader | None = None
         self._body: BodyReader = _NO_BODY
@@ -116,9 +113,6 @@ class ResponseHalf:
     def __init__(self, rules: HttpRules, *, force_h11: bool) -> None:
         self._rules = rules
         self._force_h11 = force_h11
-        self.reset()
-
-    def reset(self) -> None:
         self.lane: H11Lane | None = None
         self._reader: ResponseReader | None = None
         self._body: BodyReader = _NO_BODY
