@@ -12,6 +12,7 @@ from collections.abc import Callable
 from OpenSSL import SSL, crypto
 
 from certs.material import Material
+from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_verifier, select_protocol
 from tlsidecar.settings import Protocol
 
@@ -156,6 +157,9 @@ def _load_trust(context: SSL.Context, material: Material) -> None:
     assert store is not None
     for authority in material.trust:
         store.add_cert(crypto.X509.from_cryptography(authority))
+    vouched = vouched_issuer(material)
+    if vouched is not None:
+        store.add_cert(crypto.X509.from_cryptography(vouched))
     flags = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
     for revocations in material.crls:
         store.add_crl(revocations)

@@ -117,6 +117,7 @@ def authority(
     starts: datetime = NOW - 10 * DAY,
     ends: datetime = NOW + 10 * DAY,
     path_length: int | None = None,
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Made:
     """A CA: a root, or one below ``issuer``."""
     key = new_key()
@@ -138,6 +139,8 @@ def authority(
     if issuer is not None:
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
         builder = builder.add_extension(issuer_key, critical=False)
+    for extension, critical in extra:
+        builder = builder.add_extension(extension, critical=critical)
     return Made(builder.sign(signer.key, hashes.SHA256()), key)  # type: ignore[arg-type]
 
 

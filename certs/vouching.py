@@ -1,0 +1,74 @@
+"""Which of our own chain's CAs the trust bundle has vouched for already, once and for all."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from OpenSSL import crypto
+
+from certs.chain import issued
+from certs.hostile import PARSE_ERRORS
+from certs.material import Material
+
+# Time is compared by hand: the whole validity of the one within that of the other.
+_X509_V_FLAG_NO_CHECK_TIME = 0x200000
+
+# A CA in the bundle with any other extension (name constraints, an extended key usage, policies …) has a say in what
+# those under it may issue, which would be lost.
+_SAYS_NOTHING_OF_OTHERS = (
+    x509.BasicConstraints,
+    x509.KeyUsage,
+    x509.SubjectKeyIdentifier,
+    x509.AuthorityKeyIdentifier,
+    x509.SubjectAlternativeName,
+    x509.IssuerAlternativeName,
+    x509.CRLDistributionPoints,
+    x509.AuthorityInformationAccess,
+)
+
+
+def vouched_issuer(material: Material) -> x509.Certificate | None:
+    """The CA that issued our leaf, if it may stand beside the bundle as an anchor of its own; ``None`` if it may not,
+    or does already.
+
+    Peers mostly have the same issuer as we, and its signature by the bundle's CA is then verified again in every
+    handshake, always with the same result (how strong it is, the preflight has judged). As an anchor it ends their chains one step earlier. It may be one only where
+    no chain is accepted for it that would not be without it (RFC 5280 section 6.1): when it is valid only while a CA of
+    the bundle is that vouches for it under all the rules that peers are held to, when that CA says nothing of those
+    under it, when it may not itself have CAs under it, and when no revocation list could yet speak against it.
+    """
+    if not material.chain or material.crls or material.federated:
+        return None
+    issuer = material.chain[0]
+    try:
+        if issuer in material.trust or not issued(issuer, material.leaf) or not _issues_leaves_only(issuer):
+            return None
+        return issuer if any(_vouches(authority, issuer) for authority in material.trust) else None
+    except PARSE_ERRORS:
+        return None
+
+
+def _issues_leaves_only(authority: x509.Certificate) -> bool:
+    try:
+        constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    return constraints.ca and constraints.path_length == 0
+
+
+def _vouches(authority: x509.Certificate, issuer: x509.Certificate) -> bool:
+    if any(not isinstance(extension.value, _SAYS_NOTHING_OF_OTHERS) for extension in authority.extensions):
+        return False
+    if authority.not_valid_before_utc > issuer.not_valid_before_utc:
+        return False
+    if authority.not_valid_after_utc < issuer.not_valid_after_utc:
+        return False
+    store = crypto.X509Store()
+    store.set_flags(
+        crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN | _X509_V_FLAG_NO_CHECK_TIME
+    )
+    try:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(issuer)).verify_certificate()
+    except (crypto.X509StoreContextError, crypto.Error):
+        return False
+    return True
