@@ -14,6 +14,10 @@ class Clock(Protocol):
         """The wall clock: an aware datetime in UTC."""
         ...
 
+    def timestamp(self) -> float:
+        """The wall clock as POSIX seconds."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds from an arbitrary start."""
         ...
@@ -24,6 +28,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)  # noqa: TID251 - this is the one file that may
+
+    def timestamp(self) -> float:
+        return time.time()  # noqa: TID251 - as above
 
     def monotonic(self) -> float:
         return time.monotonic()

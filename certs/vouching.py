@@ -31,10 +31,11 @@ def vouched_issuer(material: Material) -> x509.Certificate | None:
     or does already.
 
     Peers mostly have the same issuer as we, and its signature by the bundle's CA is then verified again in every
-    handshake, always with the same result (how strong it is, the preflight has judged). As an anchor it ends their chains one step earlier. It may be one only where
-    no chain is accepted for it that would not be without it (RFC 5280 section 6.1): when it is valid only while a CA of
-    the bundle is that vouches for it under all the rules that peers are held to, when that CA says nothing of those
-    under it, when it may not itself have CAs under it, and when no revocation list could yet speak against it.
+    handshake, always with the same result (how strong it is, the preflight has judged). As an anchor it ends their
+    chains one step earlier. It may be one only where no chain is accepted for it that would not be without it (RFC 5280
+    section 6.1): when it is valid only while a CA of the bundle is that vouches for it under all the rules that peers
+    are held to, when that CA says nothing of those under it, when it may not itself have CAs under it, and when no
+    revocation list could yet speak against it.
     """
     if not material.chain or material.crls or material.federated:
         return None

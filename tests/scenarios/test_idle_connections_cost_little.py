@@ -65,8 +65,8 @@ def test_forty_resets_while_idle(who: str, pki: Pki, tmp_path: Path) -> None:
     held: list[socket.socket] = []
 
     def holds(sock: socket.socket) -> None:
+        held.append(sock.dup())  # before the peer can know of it
         sock.sendall(b"hello")
-        held.append(sock.dup())
 
     with serving(holds) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)

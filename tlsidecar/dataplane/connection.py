@@ -33,7 +33,6 @@ from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
 from tlsidecar.dataplane.stream import Parameters
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
-from tlsidecar.settings import Mode
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.listener import Listener
@@ -182,7 +181,7 @@ class Connection(ABC):
             listener.policy,
             self.shared.identities,
             self._shaken,
-            server_side=listener.settings.mode is Mode.TERMINATE,
+            server_side=listener.terminates,
             server_name=server_name,
         )
         self.handshake.start()
@@ -265,7 +264,7 @@ class Connection(ABC):
         identity = self.identity
         return AccessEntry(
             at=self.shared.wall(),
-            protocol=self.listener.settings.protocol.value,
+            protocol=self.listener.protocol,
             listener=self.listener.settings.name,
             connection_id=self.id,
             generation=self.contexts.generation,
@@ -351,13 +350,13 @@ class TcpConnection(Connection):
         return self.relay.active_at if self.relay is not None else self.accepted_at
 
     def start(self) -> None:
-        if self.listener.settings.mode is Mode.TERMINATE:
+        if self.listener.terminates:
             self.shake_hands(self.sock)
         else:
             self._reach_upstream()
 
     def authorised(self) -> None:
-        if self.listener.settings.mode is Mode.TERMINATE:
+        if self.listener.terminates:
             self._reach_upstream()
         else:
             self._relay()
@@ -402,7 +401,7 @@ class TcpConnection(Connection):
         self._tried = ()
         self.wait_s = self.reactor.loop.time() - self.wait_s
         self.other = sock
-        if self.listener.settings.mode is Mode.TERMINATE:
+        if self.listener.terminates:
             self._relay()
         else:
             self.shake_hands(sock, server_name=self.listener.server_name(self.upstream.address))
@@ -417,13 +416,18 @@ class TcpConnection(Connection):
             self.upstream.active -= 1
             self._dial_next()
             return
+        if reason is Reason.UPSTREAM_RESET and self.listener.terminates:
+            # It had accepted before it reset, only sooner than we saw that it had: the peer is cut off all the same.
+            self.open()
+            self.close(reason, detail)
+            return
         self.refuse(Stage.UPSTREAM, reason, detail)
 
     def _relay(self) -> None:
         assert self.peer is not None
         assert self.other is not None
         tls, plain = self.sock, self.other
-        if self.listener.settings.mode is Mode.ORIGINATE:
+        if not self.listener.terminates:
             tls, plain = plain, tls
         self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.listener.settings.limits, self)
         self.open()
@@ -434,7 +438,7 @@ class TcpConnection(Connection):
     def relay_ended(self, reason: Reason, detail: str) -> None:
         relay = self.relay
         assert relay is not None
-        originate = self.listener.settings.mode is Mode.ORIGINATE
+        originate = not self.listener.terminates
         if reason is Reason.UPSTREAM_RESET:
             if originate:
                 reason = Reason.APP_RESET
@@ -454,7 +458,7 @@ class TcpConnection(Connection):
             self.relay.stop()
         if self.upstream is not None:
             self.upstream.active -= 1
-        originate = self.listener.settings.mode is Mode.ORIGINATE
+        originate = not self.listener.terminates
         tls, plain = (self.other, self.sock) if originate else (self.sock, self.other)
         handshake, peer = self.handshake, self.peer
         if handshake is not None:

@@ -19,6 +19,7 @@ from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Protocol
 
+Step = Callable[[], None]
 Finished = Callable[["Handshake"], None]
 
 _PROBE_NAME = PROBE_NAME.encode()
@@ -36,7 +37,7 @@ class Turnstile:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._last_turn = -1
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Step] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -48,18 +49,21 @@ class Turnstile:
         self._last_turn = self._reactor.turn
         return True
 
-    def wait(self, step: Callable[[], None]) -> None:
+    def wait(self, step: Step) -> None:
         """Run ``step`` when its turn has come."""
         if not self._waiting:
-            self._reactor.loop.call_soon(self._next)
+            self._reactor.keep_turning(self._next)
         self._waiting.append(step)
 
-    def _next(self) -> None:
-        self._last_turn = self._reactor.turn
-        step = self._waiting.popleft()
-        if self._waiting:
-            self._reactor.loop.call_soon(self._next)
-        step()
+    def _next(self) -> bool:
+        if self._last_turn != self._reactor.turn:
+            self._last_turn = self._reactor.turn
+            step = self._waiting.popleft()
+            try:
+                step()
+            except Exception:
+                self._reactor.crashed(-1, step)
+        return bool(self._waiting)
 
 
 class Peer:

@@ -23,7 +23,7 @@ from tlsidecar.dataplane.report import UpstreamChange
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.upstreams import Upstream
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Address, HealthCheck, Mode
+from tlsidecar.settings import Address, HealthCheck
 
 if TYPE_CHECKING:
     import asyncio
@@ -180,7 +180,7 @@ class _Check:
         self._dial = None
         listener = self._listener
         shared = listener.shared
-        if listener.settings.mode is Mode.TERMINATE:
+        if listener.terminates:
             self._ask(PlainEndpoint(shared.reactor, sock))
             return
         self._handshake = Handshake(

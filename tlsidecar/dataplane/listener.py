@@ -64,6 +64,9 @@ _OF_ONE_CONNECTION = frozenset(
     }
 )
 
+# How a peer's address is written, of what accept(2) tells.
+_ADDRESS_FORMS = {socket.AF_INET: "{}:{}", socket.AF_INET6: "[{}]:{}"}
+
 _log = logging.getLogger("tlsidecar.dataplane")
 
 
@@ -92,6 +95,9 @@ class Listener:
         limits = settings.limits
         self.shared = shared
         self.settings = settings
+        self.terminates = settings.mode is Mode.TERMINATE
+        self.mode = settings.mode.value
+        self.protocol = settings.protocol.value
         self.sockets = list(sockets)
         self.turn = turn
         self.policy = Policy.of(settings)
@@ -174,7 +180,7 @@ class Listener:
         for sock in self.sockets:
             self.shared.reactor.rewatch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
 
-    def accepted(self, sock: socket.socket, name: object) -> None:
+    def accepted(self, sock: socket.socket, peer_address: str) -> None:
         if self._cannot_accept:
             self._cannot_accept = False
             _log.info("accepting again", extra={"fields": {"listener": self.settings.name}})
@@ -183,7 +189,6 @@ class Listener:
         turn = self.turn
         if turn is not None:
             turn.accepted()
-        peer_address = _peer_address(sock, name)
         if len(self.connections) >= self.max_connections:
             sock.close()
             self._refused_at_the_door(peer_address, Reason.MAX_CONNECTIONS, f"the limit is {self.max_connections}")
@@ -226,8 +231,8 @@ class Listener:
             Opened(
                 id=connection.id,
                 listener=self.settings.name,
-                mode=self.settings.mode.value,
-                protocol=self.settings.protocol.value,
+                mode=self.mode,
+                protocol=self.protocol,
                 peer_address=connection.peer_address,
                 identity=identity.name if identity is not None else "",
                 rule=connection.rule,
@@ -347,30 +352,38 @@ class Listener:
             counters=counters.copy_with(bytes_in=counters.bytes_in + live_in, bytes_out=counters.bytes_out + live_out),
         )
 
-    @property
-    def terminates(self) -> bool:
-        return self.settings.mode is Mode.TERMINATE
-
 
 class _Acceptor:
     """The handler of one listening socket."""
 
-    __slots__ = ("_listener", "_looks_again", "_socket")
+    __slots__ = ("_accepts", "_listener", "_looks_again", "_socket", "_written")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self._listener = listener
         self._socket = sock
+        self._written = _ADDRESS_FORMS.get(sock.family, "unix")
         self._looks_again = False
+        self._accepts = 1
 
     def __call__(self, _events: int) -> None:
-        turn = self._listener.turn
+        if self._listener.turn is not None:
+            self._accept_in_turn(self._listener.turn)
+            return
+        # One at first: mostly there is one, and asking for another costs more than being told of it. While the queue
+        # proves longer, twice as many each time.
+        for _ in range(self._accepts):
+            if not self._accept():
+                self._accepts = 1
+                return
+        self._accepts = min(2 * self._accepts, ACCEPTS_PER_EVENT)
+
+    def _accept_in_turn(self, turn: Turn) -> None:
         for _ in range(ACCEPTS_PER_EVENT):
-            if turn is not None and not turn.is_mine():
+            if not turn.is_mine():
                 break
             if not self._accept():
                 return
-        if turn is not None:
-            self._look_again()
+        self._look_again()
 
     def _accept(self) -> bool:
         """Accept one, or pass over one that failed; False when there is none, or nothing to accept it with."""
@@ -386,7 +399,7 @@ class _Acceptor:
                 listener.pause_accepting(error.errno or 0)
             return False
         has_room = descriptors.may_accept(sock.fileno())
-        listener.accepted(sock, name)
+        listener.accepted(sock, self._written.format(*name) if name else self._written)
         if not has_room:
             listener.pause_accepting(errno.EMFILE)
         return has_room
@@ -428,11 +441,3 @@ Key = TypeVar("Key")
 
 def count(counts: dict[Key, int], key: Key) -> None:
     counts[key] = counts.get(key, 0) + 1
-
-
-def _peer_address(sock: socket.socket, name: object) -> str:
-    if sock.family == socket.AF_INET and isinstance(name, tuple):
-        return f"{name[0]}:{name[1]}"
-    if sock.family == socket.AF_INET6 and isinstance(name, tuple):
-        return f"[{name[0]}]:{name[1]}"
-    return "unix"

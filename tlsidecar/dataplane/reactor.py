@@ -68,7 +68,10 @@ class FusedSelector(selectors.EpollSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
+        reactor = self.reactor
+        if reactor is not None and reactor.unfinished is not None:
+            wait_s = 0.0
+        elif timeout is None:
             wait_s = -1.0
         elif timeout <= 0:
             wait_s = 0.0
@@ -80,7 +83,6 @@ class FusedSelector(selectors.EpollSelector):
         except InterruptedError:
             return []
         ready: list[tuple[selectors.SelectorKey, int]] = []
-        reactor = self.reactor
         if reactor is None:
             return self._for_asyncio(events, ready)
         reactor.now = time.monotonic()
@@ -96,6 +98,9 @@ class FusedSelector(selectors.EpollSelector):
                 handler(event)
             except Exception:
                 reactor.crashed(descriptor, handler)
+        unfinished = reactor.unfinished
+        if unfinished is not None and not unfinished():
+            reactor.unfinished = None
         return self._for_asyncio(others, ready) if others else ready
 
     def _for_asyncio(
@@ -128,6 +133,7 @@ class Reactor:
         self.loop = loop
         self.now = time.monotonic()
         self.turn = 0
+        self.unfinished: Callable[[], bool] | None = None
         selector = getattr(loop, "_selector", None)
         if isinstance(selector, FusedSelector):
             selector.reactor = self
@@ -175,8 +181,25 @@ class Reactor:
             handlers[descriptor] = None
             self._epoll.unregister(descriptor)
 
+    def keep_turning(self, unfinished: Callable[[], bool]) -> None:
+        """Call ``unfinished`` at the end of every turn, this one too, and begin the next without waiting, until it
+        answers False. It must not raise; there is one at a time."""
+        self.unfinished = unfinished
+        if self._fused is None:
+            self.loop.call_soon(self._turn_again)
+
+    def _turn_again(self) -> None:
+        unfinished = self.unfinished
+        if unfinished is not None:
+            self._turn()
+            if unfinished():
+                self.loop.call_soon(self._turn_again)
+            else:
+                self.unfinished = None
+
     def close(self) -> None:
         """Forget everything."""
+        self.unfinished = None
         for descriptor in range(len(self._registry.handlers)):
             self.forget(descriptor)
         if self._fused is not None:
@@ -185,7 +208,7 @@ class Reactor:
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def crashed(self, descriptor: int, handler: Handler) -> None:
+    def crashed(self, descriptor: int, handler: Callable[..., None]) -> None:
         """A handler raised: a defect. Its connection is lost, every other one goes on."""
         _log.exception("a connection handler failed", extra={"fields": {"reason": "internal_error"}})
         self.forget(descriptor)

@@ -37,7 +37,7 @@ class Shared:
 
     def wall(self) -> float:
         """POSIX seconds."""
-        return self.clock.now().timestamp()
+        return self.clock.timestamp()
 
     def gone(self) -> None:
         """A connection, or a socket being closed gently, is gone."""

@@ -38,7 +38,6 @@ from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
-from tlsidecar.settings import Mode
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.listener import Listener
@@ -126,7 +125,7 @@ class HttpConnection(Connection):
     # Life.
 
     def start(self) -> None:
-        if self.listener.settings.mode is Mode.TERMINATE:
+        if self.listener.terminates:
             self.shake_hands(self.sock)
         else:
             self._serve(PlainEndpoint(self.reactor, self.sock))
@@ -149,7 +148,7 @@ class HttpConnection(Connection):
         self._begun_at = self._active_at = self.reactor.now
         self.open()
         client.attach(self._client_readable, self)
-        if self.listener.settings.mode is Mode.TERMINATE:
+        if self.listener.terminates:
             self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
@@ -533,7 +532,7 @@ class HttpConnection(Connection):
         assert peer is not None
         for_client, for_upstream = client.hand_over(), upstream.endpoint.hand_over()
         tls, plain = client.sock, upstream.endpoint.sock
-        if self.listener.settings.mode is Mode.ORIGINATE:
+        if not self.listener.terminates:
             tls, plain = plain, tls
             for_client, for_upstream = for_upstream, for_client
         self._tunnel = Relay(self.reactor, peer.stream, tls, plain, self.listener.settings.limits, self)

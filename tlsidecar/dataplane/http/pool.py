@@ -15,7 +15,6 @@ from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.upstreams import Upstream
 from tlsidecar.outcomes import Reason, Stage
-from tlsidecar.settings import Mode
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.listener import Listener
@@ -96,7 +95,7 @@ class UpstreamPool:
         self._reactor = listener.shared.reactor
         self._limit = listener.settings.limits.max_upstream_idle
         self._single = len(listener.upstreams.all) == 1
-        self._originates = listener.settings.mode is Mode.ORIGINATE
+        self._originates = not listener.terminates
         self._idle: list[UpstreamConnection] = []
 
     def __repr__(self) -> str:
@@ -195,7 +194,7 @@ class Opening:
         self._dial = None
         listener = self._listener
         upstream = self._tried[-1]
-        if listener.settings.mode is Mode.TERMINATE:
+        if listener.terminates:
             upstream.succeeded()
             self._done(PlainEndpoint(listener.shared.reactor, sock), None)
             return
