@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def ask(path: Path, target: str) -> bytes:
 def generation(path: Path) -> int:
     """The generation of material that a sidecar serves."""
     return int(json.loads(ask(path, "/v1/status"))["generation"])
+
+
+def connections_by_worker(path: Path) -> dict[int, int]:
+    """How many client connections each worker has that has any."""
+    rows = json.loads(ask(path, "/v1/connections?limit=1000"))["connections"]
+    return dict(Counter(row["worker"] for row in rows))
 
 
 def wait_until_ready(path: Path, within_s: float) -> float:

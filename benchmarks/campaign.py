@@ -157,11 +157,11 @@ class Campaign:
         return turns
 
     def _note_spread(self, protocol: str, turns: Turns) -> None:
-        """How the 64 connections lay on two workers, in sockets: each connection is two."""
-        for name, sockets in turns.sockets_by_process.items():
+        """How the 64 connections lay on two workers."""
+        for name, connections in turns.connections_by_worker.items():
             if name.endswith(TWO_WORKERS):
                 note = self._run.notes.setdefault("spread_of_two_workers", {}).setdefault(protocol, {})
-                note[name] = sockets[:2]
+                note[name] = [*connections, 0][:2]
 
     def _latency(self, protocol: str, running: Sequence[Contender]) -> None:
         self._say(f"{protocol.upper()} latency")

@@ -65,10 +65,6 @@ class Process:
         """Proportional set size of the tree. Raises PermissionError where the kernel keeps it from us."""
         return sum(_pss_bytes(pid) for pid in self.tree())
 
-    def sockets(self) -> dict[int, int]:
-        """How many sockets each process of the tree holds, listening ones included."""
-        return {pid: _socket_count(pid) for pid in self.tree()}
-
     def signal(self, number: int) -> None:
         for pid in self.tree():
             with contextlib.suppress(ProcessLookupError):
@@ -193,12 +189,3 @@ def _pss_bytes(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * KIB
     return 0
-
-
-def _socket_count(pid: int) -> int:
-    count = 0
-    with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                count += os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:")
-    return count

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmarks import admin
 from benchmarks.contenders import Contender
 from benchmarks.load import Load, Work
 from benchmarks.rig import Entrance, Rig
@@ -26,7 +27,7 @@ class Turns:
     units_per_cpu_s: dict[str, list[float | None]] = field(default_factory=dict)
     units_per_s: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
-    sockets_by_process: dict[str, list[int]] = field(default_factory=dict)
+    connections_by_worker: dict[str, list[int]] = field(default_factory=dict)  # ours, while the load was running
 
 
 def take_turns(
@@ -73,7 +74,9 @@ def _rounds(loads: Mapping[Contender, Load], rounds: int, turn_s: float) -> Turn
             turns.units_per_s.setdefault(contender.name, []).append(units / wall_s)
     for contender, load in loads.items():
         contender.process.resume()
-        turns.sockets_by_process[contender.name] = sorted(contender.process.sockets().values(), reverse=True)
+        if contender.ours:
+            by_worker = admin.connections_by_worker(contender.admin_socket)
+            turns.connections_by_worker[contender.name] = sorted(by_worker.values(), reverse=True)
         turns.errors[contender.name] = load.stop().errors
     return turns
 

@@ -121,6 +121,11 @@ class Turn:
             return True
         return all(words[place] >= share for place, share in self._others)
 
+    def others_took(self) -> int:
+        """How many connections the others have ever accepted: what tells whether they are at it."""
+        words = self._words
+        return sum(words[place + 1] for place, _ in self._others)
+
     def accepted(self) -> None:
         self._words[self._mine + 1] += 1
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 # So many connections are accepted in one turn before the established ones are served again.
 ACCEPTS_PER_EVENT = 64
 
-# A worker whose turn it is not looks again after this time, and then takes so many that nobody else has taken.
-SECOND_LOOK_S = 0.005
-SECOND_LOOK_ACCEPTS = 8
+# A worker whose turn it is not looks again so often, while somebody waits to be accepted …
+LOOK_AGAIN_S = 0.001
+# … and when those whose turn it is have taken nobody for this long, it takes one in their place each time.
+PATIENCE_S = 0.005
 
 # Out of descriptors, accepting pauses: a listening socket stays readable and would spin the loop.
 ACCEPT_PAUSE_S = 0.25
@@ -356,7 +357,7 @@ class Listener:
 class _Acceptor:
     """The handler of one listening socket."""
 
-    __slots__ = ("_accepts", "_listener", "_looks_again", "_socket", "_written")
+    __slots__ = ("_accepts", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket", "_written")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self._listener = listener
@@ -364,6 +365,8 @@ class _Acceptor:
         self._written = _ADDRESS_FORMS.get(sock.family, "unix")
         self._looks_again = False
         self._accepts = 1
+        self._others_took = -1
+        self._patient_until = 0.0
 
     def __call__(self, _events: int) -> None:
         if self._listener.turn is not None:
@@ -407,22 +410,25 @@ class _Acceptor:
     def _look_again(self) -> None:
         if not self._looks_again:
             self._looks_again = True
-            self._listener.shared.reactor.loop.call_later(SECOND_LOOK_S, self._second_look)
+            self._listener.shared.reactor.loop.call_later(LOOK_AGAIN_S, self._second_look)
 
     def _second_look(self) -> None:
-        """Take what is still there: whoever's turn it was is busy, or stopped, or dead."""
+        """Take who is still there when it is our turn by now, or when whoever's turn it is takes nobody: it is busy, or
+        stopped, or dead."""
         self._looks_again = False
         turn = self._listener.turn
         if turn is None or self._socket.fileno() < 0:
             return
-        for _ in range(SECOND_LOOK_ACCEPTS):
-            if not turn.may_help():
-                if _is_readable(self._socket):
-                    self._look_again()
-                return
-            if not self._accept():
-                return
-        self._look_again()
+        if not turn.is_mine() and not _is_readable(self._socket):
+            return  # mostly: another has it
+        now = self._listener.shared.reactor.loop.time()
+        others_took = turn.others_took()
+        if others_took != self._others_took:
+            self._others_took = others_took
+            self._patient_until = now + PATIENCE_S
+        if not turn.is_mine() and now >= self._patient_until and turn.may_help() and not self._accept():
+            return
+        self._accept_in_turn(turn)
 
 
 def _is_readable(sock: socket.socket) -> bool:

@@ -37,7 +37,7 @@ from tlsidecar.recorder import Closed, Recorder
 from tlsidecar.settings import Mode, Settings
 from tlsidecar.workers import messages
 from tlsidecar.workers.channel import Channel, ChannelClosed, read_question
-from tlsidecar.workers.wire import WireError, pack, unpack
+from tlsidecar.workers.wire import WireError, pack, packed, plain_of, unpack
 
 # Announcements are sent together, so often, and no more than so many at once.
 ANNOUNCE_EVERY_S = 0.02
@@ -266,21 +266,21 @@ class _Announcements:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
-        self._kept: list[str] = []
+        self._kept: list[tuple[str, object]] = []
         self._lost = 0
         self._due = False
 
     def opened(self, connection: Opened) -> None:
-        self._add(messages.OPENED, pack(Opened, connection))
+        self._add(messages.OPENED, plain_of(Opened, connection))
 
     def closed(self, connection: Closed) -> None:
-        self._add(messages.CLOSED, pack(Closed, connection))
+        self._add(messages.CLOSED, plain_of(Closed, connection))
 
     def refused(self, refusal: Refusal) -> None:
-        self._add(messages.REFUSED, pack(Refusal, refusal))
+        self._add(messages.REFUSED, plain_of(Refusal, refusal))
 
     def upstream_changed(self, change: UpstreamChange) -> None:
-        self._add(messages.UPSTREAM, pack(UpstreamChange, change))
+        self._add(messages.UPSTREAM, plain_of(UpstreamChange, change))
 
     def flush(self) -> None:
         self._due = False
@@ -290,15 +290,15 @@ class _Announcements:
                 self._channel.tell(messages.LOST, pack(int, self._lost))
                 self._lost = 0
             if kept:
-                self._channel.tell(messages.ANNOUNCED, f"[{','.join(kept)}]".encode())
+                self._channel.tell(messages.ANNOUNCED, packed(kept))
         except ChannelClosed:
             pass  # nobody is left to tell
 
-    def _add(self, kind: str, value: bytes) -> None:
+    def _add(self, kind: str, plain: object) -> None:
         if self._channel.unsent_bytes > UNSENT_BYTES:
             self._lost += 1
             return
-        self._kept.append(f'["{kind}",{value.decode()}]')
+        self._kept.append((kind, plain))
         if len(self._kept) >= ANNOUNCED_AT_ONCE:
             self.flush()
         elif not self._due:

@@ -46,7 +46,7 @@ from tlsidecar.workers.channel import Channel, ChannelClosed, RemoteFailure
 from tlsidecar.workers.nursery import Nursery, NurseryError
 from tlsidecar.workers.process import settings_of_one
 from tlsidecar.workers.restarts import WELL_AFTER_S, Restarts
-from tlsidecar.workers.wire import WireError, pack, unpack
+from tlsidecar.workers.wire import WireError, pack, unpack, value_of
 
 # From the fork to the first accept; far more than it takes, since contexts are made of what was proved already.
 START_WITHIN_S = 20.0
@@ -264,13 +264,13 @@ class RemoteWorker:
     def _announce(self, kind: str, value: Any) -> None:
         desk = self._place.desk
         if kind == messages.OPENED:
-            desk.opened(unpacked(Opened, value))
+            desk.opened(value_of(Opened, value))
         elif kind == messages.CLOSED:
-            desk.closed(unpacked(Closed, value))
+            desk.closed(value_of(Closed, value))
         elif kind == messages.REFUSED:
-            desk.refused(unpacked(Refusal, value))
+            desk.refused(value_of(Refusal, value))
         elif kind == messages.UPSTREAM:
-            desk.upstream_changed(unpacked(UpstreamChange, value))
+            desk.upstream_changed(value_of(UpstreamChange, value))
         else:
             raise WireError(f"{kind!r} is not announced")
 
@@ -428,7 +428,3 @@ class RemoteWorker:
             max_handshakes=limits.max_handshakes or 0,
             counters=ListenerCounters(),
         )
-
-
-def unpacked(kind: Any, value: Any) -> Any:
-    return unpack(kind, json.dumps(value).encode())

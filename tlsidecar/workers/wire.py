@@ -13,7 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from enum import Enum, StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,13 +28,31 @@ class WireError(ValueError):
 
 def pack(kind: Any, value: object) -> bytes:
     """``value``, which is of type ``kind``, as bytes."""
-    return json.dumps(_codec(kind).encode(value), separators=(",", ":")).encode()
+    return packed(plain_of(kind, value))
+
+
+def packed(plain: Plain) -> bytes:
+    """What :func:`plain_of` made, as bytes."""
+    return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def plain_of(kind: Any, value: object) -> Plain:
+    """``value``, which is of type ``kind``, as a part of something to be :func:`packed`."""
+    return _codec(kind).encode(value)
 
 
 def unpack(kind: Any, data: bytes | memoryview) -> Any:
     """The value of type ``kind`` that these bytes hold. Raises :class:`WireError`."""
     try:
         plain = json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {type(error).__name__}") from None
+    return value_of(kind, plain)
+
+
+def value_of(kind: Any, plain: Plain) -> Any:
+    """The value of type ``kind`` that a part of what was unpacked holds. Raises :class:`WireError`."""
+    try:
         return _codec(kind).decode(plain)
     except WireError:
         raise
@@ -46,13 +64,14 @@ def unpack(kind: Any, data: bytes | memoryview) -> Any:
 class _Codec:
     encode: Callable[[Any], Plain]
     decode: Callable[[Plain], Any]
+    scalar: type | None = None  # for a value that JSON writes as it is: the type that it is read as
 
 
 @cache
 def _codec(kind: Any) -> _Codec:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind in (str, int, float, bool):
-        return _Codec(_same, _scalar(kind))
+        return _Codec(_same, _scalar(kind), kind)
     if kind is bytes:
         return _Codec(bytes.hex, lambda plain: bytes.fromhex(_checked(plain, str)))
     if kind is Path:
@@ -70,11 +89,13 @@ def _codec(kind: Any) -> _Codec:
         )
     if origin in (dict, Mapping):
         return _mapping(_codec(arguments[0]), _codec(arguments[1]))
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _Codec(_same, kind, str)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _Codec(lambda value: value.value, kind)
     if isinstance(kind, type) and issubclass(kind, tuple):
         hints = typing.get_type_hints(kind)
-        return _record(lambda fields: kind(*fields), [_codec(hint) for hint in hints.values()])
+        return _flat_record(kind, hints) or _record(lambda fields: kind(*fields), list(map(_codec, hints.values())))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         make_one: Callable[..., Any] = kind
@@ -135,6 +156,27 @@ def _record(make: Callable[[Any], Any], fields: Sequence[_Codec]) -> _Codec:
         return make([field.decode(each) for field, each in zip(fields, _checked(plain, list), strict=True)])
 
     return _Codec(encode, decode)
+
+
+def _flat_record(kind: Callable[..., Any], hints: Mapping[str, Any]) -> _Codec | None:
+    """For a named tuple of scalars, of which there are two for each connection: JSON writes it as it is, and one look
+    tells whether what was read fits."""
+    fields = [_codec(hint) for hint in hints.values()]
+    expected = [field.scalar for field in fields]
+    if None in expected:
+        return None
+    slowly = _record(lambda values: kind(*values), fields).decode
+    # The types of JSON are those of the fields but for these, which are words for something else.
+    words = [at for at, hint in enumerate(hints.values()) if isinstance(hint, type) and issubclass(hint, Enum)]
+
+    def decode(plain: Plain) -> Any:
+        if type(plain) is not list or list(map(type, plain)) != expected:
+            return slowly(plain)  # it may be a number without a fraction; else that says what is wrong
+        for at in words:
+            plain[at] = fields[at].decode(plain[at])
+        return kind(*plain)
+
+    return _Codec(_same, decode)
 
 
 def _fields_of(value: Any) -> tuple[dataclasses.Field[Any], ...]:
