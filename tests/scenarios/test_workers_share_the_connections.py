@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import configs
@@ -29,11 +30,27 @@ def test_spread_list_and_kill(pki: Pki, tmp_path: Path, loop: str) -> None:
             for peer in peers:
                 peer.send(b"hello")
                 assert peer.recv_exactly(5) == b"hello"
-            assert [worker["connections"] for worker in workers_of(sidecar)] == [CONNECTIONS // 2] * 2
+            _are_spread_evenly(sidecar, CONNECTIONS)
             _is_one_list(sidecar)
             _kill_reaches_the_right_one(sidecar, peers)
             for peer in peers:
                 peer.close()
+
+
+def _are_spread_evenly(sidecar: Sidecar, count: int) -> None:
+    """Each of ``count`` connections went to the worker that had fewer, but for a few: after 5 ms the other one helps,
+    and this machine may be too busy to run the one whose turn it is within that time. By chance it would be four in
+    ten, left to the kernel more."""
+    rows = _page(sidecar, sort="opened_at", limit=1000)["connections"]
+    open_now = [0, 0]
+    out_of_turn = 0
+    for row in rows:
+        worker = row["worker"]
+        out_of_turn += open_now[worker] > open_now[1 - worker]
+        open_now[worker] += 1
+    assert [worker["connections"] for worker in workers_of(sidecar)] == open_now
+    assert sum(open_now) == count
+    assert out_of_turn <= count // 8, open_now
 
 
 def _is_one_list(sidecar: Sidecar) -> None:
@@ -74,8 +91,8 @@ def _kill_reaches_the_right_one(sidecar: Sidecar, peers: list[Peer]) -> None:
     assert peers[2].recv_exactly(5) == b"still"
 
 
-def _page(sidecar: Sidecar, **query: object) -> dict[str, object]:
-    page: dict[str, object] = sidecar.json("/v1/connections?" + urllib.parse.urlencode(query))
+def _page(sidecar: Sidecar, **query: object) -> dict[str, Any]:
+    page: dict[str, Any] = sidecar.json("/v1/connections?" + urllib.parse.urlencode(query))
     return page
 
 
@@ -108,11 +125,12 @@ def test_a_unix_listener_is_shared_too(pki: Pki, tmp_path: Path) -> None:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, listen=f"unix:{path}")
         with crew(tmp_path / "sidecar", config) as sidecar:
             peers = []
-            for _ in range(10):
+            for _ in range(24):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 sock.connect(str(path))
                 peers.append(Peer(client_context(pki.trust, client), sock, name="localhost").handshake())
-            eventually(lambda: [worker["connections"] for worker in workers_of(sidecar)] == [5, 5])
+            eventually(lambda: sidecar.status()["totals"]["connections_active"] == 24)
+            _are_spread_evenly(sidecar, 24)
             for peer in peers:
                 peer.close()
             sidecar.settles()
