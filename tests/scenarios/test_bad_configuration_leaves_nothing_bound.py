@@ -10,6 +10,8 @@ from support import configs
 from support.pki import Pki
 from support.sidecar import Sidecar, running
 
+# Every test connects to and from 127.0.0.1, and takes ports there: one that is free would not stay so.
+QUIET = "127.0.0.2"
 NOWHERE = "127.0.0.1:9"
 
 
@@ -26,7 +28,8 @@ def refused(sidecar: Sidecar) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    """A port of QUIET that nothing listens on."""
+    with socket.create_server((QUIET, 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
 
@@ -53,13 +56,13 @@ def test_a_port_in_use(pki: Pki, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = configs.identity(server, pki.trust)
-        config += configs.terminate(NOWHERE, name="first", listen=f"127.0.0.1:{first}")
+        config += configs.terminate(NOWHERE, name="first", listen=f"{QUIET}:{first}")
         config += configs.terminate(NOWHERE, name="unix", listen=f"unix:{tmp_path}/first.sock")
         config += configs.terminate(NOWHERE, name="second", listen=f"127.0.0.1:{port}")
         said = refused(Sidecar(tmp_path / "sidecar", config))
         assert f"listener second: cannot listen on 127.0.0.1:{port}: Address already in use" in said
         assert not (tmp_path / "first.sock").exists()
-        socket.create_server(("127.0.0.1", first)).close()
+        socket.create_server((QUIET, first)).close()
 
 
 def test_the_admin_port_in_use(pki: Pki, tmp_path: Path) -> None:
@@ -68,10 +71,10 @@ def test_the_admin_port_in_use(pki: Pki, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         admin = f'http = "127.0.0.1:{taken.getsockname()[1]}"\n'
         config = admin + configs.identity(server, pki.trust)
-        config += configs.terminate(NOWHERE, listen=f"127.0.0.1:{first}")
+        config += configs.terminate(NOWHERE, listen=f"{QUIET}:{first}")
         said = refused(Sidecar(tmp_path / "sidecar", config))
         assert "Address already in use" in said
-        socket.create_server(("127.0.0.1", first)).close()
+        socket.create_server((QUIET, first)).close()
 
 
 def test_a_second_instance_on_the_same_admin_socket(pki: Pki, tmp_path: Path) -> None:

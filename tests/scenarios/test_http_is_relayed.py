@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
+from support.crew import in_one_worker
 from support.mtls import connect, connected
 from support.pki import Pair, Pki
 from support.services import http_service, serving
@@ -208,8 +209,9 @@ def test_a_drain_finishes_the_exchange_and_closes(pki: Pki, tmp_path: Path) -> N
 
     with serving(slow) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
-        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
-            idle = connect(sidecar.port(), pki.trust, client)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            # Of one worker: that the idle one ends shows that the drain has come to the other, too.
+            peer, idle = in_one_worker(sidecar, 2, lambda: connect(sidecar.port(), pki.trust, client))
             peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             eventually(lambda: service.connections == 1)
             sidecar.signal(15)
@@ -217,6 +219,7 @@ def test_a_drain_finishes_the_exchange_and_closes(pki: Pki, tmp_path: Path) -> N
             idle.close()
             go.set()
             answer = peer.recv_all()
+            peer.close()
             assert answer.startswith(b"HTTP/1.1 200 OK")
             assert b"connection: close" in answer.lower()
             assert answer.endswith(b"done")

@@ -3,6 +3,7 @@ the service."""
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
+from support.crew import in_one_worker
 from support.mtls import Alerted, connect, connected
 from support.pki import Pki
 from support.raw_http import read_answer, request
@@ -60,10 +62,12 @@ def test_requests_at_once(pki: Pki, tmp_path: Path) -> None:
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     with serving(holds) as service:
-        config = configs.limits(max_concurrent_requests=2) + configs.identity(server, pki.trust)
+        # Two for each worker: several divide the limit among them.
+        most = 2 * int(os.environ.get("TLSIDECAR_WORKERS", "1"))
+        config = configs.limits(max_concurrent_requests=most) + configs.identity(server, pki.trust)
         config += configs.terminate(service.address, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
-            peers = [connect(sidecar.port(), pki.trust, client) for _ in range(4)]
+            peers = in_one_worker(sidecar, 4, lambda: connect(sidecar.port(), pki.trust, client))
             one, two, three, four = peers
             one.send(request(target="/1"))
             two.send(request(target="/2"))

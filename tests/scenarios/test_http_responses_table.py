@@ -13,6 +13,7 @@ from support import configs
 from support.mtls import Peer, connected
 from support.pki import Pair, Pki
 from support.recording import OK, Answer, Recorder, recording
+from support.services import serving
 from support.sidecar import Sidecar, running
 
 pytestmark = pytest.mark.xdist_group("http_responses_table")
@@ -181,7 +182,9 @@ def test_an_answer_that_is_passed_on(world: World, row: Passed) -> None:
     assert (first.connection == after.connection) is row.reused
 
 
-def test_data_of_the_new_protocol_before_the_101_waits_for_it(world: World) -> None:
+def test_data_of_the_new_protocol_before_the_101_waits_for_it(pki: Pki, tmp_path: Path) -> None:
+    """With a service of its own: a kept connection would lead to the one that answers the rows."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     seen: list[bytes] = []
 
     def reluctant(sock: socket.socket) -> None:
@@ -197,14 +200,12 @@ def test_data_of_the_new_protocol_before_the_101_waits_for_it(world: World) -> N
         sock.sendall(ok(b"Connection: Upgrade", b"Upgrade: websocket", status=b"101 Go"))
         seen.append(sock.recv(65536))
 
-    handler, world.recorder.service.handler = world.recorder.service.handler, reluctant
-    try:
-        with world.connect() as peer:
+    with serving(reluctant) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
+        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
             peer.send(b"GET /late HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n\x81\x05early")
             assert _head(peer).startswith(b"HTTP/1.1 101 ")
             assert peer.recv_all() == b""
-    finally:
-        world.recorder.service.handler = handler
     assert seen == [b"", b"\x81\x05early"]
 
 

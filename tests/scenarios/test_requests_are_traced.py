@@ -168,13 +168,14 @@ def test_a_collector_that_is_away_holds_nobody_up(collector: str, pki: Pki, tmp_
         release.set()
 
 
-def test_without_the_extra_it_serves_untraced_and_says_what_to_install(pki: Pki, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_without_the_extra_it_serves_untraced_and_says_what_to_install(pki: Pki, tmp_path: Path, workers: str) -> None:
     """The extra is made to be missing: an import of it fails as that of a package that is not there."""
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     missing = tmp_path / "missing" / "opentelemetry"
     missing.mkdir(parents=True)
     (missing / "__init__.py").write_text("raise ImportError('not installed')\n")
-    env = {"PYTHONPATH": str(missing.parent)}
+    env = {"PYTHONPATH": str(missing.parent), "TLSIDECAR_WORKERS": workers}
     with http_service() as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service, protocol="http")
         with running(tmp_path / "off", config, env=env) as sidecar:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
+from support.engine import alert_of_ours
 from support.mtls import Alerted, connect
 from support.pki import Pki
 from support.services import echo, serving
@@ -37,7 +38,7 @@ def test_by_certificate(version: ssl.TLSVersion, pki: Pki, tmp_path: Path) -> No
 
             for pair, alert, stage, reason, identity in (
                 (None, "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE", "verify", "no_certificate", ""),
-                (wrong, "BAD_CERTIFICATE", "authorize", "not_allowed", "evil.example"),
+                (wrong, alert_of_ours("BAD_CERTIFICATE"), "authorize", "not_allowed", "evil.example"),
                 (stranger, "UNKNOWN_CA", "verify", "unknown_ca", "backup.ops.internal"),
             ):
                 with pytest.raises(ssl.SSLError, match=f"(?i)alert_({alert})|{alert.replace('_', ' ')}"):

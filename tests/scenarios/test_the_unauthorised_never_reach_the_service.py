@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
+from support.engine import alert_of_ours
 from support.pki import Pair, Pki
 from support.services import echo, serving
 from support.sidecar import running
@@ -48,11 +49,11 @@ CASES = {
     ),
     "revoked": Case(lambda pki, at: _revoked(pki), "CERTIFICATE_REVOKED", "verify", "certificate_revoked"),
     "another name": Case(
-        lambda pki, at: pki.issue("other", "evil.example"), "BAD_CERTIFICATE", "authorize", "not_allowed"
+        lambda pki, at: pki.issue("other", "evil.example"), alert_of_ours("BAD_CERTIFICATE"), "authorize", "not_allowed"
     ),
     "the name as CN only": Case(
         lambda pki, at: pki.issue("named", "evil.example", common_name=ALLOWED),
-        "BAD_CERTIFICATE",
+        alert_of_ours("BAD_CERTIFICATE"),
         "authorize",
         "not_allowed",
     ),

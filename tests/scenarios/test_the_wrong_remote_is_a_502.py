@@ -16,20 +16,23 @@ from support import configs
 from support.mtls import Alerted, Peer, connected, server_context
 from support.pki import Pair, Pki
 from support.raw_http import read_answer, request
-from support.services import Handler, serving
+from support.services import Handler, reset, serving
 from support.sidecar import running
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 
 
-def remote(trust: Path, pair: Pair, heard: list[bytes]) -> Handler:
+def remote(trust: Path, pair: Pair, heard: list[bytes], *, resets: bool = False) -> Handler:
     """A mutual-TLS server that keeps what it hears and answers nothing."""
     context = server_context(trust, pair)
 
     def handle(sock: socket.socket) -> None:
         with contextlib.suppress(SSL.Error, OSError, Alerted):
             heard.append(Peer(context, sock, server_side=True).handshake().recv())
-        # A close with unread bytes would be a reset, and may cost the other end the alert that says why.
+        if resets:
+            reset(sock)
+            return
+        # A close with unread bytes would be a reset.
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
             sock.setblocking(True)
@@ -84,6 +87,15 @@ MakeRemote = Callable[[Pki, Path, list[bytes]], Handler]
             None,
             "peer",
             id="will not have us",
+        ),
+        pytest.param(
+            lambda pki, tmp, heard: remote(
+                Pki(tmp / "other").trust, pki.issue("theirs", "localhost"), heard, resets=True
+            ),
+            None,
+            None,
+            "peer",
+            id="will not have us, and resets",
         ),
         pytest.param(lambda pki, _, heard: in_the_clear(heard), "handshake", None, "local", id="in the clear"),
     ],

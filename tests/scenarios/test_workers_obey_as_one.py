@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
-from support.crew import crew, is_gone, kill, pids_of, replaced
+from support.crew import crew, fork_server_of, is_gone, kill, pids_of, replaced
 from support.mtls import connect
 from support.pki import Pki
 from support.reloading import shown_to
@@ -120,6 +120,20 @@ def test_without_the_controller_the_stubborn_are_cut(pki: Pki, tmp_path: Path) -
             sidecar.kill()
             eventually(lambda: all(map(is_gone, workers)))
             peer.close()
+
+
+def test_a_controller_that_is_killed_with_news_unread_leaves_no_traceback(pki: Pki, tmp_path: Path) -> None:
+    server = pki.issue("server", "localhost")
+    config = configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")
+    with crew(tmp_path / "sidecar", config) as sidecar:
+        first, second = pids_of(sidecar)
+        fork_server = fork_server_of(sidecar)
+        os.kill(sidecar.pid, signal.SIGSTOP)
+        kill(first)
+        eventually(lambda: not Path(f"/proc/{first}").exists())  # the fork server knows, and tells
+        sidecar.kill()
+        eventually(lambda: is_gone(fork_server))
+        eventually(lambda: is_gone(second))
 
 
 def _is_free(port: int) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import configs
@@ -25,15 +27,43 @@ def test_spread_list_and_kill(pki: Pki, tmp_path: Path, loop: str) -> None:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
         with crew(tmp_path / "sidecar", config, EVENT_LOOP=loop) as sidecar:
             assert sidecar.pid not in pids_of(sidecar)
-            peers = [connect(sidecar.port(), pki.trust, client) for _ in range(CONNECTIONS)]
+            port = sidecar.port()
+            peers = _evenly_spread(sidecar, lambda: connect(port, pki.trust, client))
             for peer in peers:
                 peer.send(b"hello")
                 assert peer.recv_exactly(5) == b"hello"
-            assert [worker["connections"] for worker in workers_of(sidecar)] == [CONNECTIONS // 2] * 2
             _is_one_list(sidecar)
             _kill_reaches_the_right_one(sidecar, peers)
             for peer in peers:
                 peer.close()
+
+
+def _evenly_spread(sidecar: Sidecar, opened: Callable[[], Peer]) -> list[Peer]:
+    """CONNECTIONS connections, each of which went to the worker that had fewer, but for one in five at most.
+
+    After 5 ms the other worker helps, and a busy machine may not run the one whose turn it is within that time: then it
+    is tried again. By chance it would be two in five (and one in five once in 240 times), left to the kernel more."""
+    for _ in range(4):
+        peers = [opened() for _ in range(CONNECTIONS)]
+        eventually(lambda: sidecar.status()["totals"]["connections_active"] == CONNECTIONS)
+        if _out_of_turn(sidecar) <= CONNECTIONS // 5:
+            return peers
+        for peer in peers:
+            peer.close()
+        eventually(lambda: sidecar.status()["totals"]["connections_active"] == 0)
+    raise AssertionError("one worker takes what is the other's turn")
+
+
+def _out_of_turn(sidecar: Sidecar) -> int:
+    """How many connections went to the worker that had more then."""
+    open_now = [0, 0]
+    out_of_turn = 0
+    for row in _page(sidecar, sort="opened_at", limit=1000)["connections"]:
+        worker = row["worker"]
+        out_of_turn += open_now[worker] > open_now[1 - worker]
+        open_now[worker] += 1
+    assert [worker["connections"] for worker in workers_of(sidecar)] == open_now
+    return out_of_turn
 
 
 def _is_one_list(sidecar: Sidecar) -> None:
@@ -74,8 +104,8 @@ def _kill_reaches_the_right_one(sidecar: Sidecar, peers: list[Peer]) -> None:
     assert peers[2].recv_exactly(5) == b"still"
 
 
-def _page(sidecar: Sidecar, **query: object) -> dict[str, object]:
-    page: dict[str, object] = sidecar.json("/v1/connections?" + urllib.parse.urlencode(query))
+def _page(sidecar: Sidecar, **query: object) -> dict[str, Any]:
+    page: dict[str, Any] = sidecar.json("/v1/connections?" + urllib.parse.urlencode(query))
     return page
 
 
@@ -107,12 +137,13 @@ def test_a_unix_listener_is_shared_too(pki: Pki, tmp_path: Path) -> None:
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, listen=f"unix:{path}")
         with crew(tmp_path / "sidecar", config) as sidecar:
-            peers = []
-            for _ in range(10):
+
+            def opened() -> Peer:
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 sock.connect(str(path))
-                peers.append(Peer(client_context(pki.trust, client), sock, name="localhost").handshake())
-            eventually(lambda: [worker["connections"] for worker in workers_of(sidecar)] == [5, 5])
+                return Peer(client_context(pki.trust, client), sock, name="localhost").handshake()
+
+            peers = _evenly_spread(sidecar, opened)
             for peer in peers:
                 peer.close()
             sidecar.settles()

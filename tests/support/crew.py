@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from support.mtls import Peer
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
@@ -29,6 +30,36 @@ def pids_of(sidecar: Sidecar) -> list[int]:
     return [worker["pid"] for worker in workers_of(sidecar)]
 
 
+def worker_of(sidecar: Sidecar, peer: Peer) -> int:
+    """The number of the worker that serves this connection."""
+    host, port = peer.sock.getsockname()
+    address = f"{host}:{port}"
+
+    def look() -> dict[str, Any]:
+        rows = sidecar.json("/v1/connections?limit=1000")["connections"]
+        found: dict[str, Any] | None = next((row for row in rows if row["peer_address"] == address), None)
+        assert found is not None, f"no connection from {address}"
+        return found
+
+    return int(eventually(look)["worker"])
+
+
+def in_one_worker(sidecar: Sidecar, count: int, opened: Callable[[], Peer]) -> list[Peer]:
+    """So many connections that one worker serves, however many workers there are; no others are left open."""
+    served: dict[int, list[Peer]] = {}
+    while all(len(peers) < count for peers in served.values()):
+        peer = opened()
+        served.setdefault(worker_of(sidecar, peer), []).append(peer)
+        assert sum(map(len, served.values())) <= 2 * count * sidecar.workers, "a worker takes part in nothing"
+    wanted = max(served.values(), key=len)
+    for peers in served.values():
+        if peers is not wanted:
+            for peer in peers:
+                peer.close()
+    eventually(lambda: sidecar.status()["totals"]["connections_active"] == count)
+    return wanted
+
+
 def replaced(sidecar: Sidecar, number: int, pid: int, within_s: float = 10.0) -> int:
     """Wait until another process has this worker's place; its pid."""
 
@@ -37,6 +68,12 @@ def replaced(sidecar: Sidecar, number: int, pid: int, within_s: float = 10.0) ->
         return found if found != pid else 0
 
     return eventually(look, within_s)
+
+
+def fork_server_of(sidecar: Sidecar) -> int:
+    """The process id of the parent of the workers."""
+    status = Path(f"/proc/{pids_of(sidecar)[0]}/stat").read_text().rpartition(")")[2].split()
+    return int(status[1])
 
 
 def is_gone(pid: int) -> bool:

@@ -289,18 +289,26 @@ class PlainEndpoint(Endpoint):
 
 
 class TlsEndpoint(Endpoint):
-    """A TLS stream after its handshake: the peer, or the remote."""
+    """A TLS stream after its handshake: the peer, or the remote.
 
-    __slots__ = ("_stream",)
+    In TLS 1.3 a client is told after its handshake that the server will not have it. The alert lies there unread when a
+    write fails because the server has closed, and OpenSSL reads nothing after a write that failed. So with
+    ``may_be_refused``, and until something was read, each write looks first.
+    """
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
+    __slots__ = ("_may_be_refused", "_stream")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream, *, may_be_refused: bool = False) -> None:
         super().__init__(reactor, sock)
         self._stream = stream
+        self._may_be_refused = may_be_refused
 
     def read(self) -> int:
         stream = self._stream
         count = stream.read()
-        if count == FAILED:
+        if count > 0:
+            self._may_be_refused = False
+        elif count == FAILED:
             self.failure = stream.failure
         return count
 
@@ -316,6 +324,9 @@ class TlsEndpoint(Endpoint):
         return self._send_rest(VIEW[:count], taken)
 
     def _write(self, data: bytes | memoryview) -> int:
+        if self._may_be_refused and self._stream.peek() == FAILED:
+            self.failure = self._stream.failure
+            return FAILED
         taken = self._stream.write_bytes(data)
         if taken == FAILED:
             self.failure = self._stream.failure

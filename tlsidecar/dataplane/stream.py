@@ -4,6 +4,7 @@ The contract, which both implementations keep and the same tests check:
 
 - ``read()`` fills :data:`BUFFER` from its start and returns how many bytes (> 0), or one of the answers below;
   ``read_more(start)`` does so from ``start`` on.
+- ``peek()`` returns 1 when there is something to read, or an answer; the buffer is left alone.
 - ``write(start, stop)`` sends that part of :data:`BUFFER`, ``write_bytes(data)`` sends ``data``; both return how many
   bytes were taken (> 0) or an answer. What would not go must be offered again, unchanged at its start and not shorter
   (OpenSSL's SSL_write(3)).

@@ -21,6 +21,7 @@ try:
     _ssl_accept = lib.SSL_set_accept_state
     _ssl_connect = lib.SSL_set_connect_state
     _ssl_read = lib.SSL_read
+    _ssl_peek = lib.SSL_peek
     _ssl_write = lib.SSL_write
     _ssl_do_handshake = lib.SSL_do_handshake
     _ssl_shutdown = lib.SSL_shutdown
@@ -79,6 +80,7 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 _log = logging.getLogger("tlsidecar.dataplane")
 
 _C_BUFFER = ffi.from_buffer(BUFFER)
+_PEEKED = ffi.new("char[1]")
 _DIGEST = ffi.new("unsigned char[32]")
 _DIGEST_BYTES = ffi.new("unsigned int *")
 _DIGEST_BUFFER = ffi.buffer(_DIGEST)
@@ -134,6 +136,10 @@ class FastStream(StreamBase):
 
     def read_more(self, start: int) -> int:
         count: int = _ssl_read(self._ssl, _C_BUFFER + start, BUFFER_BYTES - start)
+        return count if count > 0 else self._answer(count)
+
+    def peek(self) -> int:
+        count: int = _ssl_peek(self._ssl, _PEEKED, 1)
         return count if count > 0 else self._answer(count)
 
     def write(self, start: int, stop: int) -> int:

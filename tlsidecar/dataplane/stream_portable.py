@@ -72,6 +72,12 @@ class PortableStream(StreamBase):
         except SSL.Error as error:
             return self._answer(error)
 
+    def peek(self) -> int:
+        try:
+            return len(self._connection.recv(1, socket.MSG_PEEK))
+        except SSL.Error as error:
+            return self._answer(error)
+
     def write(self, start: int, stop: int) -> int:
         return self.write_bytes(VIEW[start:stop])
 

@@ -46,7 +46,10 @@ def main(arguments: Sequence[str]) -> None:
     gc.freeze()
     signal.signal(signal.SIGCHLD, lambda *_: _tell_who_ended(control))
     while True:
-        request, descriptors, _, _ = socket.recv_fds(control, 256, MAX_DESCRIPTORS)
+        try:
+            request, descriptors, _, _ = socket.recv_fds(control, 256, MAX_DESCRIPTORS)
+        except ConnectionResetError:
+            return  # the controller was killed before it read what it had been told
         if not request:
             return
         number = int(request.split()[1])
@@ -57,7 +60,8 @@ def main(arguments: Sequence[str]) -> None:
             _become_worker(control, number, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        control.send(b"forked %d %d" % (number, pid))
+        with contextlib.suppress(BrokenPipeError):  # killed meanwhile: the next request is the end
+            control.send(b"forked %d %d" % (number, pid))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 

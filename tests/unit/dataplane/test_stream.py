@@ -153,6 +153,20 @@ def test_reading_goes_on_where_it_stopped(make: Callable[..., Ends], pki: Pki) -
     assert ends.near.read() == CLOSED
 
 
+def test_peeking_takes_nothing_and_leaves_the_buffer_alone(make: Callable[..., Ends], pki: Pki) -> None:
+    ends = make(pki.issue("client", "client.test"))
+    assert ends.shake() == DONE
+    BUFFER[:5] = b"kept!"
+    assert ends.near.peek() == WANT_READ
+    ends.far.send(b"hello")
+    assert ends.near.peek() == 1
+    assert BUFFER[:5] == b"kept!"
+    assert ends.near.read() == 5
+    assert BUFFER[:5] == b"hello"
+    ends.far.shutdown()
+    assert ends.near.peek() == CLOSED
+
+
 def test_close_notify_ends_one_direction_only(make: Callable[..., Ends], pki: Pki) -> None:
     ends = make(pki.issue("client", "client.test"))
     assert ends.shake() == DONE

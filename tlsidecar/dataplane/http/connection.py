@@ -398,17 +398,18 @@ class HttpConnection(Connection):
         self._settle()
 
     def upstream_broken(self) -> None:
-        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say, or the alert
-        by which a remote refuses our certificate."""
+        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
         exchange, upstream = self._exchange, self._upstream
         assert exchange is not None
         if upstream is None:
             return
-        count = upstream.endpoint.read()
-        if count > 0:
-            self._upstream_answered = True
-            self._run(exchange.receive_upstream(BUFFER, 0, count))
-            return
+        failure = upstream.endpoint.failure
+        if failure is None or failure.kind is not FailureKind.ALERT:
+            count = upstream.endpoint.read()
+            if count > 0:
+                self._upstream_answered = True
+                self._run(exchange.receive_upstream(BUFFER, 0, count))
+                return
         self._upstream_failed(upstream)
 
     def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:

@@ -220,7 +220,8 @@ class Opening:
         upstream = self._tried[-1]
         if handshake.reason is None:
             upstream.succeeded()
-            self._done(TlsEndpoint(self._listener.shared.reactor, handshake.sock, handshake.stream), Peer(handshake))
+            reactor = self._listener.shared.reactor
+            self._done(TlsEndpoint(reactor, handshake.sock, handshake.stream, may_be_refused=True), Peer(handshake))
             return
         upstream.failed(handshake.detail)
         handshake.stream.release()

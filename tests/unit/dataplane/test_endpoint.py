@@ -1,0 +1,76 @@
+"""An end of an HTTP exchange whose other end will not have it."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+from support.mtls import client_context, server_context
+from support.pki import Pki
+from support.services import reset
+
+from tlsidecar.dataplane import stream, stream_fast, stream_portable
+from tlsidecar.dataplane.endpoint import TlsEndpoint
+from tlsidecar.dataplane.reactor import Reactor
+from tlsidecar.dataplane.stream import DONE
+from tlsidecar.dataplane.tls_failure import FailureKind
+
+ENGINES = {
+    "fast": (stream_fast, stream_fast.FastStream),
+    "portable": (stream_portable, stream_portable.PortableStream),
+}
+
+
+class TrustsAll:
+    def verify(self, error: int, depth: int, leaf: stream.Leaf) -> int:
+        return stream.VERIFIED
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> tuple[types.ModuleType, type]:
+    return ENGINES[request.param]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname(), 10)
+        far, _ = listener.accept()
+    near.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+async def test_a_refusal_is_heard_though_a_reset_came_with_it(
+    engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
+) -> None:
+    """The remote's alert and its reset are both there before anything is written."""
+    module, kind = engine
+    near, far = pair
+    context = client_context(pki.trust, pki.issue("client", "client.test"))
+    module.install_verifier(context, SSL.VERIFY_PEER)
+    ours = kind(context, near, TrustsAll(), server_side=False)
+    theirs = SSL.Connection(server_context(Pki(tmp_path / "other").trust, pki.issue("server", "localhost")), far)
+    theirs.set_accept_state()
+    ours.handshake()
+    far.setblocking(False)
+    with pytest.raises(SSL.WantReadError):
+        theirs.do_handshake()
+    assert ours.handshake() == DONE
+    with pytest.raises(SSL.Error, match="verify failed"):
+        theirs.do_handshake()
+    reset(far)
+    poll = select.poll()
+    poll.register(near, select.POLLIN)
+    assert poll.poll(5000)[0][1] & select.POLLERR
+    endpoint = TlsEndpoint(Reactor(asyncio.get_running_loop()), near, ours, may_be_refused=True)
+    assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert endpoint.failure is not None
+    assert (endpoint.failure.kind, endpoint.failure.alert) == (FailureKind.ALERT, "unknown_ca")
+    endpoint.close()
