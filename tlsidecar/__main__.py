@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -12,6 +13,8 @@ def main() -> None:
 
         sys.exit(health(sys.argv[2:]))
     if sys.argv[1:2] == ["run"]:
+        # What start-up makes stays: looking through it again and again for what does not is a fifth of the start.
+        gc.disable()
         from tlsidecar.openssl import load_without_session_tickets
 
         load_without_session_tickets()

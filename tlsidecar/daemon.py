@@ -174,6 +174,7 @@ async def _until_stopped(
         await crew.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: the collector need not look at it again
+        gc.enable()
         async with asyncio.TaskGroup() as tasks:
             controller.serving(tasks)
             for listener in controller.settings.listeners:

@@ -143,7 +143,8 @@ class FastStream(StreamBase):
         return count if count > 0 else self._answer(count)
 
     def write(self, start: int, stop: int) -> int:
-        count: int = _ssl_write(self._ssl, _C_BUFFER + start, stop - start)
+        # Mostly from the beginning, and then no pointer need be made.
+        count: int = _ssl_write(self._ssl, _C_BUFFER + start if start else _C_BUFFER, stop - start)
         return count if count > 0 else self._answer(count)
 
     def write_bytes(self, data: bytes | memoryview) -> int:

@@ -40,10 +40,12 @@ def main(arguments: Sequence[str]) -> None:
     name_process("tlsidecar-fork")
     control = socket.socket(fileno=int(arguments[0]))
     load_without_session_tickets()  # hence nothing above may import cryptography
+    gc.disable()
     for module in (_WORKER, *arguments[1:]):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, lambda *_: _tell_who_ended(control))
     while True:
         try:
