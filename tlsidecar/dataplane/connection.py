@@ -391,6 +391,7 @@ class TcpConnection(Connection):
             upstream.address,
             self._connected,
             self._unreachable,
+            upstream.targets,
         )
         self._dial.start()
 

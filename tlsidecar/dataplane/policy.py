@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from certs.errors import CertificateInvalid
-from certs.identity import Identity, IdentityCache, Role, peer_problem
+from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_problem
 from certs.rules import Kind, Rule, first_match
 from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
 from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
@@ -19,6 +19,8 @@ from tlsidecar.settings import Listener, Mode
 
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_INVALID_PURPOSE decide which alert the peer sees.
 _INVALID_PURPOSE = 26
+
+Problem = tuple[PeerProblem, str]
 
 # So many identities' decisions are remembered before the table starts again.
 _DECISIONS_KEPT = 4096
@@ -30,7 +32,7 @@ class Policy:
     def __init__(self, rules: Sequence[Rule], *, names_hosts: bool) -> None:
         self.rules = tuple(rules)
         self._names_hosts = names_hosts
-        self._decisions: dict[str, Rule | None] = {}
+        self._decisions: dict[str, tuple[Problem | None, Rule | None]] = {}
 
     @classmethod
     def of(cls, listener: Listener) -> Policy:
@@ -42,19 +44,23 @@ class Policy:
     def __repr__(self) -> str:
         return f"<Policy {[str(rule) for rule in self.rules]}>"
 
-    def decide(self, identity: Identity) -> Rule | None:
-        """The rule that lets ``identity`` pass, or None: refused."""
+    def decide(self, identity: Identity, role: Role) -> tuple[Problem | None, Rule | None]:
+        """What is wrong with the peer's leaf as that of ``role``, if anything; else the rule that lets ``identity``
+        pass, or None: refused. Neither changes with time, and ``role`` is always the same."""
         try:
             return self._decisions[identity.sha256]
         except KeyError:
             pass
         if len(self._decisions) >= _DECISIONS_KEPT:
             self._decisions.clear()
-        rule = first_match(self.rules, identity)
-        if rule is None and self._names_hosts:
-            rule = self._host_rule(identity)
-        self._decisions[identity.sha256] = rule
-        return rule
+        problem = peer_problem(identity, role)
+        rule = None
+        if problem is None:
+            rule = first_match(self.rules, identity)
+            if rule is None and self._names_hosts:
+                rule = self._host_rule(identity)
+        decision = self._decisions[identity.sha256] = (problem, rule)
+        return decision
 
     def _host_rule(self, identity: Identity) -> Rule | None:
         """A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525)."""
@@ -121,12 +127,11 @@ class PeerJudge:
         if error:
             place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
             return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", error)
-        problem = peer_problem(self.identity, self._role)
+        problem, self.rule = self._policy.decide(self.identity, self._role)
         if problem is not None:
             reason = Reason(problem[0].value)
             code = _INVALID_PURPOSE if reason is Reason.WRONG_PURPOSE else CERTIFICATE_REJECTED
             return self._refuse(reason, problem[1], code)
-        self.rule = self._policy.decide(self.identity)
         if self.rule is not None:
             return VERIFIED
         self.stage = Stage.AUTHORIZE

@@ -44,6 +44,12 @@ class Registry:
         self.handlers: list[Handler | None] = []
         self.events = array("I")
 
+    def handler_of(self, descriptor: int) -> Handler | None:
+        try:
+            return self.handlers[descriptor] if descriptor >= 0 else None
+        except IndexError:
+            return None
+
     def grow(self, descriptor: int) -> None:
         """Have a place for ``descriptor``."""
         missing = descriptor + 1 - len(self.handlers)
@@ -156,9 +162,12 @@ class Reactor:
     def watch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Call ``handler`` whenever one of ``events`` holds. The descriptor must not be watched yet."""
         registry = self._registry
-        registry.grow(descriptor)
         self._epoll.register(descriptor, events)
-        registry.handlers[descriptor] = handler
+        try:
+            registry.handlers[descriptor] = handler
+        except IndexError:
+            registry.grow(descriptor)
+            registry.handlers[descriptor] = handler
         registry.events[descriptor] = events
 
     def rewatch(self, descriptor: int, events: int, handler: Handler) -> None:
@@ -166,7 +175,7 @@ class Reactor:
         registry = self._registry
         if not events:
             self.forget(descriptor)
-        elif descriptor < len(registry.handlers) and registry.handlers[descriptor] is not None:
+        elif registry.handler_of(descriptor) is not None:
             if events != registry.events[descriptor]:
                 self._epoll.modify(descriptor, events)
                 registry.events[descriptor] = events
@@ -176,9 +185,9 @@ class Reactor:
 
     def forget(self, descriptor: int) -> None:
         """Stop watching; nothing happens when it was not watched. Call before the descriptor is closed."""
-        handlers = self._registry.handlers
-        if 0 <= descriptor < len(handlers) and handlers[descriptor] is not None:
-            handlers[descriptor] = None
+        registry = self._registry
+        if registry.handler_of(descriptor) is not None:
+            registry.handlers[descriptor] = None
             self._epoll.unregister(descriptor)
 
     def keep_turning(self, unfinished: Callable[[], bool]) -> None:

@@ -179,6 +179,7 @@ class Opening:
             upstream.address,
             self._connected,
             self._unreachable,
+            upstream.targets,
         )
         self._dial.start()
 
