@@ -54,11 +54,11 @@ class Endpoint(ABC):
         "_queued",
         "_reactor",
         "_readable",
-        "_reading",
         "_watched",
         "closed",
         "failure",
         "finishing",
+        "is_reading",
         "queued_bytes",
         "sock",
     )
@@ -68,7 +68,7 @@ class Endpoint(ABC):
         self.sock = sock
         self._readable: Readable = _nothing_to_read
         self._holder: Holder | None = None
-        self._reading = False
+        self.is_reading = False
         self._watched = 0
         self._queued = _NOTHING
         self.queued_bytes = 0
@@ -107,24 +107,20 @@ class Endpoint(ABC):
         """Nobody is called any more, and nothing is watched."""
         self._readable = _nothing_to_read
         self._holder = None
-        self._reading = False
+        self.is_reading = False
         self._reactor.forget(self.sock.fileno())
         self._watched = 0
 
     def pause(self) -> None:
         """Do not read for now."""
-        if self._reading:
-            self._reading = False
+        if self.is_reading:
+            self.is_reading = False
             self._interests()
 
     def resume(self) -> None:
-        if not self._reading:
-            self._reading = True
+        if not self.is_reading:
+            self.is_reading = True
             self._interests()
-
-    @property
-    def is_reading(self) -> bool:
-        return self._reading
 
     # Writing.
 
@@ -208,7 +204,7 @@ class Endpoint(ABC):
     def _event(self, events: int) -> None:
         """While something is queued, or the end is to be told."""
         self._flush()
-        if self._reading and not self.closed:
+        if self.is_reading and not self.closed:
             self._readable(events)
 
     def _flush(self) -> None:
@@ -248,7 +244,7 @@ class Endpoint(ABC):
     def _interests(self) -> None:
         if self.closed:
             return
-        wanted = (READ if self._reading else 0) | (WRITE if self._queued or self.finishing else 0)
+        wanted = (READ if self.is_reading else 0) | (WRITE if self._queued or self.finishing else 0)
         if wanted != self._watched:
             self._watched = wanted
             self._reactor.rewatch(self.sock.fileno(), wanted, self._readable if wanted == READ else self._event)
@@ -289,26 +285,18 @@ class PlainEndpoint(Endpoint):
 
 
 class TlsEndpoint(Endpoint):
-    """A TLS stream after its handshake: the peer, or the remote.
+    """A TLS stream after its handshake."""
 
-    In TLS 1.3 a client is told after its handshake that the server will not have it. The alert lies there unread when a
-    write fails because the server has closed, and OpenSSL reads nothing after a write that failed. So with
-    ``may_be_refused``, and until something was read, each write looks first.
-    """
+    __slots__ = ("_stream",)
 
-    __slots__ = ("_may_be_refused", "_stream")
-
-    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream, *, may_be_refused: bool = False) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
         super().__init__(reactor, sock)
         self._stream = stream
-        self._may_be_refused = may_be_refused
 
     def read(self) -> int:
         stream = self._stream
         count = stream.read()
-        if count > 0:
-            self._may_be_refused = False
-        elif count == FAILED:
+        if count == FAILED:
             self.failure = stream.failure
         return count
 
@@ -324,9 +312,6 @@ class TlsEndpoint(Endpoint):
         return self._send_rest(VIEW[:count], taken)
 
     def _write(self, data: bytes | memoryview) -> int:
-        if self._may_be_refused and self._stream.peek() == FAILED:
-            self.failure = self._stream.failure
-            return FAILED
         taken = self._stream.write_bytes(data)
         if taken == FAILED:
             self.failure = self._stream.failure
@@ -347,6 +332,33 @@ class TlsEndpoint(Endpoint):
     def _let_go(self) -> None:
         super()._let_go()
         self._stream.release()
+
+
+class RemoteEndpoint(TlsEndpoint):
+    """The server that we have shaken hands with as its client.
+
+    In TLS 1.3 a client is told after its handshake that the server will not have it. The alert lies there unread when a
+    write fails because the server has closed, and OpenSSL reads nothing after a write that failed. So until something
+    was read each write looks first.
+    """
+
+    __slots__ = ("_may_refuse",)
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
+        super().__init__(reactor, sock, stream)
+        self._may_refuse = True
+
+    def read(self) -> int:
+        count = super().read()
+        if count > 0:
+            self._may_refuse = False
+        return count
+
+    def _write(self, data: bytes | memoryview) -> int:
+        if self._may_refuse and self._stream.peek() == FAILED:
+            self.failure = self._stream.failure
+            return FAILED
+        return super()._write(data)
 
 
 def _nothing_to_read(_events: int) -> None:

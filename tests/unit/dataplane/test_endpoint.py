@@ -16,7 +16,7 @@ from support.pki import Pki
 from support.services import reset
 
 from tlsidecar.dataplane import stream, stream_fast, stream_portable
-from tlsidecar.dataplane.endpoint import TlsEndpoint
+from tlsidecar.dataplane.endpoint import RemoteEndpoint
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.stream import DONE
 from tlsidecar.dataplane.tls_failure import FailureKind
@@ -69,7 +69,7 @@ async def test_a_refusal_is_heard_though_a_reset_came_with_it(
     poll = select.poll()
     poll.register(near, select.POLLIN)
     assert poll.poll(5000)[0][1] & select.POLLERR
-    endpoint = TlsEndpoint(Reactor(asyncio.get_running_loop()), near, ours, may_be_refused=True)
+    endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, ours)
     assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
     assert endpoint.failure is not None
     assert (endpoint.failure.kind, endpoint.failure.alert) == (FailureKind.ALERT, "unknown_ca")

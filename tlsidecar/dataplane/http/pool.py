@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from tlsidecar.dataplane.dial import Dial
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
 from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.upstreams import Upstream
 from tlsidecar.outcomes import Reason, Stage
@@ -103,15 +103,16 @@ class UpstreamPool:
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection to the upstream that would be chosen now, or None."""
-        while self._idle:
+        idle = self._idle
+        while idle:
             if self._single:
-                connection = self._idle.pop()
+                connection = idle.pop()
             else:
                 wanted = self._listener.upstreams.choose()
-                at = next((i for i in range(len(self._idle) - 1, -1, -1) if self._idle[i].upstream is wanted), None)
+                at = next((i for i in range(len(idle) - 1, -1, -1) if idle[i].upstream is wanted), None)
                 if at is None:
                     return None
-                connection = self._idle.pop(at)
+                connection = idle.pop(at)
             upstream = connection.upstream
             upstream.idle -= 1
             stale = self._originates and connection.generation != self._shared.contexts.generation
@@ -134,7 +135,8 @@ class UpstreamPool:
             return
         connection.idle_since = self._reactor.now
         upstream.idle += 1
-        endpoint.resume()
+        if not endpoint.is_reading:
+            endpoint.resume()
         self._idle.append(connection)
 
     def drop_idle(self, connection: UpstreamConnection) -> None:
@@ -222,7 +224,7 @@ class Opening:
         if handshake.reason is None:
             upstream.succeeded()
             reactor = self._listener.shared.reactor
-            self._done(TlsEndpoint(reactor, handshake.sock, handshake.stream, may_be_refused=True), Peer(handshake))
+            self._done(RemoteEndpoint(reactor, handshake.sock, handshake.stream), Peer(handshake))
             return
         upstream.failed(handshake.detail)
         handshake.stream.release()
