@@ -108,7 +108,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.figures:
         plan = dataclasses.replace(plan, figures=frozenset(options.figures))
     if options.rounds:
-        plan = dataclasses.replace(plan, rounds=options.rounds)
+        plan = dataclasses.replace(plan, rounds=options.rounds, rounds_of_targets=options.rounds)
     return plan
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.admin import wait_until_ready
 from benchmarks.credentials import CLIENT_ID, Pki
 from benchmarks.machine import Cores
 from benchmarks.processes import DidNotStart, Process, Processes
@@ -119,7 +120,13 @@ def start(program: Program, place: Place, port: int | None = None) -> Contender:
         f"{program.name} {program.protocol}", command, place.cores.proxy, directory=directory
     )
     wait_until_listening(process, port)
-    return Contender(program, process, port, directory)
+    contender = Contender(program, process, port, directory)
+    if program.ours:  # its port is open before all its workers accept
+        try:
+            wait_until_ready(contender.admin_socket, LISTENS_WITHIN_S)
+        except TimeoutError as error:
+            raise DidNotStart(f"{process.name}: {error}") from None
+    return contender
 
 
 def service_config(place: Place, directory: Path, values: dict[str, str]) -> str:

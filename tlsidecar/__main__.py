@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 
@@ -13,6 +12,8 @@ def main() -> None:
 
         sys.exit(health(sys.argv[2:]))
     if sys.argv[1:2] == ["run"]:
+        import gc
+
         # What start-up makes stays: looking through it again and again for what does not is a fifth of the start.
         gc.disable()
         from tlsidecar.openssl import load_without_session_tickets

@@ -156,8 +156,8 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
 
 def select_protocol(context: SSL.Context, protocol: bytes) -> None:
     """Agree on ``protocol`` by ALPN when the client offers it. A client that offers others only is served without an
-    agreement, as Envoy does it: ``curl --http1.0`` offers ``http/1.0``, and what a client then really speaks is judged
-    by its first bytes."""
+    agreement: ``curl --http1.0`` offers ``http/1.0``, and what a client then really speaks is judged by its first
+    bytes."""
 
     def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
         return protocol if protocol in offered else SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
