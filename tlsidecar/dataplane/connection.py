@@ -419,6 +419,7 @@ class TcpConnection(Connection):
             return
         if reason is Reason.UPSTREAM_RESET and self.listener.terminates:
             # It had accepted before it reset, only sooner than we saw that it had: the peer is cut off all the same.
+            self.wait_s = self.reactor.loop.time() - self.wait_s
             self.open()
             self.close(reason, detail)
             return
