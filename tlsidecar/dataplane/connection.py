@@ -391,7 +391,6 @@ class TcpConnection(Connection):
             upstream.address,
             self._connected,
             self._unreachable,
-            upstream.targets,
         )
         self._dial.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.deadlines import DeadlineQueue
@@ -37,7 +37,6 @@ class Dial:
         "_failed",
         "_last",
         "_reactor",
-        "_resolved_before",
         "_resolver",
         "_socket",
         "_targets",
@@ -51,9 +50,7 @@ class Dial:
         address: Address,
         connected: Connected,
         failed: Failed,
-        targets: Sequence[Target] = (),
     ) -> None:
-        """``targets`` is for who knows what the address stands for (resolve.literal_targets)."""
         self._reactor = reactor
         self._resolver = resolver
         self._deadlines = deadlines
@@ -61,18 +58,14 @@ class Dial:
         self._connected: Connected | None = connected
         self._failed = failed
         self._socket: socket.socket | None = None
-        self._targets = iter(targets)
-        self._resolved_before = bool(targets)
+        self._targets: Iterator[Target] = iter(())
         self._last = (Reason.UPSTREAM_UNRESOLVED, "the name has no address")
 
     def __repr__(self) -> str:
         return f"<Dial {self._address} {'open' if self._connected else 'over'}>"
 
     def start(self) -> None:
-        if self._resolved_before:
-            self._next()
-        else:
-            self._resolver.resolve(self._address, self._resolved)
+        self._resolver.resolve(self._address, self._resolved)
         if self._connected is not None:  # it takes time
             self._deadlines.add(self, self._expired)
 

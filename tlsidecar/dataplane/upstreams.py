@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tlsidecar.dataplane.resolve import literal_targets
 from tlsidecar.dataplane.snapshot import UpstreamRecord
 from tlsidecar.settings import Address
 
@@ -26,7 +25,6 @@ class Upstream:
         self._loop = loop
         self.address = address
         self.text = str(address)
-        self.targets = literal_targets(address)
         self.active = 0
         self.idle = 0
         self.failures = 0

@@ -181,7 +181,6 @@ class Opening:
             upstream.address,
             self._connected,
             self._unreachable,
-            upstream.targets,
         )
         self._dial.start()
 
