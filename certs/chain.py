@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import crypto
 
 from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS
 from certs.text import subject_of
+
+_X509_V_FLAG_NO_CHECK_TIME = 0x200000  # openssl/x509_vfy.h
 
 
 def leaf_of(certificates: Sequence[x509.Certificate], key_spki: bytes) -> x509.Certificate | None:
@@ -59,6 +63,34 @@ def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     except SIGNATURE_ERRORS:
         return False
     return True
+
+
+def verification_error(
+    certificate: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    trust: Sequence[x509.Certificate],
+    moment: datetime | None,
+    flags: int,
+) -> tuple[int, int, str] | None:
+    """What OpenSSL finds wrong with ``certificate`` under the CAs in ``trust``: ``None``, or its error number, the
+    depth it was found at, and its text. ``moment=None``: at any time."""
+    store = crypto.X509Store()
+    if moment is None:
+        flags |= _X509_V_FLAG_NO_CHECK_TIME
+    else:
+        store.set_time(moment)
+    store.set_flags(flags)
+    try:
+        for authority in trust:
+            store.add_cert(crypto.X509.from_cryptography(authority))
+        between = [crypto.X509.from_cryptography(each) for each in chain]
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(certificate), between).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        number, depth, text = error.errors
+        return int(number), int(depth), str(text)
+    except crypto.Error as error:
+        return 0, 0, f"OpenSSL cannot read it: {error}"
+    return None
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:

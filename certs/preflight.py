@@ -11,7 +11,7 @@ from typing import Protocol
 from cryptography import x509
 from OpenSSL import crypto
 
-from certs.chain import spki
+from certs.chain import spki, verification_error
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS
 from certs.identity import Identity, Role
@@ -32,7 +32,6 @@ _REASON_OF_VERIFY_ERROR = {
     20: MaterialReason.CHAIN_INCOMPLETE,  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     21: MaterialReason.CHAIN_INCOMPLETE,  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
 }
-_X509_V_FLAG_NO_CHECK_TIME = 0x200000
 
 
 class CertificateSet(Protocol):
@@ -237,24 +236,7 @@ def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, fo
 
 
 def _verify(material: CertificateSet, moment: datetime | None, flags: int) -> tuple[int, int, str] | None:
-    """``None``, or OpenSSL's error number, the depth it was found at, and its text. ``moment=None``: at any time."""
-    store = crypto.X509Store()
-    if moment is None:
-        flags |= _X509_V_FLAG_NO_CHECK_TIME
-    else:
-        store.set_time(moment)
-    store.set_flags(flags)
-    try:
-        for authority in material.trust:
-            store.add_cert(crypto.X509.from_cryptography(authority))
-        chain = [crypto.X509.from_cryptography(certificate) for certificate in material.chain]
-        crypto.X509StoreContext(store, crypto.X509.from_cryptography(material.leaf), chain).verify_certificate()
-    except crypto.X509StoreContextError as error:
-        number, depth, text = error.errors
-        return int(number), int(depth), str(text)
-    except crypto.Error as error:
-        return 0, 0, f"OpenSSL cannot read it: {error}"
-    return None
+    return verification_error(material.leaf, material.chain, material.trust, moment, flags)
 
 
 def _time(moment: datetime) -> str:
