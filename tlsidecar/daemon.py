@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
 from tlsidecar.admin.server import AdminServer, AdminSocketError
-from tlsidecar.control import Trigger
-from tlsidecar.controller import Controller, StartError
+from tlsidecar.control.controller import Controller, StartError
+from tlsidecar.control.interface import Trigger
+from tlsidecar.control.sources import source_of
 from tlsidecar.dataplane.bind import BindError, bind_all, bound_address, close_all
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
@@ -33,7 +34,6 @@ from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Desk, Recorder
 from tlsidecar.settings import Settings
-from tlsidecar.sources import source_of
 from tlsidecar.workers.handle import Crew, CrewError
 from tlsidecar.workers.local import LocalWorker
 

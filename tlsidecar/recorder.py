@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple, Protocol
 
+from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.observe import events
 from tlsidecar.observe.access_log import AccessLog
@@ -16,7 +17,6 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.tracing import SpanExport
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal
-from tlsidecar.upstream_health import UpstreamHealth
 
 _log = logging.getLogger("tlsidecar.refusals")
 

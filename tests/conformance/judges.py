@@ -18,7 +18,7 @@ from pathlib import Path
 
 from support.services import serving
 from support.waiting import eventually
-from unit.dataplane.http.conversation import Message, parse_requests
+from unit.dataplane.http1.conversation import Message, parse_requests
 
 SENTINEL = b"GET /sentinel HTTP/1.1\r\nHost: sentinel\r\n\r\n"
 PATIENCE_S = 10.0

@@ -14,9 +14,9 @@ from collections import Counter
 import pytest
 from conformance.judges import Judge, Verdict, judges, meaning
 from conformance.mutations import messages
-from unit.dataplane.http.conversation import Conversation, cut, listener, parse_requests
+from unit.dataplane.http1.conversation import Conversation, cut, listener, parse_requests
 
-from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.http1.states import State
 from tlsidecar.settings import Http
 
 MESSAGES = int(os.environ.get("CONFORMANCE_MESSAGES", "500"))

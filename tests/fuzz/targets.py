@@ -12,23 +12,24 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import h11
-from unit.dataplane.http.chunks import mean_the_same
-from unit.dataplane.http.conversation import identity_headers, listener
 from unit.dataplane.http.identities import identity
-from unit.dataplane.http.lanes import comparable, passed
 from unit.dataplane.http.xfcc_reader import parse, unhex
+from unit.dataplane.http1.chunks import mean_the_same
+from unit.dataplane.http1.conversation import identity_headers, listener
+from unit.dataplane.http1.lanes import comparable, passed
 
 from certs.errors import CertificateInvalid, MaterialError
 from certs.identity import Identity
 from certs.material import der
 from certs.pem import certificates_in, crls_in, key_in, read_blocks
 from tlsidecar.config import ConfigError, load_with_origins, render_problems
-from tlsidecar.dataplane.http import forward, paths, xfcc
-from tlsidecar.dataplane.http.head_reader import HeadReader
+from tlsidecar.dataplane.http import paths, xfcc
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import RequestHead
-from tlsidecar.dataplane.http.response_head import ResponseHead
 from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1 import forward
+from tlsidecar.dataplane.http1.head_reader import HeadReader
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.response_head import ResponseHead
 from tlsidecar.settings import Http
 
 MAX_BYTES = 4096

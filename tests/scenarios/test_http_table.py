@@ -14,7 +14,7 @@ from support.pki import Pair, Pki
 from support.recording import OK, Answer, Recorder, recording
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
-from unit.dataplane.http.refused_heads import REFUSED, get
+from unit.dataplane.http1.refused_heads import REFUSED, get
 
 pytestmark = pytest.mark.xdist_group("http_table")
 

@@ -13,7 +13,7 @@ from tlsidecar.admin.access import Access
 from tlsidecar.admin.guard import ChangeGuard, MutationOutcome
 from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stream, encode
 from tlsidecar.admin.times import timestamp
-from tlsidecar.control import Control
+from tlsidecar.control.interface import Control
 from tlsidecar.observe.events import Subscription
 
 MAX_EVENT_STREAMS = 8

@@ -10,7 +10,7 @@ from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import ApiError, Reply, Request
 from tlsidecar.admin.reads import connection_id_of
-from tlsidecar.control import Attempt, Outcome, Trigger
+from tlsidecar.control.interface import Attempt, Outcome, Trigger
 
 MAX_DRAIN_S = 86400.0
 

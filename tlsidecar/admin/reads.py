@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
-from tlsidecar.control import Severity, State
+from tlsidecar.control.interface import Severity, State
 from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS, ConnectionQuery
 from tlsidecar.observe.text import escaped
 

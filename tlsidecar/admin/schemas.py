@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tlsidecar.admin.changes import MAX_DRAIN_S
-from tlsidecar.control import Outcome, Severity, State, Trigger
+from tlsidecar.control.interface import Outcome, Severity, State, Trigger
 from tlsidecar.observe.log import LEVELS
 from tlsidecar.outcomes import Reason, Side, Stage
 

@@ -12,7 +12,7 @@ from tlsidecar.admin.binding import AdminSocketError, SocketFile, bind_loopback,
 from tlsidecar.admin.door import Door
 from tlsidecar.admin.guard import ChangeGuard
 from tlsidecar.admin.routes import ROUTES
-from tlsidecar.control import Control
+from tlsidecar.control.interface import Control
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.settings import Address, Admin
 

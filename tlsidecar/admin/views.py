@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tlsidecar import __version__
 from tlsidecar.admin.certificate_views import certificate_view, certificates_view, crls_view
 from tlsidecar.admin.times import timestamp
-from tlsidecar.control import Attempt, Control, Generation, Problem
+from tlsidecar.control.interface import Attempt, Control, Generation, Problem
 from tlsidecar.dataplane.snapshot import (
     ConnectionRecord,
     ListenerCounters,

@@ -76,8 +76,8 @@ def judge(settings: Settings, clock: Clock) -> MaterialReport:
     from OpenSSL import SSL
 
     from certs.preflight import inspect
-    from tlsidecar.controller import build_contexts
-    from tlsidecar.sources import roles_of, source_of
+    from tlsidecar.control.controller import build_contexts
+    from tlsidecar.control.sources import roles_of, source_of
 
     identity = settings.identity
     report = MaterialReport()

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 
 from certs.identity import Identity
 from tlsidecar.dataplane import proxy_protocol
-from tlsidecar.dataplane.dial import Dial
 from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.linger import reset
+from tlsidecar.dataplane.outbound.dial import Dial
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
 from tlsidecar.dataplane.stream import Parameters
@@ -36,7 +36,7 @@ from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.listener import Listener
-    from tlsidecar.dataplane.upstreams import Upstream
+    from tlsidecar.dataplane.outbound.upstreams import Upstream
 
 # What a client that speaks plain HTTP to the TLS port is told, as nginx does it.
 PLAINTEXT_ANSWER = (

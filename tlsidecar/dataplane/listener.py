@@ -18,13 +18,13 @@ from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection, TcpConnection
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.handshake import Handshake
-from tlsidecar.dataplane.health import HealthChecks
+from tlsidecar.dataplane.outbound.health import HealthChecks
+from tlsidecar.dataplane.outbound.upstreams import Upstreams
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.reactor import EDGE, READ
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord
-from tlsidecar.dataplane.upstreams import Upstreams
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
 from tlsidecar.settings import Address, Mode, Protocol
 from tlsidecar.settings import Listener as ListenerSettings
@@ -114,8 +114,8 @@ class Listener:
         self._make: type[Connection] = TcpConnection
         if settings.protocol is Protocol.HTTP:
             # Here and not above: h11 is for those who need it.
-            from tlsidecar.dataplane.http.connection import HttpConnection
             from tlsidecar.dataplane.http.services import HttpServices
+            from tlsidecar.dataplane.http1.connection import HttpConnection
 
             self.http = HttpServices(self)
             self._make = HttpConnection

@@ -9,9 +9,9 @@ from certs.clock import Clock
 from certs.identity import IdentityCache
 from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
+from tlsidecar.dataplane.outbound.resolve import Resolver
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
-from tlsidecar.dataplane.resolve import Resolver
 from tlsidecar.dataplane.tls import Contexts
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from certs.identity import serial_text
 from tlsidecar import __version__
-from tlsidecar.control import Control, Generation, State
+from tlsidecar.control.interface import Control, Generation, State
 from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -139,7 +139,7 @@ class Nursery:
 def _modules_for(settings: Settings) -> list[str]:
     modules = []
     if any(listener.protocol is Protocol.HTTP for listener in settings.listeners):
-        modules += ["tlsidecar.dataplane.http.connection", "tlsidecar.dataplane.http.services"]
+        modules += ["tlsidecar.dataplane.http1.connection", "tlsidecar.dataplane.http.services"]
     if settings.event_loop == "uvloop":
         modules.append("uvloop")
     return modules

@@ -1,4 +1,4 @@
-"""A controller in memory: the protocol of tlsidecar.control, with what it tells set by the test."""
+"""A controller in memory: the protocol of tlsidecar.control.interface, with what it tells set by the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.material import Material, PrivateKey
-from tlsidecar.control import (
+from tlsidecar.control.interface import (
     Attempt,
     DrainOutcome,
     Generation,

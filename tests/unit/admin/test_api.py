@@ -17,7 +17,7 @@ from unit.admin.transcript import read_answer
 
 from tlsidecar.admin.openapi import document
 from tlsidecar.admin.routes import ROUTES
-from tlsidecar.control import DrainOutcome, Outcome, Severity, State
+from tlsidecar.control.interface import DrainOutcome, Outcome, Severity, State
 from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
 
 

@@ -16,7 +16,7 @@ from unit.cli.conftest import COMMAND_S, Served, tlsidecar, tlsidecar_process
 
 from tlsidecar.cli import health
 from tlsidecar.config import default_admin_socket
-from tlsidecar.control import State
+from tlsidecar.control.interface import State
 
 READS = ("status", "connections", "certificates", "refusals")
 COMMANDS = (*READS, "events", "reload", "rotate", "drain", "shutdown", "health")

@@ -10,7 +10,7 @@ from unit.cli.conftest import Served, tlsidecar
 
 from certs.probe import ChainLink, Reloaded, SidecarRefused, SidecarUnreachable
 from tlsidecar.cli.sidecar_probe import AdminProbe
-from tlsidecar.control import Outcome
+from tlsidecar.control.interface import Outcome
 
 
 def test_what_it_serves(served: Served) -> None:

@@ -11,7 +11,7 @@ import pytest
 from unit.admin.fake_control import critical
 from unit.cli.conftest import COMMAND_S, Served, tlsidecar
 
-from tlsidecar.control import DrainOutcome, Outcome, State
+from tlsidecar.control.interface import DrainOutcome, Outcome, State
 
 
 @pytest.mark.parametrize("command", ["reload", "rotate"])

@@ -14,7 +14,7 @@ from itertools import count
 
 from tlsidecar.dataplane.http import names, xfcc
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import RequestHead
+from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import ClientCertificateHeader
 

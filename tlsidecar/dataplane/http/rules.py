@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
-from tlsidecar.dataplane.http.request_head import RequestRules, RequestScanner
-from tlsidecar.dataplane.http.response_head import ResponseScanner
+from tlsidecar.dataplane.http1.request_head import RequestRules, RequestScanner
+from tlsidecar.dataplane.http1.response_head import ResponseScanner
 from tlsidecar.settings import ClientCertificateHeader, Limits, Listener, Mode
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.identity_headers import Fields, IdentityHeaders
-from tlsidecar.dataplane.http.request_head import RequestHead
+from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.outcomes import Trace
 
 GetRandomBits = Callable[[int], int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http.conversation import CLIENT_ADDRESS, ELEMENT, Conversation, Message, identity_headers, listener
+from unit.dataplane.http1.conversation import CLIENT_ADDRESS, ELEMENT, Conversation, Message, identity_headers, listener
 
 from tlsidecar.dataplane.http.identity_headers import ClientIdentity, RequestIds
 from tlsidecar.dataplane.http.rules import HttpRules

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.dataplane.http.conversation import Conversation, listener
 from unit.dataplane.http.identities import identity
+from unit.dataplane.http1.conversation import Conversation, listener
 
 from tlsidecar.dataplane.http import paths
 from tlsidecar.dataplane.http.refusal import MessageRefused

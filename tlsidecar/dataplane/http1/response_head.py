@@ -6,9 +6,9 @@ import re
 from typing import TypeAlias
 
 from tlsidecar.dataplane.http import grammar, names
-from tlsidecar.dataplane.http.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
-from tlsidecar.dataplane.http.request_head import Framing
+from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
+from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 

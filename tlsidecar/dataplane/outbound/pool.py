@@ -10,10 +10,10 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from tlsidecar.dataplane.dial import Dial
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
 from tlsidecar.dataplane.handshake import Handshake, Peer
-from tlsidecar.dataplane.upstreams import Upstream
+from tlsidecar.dataplane.outbound.dial import Dial
+from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.outcomes import Reason, Stage
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import h11
-from unit.dataplane.http.conversation import cut
+from unit.dataplane.http1.conversation import cut
 
-from tlsidecar.dataplane.http.body import BodyReader, ChunkedReader
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http1.body import BodyReader, ChunkedReader
 
 
 def read(reader: BodyReader, pieces: list[bytes]) -> tuple[bytes, bytes]:

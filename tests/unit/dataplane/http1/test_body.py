@@ -8,12 +8,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.dataplane.http.chunks import decoded, mean_the_same, read
-from unit.dataplane.http.conversation import cut
+from unit.dataplane.http1.chunks import decoded, mean_the_same, read
+from unit.dataplane.http1.conversation import cut
 
-from tlsidecar.dataplane.http.body import ChunkedReader, CloseReader, LengthReader, NoBody, body_reader
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import Framing
+from tlsidecar.dataplane.http1.body import ChunkedReader, CloseReader, LengthReader, NoBody, body_reader
+from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
 
 BAD_CHUNKS = [

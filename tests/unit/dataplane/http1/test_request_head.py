@@ -7,13 +7,13 @@ import re
 import time
 
 import pytest
-from unit.dataplane.http.conversation import identity_headers, listener
-from unit.dataplane.http.refused_heads import REFUSED, get
+from unit.dataplane.http1.conversation import identity_headers, listener
+from unit.dataplane.http1.refused_heads import REFUSED, get
 
-from tlsidecar.dataplane.http import forward, head_reader, request_head
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import Framing, RequestHead, RequestScanner
 from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1 import forward, head_reader, request_head
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead, RequestScanner
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Http, Limits
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unit.dataplane.http.conversation import Conversation, Message, cut, listener, parse_requests
+from unit.dataplane.http1.conversation import Conversation, Message, cut, listener, parse_requests
 
-from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.http1.states import State
 from tlsidecar.settings import Http
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

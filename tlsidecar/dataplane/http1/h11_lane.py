@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import h11
 
-from tlsidecar.dataplane.http import forward
-from tlsidecar.dataplane.http.body import Piece
 from tlsidecar.dataplane.http.identity_headers import Fields
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
-from tlsidecar.dataplane.http.request_head import RequestHead
-from tlsidecar.dataplane.http.response_head import ResponseHead
+from tlsidecar.dataplane.http1 import forward
+from tlsidecar.dataplane.http1.body import Piece
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.response_head import ResponseHead
 from tlsidecar.outcomes import Reason
 
 

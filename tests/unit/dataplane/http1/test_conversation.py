@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http.conversation import Conversation, listener
+from unit.dataplane.http1.conversation import Conversation, listener
 
-from tlsidecar.dataplane.http.halves import MAX_INTERIM_RESPONSES
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import RequestHead
-from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.http1.halves import MAX_INTERIM_RESPONSES
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.states import State
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Http, Limits
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http.conversation import listener
+from unit.dataplane.http1.conversation import listener
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import Framing
-from tlsidecar.dataplane.http.response_head import ResponseHead, ResponseScanner
 from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1.request_head import Framing
+from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseScanner
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Limits
 

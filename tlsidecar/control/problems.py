@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from tlsidecar.control import Attempt, Generation, Outcome, Problem, Severity
+from tlsidecar.control.interface import Attempt, Generation, Outcome, Problem, Severity
 from tlsidecar.dataplane.snapshot import UpstreamRecord, WorkerSnapshot, latest
 
 # Fractions of a lifetime: certificates may live an hour or a year.

@@ -19,8 +19,8 @@ from typing import TypeAlias
 
 from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.grammar import fold
-from tlsidecar.dataplane.http.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
 from tlsidecar.outcomes import Reason, Trace
 from tlsidecar.settings import ClientCertificateHeader, Http, Limits
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unit.dataplane.http.conversation import Conversation, parse_responses
-from unit.dataplane.http.lanes import SETTINGS, comparable, passed
+from unit.dataplane.http1.conversation import Conversation, parse_responses
+from unit.dataplane.http1.lanes import SETTINGS, comparable, passed
 
 _VALUE = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12).map(
     lambda text: text.encode("latin-1").strip(b" \t\xa0\x85")

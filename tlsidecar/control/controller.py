@@ -26,7 +26,7 @@ from certs.material import Material
 from certs.preflight import preflight
 from certs.renewal import RenewalSchedule
 from certs.sources import Source
-from tlsidecar.control import (
+from tlsidecar.control.interface import (
     Attempt,
     DrainOutcome,
     Generation,
@@ -36,6 +36,9 @@ from tlsidecar.control import (
     State,
     Trigger,
 )
+from tlsidecar.control.problems import Facts, Findings
+from tlsidecar.control.sources import roles_of
+from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
@@ -43,14 +46,11 @@ from tlsidecar.dataplane.snapshot import (
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts, ProofError, prove
-from tlsidecar.findings import Facts, Findings
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Mode, Settings
-from tlsidecar.sources import roles_of
-from tlsidecar.upstream_health import UpstreamHealth
 from tlsidecar.workers.handle import Crew, WorkerHandle
 from tlsidecar.workers.merge import connections_of
 
@@ -61,7 +61,7 @@ TORN_READ_WAIT_S = 0.15
 # Signals and file changes that follow each other sooner share one reload; admin calls do not wait.
 RELOAD_SPACING_S = 1.0
 
-_log = logging.getLogger("tlsidecar.controller")
+_log = logging.getLogger("tlsidecar.control.controller")
 
 
 class StartError(Exception):
@@ -69,7 +69,7 @@ class StartError(Exception):
 
 
 class Controller:
-    """Implements :class:`tlsidecar.control.Control`; lives on one event loop."""
+    """Implements :class:`tlsidecar.control.interface.Control`; lives on one event loop."""
 
     def __init__(
         self,

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.dial import Dial
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.outbound.dial import Dial
+from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.report import UpstreamChange
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
-from tlsidecar.dataplane.upstreams import Upstream
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address, HealthCheck
 

@@ -17,9 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tlsidecar.dataplane.http import forward, responses
-from tlsidecar.dataplane.http.body import Piece
-from tlsidecar.dataplane.http.commands import (
+from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
+from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
+from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
+from tlsidecar.dataplane.http.routes import RouteGuard
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1 import forward, responses
+from tlsidecar.dataplane.http1.body import Piece
+from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
     Command,
@@ -31,16 +36,11 @@ from tlsidecar.dataplane.http.commands import (
     SendUpstream,
     StartTunnel,
 )
-from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
-from tlsidecar.dataplane.http.halves import RequestHalf, ResponseHalf
-from tlsidecar.dataplane.http.head_reader import Buffer
-from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
-from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
-from tlsidecar.dataplane.http.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http.response_head import ResponseHead
-from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.dataplane.http.rules import HttpRules
-from tlsidecar.dataplane.http.states import READING, TRANSITIONS, UNANSWERED, Event, State
+from tlsidecar.dataplane.http1.halves import RequestHalf, ResponseHalf
+from tlsidecar.dataplane.http1.head_reader import Buffer
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
+from tlsidecar.dataplane.http1.response_head import ResponseHead
+from tlsidecar.dataplane.http1.states import READING, TRANSITIONS, UNANSWERED, Event, State
 from tlsidecar.outcomes import Reason, Stage
 
 # Neighbouring pieces are joined up to the size of a TLS record: one copy costs less than one more system call.

@@ -11,9 +11,9 @@ import re
 from typing import Protocol
 
 from tlsidecar.dataplane.http import grammar
-from tlsidecar.dataplane.http.head_reader import Buffer
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.request_head import Framing
+from tlsidecar.dataplane.http1.head_reader import Buffer
+from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
 
 MAX_CHUNK_EXTENSION_BYTES = 1024

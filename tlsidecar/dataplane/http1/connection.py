@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.handshake import Handshake
-from tlsidecar.dataplane.http.commands import (
+from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
     Command,
@@ -29,10 +29,10 @@ from tlsidecar.dataplane.http.commands import (
     SendUpstream,
     StartTunnel,
 )
-from tlsidecar.dataplane.http.exchange import Exchange
-from tlsidecar.dataplane.http.pool import Opening, UpstreamConnection
-from tlsidecar.dataplane.http.request_head import RequestHead
-from tlsidecar.dataplane.http.states import State
+from tlsidecar.dataplane.http1.conversation import Exchange
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.outbound.pool import Opening, UpstreamConnection
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tlsidecar.dataplane.http.head_reader import Buffer
 from tlsidecar.dataplane.http.identity_headers import Fields, IdentityHeaders
-from tlsidecar.dataplane.http.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http.response_head import ResponseHead
+from tlsidecar.dataplane.http1.head_reader import Buffer
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
+from tlsidecar.dataplane.http1.response_head import ResponseHead
 
 _CLOSE_LINE = b"Connection: close\r\n"
 

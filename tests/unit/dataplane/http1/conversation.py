@@ -13,7 +13,10 @@ from typing import Any
 
 import h11
 
-from tlsidecar.dataplane.http.commands import (
+from tlsidecar.dataplane.http.identity_headers import ClientIdentity, IdentityHeaders, RequestIds
+from tlsidecar.dataplane.http.routes import RouteGuard
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
     Command,
@@ -25,10 +28,7 @@ from tlsidecar.dataplane.http.commands import (
     SendUpstream,
     StartTunnel,
 )
-from tlsidecar.dataplane.http.exchange import Exchange
-from tlsidecar.dataplane.http.identity_headers import ClientIdentity, IdentityHeaders, RequestIds
-from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1.conversation import Exchange
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.outbound.resolve import Resolver, Target
 from tlsidecar.dataplane.reactor import WRITE, Reactor
-from tlsidecar.dataplane.resolve import Resolver, Target
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address
 

@@ -5,15 +5,15 @@ A half knows nothing of the other or of the connection's life; :mod:`exchange` h
 
 from __future__ import annotations
 
-from tlsidecar.dataplane.http import forward
-from tlsidecar.dataplane.http.body import BodyReader, CloseReader, NoBody, Piece, body_reader
-from tlsidecar.dataplane.http.h11_lane import H11Lane
-from tlsidecar.dataplane.http.head_reader import Buffer
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.refusal import bad_response
-from tlsidecar.dataplane.http.request_head import RequestHead, RequestReader
-from tlsidecar.dataplane.http.response_head import ResponseHead, ResponseReader
 from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http1 import forward
+from tlsidecar.dataplane.http1.body import BodyReader, CloseReader, NoBody, Piece, body_reader
+from tlsidecar.dataplane.http1.h11_lane import H11Lane
+from tlsidecar.dataplane.http1.head_reader import Buffer
+from tlsidecar.dataplane.http1.request_head import RequestHead, RequestReader
+from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
 
 MAX_INTERIM_RESPONSES = 16
 # What was handed over for the upstream is kept for a retry up to this size.

@@ -1,0 +1,1 @@
+"""Reaching an upstream: choosing, resolving, dialling, checking, and keeping connections for reuse."""
