@@ -112,6 +112,7 @@ class Worker:
         self._drained = drained
         self.shared.on_gone = self._gone
         self.stop_accepting()
+        self.shared.lingerer.drain()
         for connection in list(self._connections()):
             connection.drain()
         self._gone()

@@ -262,8 +262,10 @@ class HttpConnection(Connection):
         assert exchange is not None
         count = client.read()
         if count > 0:
-            now = self._active_at = self.reactor.now
             self._received += count
+            if self._close_wanted is not None:
+                return  # it is still sending, and reads the answer that is queued only once it has sent all
+            now = self._active_at = self.reactor.now
             if exchange.state is _IDLE:
                 self._begun_at = now
             data = exchange.request_in_one(BUFFER, count)
@@ -503,9 +505,12 @@ class HttpConnection(Connection):
         if client is None or exchange is None or client.closed or self._tunnel is not None:
             return
         if self._close_wanted is not None:
-            client.pause()
             if not client.queued_bytes:
                 self.close(self._close_wanted)
+            elif self._client_ended:
+                client.pause()
+            else:
+                client.resume()
             return
         upstream = self._upstream
         if (
