@@ -15,7 +15,7 @@ import h11
 from unit.dataplane.http.identities import identity
 from unit.dataplane.http.xfcc_reader import parse, unhex
 from unit.dataplane.http1.chunks import mean_the_same
-from unit.dataplane.http1.conversation import identity_headers, listener
+from unit.dataplane.http1.conversation import identity_headers, listener, rules_of
 from unit.dataplane.http1.lanes import comparable, passed
 
 from certs.errors import CertificateInvalid, MaterialError
@@ -25,20 +25,19 @@ from certs.pem import certificates_in, crls_in, key_in, read_blocks
 from tlsidecar.config import ConfigError, load_with_origins, render_problems
 from tlsidecar.dataplane.http import paths, xfcc
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.head_reader import HeadReader
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
-from tlsidecar.settings import Http
+from tlsidecar.settings import Http, Listener
 
 MAX_BYTES = 4096
 
 
 def request_head(data: bytes) -> None:
     """The same verdict whole and in pieces; fast and precise heads say and send the same; h11 reads what is sent."""
-    for rules in _request_rules():
-        scanner = rules.requests
+    for settings in _listeners():
+        scanner = rules_of(settings).requests
         whole = _verdict(scanner.reader(), data, MAX_BYTES)
         for step in (1, 5):
             assert _verdict(scanner.reader(), data, step) == whole, "it depends on the pieces"
@@ -50,13 +49,13 @@ def request_head(data: bytes) -> None:
         reader = scanner.reader()
         assert reader.read(data, 0, len(data)) == whole
         precise = reader.head(0, whole)
-        sent = [_as_sent(head, data, rules) for head in (fast, precise) if head is not None]
+        sent = [_as_sent(head, data, settings) for head in (fast, precise) if head is not None]
         assert sent == sent[:1] * len(sent), "the two ways differ"
         paths_of(precise.target)
 
 
-def _as_sent(head: RequestHead, data: bytes, rules: HttpRules) -> object:
-    sent = forward.request_bytes(head, data, identity_headers(rules))
+def _as_sent(head: RequestHead, data: bytes, settings: Listener) -> object:
+    sent = forward.request_bytes(head, data, identity_headers(settings))
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     parser.receive_data(sent)
     event = parser.next_event()
@@ -80,7 +79,7 @@ def paths_of(target: bytes) -> None:
 
 def response_head(data: bytes) -> None:
     """The same verdict whole and in pieces; fast and precise heads say the same; what goes on is read by h11."""
-    rules = _request_rules()[0]
+    rules = rules_of(listener())
     for method in (b"GET", b"HEAD"):
         scanner = rules.responses
         whole = _verdict(scanner.reader(method), data, MAX_BYTES)
@@ -195,9 +194,9 @@ def _verdict(reader: HeadReader, data: bytes, step: int) -> int | tuple[int, str
 
 
 @cache
-def _request_rules() -> list[HttpRules]:
+def _listeners() -> list[Listener]:
     lenient = Http(underscores="allow", remove_headers=("x-tenant", "x-request-id"))
-    return [HttpRules.of(listener()), HttpRules.of(listener(http=lenient))]
+    return [listener(), listener(http=lenient)]
 
 
 @cache

@@ -7,7 +7,8 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
@@ -111,14 +112,15 @@ class Listener:
         self.max_handshakes = limits.max_handshakes or max(1, self.max_connections // 4)
         self.accepting = False
         self.http: HttpServices | None = None
-        self._make: type[Connection] = TcpConnection
+        self._make: Callable[[Listener, socket.socket, str], Connection] = TcpConnection
         if settings.protocol is Protocol.HTTP:
             # Here and not above: h11 is for those who need it.
             from tlsidecar.dataplane.http.services import HttpServices
             from tlsidecar.dataplane.http1.connection import HttpConnection
+            from tlsidecar.dataplane.http1.rules import Http1Rules
 
             self.http = HttpServices(self)
-            self._make = HttpConnection
+            self._make = partial(HttpConnection, rules=Http1Rules(self.http.rules))
         self._checks = HealthChecks(self, settings.health_check) if settings.health_check is not None else None
         self._cannot_accept = False
 

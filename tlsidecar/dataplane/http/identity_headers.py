@@ -13,14 +13,12 @@ from ipaddress import ip_address
 from itertools import count
 
 from tlsidecar.dataplane.http import names, xfcc
+from tlsidecar.dataplane.http.message import Fields, Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import ClientCertificateHeader
 
 REQUEST_ID_PREFIX_BYTES = 8
-
-Fields = list[tuple[bytes, bytes]]
 
 
 class RequestIds:
@@ -85,35 +83,35 @@ class IdentityHeaders:
         self._host: bytes | None = None
         self._before_request_id = b""
 
-    def suffix(self, head: RequestHead) -> bytes:
+    def suffix(self, request: Request) -> bytes:
         """What ends a head that keeps nothing of the client's: our fields and the empty line.
 
-        Gives ``head`` its request id where it has none.
+        Gives ``request`` its request id where it has none.
         """
-        if head.host != self._host:
-            self._prepare(head.host)
-        if head.request_id:
+        if request.host != self._host:
+            self._prepare(request.host)
+        if request.request_id:
             return self._before_request_id[: -len(_REQUEST_ID)] + b"\r\n"
         next_request_id = self._next_request_id
-        request_id = head.request_id = next_request_id()
+        request_id = request.request_id = next_request_id()
         return self._before_request_id + request_id + b"\r\n\r\n"
 
-    def begin_trace(self, head: RequestHead) -> None:
-        """Give ``head`` its span, where tracing is on."""
+    def begin_trace(self, request: Request) -> None:
+        """Give ``request`` its span, where tracing is on."""
 
-    def fields(self, head: RequestHead) -> Fields:
-        """Our fields for ``head``, with the client's own words that are kept. Gives ``head`` its request id.
+    def fields(self, request: Request) -> Fields:
+        """Our fields for ``request``, with the client's own words that are kept. Gives ``request`` its request id.
 
         Raises :class:`MessageRefused` when what is to be kept is malformed.
         """
-        stated = self._stated(head.host)
-        certificates = [value for name, value in head.kept if name == names.CLIENT_CERTIFICATE]
-        forwarded = [(name, value) for name, value in head.kept if name != names.CLIENT_CERTIFICATE]
+        stated = self._stated(request.host)
+        certificates = [value for name, value in request.kept if name == names.CLIENT_CERTIFICATE]
+        forwarded = [(name, value) for name, value in request.kept if name != names.CLIENT_CERTIFICATE]
         fields = _merge(stated, forwarded)
         fields += self._certificate(certificates)
-        if not head.request_id:
-            head.request_id = self._next_request_id()
-            fields.append((b"X-Request-Id", head.request_id))
+        if not request.request_id:
+            request.request_id = self._next_request_id()
+            fields.append((b"X-Request-Id", request.request_id))
         return fields
 
     def _prepare(self, host: bytes) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tlsidecar.outcomes import Reason, Stage
 
+# What a client is told to wait, with a 503, before it asks again.
+RETRY_AFTER_S = 1
+
 
 class MessageRefused(Exception):
     """A request or response that is turned away. ``detail`` is our own text: nothing of the message is in it.

@@ -6,40 +6,66 @@ from dataclasses import dataclass
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
-from tlsidecar.dataplane.http1.request_head import RequestRules, RequestScanner
-from tlsidecar.dataplane.http1.response_head import ResponseScanner
-from tlsidecar.settings import ClientCertificateHeader, Limits, Listener, Mode
+from tlsidecar.settings import ClientCertificateHeader, Http, Limits, Listener, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRules:
+    """What one listener accepts and removes."""
+
+    limits: Limits
+    removed: names.RemovedNames
+    kept: frozenset[bytes]
+    underscores: str
+    upgrades: frozenset[bytes]
+
+    @classmethod
+    def of(cls, limits: Limits, http: Http, *, authenticated: bool, routed: bool, traced: bool = False) -> RequestRules:
+        """``authenticated``: the client showed a certificate, so the modes that keep its word may apply. ``traced``:
+        the trace context is ours to write, after the client's, unless that is to be removed."""
+        kept = set(names.FORWARDED) if http.trust_forwarded else set()
+        mode = http.client_certificate_header
+        keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
+        if authenticated and mode in keeps_certificate:
+            kept.add(names.CLIENT_CERTIFICATE)
+        removed = names.RemovedNames.of(http.remove_headers, routed=routed)
+        if traced:
+            kept.update(name for name in names.TRACE_CONTEXT if name not in removed)
+            removed = names.RemovedNames(removed.exact | names.TRACE_CONTEXT, removed.prefixes)
+        return cls(
+            limits=limits,
+            removed=removed,
+            kept=frozenset(kept),
+            underscores=http.underscores,
+            upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRules:
-    """Shared by all connections of a listener; has no state."""
+    """Shared by all connections of a listener, whatever version of HTTP they speak; has no state."""
 
-    requests: RequestScanner
-    responses: ResponseScanner
+    heads: RequestRules
     limits: Limits
     trailers: frozenset[bytes]
     host_rewrite: bytes
-    terminate: bool
     client_certificate_header: ClientCertificateHeader
 
     @classmethod
     def of(cls, listener: Listener, *, traced: bool = False) -> HttpRules:
         http = listener.http
-        terminate = listener.mode is Mode.TERMINATE
-        rules = RequestRules.of(
-            listener.limits, http, authenticated=terminate, routed=bool(listener.routes), traced=traced
+        terminates = listener.mode is Mode.TERMINATE
+        heads = RequestRules.of(
+            listener.limits, http, authenticated=terminates, routed=bool(listener.routes), traced=traced
         )
         trailers = {name.encode("ascii").lower() for name in http.trailers}
         never = names.FRAMING | names.REQUEST_HOP_BY_HOP | names.RESPONSE_HOP_BY_HOP
         return cls(
-            requests=RequestScanner(rules),
-            responses=ResponseScanner(listener.limits),
+            heads=heads,
             limits=listener.limits,
             trailers=frozenset(
-                name for name in trailers if fold(name) not in never and fold(name) not in rules.removed
+                name for name in trailers if fold(name) not in never and fold(name) not in heads.removed
             ),
             host_rewrite=http.host_rewrite.encode("ascii"),
-            terminate=terminate,
             client_certificate_header=http.client_certificate_header,
         )

@@ -18,11 +18,10 @@ from tlsidecar.dataplane.http.identity_headers import (
     RequestIds,
 )
 from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets
-from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.refusal import RETRY_AFTER_S, MessageRefused
 from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
-from tlsidecar.dataplane.http1.responses import RETRY_AFTER_S
 from tlsidecar.dataplane.outbound.pool import UpstreamPool
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode

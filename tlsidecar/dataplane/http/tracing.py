@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from tlsidecar.dataplane.http import names
-from tlsidecar.dataplane.http.identity_headers import Fields, IdentityHeaders
-from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
+from tlsidecar.dataplane.http.message import Fields, Request
 from tlsidecar.outcomes import Trace
 
 GetRandomBits = Callable[[int], int]
@@ -29,9 +29,9 @@ class TraceStarter:
         self._random_bits = random_bits
         self._kind = "server" if terminate else "client"
 
-    def begin(self, head: RequestHead) -> Trace:
+    def begin(self, request: Request) -> Trace:
         """The span of this request."""
-        parents = [value for name, value in head.kept if name == names.TRACEPARENT]
+        parents = [value for name, value in request.kept if name == names.TRACEPARENT]
         parent = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
         if parent is not None:
             version, trace_id, parent_id, flags, more = parent.groups()
@@ -56,25 +56,25 @@ class _TracedHeaders(IdentityHeaders):
 
     starter: TraceStarter
 
-    def begin_trace(self, head: RequestHead) -> None:
-        if head.trace is None:
-            head.trace = self.starter.begin(head)
+    def begin_trace(self, request: Request) -> None:
+        if request.trace is None:
+            request.trace = self.starter.begin(request)
 
-    def suffix(self, head: RequestHead) -> bytes:
-        self.begin_trace(head)
-        return b"%b: %b\r\n%b" % (*_traceparent(head), super().suffix(head))
+    def suffix(self, request: Request) -> bytes:
+        self.begin_trace(request)
+        return b"%b: %b\r\n%b" % (*_traceparent(request), super().suffix(request))
 
-    def fields(self, head: RequestHead) -> Fields:
-        self.begin_trace(head)
-        assert head.trace is not None
+    def fields(self, request: Request) -> Fields:
+        self.begin_trace(request)
+        assert request.trace is not None
         # The vendors' own state goes with its trace, and not with another.
-        state = [field for field in head.kept if field[0] == names.TRACESTATE] if head.trace.parent_id else []
-        head.kept = [field for field in head.kept if field[0] not in names.TRACE_CONTEXT]
-        return [*super().fields(head), _traceparent(head), *state]
+        state = [field for field in request.kept if field[0] == names.TRACESTATE] if request.trace.parent_id else []
+        request.kept = [field for field in request.kept if field[0] not in names.TRACE_CONTEXT]
+        return [*super().fields(request), _traceparent(request), *state]
 
 
-def _traceparent(head: RequestHead) -> tuple[bytes, bytes]:
-    trace = head.trace
+def _traceparent(request: Request) -> tuple[bytes, bytes]:
+    trace = request.trace
     assert trace is not None
     value = f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"
     return names.TRACEPARENT, value.encode("ascii")

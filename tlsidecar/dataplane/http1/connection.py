@@ -31,6 +31,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Exchange
 from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import State
 from tlsidecar.dataplane.outbound.pool import Opening, UpstreamConnection
 from tlsidecar.dataplane.reactor import READ
@@ -63,6 +64,7 @@ class HttpConnection(Connection):
         "_received",
         "_requests",
         "_retire_reason",
+        "_rules",
         "_sent",
         "_sent_at",
         "_services",
@@ -73,9 +75,10 @@ class HttpConnection(Connection):
         "_upstream_answered",
     )
 
-    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
+    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str, *, rules: Http1Rules) -> None:
         super().__init__(listener, sock, peer_address)
         assert listener.http is not None
+        self._rules = rules
         self._services = listener.http
         self._pool = self._services.pool
         self._high_water = listener.settings.limits.buffer_bytes
@@ -140,7 +143,7 @@ class HttpConnection(Connection):
         host = self.peer_address.rpartition(":")[0].strip("[]") if self.peer_address != "unix" else ""
         self._client = client
         self._exchange = Exchange(
-            services.rules,
+            self._rules,
             services.identity_headers(host, identity, self.contexts.material, self._peer_chain),
             services.routes.guard(identity) if services.routes is not None else None,
             None if services.admits_all else self._admit,

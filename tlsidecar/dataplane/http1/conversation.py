@@ -19,9 +19,8 @@ from collections.abc import Callable
 
 from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
-from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
+from tlsidecar.dataplane.http.refusal import RETRY_AFTER_S, MessageRefused, bad_response
 from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http1 import forward, responses
 from tlsidecar.dataplane.http1.body import Piece
 from tlsidecar.dataplane.http1.commands import (
@@ -40,6 +39,7 @@ from tlsidecar.dataplane.http1.halves import RequestHalf, ResponseHalf
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
+from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import READING, TRANSITIONS, UNANSWERED, Event, State
 from tlsidecar.outcomes import Reason, Stage
 
@@ -99,7 +99,7 @@ class Exchange:
 
     def __init__(
         self,
-        rules: HttpRules,
+        rules: Http1Rules,
         identity: IdentityHeaders,
         guard: RouteGuard | None = None,
         admission: Admission | None = None,
@@ -345,7 +345,7 @@ class Exchange:
                 self._retried = self._used_halves = True
                 return [Connect(fresh=True), *(SendUpstream(data) for data in replay)]
         status = 504 if reason is Reason.UPSTREAM_TIMEOUT else 503 if reason in _NO_FAULT_OF_THE_UPSTREAM else 502
-        retry_after_s = responses.RETRY_AFTER_S if status == 503 else None
+        retry_after_s = RETRY_AFTER_S if status == 503 else None
         self._refuse(out, MessageRefused(status, reason, detail, stage=Stage.UPSTREAM, retry_after_s=retry_after_s))
         return out
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tlsidecar.dataplane.http.identity_headers import Fields, IdentityHeaders
+from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
+from tlsidecar.dataplane.http.message import Fields
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead

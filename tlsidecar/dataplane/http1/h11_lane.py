@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import h11
 
-from tlsidecar.dataplane.http.identity_headers import Fields
+from tlsidecar.dataplane.http.message import Fields
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
 from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.body import Piece

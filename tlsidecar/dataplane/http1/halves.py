@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.refusal import bad_response
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.body import BodyReader, CloseReader, NoBody, Piece, body_reader
 from tlsidecar.dataplane.http1.h11_lane import H11Lane
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import RequestHead, RequestReader
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
+from tlsidecar.dataplane.http1.rules import Http1Rules
 
 MAX_INTERIM_RESPONSES = 16
 # What was handed over for the upstream is kept for a retry up to this size.
@@ -35,7 +35,7 @@ class RequestHalf:
         "replay",
     )
 
-    def __init__(self, rules: HttpRules, identity: IdentityHeaders, *, force_h11: bool) -> None:
+    def __init__(self, rules: Http1Rules, identity: IdentityHeaders, *, force_h11: bool) -> None:
         self._rules = rules
         self._identity = identity
         self._force_h11 = force_h11
@@ -110,7 +110,7 @@ class ResponseHalf:
         "partial_head",
     )
 
-    def __init__(self, rules: HttpRules, *, force_h11: bool) -> None:
+    def __init__(self, rules: Http1Rules, *, force_h11: bool) -> None:
         self._rules = rules
         self._force_h11 = force_h11
         self.lane: H11Lane | None = None

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
 from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.grammar import fold
+from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.rules import RequestRules
 from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
-from tlsidecar.outcomes import Reason, Trace
-from tlsidecar.settings import ClientCertificateHeader, Http, Limits
+from tlsidecar.outcomes import Reason
 
 FAST_METHODS = rb"(GET|POST|HEAD|PUT|DELETE|PATCH|OPTIONS)"
 # Services may do anything on TRACE but echo it, and what we add must not be echoed (nginx, too, answers 405).
@@ -44,12 +44,11 @@ class Framing(IntEnum):
 _NO_BODY = Framing.NONE
 
 
-class RequestHead:
+class RequestHead(Request):
     """One accepted request head. Offsets count from the start of the buffer it was read from.
 
-    ``target`` is in origin-form (or ``*``). ``fields`` is ``None`` for a fast head; else it has what goes on: neither
-    fields for this hop nor any that the listener removes. ``kept`` has the client's own identity fields the listener's
-    mode keeps, by lowercase name. ``request_id`` is the client's, or empty.
+    ``fields`` is ``None`` for a fast head; else it has what goes on: neither fields for this hop nor any that the
+    listener removes.
     """
 
     __slots__ = (
@@ -58,21 +57,16 @@ class RequestHead:
         "expects_continue",
         "fields",
         "framing",
-        "host",
         "keep_alive",
-        "kept",
         "length",
-        "method",
         "minor",
-        "request_id",
         "start",
-        "target",
         "target_rewritten",
-        "trace",
         "upgrade",
     )
 
     def __init__(self, method: bytes, target: bytes, host: bytes, start: int, end: int) -> None:
+        # All of it here: one call more for each request would be measurable.
         self.method = method
         self.target = target
         self.host = host
@@ -86,10 +80,10 @@ class RequestHead:
         self.upgrade = b""
         self.cuts: Sequence[tuple[int, int]] = ()
         self.fields: list[tuple[bytes, bytes]] | None = None
-        self.kept: Sequence[tuple[bytes, bytes]] = ()
+        self.kept = ()
         self.request_id = b""
         self.target_rewritten = False
-        self.trace: Trace | None = None  # our span, where tracing is on
+        self.trace = None
 
     def __repr__(self) -> str:
         kind = "fast" if self.fields is None else "precise"
@@ -99,38 +93,6 @@ class RequestHead:
     def is_plain(self) -> bool:
         """Whether the plain lane can take it: nothing has to be agreed with the client before or after the body."""
         return self.minor == 1 and not self.expects_continue and not self.upgrade
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRules:
-    """What one listener accepts and removes."""
-
-    limits: Limits
-    removed: names.RemovedNames
-    kept: frozenset[bytes]
-    underscores: str
-    upgrades: frozenset[bytes]
-
-    @classmethod
-    def of(cls, limits: Limits, http: Http, *, authenticated: bool, routed: bool, traced: bool = False) -> RequestRules:
-        """``authenticated``: the client showed a certificate, so the modes that keep its word may apply. ``traced``:
-        the trace context is ours to write, after the client's, unless that is to be removed."""
-        kept = set(names.FORWARDED) if http.trust_forwarded else set()
-        mode = http.client_certificate_header
-        keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
-        if authenticated and mode in keeps_certificate:
-            kept.add(names.CLIENT_CERTIFICATE)
-        removed = names.RemovedNames.of(http.remove_headers, routed=routed)
-        if traced:
-            kept.update(name for name in names.TRACE_CONTEXT if name not in removed)
-            removed = names.RemovedNames(removed.exact | names.TRACE_CONTEXT, removed.prefixes)
-        return cls(
-            limits=limits,
-            removed=removed,
-            kept=frozenset(kept),
-            underscores=http.underscores,
-            upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),
-        )
 
 
 class RequestScanner:

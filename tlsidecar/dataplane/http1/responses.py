@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-RETRY_AFTER_S = 1
-
-# What a client that speaks plain HTTP to the TLS port is told (nginx does the same).
-PLAINTEXT_ON_TLS_PORT_BODY = b"This port speaks TLS.\n"
-
 
 def reply(status: int, *, close: bool, with_body: bool = True, retry_after_s: int | None = None) -> bytes:
     """A whole response. ``with_body`` is false for an answer to HEAD; its Content-Length stays what GET's would be."""
@@ -32,9 +27,3 @@ _STATUSES = {
     status: _prepare(status)
     for status in (400, 403, 405, 408, 413, 414, 417, 421, 429, 431, 500, 501, 502, 503, 504, 505)
 }
-
-PLAINTEXT_ON_TLS_PORT = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%b\r\n%b" % (
-    len(PLAINTEXT_ON_TLS_PORT_BODY),
-    _CLOSE,
-    PLAINTEXT_ON_TLS_PORT_BODY,
-)

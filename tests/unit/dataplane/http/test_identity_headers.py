@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http1.conversation import CLIENT_ADDRESS, ELEMENT, Conversation, Message, identity_headers, listener
+from unit.dataplane.http1.conversation import (
+    CLIENT_ADDRESS,
+    ELEMENT,
+    Conversation,
+    Message,
+    identity_headers,
+    listener,
+    rules_of,
+)
 
 from tlsidecar.dataplane.http.identity_headers import ClientIdentity, RequestIds
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import ClientCertificateHeader, Http, Mode
 
@@ -108,8 +115,8 @@ def test_trusted_words_come_before_ours(force_h11: bool) -> None:
     ],
 )
 def test_addresses(address: str, forwarded_for: list[bytes], node: bytes) -> None:
-    rules = HttpRules.of(listener())
-    headers = identity_headers(rules, ClientIdentity(address, b""))
+    rules = rules_of(listener())
+    headers = identity_headers(listener(), ClientIdentity(address, b""))
     head = rules.requests.scan(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0, 27)
     assert head is not None
     fields = dict(headers.fields(head))

@@ -29,6 +29,7 @@ from tlsidecar.dataplane.http1.commands import (
     StartTunnel,
 )
 from tlsidecar.dataplane.http1.conversation import Exchange
+from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
 
@@ -54,14 +55,17 @@ def listener(
     )
 
 
-def identity_headers(rules: HttpRules, client: ClientIdentity | None = None) -> IdentityHeaders:
+def identity_headers(settings: Listener, client: ClientIdentity | None = None) -> IdentityHeaders:
+    terminates = settings.mode is Mode.TERMINATE
     if client is None:
-        client = ClientIdentity(CLIENT_ADDRESS, ELEMENT if rules.terminate else b"")
-    mode = rules.client_certificate_header
-    return IdentityHeaders(client, mode, RequestIds(b"\x01\x02\x03\x04\x05\x06\x07\x08"), terminate=rules.terminate)
+        client = ClientIdentity(CLIENT_ADDRESS, ELEMENT if terminates else b"")
+    mode = settings.http.client_certificate_header
+    return IdentityHeaders(client, mode, RequestIds(b"\x01\x02\x03\x04\x05\x06\x07\x08"), terminate=terminates)
 
 
-_rules_of = cache(HttpRules.of)
+@cache
+def rules_of(settings: Listener) -> Http1Rules:
+    return Http1Rules(HttpRules.of(settings))
 
 
 @dataclass
@@ -84,8 +88,9 @@ class Conversation:
         force_h11: bool = False,
         in_one: bool = True,
     ) -> None:
-        self.rules = _rules_of(settings or listener())
-        self.exchange = Exchange(self.rules, identity_headers(self.rules), guard, admission, force_h11=force_h11)
+        settings = settings or listener()
+        self.rules = rules_of(settings)
+        self.exchange = Exchange(self.rules, identity_headers(settings), guard, admission, force_h11=force_h11)
         self._in_one = in_one
         self._buffer = bytearray(b"\xee" * BUFFER_BYTES)
         self._filled = 0

@@ -7,17 +7,16 @@ import re
 import time
 
 import pytest
-from unit.dataplane.http1.conversation import identity_headers, listener
+from unit.dataplane.http1.conversation import identity_headers, listener, rules_of
 from unit.dataplane.http1.refused_heads import REFUSED, get
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http1 import forward, head_reader, request_head
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead, RequestScanner
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Http, Limits
 
-SCANNER = HttpRules.of(listener()).requests
+SCANNER = rules_of(listener()).requests
 
 
 def verdict(scanner: RequestScanner, data: bytes, step: int) -> tuple[int, Reason] | RequestHead | None:
@@ -176,7 +175,7 @@ def test_upgrades(lines: list[bytes], upgrade: bytes) -> None:
 
 
 def test_an_upgrade_off_the_list_is_ignored() -> None:
-    scanner = HttpRules.of(listener(http=Http(upgrades=()))).requests
+    scanner = rules_of(listener(http=Http(upgrades=()))).requests
     assert accepted(get(b"Connection: upgrade", b"Upgrade: websocket"), scanner).upgrade == b""
 
 
@@ -187,7 +186,7 @@ def test_an_expectation_is_kept_only_of_http_1_1() -> None:
 
 @pytest.mark.parametrize("policy", ["drop", "allow"])
 def test_underscores_when_they_are_not_refused(policy: str) -> None:
-    scanner = HttpRules.of(listener(http=Http(underscores=policy))).requests
+    scanner = rules_of(listener(http=Http(underscores=policy))).requests
     head = accepted(get(b"X_Y: a", b"x_forwarded_client_cert: spoof", b"X_Real-IP: spoof"), scanner)
     assert head.fields is not None
     assert ((b"X_Y", b"a") in head.fields) is (policy == "allow")
@@ -197,19 +196,19 @@ def test_underscores_when_they_are_not_refused(policy: str) -> None:
 @pytest.mark.parametrize("policy", ["drop", "allow"])
 @pytest.mark.parametrize("name", [b"Content.Length", b"transfer!encoding", b"HOST"])
 def test_framing_is_spelled_in_one_way(name: bytes, policy: str) -> None:
-    scanner = HttpRules.of(listener(http=Http(underscores=policy))).requests
+    scanner = rules_of(listener(http=Http(underscores=policy))).requests
     assert verdict(scanner, get(name + b": 3"), 1_000) in [(400, Reason.BAD_HEADER), (400, Reason.BAD_HOST)]
 
 
 @pytest.mark.parametrize("name", [b"Content_Length", b"transfer_encoding"])
 def test_an_allowed_underscore_does_not_allow_a_look_alike_of_framing(name: bytes) -> None:
-    scanner = HttpRules.of(listener(http=Http(underscores="allow"))).requests
+    scanner = rules_of(listener(http=Http(underscores="allow"))).requests
     assert verdict(scanner, get(name + b": 3"), 1_000) == (400, Reason.BAD_HEADER)
 
 
 def test_limits_hold_to_the_byte() -> None:
     limits = Limits(max_header_bytes=200, max_header_fields=3, max_line_bytes=60)
-    scanner = HttpRules.of(listener(limits=limits)).requests
+    scanner = rules_of(listener(limits=limits)).requests
     accepted(get(b"X: " + b"y" * 57), scanner)
     assert verdict(scanner, get(b"X: " + b"y" * 58), 1_000) == (431, Reason.HEAD_TOO_LARGE)
     accepted(get(b"X: y", b"X: y"), scanner)
@@ -241,11 +240,11 @@ def test_every_reason_to_refuse_a_head_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "x-request*", "X_Request_ID"])
 def test_a_request_id_that_is_to_be_removed_is_removed_either_way(name: str) -> None:
-    scanner = HttpRules.of(listener(http=Http(remove_headers=(name,)))).requests
+    scanner = rules_of(listener(http=Http(remove_headers=(name,)))).requests
     for data in (get(b"X-Request-Id: 7"), get(b"X-Request-Id: 7", b"Connection: foo")):
         head = accepted(data, scanner)
         assert head.request_id == b""
-        kept = forward.request_bytes(head, data, identity_headers(HttpRules.of(listener())))
+        kept = forward.request_bytes(head, data, identity_headers(listener()))
         assert kept.lower().count(b"x-request-id:") == 1
         assert b": 7\r\n" not in kept
 
@@ -287,7 +286,7 @@ def test_a_request_id_that_is_to_be_removed_is_removed_either_way(name: str) -> 
 def test_judging_takes_linear_time(start: bytes, unit: bytes) -> None:
     """Eight times the input may take thirty-two times as long: far from the sixty-four of a quadratic way."""
     limits = Limits(max_header_bytes=1 << 22, max_line_bytes=1 << 22, max_header_fields=1 << 20)
-    scanner = HttpRules.of(listener(limits=limits)).requests
+    scanner = rules_of(listener(limits=limits)).requests
     small, large = (start + unit * (size // len(unit)) + b"\r\n\r\n" for size in (1 << 13, 1 << 16))
 
     def seconds(data: bytes) -> float:
@@ -304,5 +303,5 @@ def test_judging_takes_linear_time(start: bytes, unit: bytes) -> None:
 @pytest.mark.parametrize("line", [b"Content-Length: 3\t", b"Content-Length:\t3", b"Host:\ta.example\t"])
 def test_a_tab_round_what_frames_or_routes_does_not_go_on(line: bytes) -> None:
     data = get(line, host=b"" if line.startswith(b"Host") else b"Host: a.example\r\n")
-    sent = forward.request_bytes(accepted(data), data, identity_headers(HttpRules.of(listener())))
+    sent = forward.request_bytes(accepted(data), data, identity_headers(listener()))
     assert b"\t" not in sent

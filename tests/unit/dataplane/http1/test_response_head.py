@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http1.conversation import listener
+from unit.dataplane.http1.conversation import listener, rules_of
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseScanner
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Limits
 
-SCANNER = HttpRules.of(listener()).responses
+SCANNER = rules_of(listener()).responses
 
 
 def ok(*lines: bytes, status: bytes = b"200 OK", version: bytes = b"HTTP/1.1") -> bytes:

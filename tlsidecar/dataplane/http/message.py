@@ -1,0 +1,35 @@
+"""A request as every version of HTTP has it: what is asked for, of whom, and what is known of it besides.
+
+How its head was written, how its body is framed and what its connection is to do afterwards are the business of the
+version (:mod:`tlsidecar.dataplane.http1.request_head`), whose own class adds to this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlsidecar.outcomes import Trace
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Request:
+    """One request whose head was judged.
+
+    ``target`` is in origin-form (or ``*``). ``kept`` has the client's own identity and trace fields that the listener's
+    mode keeps, by lowercase name. ``request_id`` is the client's until ours is given, or empty; ``trace`` is our span,
+    where tracing is on.
+    """
+
+    __slots__ = ("host", "kept", "method", "request_id", "target", "trace")
+
+    def __init__(self, method: bytes, target: bytes, host: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.kept: Sequence[tuple[bytes, bytes]] = ()
+        self.request_id = b""
+        self.trace: Trace | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method!r} {self.target[:80]!r}>"
