@@ -18,31 +18,33 @@ States and legal moves (terminate reads down the left, originate down the right)
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from certs.identity import Identity
 from tlsidecar.dataplane import proxy_protocol
+from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.linger import reset
-from tlsidecar.dataplane.outbound.dial import Dial
+from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
+from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.relay import Relay
+from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
 from tlsidecar.dataplane.stream import Parameters
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
-
-if TYPE_CHECKING:
-    from tlsidecar.dataplane.listener import Listener
-    from tlsidecar.dataplane.outbound.upstreams import Upstream
 
 # What a client that speaks plain HTTP to the TLS port is told, as nginx does it.
 PLAINTEXT_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n"
     b"A plain HTTP request was sent to TLS port\n"
 )
+
+_log = logging.getLogger("tlsidecar.dataplane")
 
 NO_PARAMETERS = Parameters("", "", "", "", "")
 
@@ -72,10 +74,10 @@ class Connection(ABC):
         "accepted_at",
         "contexts",
         "draining",
+        "frontend",
         "handshake",
         "handshake_s",
         "id",
-        "listener",
         "opened_at",
         "peer",
         "peer_address",
@@ -87,9 +89,9 @@ class Connection(ABC):
         "wait_s",
     )
 
-    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
-        shared = listener.shared
-        self.listener = listener
+    def __init__(self, frontend: Frontend, sock: socket.socket, peer_address: str) -> None:
+        shared = frontend.shared
+        self.frontend = frontend
         self.shared = shared
         self.reactor = shared.reactor
         self.sock = sock
@@ -107,7 +109,7 @@ class Connection(ABC):
         self.draining = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.listener.settings.name} {self.state.value}>"
+        return f"<{type(self).__name__} {self.id} {self.frontend.name} {self.state.value}>"
 
     # What the subclasses are.
 
@@ -166,36 +168,33 @@ class Connection(ABC):
 
     # The handshake.
 
-    def shake_hands(self, sock: socket.socket, *, server_name: str = "") -> None:
-        """Begin the TLS handshake on ``sock``: as the server when terminating, as the client when originating."""
-        listener = self.listener
+    def shake_hands(self) -> None:
+        """Begin the TLS handshake with the peer that came in."""
+        frontend = self.frontend
         self.state = ConnectionState.HANDSHAKING
-        listener.counters.handshakes_active += 1
+        frontend.tally.handshake_began()
         self.handshake = Handshake(
             self.reactor,
             self.shared.turnstile,
-            listener.handshake_deadlines,
+            frontend.handshake_deadlines,
             self.contexts,
-            listener.settings.protocol,
-            sock,
-            listener.policy,
+            frontend.settings.protocol,
+            self.sock,
+            frontend.policy,
             self.shared.identities,
             self._shaken,
-            server_side=listener.terminates,
-            server_name=server_name,
+            server_side=True,
         )
         self.handshake.start()
 
     def _shaken(self, handshake: Handshake) -> None:
-        self.listener.handshake_over(handshake)
+        self.frontend.tally.handshake_over(handshake.reason, handshake.seconds)
         self.handshake_s = handshake.seconds
         if handshake.reason is None:
             self.peer = Peer(handshake)
             self.handshake = None
             if handshake.is_probe:
-                self.state = ConnectionState.CLOSED
-                self.stop(polite=True, ended=False)
-                self.listener.connection_probed(self)
+                self._probed()
             else:
                 self.authorised()
             return
@@ -204,21 +203,46 @@ class Connection(ABC):
                 handshake.sock.send(PLAINTEXT_ANSWER)
         self.refuse(handshake.stage, handshake.reason, handshake.detail, side=handshake.side)
 
+    def _probed(self) -> None:
+        """One of our own probes has seen our leaf, and that was all it came for."""
+        self.state = ConnectionState.CLOSED
+        self.stop(polite=True, ended=False)
+        self._gone()
+        self.frontend.tally.probed()
+        _log.debug("probed", extra={"fields": {"listener": self.frontend.name, "peer": self.peer_address}})
+
     # The end.
 
     def open(self) -> None:
         """The peer is authorised and the connection in use: from here on it will be *closed*, not refused."""
         self.state = ConnectionState.RELAYING
-        self.listener.connection_opened(self)
+        frontend = self.frontend
+        identity = self.identity
+        frontend.tally.opened(
+            Opened(
+                id=self.id,
+                listener=frontend.name,
+                mode=frontend.mode,
+                protocol=frontend.protocol,
+                peer_address=self.peer_address,
+                identity=identity.name if identity is not None else "",
+                rule=self.rule,
+                generation=self.contexts.generation,
+            )
+        )
 
     def refuse(self, stage: Stage, reason: Reason, detail: str = "", *, side: Side = Side.LOCAL) -> None:
         """Turn the connection away: before it was opened."""
         if self.state is ConnectionState.CLOSED:
             return
         refusal = self.refusal(stage, reason, detail, side=side)
+        tally = self.frontend.tally
+        if self.handshake is not None and self.handshake.is_running:
+            tally.handshake_dropped()
         self.state = ConnectionState.CLOSED
         self.stop(polite=True, ended=False)
-        self.listener.connection_refused(self, refusal)
+        self._gone()
+        tally.turned_away(refusal)
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the connection, whatever state it is in; nothing happens when it has ended."""
@@ -230,11 +254,15 @@ class Connection(ABC):
         self.state = ConnectionState.CLOSED
         entry = self.entry(reason)
         self.stop(polite=reason in _POLITE, ended=reason is Reason.COMPLETED)
-        self.listener.connection_closed(self, entry)
+        self._gone()
+        self.frontend.tally.closed(entry)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         self.close(Reason.INTERNAL_ERROR)
+
+    def _gone(self) -> None:
+        self.frontend.gone(self.id, self.bytes_in, self.bytes_out)
 
     def _stage(self) -> Stage:
         return Stage.UPSTREAM if self.state is ConnectionState.CONNECTING else Stage.HANDSHAKE
@@ -245,7 +273,7 @@ class Connection(ABC):
         identity = self.identity
         return Refusal(
             at=self.shared.wall(),
-            listener=self.listener.settings.name,
+            listener=self.frontend.name,
             peer_address=self.peer_address,
             side=side,
             stage=stage,
@@ -264,8 +292,8 @@ class Connection(ABC):
         identity = self.identity
         return AccessEntry(
             at=self.shared.wall(),
-            protocol=self.listener.protocol,
-            listener=self.listener.settings.name,
+            protocol=self.frontend.protocol,
+            listener=self.frontend.name,
             connection_id=self.id,
             generation=self.contexts.generation,
             peer_address=self.peer_address,
@@ -288,14 +316,14 @@ class Connection(ABC):
 
     def record(self, now: float) -> ConnectionRecord:
         """``now`` is monotonic seconds."""
-        settings = self.listener.settings
+        frontend = self.frontend
         identity = self.identity
         parameters = self.parameters()
         return ConnectionRecord(
             id=self.id,
-            listener=settings.name,
-            mode=settings.mode.value,
-            protocol=settings.protocol.value,
+            listener=frontend.name,
+            mode=frontend.mode,
+            protocol=frontend.protocol,
             peer_address=self.peer_address,
             identity=identity.name if identity else "",
             subject=identity.subject if identity else "",
@@ -327,15 +355,15 @@ class Connection(ABC):
 class TcpConnection(Connection):
     """Bytes of any protocol, relayed as they are."""
 
-    __slots__ = ("_dial", "_tried", "other", "relay", "upstream")
+    __slots__ = ("_reach", "_wanted_at", "other", "relay", "upstream")
 
-    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str) -> None:
-        super().__init__(listener, sock, peer_address)
+    def __init__(self, frontend: Frontend, sock: socket.socket, peer_address: str) -> None:
+        super().__init__(frontend, sock, peer_address)
         self.other: socket.socket | None = None
         self.upstream: Upstream | None = None
         self.relay: Relay | None = None
-        self._dial: Dial | None = None
-        self._tried: tuple[Upstream, ...] = ()
+        self._reach: Reach | None = None
+        self._wanted_at = 0.0  # since when the upstream is wanted
 
     @property
     def bytes_in(self) -> int:
@@ -350,16 +378,13 @@ class TcpConnection(Connection):
         return self.relay.active_at if self.relay is not None else self.accepted_at
 
     def start(self) -> None:
-        if self.listener.terminates:
-            self.shake_hands(self.sock)
+        if self.frontend.terminates:
+            self.shake_hands()
         else:
             self._reach_upstream()
 
     def authorised(self) -> None:
-        if self.listener.terminates:
-            self._reach_upstream()
-        else:
-            self._relay()
+        self._reach_upstream()
 
     def drain(self) -> None:
         self.draining = True
@@ -375,113 +400,117 @@ class TcpConnection(Connection):
             self.close(relay.timeout_reason)
 
     def _reach_upstream(self) -> None:
-        self.state = ConnectionState.CONNECTING
-        self.wait_s = self.reactor.loop.time()
-        self._dial_next()
+        self._wanted_at = self.reactor.loop.time()
+        self._reach = Reach(self.frontend.outbound, self.contexts, self._reached, self._missed, trying=self._trying)
+        self._reach.start()
 
-    def _dial_next(self) -> None:
-        upstream = self.upstream = self.listener.upstreams.choose(self._tried)
-        self._tried = (*self._tried, upstream)
+    def _trying(self, upstream: Upstream, shaking: bool) -> None:
         self.upstream_address = upstream.text
-        upstream.active += 1
-        self._dial = Dial(
-            self.reactor,
-            self.shared.resolver,
-            self.listener.connect_deadlines,
-            upstream.address,
-            self._connected,
-            self._unreachable,
-        )
-        self._dial.start()
+        self.state = ConnectionState.HANDSHAKING if shaking else ConnectionState.CONNECTING
+        if shaking:
+            self.wait_s = self.reactor.loop.time() - self._wanted_at
 
-    def _connected(self, sock: socket.socket) -> None:
-        assert self.upstream is not None
-        self.upstream.succeeded()
-        self._dial = None
-        self._tried = ()
-        self.wait_s = self.reactor.loop.time() - self.wait_s
-        self.other = sock
-        if self.listener.terminates:
-            self._relay()
+    def _reached(self, reached: Reached) -> None:
+        self._reach = None
+        self.upstream = reached.upstream
+        self.other = reached.sock
+        if reached.peer is not None:
+            self.peer = reached.peer
+            self.handshake_s = reached.handshake_s
         else:
-            self.shake_hands(sock, server_name=self.listener.server_name(self.upstream.address))
+            self.wait_s = self.reactor.loop.time() - self._wanted_at
+        self._relay()
 
-    def _unreachable(self, reason: Reason, detail: str) -> None:
-        assert self.upstream is not None
-        self._dial = None
-        if reason is not Reason.FD_EXHAUSTED:  # that is our trouble, not the upstream's
-            self.upstream.failed(detail)
-        self.listener.upstream_failed(reason)
-        if len(self._tried) < len(self.listener.upstreams.all):
-            self.upstream.active -= 1
-            self._dial_next()
-            return
-        if reason is Reason.UPSTREAM_RESET and self.listener.terminates:
+    def _missed(self, missed: Missed) -> None:
+        self._reach = None
+        reason = missed.reason
+        if reason is Reason.UPSTREAM_RESET and self.frontend.terminates:
             # It had accepted before it reset, only sooner than we saw that it had: the peer is cut off all the same.
-            self.wait_s = self.reactor.loop.time() - self.wait_s
+            self.wait_s = self.reactor.loop.time() - self._wanted_at
             self.open()
-            self.close(reason, detail)
+            self.close(reason, missed.detail)
             return
-        self.refuse(Stage.UPSTREAM, reason, detail)
+        if missed.handshake is not None:
+            self.handshake = missed.handshake
+            self.handshake_s = missed.handshake.seconds
+        self.refuse(missed.stage, reason, missed.detail, side=missed.side)
 
     def _relay(self) -> None:
         assert self.peer is not None
         assert self.other is not None
         tls, plain = self.sock, self.other
-        if not self.listener.terminates:
+        if not self.frontend.terminates:
             tls, plain = plain, tls
-        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.listener.settings.limits, self)
+        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.frontend.limits, self)
         self.open()
-        if self.listener.settings.proxy_protocol:
+        if self.frontend.settings.proxy_protocol:
             self.relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
         self.relay.start()
 
     def relay_ended(self, reason: Reason, detail: str) -> None:
         relay = self.relay
         assert relay is not None
-        originate = not self.listener.terminates
+        originate = not self.frontend.terminates
         if reason is Reason.UPSTREAM_RESET:
             if originate:
                 reason = Reason.APP_RESET
             else:
-                self.listener.upstream_failed(reason)
+                self.frontend.tally.upstream_failed(reason)
         elif reason is Reason.REFUSED_BY_PEER and originate and not relay.bytes_in:
             # In TLS 1.3 the client's handshake is over before the server has judged its certificate (RFC 8446
             # section 4.4.2.4): an alert before the first byte is that judgement.
-            self.listener.record_refusal(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
+            self.frontend.tally.refused(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
         self.close(reason, detail)
 
     def stop(self, *, polite: bool, ended: bool) -> None:
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
+        if self._reach is not None:
+            self._reach.cancel()
+            self._reach = None
         if self.relay is not None:
             self.relay.stop()
         if self.upstream is not None:
             self.upstream.active -= 1
-        originate = not self.listener.terminates
-        tls, plain = (self.other, self.sock) if originate else (self.sock, self.other)
+        if self.frontend.terminates:
+            self._stop_peer(polite=polite, ended=ended)
+            if self.other is not None:
+                _stop_plain(self.other, gently=ended or polite)
+        else:
+            _stop_plain(self.sock, gently=ended or (polite and self.relay is not None))
+            if self.other is not None:
+                assert self.peer is not None
+                self._stop_tls(self.other, self.peer.stream, polite=polite, ended=ended)
+
+    def _stop_peer(self, *, polite: bool, ended: bool) -> None:
+        """The socket that came in over TLS, however far its handshake got."""
         handshake, peer = self.handshake, self.peer
+        if peer is not None:
+            if self.relay is None:
+                self.reactor.forget(self.sock.fileno())  # a handshake that succeeded leaves it watched
+            self._stop_tls(self.sock, peer.stream, polite=polite, ended=ended)
+            return
         if handshake is not None:
             handshake.cancel()
-        elif tls is not None and self.relay is None:
-            self.reactor.forget(tls.fileno())  # a handshake that succeeded leaves it watched
-        if plain is not None:
-            # An application whose remote was refused must not take that for a clean end.
-            if ended or (polite and self.relay is not None):
-                plain.close()
-            else:
-                reset(plain)
-        if tls is not None:
-            if ended:
-                tls.close()
-            elif polite:
-                if peer is not None:
-                    peer.stream.close_notify()
-                self.shared.lingerer.close(tls)
-            else:
-                reset(tls)
-        if peer is not None:
-            peer.stream.release()
-        elif handshake is not None:
+        if polite:
+            self.shared.lingerer.close(self.sock)
+        else:
+            reset(self.sock)
+        if handshake is not None:
             handshake.stream.release()
+
+    def _stop_tls(self, sock: socket.socket, stream: Stream, *, polite: bool, ended: bool) -> None:
+        if ended:
+            sock.close()
+        elif polite:
+            stream.close_notify()
+            self.shared.lingerer.close(sock)
+        else:
+            reset(sock)
+        stream.release()
+
+
+def _stop_plain(sock: socket.socket, *, gently: bool) -> None:
+    """An application whose remote was refused, a service whose peer was cut off, must not take that for a clean end."""
+    if gently:
+        sock.close()
+    else:
+        reset(sock)

@@ -87,6 +87,10 @@ class Endpoint(ABC):
         """Fill the shared buffer from its start: how many bytes, or CLOSED, WANT_READ, WANT_WRITE, FAILED."""
 
     @abstractmethod
+    def has_unread(self) -> bool:
+        """Whether a readable socket holds data, an end or a failure: something to :meth:`read`."""
+
+    @abstractmethod
     def _write(self, data: bytes | memoryview) -> int:
         """Write some of ``data``: how many bytes were taken, or WANT_READ, WANT_WRITE, FAILED."""
 
@@ -263,6 +267,9 @@ class PlainEndpoint(Endpoint):
         except OSError as error:
             return self._failed(error)
 
+    def has_unread(self) -> bool:
+        return True
+
     def _write(self, data: bytes | memoryview) -> int:
         try:
             return self.sock.send(data)
@@ -299,6 +306,10 @@ class TlsEndpoint(Endpoint):
         if count == FAILED:
             self.failure = stream.failure
         return count
+
+    def has_unread(self) -> bool:
+        # A record of the protocol's own, a session ticket say, is taken in by looking.
+        return self._stream.peek() not in (WANT_READ, WANT_WRITE)
 
     def send_read(self, count: int) -> bool:
         if self._queued or self.closed:

@@ -9,7 +9,6 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 
@@ -17,21 +16,15 @@ from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection, TcpConnection
-from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.health import HealthChecks
-from tlsidecar.dataplane.outbound.upstreams import Upstreams
-from tlsidecar.dataplane.policy import Policy
+from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import EDGE, READ
-from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.shared import Shared
-from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord
-from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
-from tlsidecar.settings import Address, Mode, Protocol
+from tlsidecar.dataplane.snapshot import ListenerRecord
+from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import Listener as ListenerSettings
-
-if TYPE_CHECKING:
-    from tlsidecar.dataplane.http.services import HttpServices
+from tlsidecar.settings import Protocol
 
 # So many connections are accepted in one turn before the established ones are served again.
 ACCEPTS_PER_EVENT = 64
@@ -82,46 +75,33 @@ def connection_limit(configured: int | None, listeners: int = 1) -> int:
 
 
 class Listener:
-    """Accepts on its sockets while it is told to; ``counters`` holds everything but what open connections carry."""
+    """Accepts on its sockets while it is told to, and hands what it accepted a :class:`.Frontend` to serve by."""
 
     def __init__(
         self,
         shared: Shared,
+        network: Network,
         settings: ListenerSettings,
         sockets: Sequence[socket.socket],
         listeners: int = 1,
         turn: Turn | None = None,
     ) -> None:
         """``turn`` is for workers that accept on the same sockets as others."""
-        loop = shared.reactor.loop
         limits = settings.limits
         self.shared = shared
         self.settings = settings
-        self.terminates = settings.mode is Mode.TERMINATE
-        self.mode = settings.mode.value
-        self.protocol = settings.protocol.value
         self.sockets = list(sockets)
         self.turn = turn
-        self.policy = Policy.of(settings)
-        self.upstreams = Upstreams(loop, settings.upstreams)
-        self.counters = ListenerCounters()
         self.connections: dict[int, Connection] = {}
-        self.handshake_deadlines = DeadlineQueue(loop, limits.handshake_timeout_s)
-        self.connect_deadlines = DeadlineQueue(loop, limits.upstream_connect_timeout_s)
         self.max_connections = connection_limit(limits.max_connections, listeners)
         self.max_handshakes = limits.max_handshakes or max(1, self.max_connections // 4)
         self.accepting = False
-        self.http: HttpServices | None = None
-        self._make: Callable[[Listener, socket.socket, str], Connection] = TcpConnection
-        if settings.protocol is Protocol.HTTP:
-            # Here and not above: h11 is for those who need it.
-            from tlsidecar.dataplane.http.services import HttpServices
-            from tlsidecar.dataplane.http1.connection import HttpConnection
-            from tlsidecar.dataplane.http1.rules import Http1Rules
-
-            self.http = HttpServices(self)
-            self._make = partial(HttpConnection, rules=Http1Rules(self.http.rules))
-        self._checks = HealthChecks(self, settings.health_check) if settings.health_check is not None else None
+        frontend = self._frontend = Frontend(shared, network, settings, self._gone)
+        self.tally = frontend.tally
+        self._make, self._close_services = _connection_maker(frontend)
+        self._checks = None
+        if settings.health_check is not None:
+            self._checks = HealthChecks(frontend.outbound, settings.health_check)
         self._cannot_accept = False
 
     def __repr__(self) -> str:
@@ -152,10 +132,8 @@ class Listener:
 
     def close(self) -> None:
         self.stop_accepting()
-        if self.http is not None:
-            self.http.pool.close()
-        self.handshake_deadlines.clear()
-        self.connect_deadlines.clear()
+        self._close_services()
+        self._frontend.close()
 
     @property
     def _accept_events(self) -> int:
@@ -187,8 +165,8 @@ class Listener:
         if self._cannot_accept:
             self._cannot_accept = False
             _log.info("accepting again", extra={"fields": {"listener": self.settings.name}})
-        counters = self.counters
-        count(counters.connections, "accepted")
+        tally = self.tally
+        tally.accepted()
         turn = self.turn
         if turn is not None:
             turn.accepted()
@@ -196,16 +174,16 @@ class Listener:
             sock.close()
             self._refused_at_the_door(peer_address, Reason.MAX_CONNECTIONS, f"the limit is {self.max_connections}")
             return
-        if counters.handshakes_active >= self.max_handshakes:
+        if tally.counters.handshakes_active >= self.max_handshakes:
             sock.close()
             self._refused_at_the_door(peer_address, Reason.MAX_HANDSHAKES, f"the limit is {self.max_handshakes}")
             return
         sock.setblocking(False)
-        connection = self._make(self, sock, peer_address)
+        connection = self._make(sock, peer_address)
         self.connections[connection.id] = connection
-        counters.connections_active += 1
+        active = tally.began()
         if turn is not None:
-            turn.active(counters.connections_active)
+            turn.active(active)
         try:
             connection.start()
         except Exception:
@@ -213,73 +191,17 @@ class Listener:
             _log.exception("a connection could not be begun", extra={"fields": {"reason": "internal_error"}})
             connection.fail()
 
-    # What connections report.
-
-    def handshake_over(self, handshake: Handshake) -> None:
-        counters = self.counters
-        counters.handshakes_active -= 1
-        outcome = "ok" if handshake.reason is None else "failed"
-        count(counters.handshakes, (outcome, handshake.reason.value if handshake.reason else ""))
-        counters.handshake_seconds.observe(handshake.seconds)
-        if handshake.reason is not None and not handshake.server_side:
-            self.upstream_failed(Reason.UPSTREAM_TLS)
-
-    def upstream_failed(self, reason: Reason) -> None:
-        count(self.counters.upstream_errors, reason.value)
-
-    def connection_opened(self, connection: Connection) -> None:
-        count(self.counters.connections, "established")
-        identity = connection.identity
-        self.shared.observer.opened(
-            Opened(
-                id=connection.id,
-                listener=self.settings.name,
-                mode=self.mode,
-                protocol=self.protocol,
-                peer_address=connection.peer_address,
-                identity=identity.name if identity is not None else "",
-                rule=connection.rule,
-                generation=connection.contexts.generation,
-            )
-        )
-
-    def connection_closed(self, connection: Connection, entry: AccessEntry) -> None:
-        self._forget(connection)
-        count(self.counters.connections, entry.reason.value)
-        self.shared.observer.closed(entry)
-
-    def connection_refused(self, connection: Connection, refusal: Refusal) -> None:
-        self._forget(connection)
-        handshake = connection.handshake
-        if handshake is not None and handshake.is_running:
-            self.counters.handshakes_active -= 1
-        count(self.counters.connections, "refused")
-        self.record_refusal(refusal)
-
-    def connection_probed(self, connection: Connection) -> None:
-        """One of our own probes has seen our leaf, and is gone."""
-        self._forget(connection)
-        count(self.counters.connections, "probe")
-        _log.debug("probed", extra={"fields": {"listener": self.settings.name, "peer": connection.peer_address}})
-
-    def record_refusal(self, refusal: Refusal) -> None:
-        count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
-        self.shared.observer.refused(refusal)
-
-    def _forget(self, connection: Connection) -> None:
-        if self.connections.pop(connection.id, None) is None:
+    def _gone(self, connection_id: int, bytes_in: int, bytes_out: int) -> None:
+        """A connection of ours is over."""
+        if self.connections.pop(connection_id, None) is None:
             return
-        counters = self.counters
-        counters.connections_active -= 1
+        active = self.tally.gone(bytes_in, bytes_out)
         if self.turn is not None:
-            self.turn.active(counters.connections_active)
-        counters.bytes_in += connection.bytes_in
-        counters.bytes_out += connection.bytes_out
+            self.turn.active(active)
         self.shared.gone()
 
     def _refused_at_the_door(self, peer_address: str, reason: Reason, detail: str) -> None:
-        count(self.counters.connections, "refused")
-        self.record_refusal(
+        self.tally.turned_away(
             Refusal(
                 at=self.shared.wall(),
                 listener=self.settings.name,
@@ -292,10 +214,6 @@ class Listener:
         )
 
     # What others ask.
-
-    def server_name(self, upstream: Address) -> str:
-        """The name asked of an upstream by SNI."""
-        return self.settings.server_name or upstream.host
 
     def sweep(self, now: float) -> None:
         """End what has been idle or stuck for too long, or is too old; ``now`` is monotonic seconds."""
@@ -338,7 +256,7 @@ class Listener:
         return min(5.0, max(0.02, min(shortest) / 8))
 
     def record(self) -> ListenerRecord:
-        counters = self.counters
+        counters = self.tally.counters
         live_in = sum(connection.bytes_in for connection in self.connections.values())
         live_out = sum(connection.bytes_out for connection in self.connections.values())
         wall = self.shared.wall()
@@ -349,7 +267,7 @@ class Listener:
             protocol=settings.protocol.value,
             listen=str(settings.listen),
             bound=bound_address(self.sockets) if self.accepting else "",
-            upstreams=tuple(upstream.record(wall) for upstream in self.upstreams.all),
+            upstreams=tuple(upstream.record(wall) for upstream in self._frontend.outbound.upstreams.all),
             max_connections=self.max_connections,
             max_handshakes=self.max_handshakes,
             counters=counters.copy_with(bytes_in=counters.bytes_in + live_in, bytes_out=counters.bytes_out + live_out),
@@ -444,8 +362,14 @@ def _has_expired(connection: Connection, wall: float) -> bool:
     return identity is not None and identity.not_after.timestamp() < wall
 
 
-Key = TypeVar("Key")
+def _connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:
+    """What makes a connection of what was accepted; and what lets go of all that these connections share."""
+    if frontend.settings.protocol is not Protocol.HTTP:
+        return partial(TcpConnection, frontend), lambda: None
+    # Here and not above: h11 is for those who need it.
+    from tlsidecar.dataplane.http.services import HttpServices
+    from tlsidecar.dataplane.http1.connection import HttpConnection
+    from tlsidecar.dataplane.http1.rules import Http1Rules
 
-
-def count(counts: dict[Key, int], key: Key) -> None:
-    counts[key] = counts.get(key, 0) + 1
+    services = HttpServices(frontend)
+    return partial(HttpConnection, frontend, services, rules=Http1Rules(services.rules)), services.close

@@ -9,7 +9,6 @@ from certs.clock import Clock
 from certs.identity import IdentityCache
 from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
-from tlsidecar.dataplane.outbound.resolve import Resolver
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.tls import Contexts
@@ -19,18 +18,23 @@ class Shared:
     """The services of one worker; ``contexts`` is the one reference that a new generation swaps."""
 
     def __init__(
-        self, reactor: Reactor, clock: Clock, observer: Observer, contexts: Contexts, ids: Iterator[int] | None = None
+        self,
+        reactor: Reactor,
+        clock: Clock,
+        observer: Observer,
+        contexts: Contexts,
+        ids: Iterator[int] | None = None,
+        worker: int = 0,
     ) -> None:
         self.reactor = reactor
         self.clock = clock
         self.observer = observer
         self.contexts = contexts
-        self.resolver = Resolver(reactor.loop)
         self.lingerer = Lingerer(reactor)
         self.turnstile = Turnstile(reactor)
         self.identities = IdentityCache()
         self.ids = ids if ids is not None else itertools.count(1)
-        self.worker = 0
+        self.worker = worker
         self.trace_ratio: float | None = None  # of the traces that begin here; None: tracing is off
         self.on_gone: Callable[[], None] | None = None
         self.lingerer.on_closed = self.gone
@@ -45,5 +49,4 @@ class Shared:
             self.on_gone()
 
     def close(self) -> None:
-        self.resolver.close()
         self.lingerer.close_all()

@@ -17,6 +17,7 @@ from certs.clock import Clock
 from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.listener import Listener, connection_limit
+from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.shared import Shared
@@ -57,15 +58,15 @@ class Worker:
         self._board = board
         self.reactor = Reactor(loop)
         ids = board.ids(number) if board is not None else None
-        self.shared = Shared(self.reactor, clock, observer, contexts, ids)
-        self.shared.worker = number
+        self.shared = Shared(self.reactor, clock, observer, contexts, ids, number)
+        self.network = Network(loop)
         if settings.tracing.endpoint:
             self.shared.trace_ratio = settings.tracing.sample_ratio
         self.listeners = []
         for place, listener in enumerate(settings.listeners):
             turn = Turn(board, number, place, shares[listener.name]) if board is not None and shares else None
             self.listeners.append(
-                Listener(self.shared, listener, sockets[listener.name], len(settings.listeners), turn)
+                Listener(self.shared, self.network, listener, sockets[listener.name], len(settings.listeners), turn)
             )
         self.loop_lag_s = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
@@ -141,6 +142,7 @@ class Worker:
                 timer.cancel()
         for listener in self.listeners:
             listener.close()
+        self.network.close()
         self.shared.close()
         self.reactor.close()
 
@@ -239,7 +241,7 @@ def _identity_name(connection: Connection) -> str:
 # Sorting by idle time is sorting by the time of the last activity, the other way round.
 _SORT_KEYS: dict[str, Callable[[Connection], Any]] = {
     "id": lambda connection: connection.id,
-    "listener": lambda connection: connection.listener.settings.name,
+    "listener": lambda connection: connection.frontend.name,
     "peer_address": lambda connection: connection.peer_address,
     "identity": _identity_name,
     "state": lambda connection: connection.state.value,
@@ -256,7 +258,7 @@ def _matches(connection: Connection, words: Sequence[str]) -> bool:
     """Whether every one of the casefolded ``words`` is in some text of the connection."""
     identity = connection.identity
     texts = (
-        connection.listener.settings.name,
+        connection.frontend.name,
         connection.peer_address,
         connection.state.value,
         connection.rule,

@@ -6,10 +6,10 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 from certs.identity import Identity
 from certs.material import Material
+from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http import xfcc
 from tlsidecar.dataplane.http.identity_headers import (
     REQUEST_ID_PREFIX_BYTES,
@@ -22,12 +22,9 @@ from tlsidecar.dataplane.http.refusal import RETRY_AFTER_S, MessageRefused
 from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
-from tlsidecar.dataplane.outbound.pool import UpstreamPool
+from tlsidecar.dataplane.outbound.pool import upstream_pool
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
-
-if TYPE_CHECKING:
-    from tlsidecar.dataplane.listener import Listener
 
 # The elements about so many certificates are kept ready-made.
 _ELEMENTS_KEPT = 1024
@@ -36,24 +33,27 @@ _ELEMENTS_KEPT = 1024
 class HttpServices:
     """Made once for each HTTP listener."""
 
-    def __init__(self, listener: Listener) -> None:
-        settings = listener.settings
+    def __init__(self, frontend: Frontend) -> None:
+        settings = frontend.settings
         limits = settings.limits
         self._settings = settings
         self._terminates = settings.mode is Mode.TERMINATE
-        self._reactor = listener.shared.reactor
+        self._reactor = frontend.shared.reactor
         self._request_ids = RequestIds(os.urandom(REQUEST_ID_PREFIX_BYTES))
         self._elements: dict[tuple[str, str, int], bytes] = {}
-        ratio = listener.shared.trace_ratio
+        ratio = frontend.shared.trace_ratio
         self.rules = HttpRules.of(settings, traced=ratio is not None)
         self._headers: type[IdentityHeaders] = IdentityHeaders
         if ratio is not None:
             random_bits = Random().getrandbits  # noqa: S311 - ids are to be unique, not secret
             self._headers = traced_headers(TraceStarter(ratio, random_bits, terminate=self._terminates))
         self.routes = RouteTable(settings.routes, settings.allow) if settings.routes else None
-        self.pool = UpstreamPool(listener)
+        self.pool = upstream_pool(frontend.outbound)
         self.rate = TokenBuckets(limits.request_rate, limits.request_burst) if limits.request_rate else None
         self.in_flight = InFlight(limits.max_concurrent_requests)
+
+    def close(self) -> None:
+        self.pool.close()
 
     @property
     def admits_all(self) -> bool:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
@@ -33,15 +34,13 @@ from tlsidecar.dataplane.http1.conversation import Exchange
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import State
-from tlsidecar.dataplane.outbound.pool import Opening, UpstreamConnection
+from tlsidecar.dataplane.outbound.pool import UpstreamConnection
+from tlsidecar.dataplane.outbound.reach import Missed, Reach
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
-
-if TYPE_CHECKING:
-    from tlsidecar.dataplane.listener import Listener
 
 
 class HttpConnection(Connection):
@@ -75,17 +74,24 @@ class HttpConnection(Connection):
         "_upstream_answered",
     )
 
-    def __init__(self, listener: Listener, sock: socket.socket, peer_address: str, *, rules: Http1Rules) -> None:
-        super().__init__(listener, sock, peer_address)
-        assert listener.http is not None
+    def __init__(
+        self,
+        frontend: Frontend,
+        services: HttpServices,
+        sock: socket.socket,
+        peer_address: str,
+        *,
+        rules: Http1Rules,
+    ) -> None:
+        super().__init__(frontend, sock, peer_address)
         self._rules = rules
-        self._services = listener.http
-        self._pool = self._services.pool
-        self._high_water = listener.settings.limits.buffer_bytes
+        self._services = services
+        self._pool = services.pool
+        self._high_water = frontend.limits.buffer_bytes
         self._client: Endpoint | None = None
         self._exchange: Exchange | None = None
         self._upstream: UpstreamConnection | None = None
-        self._opening: Opening | None = None
+        self._opening: Reach | None = None
         self._unsent: list[bytes] | None = None  # for the upstream, while it is being opened
         self._tunnel: Relay | None = None
         self._last_handshake: Handshake | None = None
@@ -101,7 +107,7 @@ class HttpConnection(Connection):
         self._sent_at = self.accepted_at
         self._retire_reason = Reason.COMPLETED
         # Whether nobody wants to know more of an ordinary exchange than that there was one.
-        self._only_counted = self._services.admits_all and not self.shared.observer.wants_exchanges
+        self._only_counted = services.admits_all and not frontend.tally.wants_exchanges
         self._exchange_reason: Reason | None = None  # of the last exchange that was accounted for
         self._stuck_bytes = 0  # what waited for a side that did not read, when the time was last checked
 
@@ -109,12 +115,12 @@ class HttpConnection(Connection):
 
     @property
     def bytes_in(self) -> int:
-        inward = self._received if self.listener.terminates else self._sent
+        inward = self._received if self.frontend.terminates else self._sent
         return inward + (self._tunnel.bytes_in if self._tunnel is not None else 0)
 
     @property
     def bytes_out(self) -> int:
-        outward = self._sent if self.listener.terminates else self._received
+        outward = self._sent if self.frontend.terminates else self._received
         return outward + (self._tunnel.bytes_out if self._tunnel is not None else 0)
 
     @property
@@ -128,8 +134,8 @@ class HttpConnection(Connection):
     # Life.
 
     def start(self) -> None:
-        if self.listener.terminates:
-            self.shake_hands(self.sock)
+        if self.frontend.terminates:
+            self.shake_hands()
         else:
             self._serve(PlainEndpoint(self.reactor, self.sock))
 
@@ -151,7 +157,7 @@ class HttpConnection(Connection):
         self._begun_at = self._active_at = self.reactor.now
         self.open()
         client.attach(self._client_readable, self)
-        if self.listener.terminates:
+        if self.frontend.terminates:
             self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
@@ -188,7 +194,7 @@ class HttpConnection(Connection):
         exchange, client = self._exchange, self._client
         if exchange is None or client is None:
             return
-        limits = self.listener.settings.limits
+        limits = self.frontend.limits
         for_client = client.queued_bytes
         for_upstream = self._upstream.endpoint.queued_bytes if self._upstream is not None else 0
         before, self._stuck_bytes = self._stuck_bytes, for_client + for_upstream
@@ -327,13 +333,13 @@ class HttpConnection(Connection):
                 return
         self._settle()
 
-    def _upstream_missed(self, stage: Stage, reason: Reason, detail: str, handshake: Handshake | None) -> None:
+    def _upstream_missed(self, missed: Missed) -> None:
         exchange = self._exchange
         assert exchange is not None
         self._opening = None
         self._unsent = None
-        self._last_handshake = handshake
-        self._run(exchange.upstream_failed(reason, detail, nothing_sent=True, reused=False))
+        self._last_handshake = missed.handshake
+        self._run(exchange.upstream_failed(missed.reason, missed.detail, nothing_sent=True, reused=False))
 
     def _attach(self, upstream: UpstreamConnection) -> None:
         self._upstream = upstream
@@ -395,7 +401,7 @@ class HttpConnection(Connection):
             self._run(exchange.upstream_failed(reason, "", nothing_sent=True, reused=True))
             return
         if not clean or not self._upstream_answered:
-            self.listener.upstream_failed(reason)
+            self.frontend.tally.upstream_failed(reason)
         self._run(exchange.upstream_closed(clean=clean, reason=reason))
 
     def upstream_drained(self) -> None:
@@ -421,7 +427,7 @@ class HttpConnection(Connection):
         """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over."""
         if upstream.uses == 1 and not self._upstream_answered:
             refusal = self.refusal(Stage.VERIFY, Reason.REFUSED_BY_PEER, detail, side=Side.PEER)
-            self.listener.record_refusal(refusal)
+            self.frontend.tally.refused(refusal)
 
     def _release_upstream(self, *, reusable: bool) -> None:
         upstream, self._upstream = self._upstream, None
@@ -541,10 +547,10 @@ class HttpConnection(Connection):
         assert peer is not None
         for_client, for_upstream = client.hand_over(), upstream.endpoint.hand_over()
         tls, plain = client.sock, upstream.endpoint.sock
-        if not self.listener.terminates:
+        if not self.frontend.terminates:
             tls, plain = plain, tls
             for_client, for_upstream = for_upstream, for_client
-        self._tunnel = Relay(self.reactor, peer.stream, tls, plain, self.listener.settings.limits, self)
+        self._tunnel = Relay(self.reactor, peer.stream, tls, plain, self.frontend.limits, self)
         self._tunnel.pending_out = for_client
         self._tunnel.pending_in = for_upstream
         self._tunnel.start()
@@ -568,10 +574,10 @@ class HttpConnection(Connection):
         reason = self._exchange_reason = record.reason
         if reason is not None and record.status >= 400:
             self._record_refusal(record, reason)
-        observer = self.shared.observer
-        if observer.wants_exchanges:
+        tally = self.frontend.tally
+        if tally.wants_exchanges:
             entry = self.entry(reason if reason is not None else Reason.COMPLETED)
-            observer.exchanged(
+            tally.exchanged(
                 entry._replace(
                     bytes_in=record.bytes_in,
                     bytes_out=record.bytes_out,
@@ -589,12 +595,8 @@ class HttpConnection(Connection):
 
     def _count(self, status: int) -> None:
         """One exchange is over, now."""
-        counters = self.listener.counters
-        requests = counters.requests
-        code = _CODE_CLASSES[status // 100]
-        requests[code] = requests.get(code, 0) + 1
         now = self.reactor.now
-        counters.exchange_seconds.observe(now - self._begun_at)
+        self.frontend.tally.answered(status, now - self._begun_at)
         self._begun_at = now
 
     def _record_refusal(self, record: ExchangeRecord, reason: Reason) -> None:
@@ -607,7 +609,7 @@ class HttpConnection(Connection):
             record.detail,
             side=shown.side if shown is not None else Side.LOCAL,
         )
-        self.listener.record_refusal(
+        self.frontend.tally.refused(
             refusal.with_request(
                 status=record.status,
                 method=record.method.decode("latin-1"),
@@ -620,5 +622,3 @@ class HttpConnection(Connection):
 
 # Looking a member up in its enumeration costs more than the comparison that needs it.
 _IDLE = State.IDLE
-
-_CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")

@@ -1,8 +1,9 @@
 """Active checks of a listener's upstream addresses, each on its own timer and apart from every connection.
 
-One check is what a connection would need: TCP connect, when originating the TLS handshake with the judgement of who
-the remote is, and with a path a GET that has to be answered with 2xx or 3xx. Whatever it finds out, real connections
-still go to the only address there is: a check says what is known, it is no gate.
+One check is what a connection would need, and goes the same way (:mod:`.reach`): TCP connect, when originating the TLS
+handshake with the judgement of who the remote is, and with a path a GET that has to be answered with 2xx or 3xx.
+Whatever it finds out, real connections still go to the only address there is: a check says what is known, it is no
+gate.
 
 An address whose state is not known yet takes the word of its first check; after that it changes sides only after as
 many like results in a row as the settings ask for.
@@ -10,25 +11,19 @@ many like results in a row as the settings ask for.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.handshake import Handshake
-from tlsidecar.dataplane.outbound.dial import Dial
+from tlsidecar.dataplane.outbound.reach import Attempt, Missed, Outbound
 from tlsidecar.dataplane.outbound.upstreams import Upstream
-from tlsidecar.dataplane.report import UpstreamChange
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address, HealthCheck
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from tlsidecar.dataplane.listener import Listener
 
 Result = Callable[[str], None]
 
@@ -40,8 +35,8 @@ _MAX_STATUS_LINE_BYTES = 1024
 class HealthChecks:
     """The checks of one listener: running from :meth:`start` to :meth:`close`."""
 
-    def __init__(self, listener: Listener, settings: HealthCheck) -> None:
-        self._checks = [_AddressChecks(listener, settings, upstream) for upstream in listener.upstreams.all]
+    def __init__(self, outbound: Outbound, settings: HealthCheck) -> None:
+        self._checks = [_AddressChecks(outbound, settings, upstream) for upstream in outbound.upstreams.all]
 
     def start(self) -> None:
         for checks in self._checks:
@@ -55,12 +50,12 @@ class HealthChecks:
 class _AddressChecks:
     """One address, checked again and again."""
 
-    def __init__(self, listener: Listener, settings: HealthCheck, upstream: Upstream) -> None:
-        self._listener = listener
+    def __init__(self, outbound: Outbound, settings: HealthCheck, upstream: Upstream) -> None:
+        self._outbound = outbound
         self._settings = settings
         self._upstream = upstream
         self._in_a_row = 0  # results that speak against the state it is held for
-        self._deadlines = DeadlineQueue(listener.shared.reactor.loop, settings.timeout_s)
+        self._deadlines = DeadlineQueue(outbound.shared.reactor.loop, settings.timeout_s)
         self._timer: asyncio.TimerHandle | None = None
         self._check: _Check | None = None
 
@@ -68,10 +63,10 @@ class _AddressChecks:
         return f"<_AddressChecks {self._upstream.text} {'running' if self._check else 'waiting'}>"
 
     def begin(self) -> None:
-        loop = self._listener.shared.reactor.loop
+        loop = self._outbound.shared.reactor.loop
         self._timer = loop.call_later(self._settings.interval_s, self.begin)
         if self._check is None:  # one that takes longer than the interval is waited for
-            self._check = _Check(self._listener, self._settings, self._upstream.address, self._deadlines, self._result)
+            self._check = _Check(self._outbound, self._settings, self._upstream.address, self._deadlines, self._result)
             self._check.start()
 
     def close(self) -> None:
@@ -104,10 +99,7 @@ class _AddressChecks:
         self._in_a_row = 0
         upstream.checked = passed
         upstream.check_problem = problem
-        shared = self._listener.shared
-        shared.observer.upstream_changed(
-            UpstreamChange(shared.worker, self._listener.settings.name, upstream.text, passed, problem)
-        )
+        self._outbound.tally.upstream_changed(upstream.text, healthy=passed, detail=problem)
 
 
 class _Check:
@@ -115,19 +107,18 @@ class _Check:
 
     def __init__(
         self,
-        listener: Listener,
+        outbound: Outbound,
         settings: HealthCheck,
         address: Address,
         deadlines: DeadlineQueue,
         result: Result,
     ) -> None:
-        self._listener = listener
+        self._outbound = outbound
         self._settings = settings
         self._address = address
         self._deadlines = deadlines
         self._result: Result | None = result
-        self._dial: Dial | None = None
-        self._handshake: Handshake | None = None
+        self._attempt: Attempt | None = None
         self._endpoint: Endpoint | None = None
         self._answer = b""
 
@@ -135,26 +126,21 @@ class _Check:
         return f"<_Check {self._address}>"
 
     def start(self) -> None:
-        shared = self._listener.shared
         # First in the queue, and so before the deadlines that the dial and the handshake set themselves.
         self._deadlines.add(self, self._expired)
-        self._dial = Dial(
-            shared.reactor, shared.resolver, self._deadlines, self._address, self._connected, self._unreachable
+        outbound = self._outbound
+        self._attempt = Attempt(
+            outbound, outbound.shared.contexts, self._address, self, self._deadlines, self._deadlines
         )
-        self._dial.start()
+        self._attempt.start()
 
     def cancel(self) -> None:
         """Give up; ``result`` is not called any more."""
         self._result = None
         self._deadlines.lift(self)
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
-        handshake, self._handshake = self._handshake, None
-        if handshake is not None:
-            handshake.cancel()
-            handshake.stream.release()
-            handshake.sock.close()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.close()
@@ -172,42 +158,21 @@ class _Check:
     def _expired(self) -> None:
         self._over(f"{self._address}: the check was not done within {self._settings.timeout_s:g} s")
 
-    def _unreachable(self, reason: Reason, detail: str) -> None:
-        self._dial = None
-        self._over(detail or reason.sentence)
+    def attempt_shakes_hands(self) -> None:
+        pass
 
-    def _connected(self, sock: socket.socket) -> None:
-        self._dial = None
-        listener = self._listener
-        shared = listener.shared
-        if listener.terminates:
-            self._ask(PlainEndpoint(shared.reactor, sock))
-            return
-        self._handshake = Handshake(
-            shared.reactor,
-            shared.turnstile,
-            self._deadlines,
-            shared.contexts,
-            listener.settings.protocol,
-            sock,
-            listener.policy,
-            shared.identities,
-            self._shaken,
-            server_side=False,
-            server_name=listener.server_name(self._address),
-        )
-        self._handshake.start()
+    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None) -> None:
+        self._attempt = None
+        reactor = self._outbound.shared.reactor
+        self._ask(PlainEndpoint(reactor, sock) if handshake is None else TlsEndpoint(reactor, sock, handshake.stream))
 
-    def _shaken(self, handshake: Handshake) -> None:
-        self._handshake = None
-        shared = self._listener.shared
-        if handshake.reason is None:
-            self._ask(TlsEndpoint(shared.reactor, handshake.sock, handshake.stream))
+    def attempt_missed(self, missed: Missed) -> None:
+        self._attempt = None
+        if missed.handshake is None:
+            self._over(missed.detail or missed.reason.sentence)
             return
-        handshake.stream.release()
-        shared.lingerer.close(handshake.sock)
-        detail = f" ({handshake.detail})" if handshake.detail else ""
-        self._over(f"{self._address}: {handshake.reason.sentence}{detail}")
+        detail = f" ({missed.detail})" if missed.detail else ""
+        self._over(f"{self._address}: {missed.reason.sentence}{detail}")
 
     def _ask(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -215,7 +180,7 @@ class _Check:
         if not settings.path:
             # close_notify and FIN, so that the other end does not count us among those who were cut off.
             self._endpoint = None
-            endpoint.linger(self._listener.shared.lingerer)
+            endpoint.linger(self._outbound.shared.lingerer)
             self._over("")
             return
         request = (
@@ -229,7 +194,7 @@ class _Check:
 
     def _host(self) -> str:
         address = self._address
-        return self._listener.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
+        return self._outbound.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
 
     def _readable(self, _events: int) -> None:
         endpoint = self._endpoint

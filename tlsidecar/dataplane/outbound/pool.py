@@ -1,26 +1,165 @@
 """Upstream connections of one HTTP listener: opened when needed, kept alive, reused, bounded.
 
-A connection serves one exchange at a time. While it idles it is watched: whatever comes then, an end or a byte that
-nobody asked for, ends it. One that was opened under an earlier generation of our certificate is not used again.
+The pool asks a connection whether it is available, idle or expired, as httpcore does, and nothing of its protocol: one
+of HTTP/1.1 is available while it is idle, one that carries many exchanges at once while it has room for another.
+
+While a connection idles it is watched: whatever comes then, an end or a byte that nobody asked for, ends it. What came
+since the loop last looked is found by looking once more before it is used: a byte that lies there would be taken for
+the answer to somebody else's request.
 """
 
 from __future__ import annotations
 
-import socket
+import select
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
-from tlsidecar.dataplane.handshake import Handshake, Peer
-from tlsidecar.dataplane.outbound.dial import Dial
+from tlsidecar.dataplane.outbound.reach import Missed, Outbound, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
-from tlsidecar.outcomes import Reason, Stage
-
-if TYPE_CHECKING:
-    from tlsidecar.dataplane.listener import Listener
+from tlsidecar.dataplane.reactor import Reactor
 
 # Services close idle connections after 5 to 75 s; what was idle for longer than this is hardly worth trying.
 MAX_IDLE_S = 60.0
+
+
+class Pooled(Protocol):
+    """What the pool asks of a connection."""
+
+    is_listed: bool  # the pool's note: whether it has it among the available ones
+
+    @property
+    def upstream(self) -> Upstream: ...
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it may begin one more exchange."""
+        ...
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it carries no exchange."""
+        ...
+
+    def has_expired(self, now: float, generation: int) -> bool:
+        """Whether it is to be used no more: it idled for too long, was opened under another ``generation`` of our
+        certificate, has ended, or holds something that nobody asked for."""
+        ...
+
+    def begin(self) -> None:
+        """One more exchange begins."""
+
+    def end(self, now: float, *, reusable: bool) -> None:
+        """One exchange is over; when it left nothing ``reusable`` there will be no further one."""
+
+    def close(self) -> None: ...
+
+
+AnyPooled = TypeVar("AnyPooled", bound=Pooled)
+
+
+class Pool(Generic[AnyPooled]):
+    """The connections that are available for one more exchange, the one used last first."""
+
+    def __init__(self, outbound: Outbound, limit: int, make: Callable[[Pool[AnyPooled], Reached], AnyPooled]) -> None:
+        """At most ``limit`` are kept while they are idle; ``make`` takes over what was reached."""
+        self._outbound = outbound
+        self._shared = outbound.shared
+        self._reactor = outbound.shared.reactor
+        self._upstreams = outbound.upstreams
+        self._single = len(outbound.upstreams.all) == 1
+        self._limit = limit
+        self._make = make
+        self._available: list[AnyPooled] = []
+        self._idle = 0
+
+    def __repr__(self) -> str:
+        return f"<Pool available={len(self._available)} idle={self._idle}>"
+
+    def take(self) -> AnyPooled | None:
+        """A connection to the upstream that would be chosen now, for one exchange, or None."""
+        available = self._available
+        while available:
+            at = len(available) - 1
+            if not self._single:
+                wanted = self._upstreams.choose()
+                while at >= 0 and available[at].upstream is not wanted:
+                    at -= 1
+                if at < 0:
+                    return None
+            connection = available[at]
+            if connection.has_expired(self._reactor.now, self._shared.contexts.generation):
+                self._unlist(connection)
+                if connection.is_idle:
+                    connection.close()
+                continue
+            if connection.is_idle:
+                self._idle -= 1
+                connection.upstream.idle -= 1
+            connection.upstream.active += 1
+            connection.begin()
+            if not connection.is_available:
+                connection.is_listed = False
+                del available[at]
+            return connection
+        return None
+
+    def give_back(self, connection: AnyPooled, *, reusable: bool) -> None:
+        """An exchange for which :meth:`take` or :meth:`opening` gave the connection is over."""
+        upstream = connection.upstream
+        upstream.active -= 1
+        now = self._reactor.now
+        connection.end(now, reusable=reusable)
+        if reusable:
+            upstream.answered(now)
+        idle = connection.is_idle
+        if not connection.is_available or (idle and self._idle >= self._limit):
+            self._unlist(connection, was_idle=False)
+            if idle:
+                connection.close()
+            return
+        if idle:
+            self._idle += 1
+            upstream.idle += 1
+        if not connection.is_listed:
+            connection.is_listed = True
+            self._available.append(connection)
+
+    def drop(self, connection: AnyPooled) -> None:
+        """It ended, or spoke, while it carried no exchange."""
+        self._unlist(connection)
+        connection.close()
+
+    def opening(self, got: Callable[[AnyPooled], None], missed: Callable[[Missed], None]) -> Reach:
+        """A try to open a new connection, for one exchange to begin with: once started, ``got`` or ``missed`` is called
+        once."""
+        return Reach(self._outbound, self._shared.contexts, partial(self._opened, got), missed)
+
+    def close(self) -> None:
+        """Close what idles, and keep nothing for reuse."""
+        self._limit = 0
+        for connection in list(self._available):
+            self._unlist(connection)
+            if connection.is_idle:
+                connection.close()
+
+    def _opened(self, got: Callable[[AnyPooled], None], reached: Reached) -> None:
+        connection = self._make(self, reached)
+        connection.begin()
+        if connection.is_available:
+            connection.is_listed = True
+            self._available.append(connection)
+        got(connection)
+
+    def _unlist(self, connection: AnyPooled, *, was_idle: bool | None = None) -> None:
+        if not connection.is_listed:
+            return
+        connection.is_listed = False
+        self._available.remove(connection)
+        if connection.is_idle if was_idle is None else was_idle:
+            self._idle -= 1
+            connection.upstream.idle -= 1
 
 
 class Owner(Protocol):
@@ -36,33 +175,82 @@ class Owner(Protocol):
 
 
 class UpstreamConnection:
-    """One established connection to the upstream. ``uses`` counts the exchanges it has begun; ``owner`` is None while
-    it idles."""
+    """One HTTP/1.1 connection to the upstream: one exchange at a time. ``uses`` counts those it has begun; ``owner`` is
+    whoever the current one belongs to."""
 
-    __slots__ = ("_pool", "endpoint", "generation", "idle_since", "owner", "peer", "upstream", "uses")
+    __slots__ = (
+        "_generation",
+        "_idle_since",
+        "_is_idle",
+        "_poll",
+        "_pool",
+        "endpoint",
+        "is_listed",
+        "owner",
+        "peer",
+        "upstream",
+        "uses",
+    )
 
-    def __init__(
-        self, pool: UpstreamPool, endpoint: Endpoint, upstream: Upstream, generation: int, peer: Peer | None
-    ) -> None:
+    def __init__(self, pool: Pool[UpstreamConnection], reactor: Reactor, reached: Reached) -> None:
+        peer = reached.peer
+        sock = reached.sock
         self._pool = pool
-        self.endpoint = endpoint
-        self.upstream = upstream
-        self.generation = generation
+        self.endpoint: Endpoint = (
+            PlainEndpoint(reactor, sock) if peer is None else RemoteEndpoint(reactor, sock, peer.stream)
+        )
+        self.upstream = reached.upstream
         self.peer = peer
-        self.idle_since = 0.0
         self.uses = 0
         self.owner: Owner | None = None
-        endpoint.attach(self._readable, self)
+        self.is_listed = False
+        self._generation = reached.generation
+        self._idle_since = 0.0
+        self._is_idle = True
+        # Asked before each reuse: a poll object made once costs a third of what a read that would block does.
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
+        self.endpoint.attach(self._readable, self)
 
     def __repr__(self) -> str:
-        return f"<UpstreamConnection {self.upstream.address} uses={self.uses}>"
+        return f"<UpstreamConnection {self.upstream.text} uses={self.uses} {'idle' if self._is_idle else 'busy'}>"
+
+    @property
+    def is_available(self) -> bool:
+        return self._is_idle and not self.endpoint.closed
+
+    @property
+    def is_idle(self) -> bool:
+        return self._is_idle
+
+    def has_expired(self, now: float, generation: int) -> bool:
+        if now - self._idle_since > MAX_IDLE_S or (self.peer is not None and self._generation != generation):
+            return True
+        return bool(self._poll.poll(0)) and self.endpoint.has_unread()
+
+    def begin(self) -> None:
+        self._is_idle = False
+        self.uses += 1
+
+    def end(self, now: float, *, reusable: bool) -> None:
+        endpoint = self.endpoint
+        self._is_idle = True
+        self.owner = None
+        if not reusable or endpoint.queued_bytes:
+            endpoint.close()
+            return
+        self._idle_since = now
+        endpoint.resume()
+
+    def close(self) -> None:
+        self.endpoint.close()
 
     def _readable(self, _events: int) -> None:
         owner = self.owner
         if owner is not None:
             owner.upstream_readable()
         else:
-            self._pool.drop_idle(self)  # it ended, or spoke though nobody had asked
+            self._pool.drop(self)  # it ended, or spoke though nobody had asked
 
     def drained(self) -> None:
         if self.owner is not None:
@@ -72,194 +260,20 @@ class UpstreamConnection:
         if self.owner is not None:
             self.owner.upstream_broken()
         else:
-            self._pool.drop_idle(self)
+            self._pool.drop(self)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         if self.owner is not None:
             self.owner.fail()
         else:
-            self._pool.drop_idle(self)
+            self._pool.drop(self)
 
 
-Got = Callable[[UpstreamConnection], None]
-Missed = Callable[[Stage, Reason, str, Handshake | None], None]
+def upstream_pool(outbound: Outbound) -> Pool[UpstreamConnection]:
+    """The pool of an HTTP/1.1 listener."""
 
+    def make(pool: Pool[UpstreamConnection], reached: Reached) -> UpstreamConnection:
+        return UpstreamConnection(pool, outbound.shared.reactor, reached)
 
-class UpstreamPool:
-    """Idle connections, the one used last first."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._shared = listener.shared
-        self._reactor = listener.shared.reactor
-        self._limit = listener.settings.limits.max_upstream_idle
-        self._single = len(listener.upstreams.all) == 1
-        self._originates = not listener.terminates
-        self._idle: list[UpstreamConnection] = []
-
-    def __repr__(self) -> str:
-        return f"<UpstreamPool idle={len(self._idle)}>"
-
-    def take(self) -> UpstreamConnection | None:
-        """An idle connection to the upstream that would be chosen now, or None."""
-        idle = self._idle
-        while idle:
-            if self._single:
-                connection = idle.pop()
-            else:
-                wanted = self._listener.upstreams.choose()
-                at = next((i for i in range(len(idle) - 1, -1, -1) if idle[i].upstream is wanted), None)
-                if at is None:
-                    return None
-                connection = idle.pop(at)
-            upstream = connection.upstream
-            upstream.idle -= 1
-            stale = self._originates and connection.generation != self._shared.contexts.generation
-            if stale or self._reactor.now - connection.idle_since > MAX_IDLE_S:
-                connection.endpoint.close()
-                continue
-            upstream.active += 1
-            connection.uses += 1
-            return connection
-        return None
-
-    def give_back(self, connection: UpstreamConnection, *, reusable: bool) -> None:
-        """Done with a connection: keep it, or close it."""
-        upstream = connection.upstream
-        upstream.active -= 1
-        connection.owner = None
-        endpoint = connection.endpoint
-        if not reusable or len(self._idle) >= self._limit or endpoint.closed or endpoint.queued_bytes:
-            endpoint.close()
-            return
-        connection.idle_since = self._reactor.now
-        upstream.idle += 1
-        if not endpoint.is_reading:
-            endpoint.resume()
-        self._idle.append(connection)
-
-    def drop_idle(self, connection: UpstreamConnection) -> None:
-        if connection in self._idle:
-            self._idle.remove(connection)
-            connection.upstream.idle -= 1
-        connection.endpoint.close()
-
-    def opening(self, got: Got, missed: Missed) -> Opening:
-        """An attempt to open a new connection: once started, ``got`` or ``missed`` is called once."""
-        return Opening(self, self._listener, got, missed)
-
-    def close(self) -> None:
-        while self._idle:
-            connection = self._idle.pop()
-            connection.upstream.idle -= 1
-            connection.endpoint.close()
-
-
-class Opening:
-    """One attempt: each upstream in turn, and on the originate side the handshake with it. One of the callbacks is
-    called once, perhaps before ``start`` returns."""
-
-    def __init__(self, pool: UpstreamPool, listener: Listener, got: Got, missed: Missed) -> None:
-        self._pool = pool
-        self._listener = listener
-        self._got: Got | None = got
-        self._missed = missed
-        self._tried: list[Upstream] = []
-        self._dial: Dial | None = None
-        self._handshake: Handshake | None = None
-        self._contexts = listener.shared.contexts
-
-    def start(self) -> None:
-        listener = self._listener
-        upstream = listener.upstreams.choose(self._tried)
-        self._tried.append(upstream)
-        self._dial = Dial(
-            listener.shared.reactor,
-            listener.shared.resolver,
-            listener.connect_deadlines,
-            upstream.address,
-            self._connected,
-            self._unreachable,
-        )
-        self._dial.start()
-
-    def cancel(self) -> None:
-        """Give up; nobody is called any more."""
-        self._got = None
-        if self._dial is not None:
-            self._dial.cancel()
-        if self._handshake is not None:
-            self._end_handshake()
-
-    def _connected(self, sock: socket.socket) -> None:
-        self._dial = None
-        listener = self._listener
-        upstream = self._tried[-1]
-        if listener.terminates:
-            upstream.succeeded()
-            self._done(PlainEndpoint(listener.shared.reactor, sock), None)
-            return
-        listener.counters.handshakes_active += 1
-        self._handshake = Handshake(
-            listener.shared.reactor,
-            listener.shared.turnstile,
-            listener.handshake_deadlines,
-            self._contexts,
-            listener.settings.protocol,
-            sock,
-            listener.policy,
-            listener.shared.identities,
-            self._shaken,
-            server_side=False,
-            server_name=listener.server_name(upstream.address),
-        )
-        self._handshake.start()
-
-    def _shaken(self, handshake: Handshake) -> None:
-        self._handshake = None
-        self._listener.handshake_over(handshake)
-        upstream = self._tried[-1]
-        if handshake.reason is None:
-            upstream.succeeded()
-            reactor = self._listener.shared.reactor
-            self._done(RemoteEndpoint(reactor, handshake.sock, handshake.stream), Peer(handshake))
-            return
-        upstream.failed(handshake.detail)
-        handshake.stream.release()
-        self._listener.shared.lingerer.close(handshake.sock)
-        if self._got is not None:
-            self._got = None
-            self._missed(handshake.stage, handshake.reason, handshake.detail, handshake)
-
-    def _done(self, endpoint: Endpoint, peer: Peer | None) -> None:
-        got, self._got = self._got, None
-        if got is None:
-            endpoint.close()
-            return
-        upstream = self._tried[-1]
-        upstream.active += 1
-        connection = UpstreamConnection(self._pool, endpoint, upstream, self._contexts.generation, peer)
-        connection.uses = 1
-        got(connection)
-
-    def _unreachable(self, reason: Reason, detail: str) -> None:
-        self._dial = None
-        if reason is not Reason.FD_EXHAUSTED:  # that is our trouble, not the upstream's
-            self._tried[-1].failed(detail)
-        self._listener.upstream_failed(reason)
-        if self._got is None:
-            return
-        if len(self._tried) < len(self._listener.upstreams.all):
-            self.start()
-            return
-        self._got = None
-        self._missed(Stage.UPSTREAM, reason, detail, None)
-
-    def _end_handshake(self) -> None:
-        handshake, self._handshake = self._handshake, None
-        assert handshake is not None
-        handshake.cancel()
-        self._listener.counters.handshakes_active -= 1
-        handshake.stream.release()
-        handshake.sock.close()
+    return Pool(outbound, outbound.settings.limits.max_upstream_idle, make)

@@ -4,33 +4,78 @@ Least connections among those that are available. An address that fails is eject
 failure in a row; when all are ejected the one that comes back first is tried all the same, so that nothing stays
 ejected for ever and a single address is always tried. Active checks (:mod:`.health`), where there are any, take an
 address out of the choice until they pass again, and end its ejection when they do.
+
+Whether an address takes connections is known to all listeners that go there; whether the remote there is who it should
+be, to the one that asked. A failure stands until something succeeds there, and at most for ``FAILURE_STANDS_S``: what
+nobody has tried since is not known to be down.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tlsidecar.dataplane.snapshot import UpstreamRecord
 from tlsidecar.settings import Address
 
 EJECTION_S = 0.5
 MAX_EJECTION_S = 30.0
+# Longer than any ejection: a failure that nobody has seen again since says nothing of now.
+FAILURE_STANDS_S = 60.0
+
+
+class Health:
+    """How trying something has gone lately. Times are the loop's, in seconds."""
+
+    __slots__ = ("_loop", "_row", "ejected_until", "last_error", "tried_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._row = 0
+        self.ejected_until = 0.0
+        self.last_error = ""
+        self.tried_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Health failures={self.failures} {self.last_error!r}>"
+
+    @property
+    def failures(self) -> int:
+        """How many in a row, while they still say something."""
+        if self._row and self._loop.time() - self.tried_at > FAILURE_STANDS_S:
+            self.clear()
+        return self._row
+
+    def clear(self) -> None:
+        self._row = 0
+        self.ejected_until = 0.0
+        self.last_error = ""
+
+    def failed(self, detail: str) -> None:
+        failures = self.failures
+        self._row = failures + 1
+        self.last_error = detail
+        self.tried_at = self._loop.time()
+        self.ejected_until = self.tried_at + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(failures, 10))
+
+    def succeeded(self, now: float) -> None:
+        self.tried_at = now
+        if self._row:
+            self.clear()
 
 
 class Upstream:
-    """One address: how many connections go there, and how it has been doing."""
+    """One address of a listener: how many connections go there, and how it has been doing."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: Address) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: Address, connecting: Health) -> None:
+        """``connecting`` is shared by all who go to ``address``."""
         self._loop = loop
+        self._connecting = connecting
+        self._greeting = Health(loop)  # the TLS handshake, by this listener's rules
         self.address = address
         self.text = str(address)
         self.active = 0
         self.idle = 0
-        self.failures = 0
-        self.ejected_until = 0.0  # on the loop's clock
-        self.last_error = ""
-        self.tried_at = 0.0  # on the loop's clock
         self.checked: bool | None = None  # what the active checks hold it for; None: not checked, or not yet
         self.check_problem = ""
         self.checks_total = 0
@@ -40,9 +85,19 @@ class Upstream:
         return f"<Upstream {self.address} active={self.active} failures={self.failures}>"
 
     @property
+    def failures(self) -> int:
+        """Connects and handshakes that failed since the last that succeeded."""
+        return self._connecting.failures + self._greeting.failures
+
+    @property
     def healthy(self) -> bool:
         """Whether the last thing known of it is good."""
         return self.checked is not False and not self.failures
+
+    @property
+    def ejected_until(self) -> float:
+        """On the loop's clock; in the past when it is not ejected."""
+        return max(self._connecting.ejected_until, self._greeting.ejected_until)
 
     @property
     def available(self) -> bool:
@@ -50,40 +105,50 @@ class Upstream:
         return self.checked is not False and self._loop.time() >= self.ejected_until
 
     def succeeded(self) -> None:
-        self.tried_at = self._loop.time()
-        self.failures = 0
-        self.ejected_until = 0.0
-        self.last_error = ""
+        """It took a connection, and was who it should be."""
+        self.answered(self._loop.time())
+
+    def answered(self, now: float) -> None:
+        """It answered on a connection it had, at ``now`` on the loop's clock."""
+        self._connecting.succeeded(now)
+        self._greeting.succeeded(now)
 
     def failed(self, detail: str) -> None:
-        self.failures += 1
-        self.last_error = detail
-        self.tried_at = self._loop.time()
-        self.ejected_until = self.tried_at + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(self.failures - 1, 10))
+        """It took no connection."""
+        self._connecting.failed(detail)
+
+    def refused(self, detail: str) -> None:
+        """It took a connection, and the handshake failed."""
+        self._connecting.succeeded(self._loop.time())
+        self._greeting.failed(detail)
 
     def record(self, wall: float) -> UpstreamRecord:
         """``wall`` is POSIX seconds."""
+        failures = self.failures
         left_s = self.ejected_until - self._loop.time()
         return UpstreamRecord(
-            address=str(self.address),
+            address=self.text,
             healthy=self.healthy,
             active=self.active,
             idle=self.idle,
-            failures=self.failures,
+            failures=failures,
             ejected_until=wall + left_s if left_s > 0 else None,
-            last_error=self.last_error or self.check_problem,
+            last_error=self._connecting.last_error or self._greeting.last_error or self.check_problem,
             checked=self.checked,
             checks_total=self.checks_total,
             checks_failed=self.checks_failed,
-            tried_at=self.tried_at,
+            tried_at=max(self._connecting.tried_at, self._greeting.tried_at),
         )
 
 
 class Upstreams:
     """All addresses of one listener."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, addresses: Sequence[Address]) -> None:
-        self.all = [Upstream(loop, address) for address in addresses]
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, addresses: Sequence[Address], health: Callable[[Address], Health]
+    ) -> None:
+        """``health`` gives what is known of connecting to an address, by whoever goes there."""
+        self.all = [Upstream(loop, address, health(address)) for address in addresses]
 
     def choose(self, without: Sequence[Upstream] = ()) -> Upstream:
         """The address to take next; ``without`` names those already tried for the same work."""

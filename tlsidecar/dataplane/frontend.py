@@ -1,0 +1,61 @@
+"""What a connection knows of the listener that accepted it.
+
+The listener makes one of these and hands it to every connection: the settings, who may talk, where to go, what bounds
+it, and where to report. Connections know nothing of accepting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.outbound.network import Network
+from tlsidecar.dataplane.outbound.reach import Outbound
+from tlsidecar.dataplane.policy import Policy
+from tlsidecar.dataplane.shared import Shared
+from tlsidecar.dataplane.tally import Tally
+from tlsidecar.settings import Listener, Mode
+
+# Called with the id of a connection that is over, and the bytes it had carried in and out.
+Gone = Callable[[int, int, int], None]
+
+
+class Frontend:
+    """One listener as its connections see it."""
+
+    __slots__ = (
+        "gone",
+        "handshake_deadlines",
+        "limits",
+        "mode",
+        "name",
+        "outbound",
+        "policy",
+        "protocol",
+        "settings",
+        "shared",
+        "tally",
+        "terminates",
+    )
+
+    def __init__(self, shared: Shared, network: Network, settings: Listener, gone: Gone) -> None:
+        self.shared = shared
+        self.settings = settings
+        self.gone = gone
+        self.name = settings.name
+        self.mode = settings.mode.value
+        self.protocol = settings.protocol.value
+        self.terminates = settings.mode is Mode.TERMINATE
+        self.limits = settings.limits
+        self.policy = Policy.of(settings)
+        self.tally = Tally(settings.name, shared.observer, shared.worker)
+        self.outbound = Outbound(shared, network, settings, self.policy, self.tally)
+        self.handshake_deadlines = DeadlineQueue(shared.reactor.loop, settings.limits.handshake_timeout_s)
+
+    def __repr__(self) -> str:
+        return f"<Frontend {self.name}>"
+
+    def close(self) -> None:
+        """Nobody is waited for any more."""
+        self.handshake_deadlines.clear()
+        self.outbound.close()

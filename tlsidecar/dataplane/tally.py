@@ -1,0 +1,120 @@
+"""What is counted on one listener, and the one who is told of it: every part of the data plane reports here.
+
+Whoever reports need not know the listener. The counters are plain integers; nothing formats or logs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from tlsidecar.dataplane.report import Observer, Opened, UpstreamChange
+from tlsidecar.dataplane.snapshot import ListenerCounters
+from tlsidecar.outcomes import AccessEntry, Reason, Refusal
+
+_CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+Key = TypeVar("Key")
+
+
+class Tally:
+    """The counters of the listener of this name in this worker, and the observer."""
+
+    __slots__ = ("counters", "listener", "observer", "worker")
+
+    def __init__(self, listener: str, observer: Observer, worker: int = 0) -> None:
+        self.listener = listener
+        self.observer = observer
+        self.worker = worker
+        self.counters = ListenerCounters()
+
+    def __repr__(self) -> str:
+        return f"<Tally {self.listener} active={self.counters.connections_active}>"
+
+    # Connections.
+
+    def accepted(self) -> None:
+        """A connection came in, to be served or turned away."""
+        _count(self.counters.connections, "accepted")
+
+    def began(self) -> int:
+        """It is being served; how many are."""
+        self.counters.connections_active += 1
+        return self.counters.connections_active
+
+    def gone(self, bytes_in: int, bytes_out: int) -> int:
+        """One that began is over, with what it had carried; how many are left."""
+        counters = self.counters
+        counters.connections_active -= 1
+        counters.bytes_in += bytes_in
+        counters.bytes_out += bytes_out
+        return counters.connections_active
+
+    def opened(self, connection: Opened) -> None:
+        _count(self.counters.connections, "established")
+        self.observer.opened(connection)
+
+    def closed(self, entry: AccessEntry) -> None:
+        """A connection that was opened is over."""
+        _count(self.counters.connections, entry.reason.value)
+        self.observer.closed(entry)
+
+    def turned_away(self, refusal: Refusal) -> None:
+        """A connection is over before it was opened."""
+        _count(self.counters.connections, "refused")
+        self.refused(refusal)
+
+    def probed(self) -> None:
+        """One of our own probes has seen our leaf."""
+        _count(self.counters.connections, "probe")
+
+    def refused(self, refusal: Refusal) -> None:
+        """Somebody was turned away: a connection, or one request on it."""
+        _count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
+        self.observer.refused(refusal)
+
+    # Handshakes, with peers and with remotes.
+
+    def handshake_began(self) -> None:
+        self.counters.handshakes_active += 1
+
+    def handshake_dropped(self) -> None:
+        """One that began has no end of its own: its connection was closed meanwhile."""
+        self.counters.handshakes_active -= 1
+
+    def handshake_over(self, reason: Reason | None, seconds: float) -> None:
+        """One that began has succeeded, or failed for ``reason``."""
+        counters = self.counters
+        counters.handshakes_active -= 1
+        _count(counters.handshakes, ("ok", "") if reason is None else ("failed", reason.value))
+        counters.handshake_seconds.observe(seconds)
+
+    # Upstreams.
+
+    def upstream_failed(self, reason: Reason) -> None:
+        _count(self.counters.upstream_errors, reason.value)
+
+    def upstream_changed(self, address: str, *, healthy: bool, detail: str) -> None:
+        """The active checks hold ``address`` for something else than before."""
+        self.observer.upstream_changed(UpstreamChange(self.worker, self.listener, address, healthy, detail))
+
+    # Requests.
+
+    @property
+    def wants_exchanges(self) -> bool:
+        """Whether anybody wants an entry for each request."""
+        return self.observer.wants_exchanges
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A request was answered with ``status`` (0: with nothing) after so long."""
+        counters = self.counters
+        requests = counters.requests
+        code = _CODE_CLASSES[status // 100]
+        requests[code] = requests.get(code, 0) + 1
+        counters.exchange_seconds.observe(seconds)
+
+    def exchanged(self, entry: AccessEntry) -> None:
+        self.observer.exchanged(entry)
+
+
+def _count(counts: dict[Key, int], key: Key) -> None:
+    counts[key] = counts.get(key, 0) + 1
