@@ -17,7 +17,7 @@ help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
 	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
 	@echo 'make matrix       the scenarios on each event loop and engine, and with two workers'
-	@echo 'make check        format, lint, types, import contract'
+	@echo 'make check        format, lint, types, import contracts and cycles, owned tasks'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
@@ -44,6 +44,7 @@ check: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python tools/house.py
 	@$(BIN)/lint-imports --no-logo >$(VENV)/lint-imports.txt 2>&1 || { cat $(VENV)/lint-imports.txt; exit 1; }
 	@echo 'check: format, lint, types and import contract are in order'
 

@@ -13,6 +13,7 @@ from tlsidecar.admin.access import Access
 from tlsidecar.admin.guard import ChangeGuard, MutationOutcome
 from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stream, encode
 from tlsidecar.admin.times import timestamp
+from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
 from tlsidecar.observe.events import Subscription
 
@@ -64,7 +65,7 @@ class Api:
         self._routes = routes
         self._guard = guard
         self._streams = 0
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def answer(self, request: Request) -> Reply | Stream:
         """The reply to one request; never raises but for cancellation. A defect of ours is logged and answered 500."""
@@ -140,9 +141,7 @@ class Api:
 
     def begin_shutdown(self) -> None:
         """The process ends in its own time: the task belongs to no request, since it may close this very server."""
-        task = asyncio.get_running_loop().create_task(self._shutdown(), name="admin-shutdown")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._background.begin(self._shutdown(), "admin-shutdown")
 
     async def _shutdown(self) -> None:
         try:

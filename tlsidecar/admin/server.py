@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
 from tlsidecar.admin.access import Access
@@ -12,6 +11,7 @@ from tlsidecar.admin.binding import AdminSocketError, SocketFile, bind_loopback,
 from tlsidecar.admin.door import Door
 from tlsidecar.admin.guard import ChangeGuard
 from tlsidecar.admin.routes import ROUTES
+from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.settings import Address, Admin
@@ -34,10 +34,10 @@ class AdminServer:
         self._files: list[SocketFile] = []
         self._loopback: socket.socket | None = None
         self._doors: list[Door] = []
-        self._serving: asyncio.Task[None] | None = None
+        self._serving = Background()
 
     def __repr__(self) -> str:
-        return f"<AdminServer {self._admin.socket}, {'serving' if self._serving else 'closed'}>"
+        return f"<AdminServer {self._admin.socket}, {'serving' if self._doors else 'closed'}>"
 
     @property
     def http_address(self) -> Address | None:
@@ -57,16 +57,11 @@ class AdminServer:
         except BaseException:
             self._unbind()
             raise
-        # Owned here and awaited by close(): a task group cannot be left open from one method to another.
-        self._serving = asyncio.get_running_loop().create_task(self._serve(), name="admin-server")
+        self._serving.begin(self._serve(), "admin-server")
 
     async def close(self) -> None:
         """Stop serving, let calls in progress finish for a second, and remove our own socket files."""
-        if self._serving is not None:
-            self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving
-            self._serving = None
+        await self._serving.close()
         self._unbind()
 
     async def _serve(self) -> None:

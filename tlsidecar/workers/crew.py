@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Sequence
 
 from certs.clock import Clock
+from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import close_all, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.tls import Contexts
@@ -55,7 +55,7 @@ class RemoteCrew:
         )
         material = (contexts.generation, contexts.material)
         self._workers = tuple(RemoteWorker(number, place, material, settings.log.level) for number in range(count))
-        self._lives: list[asyncio.Task[None]] = []
+        self._lives = Background()
 
     def __repr__(self) -> str:
         return f"<RemoteCrew {list(self._workers)}>"
@@ -69,8 +69,7 @@ class RemoteCrew:
         self._sink.share(self._board_descriptor)
         for worker in self._workers:
             self._board.leave(worker.number)
-            life = asyncio.get_running_loop().create_task(worker.live(), name=f"worker {worker.number}")
-            self._lives.append(life)
+            self._lives.begin(worker.live(), f"worker {worker.number}")
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 await asyncio.gather(*(worker.running.wait() for worker in self._workers))
@@ -84,13 +83,7 @@ class RemoteCrew:
 
     async def close(self) -> None:
         await asyncio.gather(*(worker.close(END_WITHIN_S) for worker in self._workers))
-        if self._lives:
-            await asyncio.wait(self._lives, timeout=END_WITHIN_S)
-        for life in self._lives:
-            life.cancel()
-        for life in self._lives:
-            with contextlib.suppress(asyncio.CancelledError):
-                await life
+        await self._lives.close(END_WITHIN_S)
         self._sink.share(None)
         self._board.close()
         os.close(self._board_descriptor)

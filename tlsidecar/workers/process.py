@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from certs.clock import SYSTEM_CLOCK
+from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.report import Opened, UpstreamChange
@@ -127,6 +128,7 @@ class _Process:
         self._stopped = asyncio.Event()
         self._drained = asyncio.Event()
         self._draining = False
+        self._background = Background()
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             messages.APPLY: self._apply,
             messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
@@ -165,6 +167,7 @@ class _Process:
             await self._stopped.wait()
         finally:
             worker.close()
+            await self._background.close()
             announcer.flush()
             channel.close()
             await asyncio.sleep(0)  # the transport closes in its next turn
@@ -191,7 +194,7 @@ class _Process:
         elif verb == messages.REOPEN_LOG:
             self._reopen_log()
         elif verb == messages.DRAINED:
-            self._when_drained(number)
+            self._background.begin(self._answer_when_drained(number), "wait until drained")
         else:
             self._announcer.flush()  # so that whoever asks knows first what has happened
             try:
@@ -213,8 +216,7 @@ class _Process:
         for sockets in self._sockets.values():
             stop_listening(sockets)
         self._drain(b"")
-        task = asyncio.get_running_loop().create_task(self._end_of_an_orphan(timeout_s), name="end of an orphan")
-        task.add_done_callback(lambda _: self._stopped.set())
+        self._background.begin(self._end_of_an_orphan(timeout_s), "end of an orphan")
 
     async def _end_of_an_orphan(self, timeout_s: float) -> None:
         try:
@@ -222,6 +224,8 @@ class _Process:
                 await self._drained.wait()
         except TimeoutError:
             self._worker.close_all(Reason.DRAIN_FORCED)
+        finally:
+            self._stopped.set()
 
     def _reopen_log(self) -> None:
         try:
@@ -254,10 +258,9 @@ class _Process:
             self._worker.drain(self._drained.set)
         return pack(int, connections)
 
-    def _when_drained(self, number: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._drained.wait(), name="wait until drained")
-        task.add_done_callback(lambda _: self._channel.answer(number))
-        self._waits = task
+    async def _answer_when_drained(self, number: int) -> None:
+        await self._drained.wait()
+        self._channel.answer(number)
 
 
 class _Announcements:
