@@ -205,9 +205,11 @@ class Trace(NamedTuple):
 class AccessEntry(NamedTuple):
     """One connection (TCP) or request (HTTP) as it ended: what the access log tells of it.
 
-    ``at`` is POSIX seconds, at the end; the durations are seconds and split ``total_s``: the handshake, the wait for an
-    upstream connection, the upstream's work. ``protocol`` is "tcp" or "http"; the last five fields are for requests.
-    Text from a peer stays as it was: the access log escapes it.
+    ``at`` is POSIX seconds, at the end; the durations are seconds. A connection's ``total_s`` is split into the
+    handshake, the wait for an upstream connection and the rest, a request's into the wait for its turn and for an
+    upstream connection (``wait_s``) and what followed (``upstream_s``): it begins at its head's last byte.
+    ``protocol`` is "tcp" or "http"; the last five fields are for requests. Text from a peer stays as it was: the access
+    log escapes it.
     """
 
     at: float

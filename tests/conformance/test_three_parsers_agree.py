@@ -32,8 +32,8 @@ def emitted(message: bytes, order: random.Random) -> list[bytes]:
         if talk.closed:
             break
         talk.client(piece)
-        while talk.exchange.state is State.AWAITING:
-            head = talk.exchange.head
+        while talk.machine.state is State.AWAITING:
+            head = talk.machine.head
             talk.upstream(OK[:-2] if head is not None and head.method == b"HEAD" else OK)
     if not talk.closed:
         talk.client_ends()

@@ -174,8 +174,10 @@ def test_a_client_that_asks_nothing_is_let_go(pki: Pki, tmp_path: Path) -> None:
         config = configs.limits(head_timeout="200ms", keepalive_timeout="400ms") + configs.identity(server, pki.trust)
         config += configs.terminate(service, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
+            began = time.monotonic()
             with connected(sidecar.port(), pki.trust, client) as silent:
                 assert silent.recv_all() == b""  # close_notify: an end, not a cut
+                assert time.monotonic() - began >= 0.35, "opened ahead, it waits like one that is kept"
             with connected(sidecar.port(), pki.trust, client) as peer:
                 for _ in range(2):
                     peer.send(request())
@@ -183,7 +185,15 @@ def test_a_client_that_asks_nothing_is_let_go(pki: Pki, tmp_path: Path) -> None:
                 began = time.monotonic()
                 assert peer.recv_all() == b""
                 assert time.monotonic() - began >= 0.35
-            eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="idle_timeout") == 2)
+            with connected(sidecar.port(), pki.trust, client) as peer:
+                peer.send(request())
+                assert read_answer(peer).status == 200
+                peer.end_writing()
+                assert peer.recv_all() == b""
+            for outcome in ("head_timeout", "idle_timeout", "completed"):
+                eventually(
+                    lambda outcome=outcome: sidecar.metric("tlsidecar_connections_total", outcome=outcome) == 1  # type: ignore[misc]
+                )
             assert sidecar.refusals() == []
 
 

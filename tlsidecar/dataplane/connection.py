@@ -52,6 +52,7 @@ NO_PARAMETERS = Parameters("", "", "", "", "")
 _POLITE = frozenset(
     {
         Reason.IDLE_TIMEOUT,
+        Reason.HEAD_TIMEOUT,  # of a connection that never asked anything
         Reason.DRAINED,
         Reason.MAX_AGE,
         Reason.PEER_CERTIFICATE_EXPIRED,

@@ -180,9 +180,10 @@ class Endpoint(ABC):
             self.sock.close()
 
     def linger(self, lingerer: Lingerer) -> None:
-        """Tell the end, then close once the other side has read everything."""
+        """Tell the end, where nothing has failed, then close once the other side has read everything."""
         if not self.closed:
-            self._end_writing()
+            if self.failure is None:
+                self._end_writing()
             self._let_go()
             lingerer.close(self.sock)
 

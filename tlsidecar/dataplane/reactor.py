@@ -159,6 +159,11 @@ class Reactor:
     def __len__(self) -> int:
         return sum(handler is not None for handler in self._registry.handlers)
 
+    def refresh(self) -> float:
+        """Read the clock anew, for who was called by the loop and not by this: :attr:`now`."""
+        now = self.now = time.monotonic()
+        return now
+
     def watch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Call ``handler`` whenever one of ``events`` holds. The descriptor must not be watched yet."""
         registry = self._registry

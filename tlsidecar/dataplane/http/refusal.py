@@ -36,3 +36,15 @@ class MessageRefused(Exception):
 def bad_response(detail: str) -> MessageRefused:
     """The upstream's response cannot be relayed: 502."""
     return MessageRefused(502, Reason.UPSTREAM_BAD_RESPONSE, detail, stage=Stage.UPSTREAM)
+
+
+def upstream_failed(reason: Reason, detail: str = "", stage: Stage = Stage.UPSTREAM) -> MessageRefused:
+    """There is no response from the upstream: 504 when it took too long, 503 when trying again soon may help, else
+    502."""
+    status = 504 if reason in _TOO_LATE else 503 if reason in _NO_FAULT_OF_THE_UPSTREAM else 502
+    retry_after_s = RETRY_AFTER_S if status == 503 else None
+    return MessageRefused(status, reason, detail, stage=stage, retry_after_s=retry_after_s)
+
+
+_TOO_LATE = (Reason.UPSTREAM_TIMEOUT, Reason.HANDSHAKE_TIMEOUT)
+_NO_FAULT_OF_THE_UPSTREAM = (Reason.UPSTREAM_EJECTED, Reason.FD_EXHAUSTED)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from random import Random
 
 from certs.identity import Identity
 from certs.material import Material
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http import xfcc
+from tlsidecar.dataplane.http.exchange import Admission
 from tlsidecar.dataplane.http.identity_headers import (
     REQUEST_ID_PREFIX_BYTES,
     ClientIdentity,
@@ -60,7 +61,11 @@ class HttpServices:
         """Whether no request need be asked for: there is neither a rate nor a bound on those at once."""
         return self.rate is None and self.in_flight.limit is None
 
-    def admit(self, key: str) -> None:
+    def admission(self, identity: Identity | None, host: str) -> Admission | None:
+        """What bounds the requests of one client, or None where nothing does; ``host`` is its address."""
+        return None if self.admits_all else _Admission(self, rate_key(identity, host))
+
+    def enter(self, key: Hashable) -> None:
         """Let one request of ``key`` in. Raises :class:`MessageRefused`; what was let in is to leave again."""
         if not self.in_flight.enter():
             detail = f"the limit is {self.in_flight.limit}"
@@ -100,6 +105,29 @@ class HttpServices:
                 chain_pem=_pem(shown) if "chain" in details else "",
             )
         return element
+
+
+class _Admission:
+    """One client's way in; see :class:`.exchange.Admission`."""
+
+    __slots__ = ("_key", "_services", "leave")
+
+    def __init__(self, services: HttpServices, key: Hashable) -> None:
+        self._services = services
+        self._key = key
+        self.leave = services.in_flight.leave
+
+    def enter(self) -> None:
+        self._services.enter(self._key)
+
+
+def rate_key(identity: Identity | None, host: str) -> Hashable:
+    """What a client's rate is counted by: all its names, which a new certificate leaves as they are, else the
+    certificate. Never the name that is shown, which others may share."""
+    if identity is None:
+        return host
+    names = (identity.uris, identity.dns, identity.ips, identity.common_name)
+    return (*names, identity.subject) if any(names) else identity.sha256
 
 
 def _pem(chain: Sequence[bytes]) -> str:

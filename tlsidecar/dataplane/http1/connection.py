@@ -1,8 +1,8 @@
-"""An HTTP connection: the shell that owns the sockets, round the exchange machine that owns the messages.
+"""An HTTP/1.1 connection: the shell that owns the sockets, round the conversation that owns the messages.
 
-The machine (:mod:`.exchange`) gets bytes and events and answers with commands; here they are carried out. The ordinary
-exchange, one whole request and one whole response, goes by without commands: the machine is asked for what to send,
-and it is sent.
+The conversation (:mod:`.conversation`) gets bytes and events and answers with commands; here they are carried out. The
+ordinary exchange, one whole request and one whole response, goes by without commands: the conversation is asked for
+what to send, and it is sent.
 
 A side whose other side cannot keep up is not read: the client while the upstream has more than the high-water mark
 queued, or is not connected yet; the upstream while the client has.
@@ -16,22 +16,20 @@ from collections import deque
 from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.http.exchange import Downstream, Exchange
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
     Command,
     Connect,
-    ExchangeRecord,
     Finished,
     ReleaseUpstream,
     SendDownstream,
     SendUpstream,
     StartTunnel,
 )
-from tlsidecar.dataplane.http1.conversation import Exchange
-from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import State
 from tlsidecar.dataplane.outbound.pool import UpstreamConnection
@@ -39,7 +37,7 @@ from tlsidecar.dataplane.outbound.reach import Missed, Reach
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
-from tlsidecar.dataplane.tls_failure import FailureKind
+from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 from tlsidecar.outcomes import Reason, Side, Stage
 
 
@@ -48,16 +46,14 @@ class HttpConnection(Connection):
 
     __slots__ = (
         "_active_at",
-        "_begun_at",
         "_client",
         "_client_ended",
         "_close_wanted",
         "_commands",
-        "_exchange",
-        "_exchange_reason",
+        "_conversation",
+        "_cut_reason",
+        "_end_reason",
         "_high_water",
-        "_last_handshake",
-        "_only_counted",
         "_opening",
         "_pool",
         "_received",
@@ -65,7 +61,6 @@ class HttpConnection(Connection):
         "_retire_reason",
         "_rules",
         "_sent",
-        "_sent_at",
         "_services",
         "_stuck_bytes",
         "_tunnel",
@@ -75,13 +70,7 @@ class HttpConnection(Connection):
     )
 
     def __init__(
-        self,
-        frontend: Frontend,
-        services: HttpServices,
-        sock: socket.socket,
-        peer_address: str,
-        *,
-        rules: Http1Rules,
+        self, frontend: Frontend, services: HttpServices, sock: socket.socket, peer_address: str, *, rules: Http1Rules
     ) -> None:
         super().__init__(frontend, sock, peer_address)
         self._rules = rules
@@ -89,13 +78,13 @@ class HttpConnection(Connection):
         self._pool = services.pool
         self._high_water = frontend.limits.buffer_bytes
         self._client: Endpoint | None = None
-        self._exchange: Exchange | None = None
+        self._conversation: Conversation | None = None
         self._upstream: UpstreamConnection | None = None
         self._opening: Reach | None = None
         self._unsent: list[bytes] | None = None  # for the upstream, while it is being opened
         self._tunnel: Relay | None = None
-        self._last_handshake: Handshake | None = None
         self._client_ended = False
+        self._end_reason = Reason.PEER_RESET  # what the client's end was, where that was none
         self._upstream_answered = False
         self._close_wanted: Reason | None = None
         self._commands: deque[Command] | None = None  # while some are being carried out: those that wait
@@ -103,12 +92,8 @@ class HttpConnection(Connection):
         self._sent = 0
         self._requests = 0
         self._active_at = self.accepted_at
-        self._begun_at = self.accepted_at
-        self._sent_at = self.accepted_at
         self._retire_reason = Reason.COMPLETED
-        # Whether nobody wants to know more of an ordinary exchange than that there was one.
-        self._only_counted = services.admits_all and not frontend.tally.wants_exchanges
-        self._exchange_reason: Reason | None = None  # of the last exchange that was accounted for
+        self._cut_reason: Reason | None = None  # of the last exchange that was told of
         self._stuck_bytes = 0  # what waited for a side that did not read, when the time was last checked
 
     # What is told of it.
@@ -144,32 +129,37 @@ class HttpConnection(Connection):
         self._serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
 
     def _serve(self, client: Endpoint) -> None:
-        services = self._services
+        services, frontend = self._services, self.frontend
         identity = self.identity
         host = self.peer_address.rpartition(":")[0].strip("[]") if self.peer_address != "unix" else ""
         self._client = client
-        self._exchange = Exchange(
-            self._rules,
+        downstream = Downstream(
+            frontend.tally,
             services.identity_headers(host, identity, self.contexts.material, self._peer_chain),
             services.routes.guard(identity) if services.routes is not None else None,
-            None if services.admits_all else self._admit,
+            services.admission(identity, host),
+            wall=self.shared.wall,
+            listener=frontend.name,
+            connection_id=self.id,
+            generation=self.contexts.generation,
+            peer_address=self.peer_address,
+            handshake_s=self.handshake_s,
+            identity=identity,
+            rule=self.rule,
         )
-        self._begun_at = self._active_at = self.reactor.now
+        self._conversation = Conversation(self._rules, downstream, self.reactor)
+        self._active_at = self.reactor.now
         self.open()
         client.attach(self._client_readable, self)
-        if self.frontend.terminates:
+        if frontend.terminates:
             self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
         return self.peer.stream.peer_chain() if self.peer is not None else ()
 
-    def _admit(self, _head: RequestHead) -> None:
-        identity = self.identity
-        self._services.admit(identity.name if identity is not None else self.peer_address.rpartition(":")[0])
-
     def drain(self) -> None:
         self.draining = True
-        if self._exchange is None:
+        if self._conversation is None:
             self.refuse(self._stage(), Reason.DRAINING)
         else:
             self.retire(Reason.DRAINED)
@@ -179,20 +169,20 @@ class HttpConnection(Connection):
             if reason is not Reason.DRAINED:
                 self.close(reason)
             return
-        exchange = self._exchange
-        if exchange is None:
+        conversation = self._conversation
+        if conversation is None:
             self.close(reason)
             return
         self._retire_reason = reason
-        self._run(exchange.drain())
+        self._run(conversation.drain())
 
     def check_time(self, now: float) -> None:
         if self._tunnel is not None:
             if now - self._tunnel.active_at > self._tunnel.patience_s:
                 self.close(self._tunnel.timeout_reason)
             return
-        exchange, client = self._exchange, self._client
-        if exchange is None or client is None:
+        conversation, client = self._conversation, self._client
+        if conversation is None or client is None:
             return
         limits = self.frontend.limits
         for_client = client.queued_bytes
@@ -201,17 +191,18 @@ class HttpConnection(Connection):
         if self._stuck_bytes < before:
             self._active_at = now  # slowly, but it reads
         waited = now - self._active_at
-        match exchange.state:
+        match conversation.state:
             case State.IDLE if for_client:
                 if waited > limits.write_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
             case State.IDLE:
-                # A connection on which nothing was asked yet owes its first head.
-                overdue = waited > (limits.keepalive_timeout_s if self._requests else limits.head_timeout_s)
-                self._retire_reason = Reason.IDLE_TIMEOUT
+                # One that was opened ahead and never used waits as long as one that is kept.
+                overdue = waited > limits.keepalive_timeout_s
+                if overdue:
+                    self._retire_reason = Reason.IDLE_TIMEOUT if self._requests else Reason.HEAD_TIMEOUT
             case State.HEAD:
-                overdue = now - self._begun_at > limits.head_timeout_s
+                overdue = now - conversation.head_begun_at > limits.head_timeout_s
             case State.AWAITING:
                 overdue = waited > limits.response_timeout_s
             case State.CLOSING:
@@ -223,23 +214,24 @@ class HttpConnection(Connection):
                 stuck = for_client or for_upstream
                 overdue = waited > (limits.write_timeout_s if stuck else limits.body_idle_timeout_s)
         if overdue:
-            self._active_at = now
-            self._run(exchange.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))
+            self._active_at = self.reactor.refresh()
+            self._run(conversation.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))
 
     def close(self, reason: Reason, detail: str = "") -> None:
-        if self.state is ConnectionState.RELAYING and self._exchange is not None:
-            self._finish_exchange(self._exchange, reason)
+        conversation = self._conversation
+        if self.state is ConnectionState.RELAYING and conversation is not None:
+            self._abandon(conversation, reason)
         super().close(reason, detail)
 
-    def _finish_exchange(self, exchange: Exchange, reason: Reason) -> None:
+    def _abandon(self, conversation: Conversation, reason: Reason) -> None:
         """The exchange under way, if there is one, is cut off with its connection."""
         tunnel = self._tunnel
-        if tunnel is not None and exchange.state is State.TUNNEL:
-            self._account(exchange.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, reason))
+        if tunnel is not None and conversation.state is State.TUNNEL:
+            self._finish(conversation.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, reason))
             return
-        record = exchange.abandon(reason)
-        if record is not None:
-            self._account(record)
+        exchange = conversation.abandon(reason)
+        if exchange is not None:
+            self._finish(exchange)
 
     def stop(self, *, polite: bool, ended: bool) -> None:
         if self._tunnel is not None:
@@ -258,7 +250,7 @@ class HttpConnection(Connection):
                 self.peer.stream.close_notify()
                 self.peer.stream.release()
             self.shared.lingerer.close(self.sock)
-        elif polite or ended:
+        elif polite or ended or _is_told(client.failure):
             client.linger(self.shared.lingerer)
         else:
             client.cut()
@@ -266,20 +258,18 @@ class HttpConnection(Connection):
     # The client.
 
     def _client_readable(self, _events: int) -> None:
-        client, exchange = self._client, self._exchange
+        client, conversation = self._client, self._conversation
         assert client is not None
-        assert exchange is not None
+        assert conversation is not None
         count = client.read()
         if count > 0:
             self._received += count
             if self._close_wanted is not None:
                 return  # it is still sending, and reads the answer that is queued only once it has sent all
             now = self._active_at = self.reactor.now
-            if exchange.state is _IDLE:
-                self._begun_at = now
-            data = exchange.request_in_one(BUFFER, count)
+            data = conversation.request_in_one(BUFFER, count)
             if data is None:
-                self._run(exchange.receive_downstream(BUFFER, 0, count))
+                self._run(conversation.receive_downstream(BUFFER, 0, count))
                 return
             self._requests += 1
             self._upstream_answered = False
@@ -288,8 +278,7 @@ class HttpConnection(Connection):
                 self._unsent = [data]
                 self._open_upstream()
                 return
-            self._attach(upstream)
-            self._sent_at = now
+            self._attach(conversation.exchange, upstream, now)
             if not upstream.endpoint.send(data):
                 self.upstream_broken()
             return
@@ -297,9 +286,27 @@ class HttpConnection(Connection):
             return
         self._client_ended = True
         client.pause()
-        failure = client.failure
-        clean = count == CLOSED or (failure is not None and failure.kind is FailureKind.TRUNCATED and exchange.is_idle)
-        self._run(exchange.downstream_closed(clean=clean))
+        if count == CLOSED:
+            self._run(conversation.downstream_closed(clean=True))
+            return
+        self._client_failed(client.failure, conversation)
+
+    def _client_failed(self, failure: SslFailure | None, conversation: Conversation) -> None:
+        assert failure is not None
+        if failure.kind is FailureKind.TRUNCATED:
+            # Between two requests nothing can be missing.
+            self._run(conversation.downstream_closed(clean=conversation.is_idle))
+            return
+        reason = failure.stream_reason()
+        self._end_reason = reason
+        if conversation.is_idle:
+            if failure.kind is not FailureKind.RESET:
+                # No exchange will tell of it.
+                side = Side.PEER if failure.kind is FailureKind.ALERT else Side.LOCAL
+                self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, failure.text, side=side))
+            self.close(reason, failure.text)
+            return
+        self._run(conversation.downstream_closed(clean=False, reason=reason, detail=failure.text))
 
     def drained(self) -> None:
         """Of the client, as :class:`.Holder` says; so is :meth:`broken`."""
@@ -307,10 +314,10 @@ class HttpConnection(Connection):
         self._settle()
 
     def broken(self) -> None:
-        exchange = self._exchange
-        assert exchange is not None
+        conversation = self._conversation
+        assert conversation is not None
         self._client_ended = True
-        self._run(exchange.downstream_closed(clean=False))
+        self._run(conversation.downstream_closed(clean=False))
         # Nothing that is still queued can be written any more.
         self.close(self._close_wanted or Reason.PEER_RESET)
 
@@ -319,13 +326,15 @@ class HttpConnection(Connection):
     def _open_upstream(self) -> None:
         assert self._client is not None
         self._client.pause()
-        self._opening = self._services.pool.opening(self._upstream_open, self._upstream_missed)
+        self._opening = self._pool.opening(self._upstream_open, self._upstream_missed)
         self._opening.start()  # perhaps it is open, or has failed, before this returns
 
     def _upstream_open(self, upstream: UpstreamConnection) -> None:
+        conversation = self._conversation
+        assert conversation is not None
         self._opening = None
-        self._attach(upstream)
-        self._active_at = self._sent_at = self.reactor.now
+        now = self._active_at = self.reactor.refresh()
+        self._attach(conversation.exchange, upstream, now)
         unsent, self._unsent = self._unsent, None
         for data in unsent or ():
             if not upstream.endpoint.send(data):
@@ -334,46 +343,53 @@ class HttpConnection(Connection):
         self._settle()
 
     def _upstream_missed(self, missed: Missed) -> None:
-        exchange = self._exchange
-        assert exchange is not None
+        conversation = self._conversation
+        assert conversation is not None
         self._opening = None
         self._unsent = None
-        self._last_handshake = missed.handshake
-        self._run(exchange.upstream_failed(missed.reason, missed.detail, nothing_sent=True, reused=False))
+        handshake, exchange = missed.handshake, conversation.exchange
+        if handshake is not None and exchange is not None:
+            judge = handshake.judge
+            exchange.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)
+        self._run(
+            conversation.upstream_failed(
+                missed.reason, missed.detail, stage=missed.stage, nothing_sent=True, reused=False
+            )
+        )
 
-    def _attach(self, upstream: UpstreamConnection) -> None:
+    def _attach(self, exchange: Exchange | None, upstream: UpstreamConnection, now: float) -> None:
+        assert exchange is not None
         self._upstream = upstream
-        if upstream.peer is not None:
-            self.peer = upstream.peer
-        self.upstream_address = upstream.upstream.text
         upstream.owner = self
+        address = self.upstream_address = upstream.upstream.text
+        exchange.attach(address, now)
+        peer = upstream.peer
+        if peer is not None:
+            self.peer = peer
+            exchange.knows_remote(peer.identity, peer.rule)
 
     def upstream_readable(self) -> None:
-        upstream, exchange, client = self._upstream, self._exchange, self._client
+        upstream, conversation, client = self._upstream, self._conversation, self._client
         assert upstream is not None
-        assert exchange is not None
+        assert conversation is not None
         assert client is not None
         count = upstream.endpoint.read()
         if count > 0:
             self._active_at = self.reactor.now
-            status = 0 if self._upstream_answered else exchange.response_in_one(BUFFER, count)
-            if status:
+            exchange = None if self._upstream_answered else conversation.response_in_one(BUFFER, count)
+            if exchange is not None:
                 self._upstream = None
                 self._pool.give_back(upstream, reusable=True)
                 self._sent += count
                 sent = client.send_read(count)
-                if self._only_counted:
-                    self._count(status)
-                else:
-                    self._account(exchange.record())
-                exchange.head = None  # told, and nothing to keep while the connection idles
+                exchange.finish(self.reactor.now)
                 if not sent:
                     self.broken()
                 elif client.queued_bytes:
                     self._settle()
                 return
             self._upstream_answered = True
-            self._run(exchange.receive_upstream(BUFFER, 0, count))
+            self._run(conversation.receive_upstream(BUFFER, 0, count))
             return
         if count in (WANT_READ, WANT_WRITE):
             return
@@ -384,25 +400,44 @@ class HttpConnection(Connection):
 
     def _upstream_failed(self, upstream: UpstreamConnection) -> None:
         failure = upstream.endpoint.failure
-        truncated = failure is not None and failure.kind is FailureKind.TRUNCATED
-        if failure is not None and failure.kind is FailureKind.ALERT:
+        assert failure is not None
+        if failure.kind is FailureKind.ALERT and upstream.uses == 1 and not self._upstream_answered:
             self._refused_by_remote(upstream, failure.text)
-        self._upstream_ended(clean=False, reason=Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET)
+            return
+        truncated = failure.kind is FailureKind.TRUNCATED
+        reason = Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET
+        self._upstream_ended(clean=False, reason=reason, detail="" if truncated else failure.text)
 
-    def _upstream_ended(self, *, clean: bool, reason: Reason) -> None:
-        exchange, upstream = self._exchange, self._upstream
-        assert exchange is not None
+    def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:
+        """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over (RFC 8446 section
+        4.4.2.4)."""
+        conversation, peer = self._conversation, upstream.peer
+        assert conversation is not None
+        upstream.endpoint.pause()
+        exchange = conversation.exchange
+        if exchange is not None and peer is not None:
+            exchange.knows_remote(peer.identity, peer.rule, Side.PEER)
+        self.frontend.tally.upstream_failed(Reason.REFUSED_BY_PEER)
+        self._run(
+            conversation.upstream_failed(
+                Reason.REFUSED_BY_PEER, detail, stage=Stage.VERIFY, nothing_sent=True, reused=False
+            )
+        )
+
+    def _upstream_ended(self, *, clean: bool, reason: Reason, detail: str = "") -> None:
+        conversation, upstream = self._conversation, self._upstream
+        assert conversation is not None
         assert upstream is not None
         upstream.endpoint.pause()
         if not self._upstream_answered and upstream.uses > 1:
             # It was closed while it idled, or as our request was under way: the service has not begun with it. As Go's
             # client does, an idempotent request is then sent once more on a fresh connection (RFC 9112 section 9.3.1).
             self._release_upstream(reusable=False)
-            self._run(exchange.upstream_failed(reason, "", nothing_sent=True, reused=True))
+            self._run(conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True))
             return
         if not clean or not self._upstream_answered:
             self.frontend.tally.upstream_failed(reason)
-        self._run(exchange.upstream_closed(clean=clean, reason=reason))
+        self._run(conversation.upstream_closed(clean=clean, reason=reason, detail=detail))
 
     def upstream_drained(self) -> None:
         self._active_at = self.reactor.now
@@ -410,8 +445,8 @@ class HttpConnection(Connection):
 
     def upstream_broken(self) -> None:
         """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
-        exchange, upstream = self._exchange, self._upstream
-        assert exchange is not None
+        conversation, upstream = self._conversation, self._upstream
+        assert conversation is not None
         if upstream is None:
             return
         failure = upstream.endpoint.failure
@@ -419,20 +454,14 @@ class HttpConnection(Connection):
             count = upstream.endpoint.read()
             if count > 0:
                 self._upstream_answered = True
-                self._run(exchange.receive_upstream(BUFFER, 0, count))
+                self._run(conversation.receive_upstream(BUFFER, 0, count))
                 return
         self._upstream_failed(upstream)
-
-    def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:
-        """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over."""
-        if upstream.uses == 1 and not self._upstream_answered:
-            refusal = self.refusal(Stage.VERIFY, Reason.REFUSED_BY_PEER, detail, side=Side.PEER)
-            self.frontend.tally.refused(refusal)
 
     def _release_upstream(self, *, reusable: bool) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._services.pool.give_back(upstream, reusable=reusable)
+            self._pool.give_back(upstream, reusable=reusable)
 
     # Commands.
 
@@ -455,7 +484,7 @@ class HttpConnection(Connection):
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Finished):
-            self._account(command.record)
+            self._finish(command.exchange)
         elif self.state is ConnectionState.CLOSED:
             return
         elif isinstance(command, SendDownstream):
@@ -477,7 +506,7 @@ class HttpConnection(Connection):
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason
         elif isinstance(command, AbortDownstream):
-            reason = Reason.PEER_RESET if self._client_ended else self._exchange_reason
+            reason = self._end_reason if self._client_ended else self._cut_reason
             self.close(reason or Reason.UPSTREAM_CLOSED)
         elif isinstance(command, StartTunnel):
             self._start_tunnel()
@@ -498,20 +527,18 @@ class HttpConnection(Connection):
             self.upstream_broken()
 
     def _connect(self, command: Connect) -> None:
-        self._requests += 1
+        self._requests += not command.fresh
         self._upstream_answered = False
-        self._last_handshake = None
-        upstream = None if command.fresh else self._services.pool.take()
-        self._sent_at = self.reactor.now
+        upstream = None if command.fresh else self._pool.take()
         if upstream is not None:
-            self._attach(upstream)
+            self._attach(command.exchange, upstream, self.reactor.now)
         else:
             self._open_upstream()
 
     def _settle(self) -> None:
         """Read from whom the other side can keep up with; close when that is wanted and nothing is queued."""
-        client, exchange = self._client, self._exchange
-        if client is None or exchange is None or client.closed or self._tunnel is not None:
+        client, conversation = self._client, self._conversation
+        if client is None or conversation is None or client.closed or self._tunnel is not None:
             return
         if self._close_wanted is not None:
             if not client.queued_bytes:
@@ -525,10 +552,10 @@ class HttpConnection(Connection):
         if (
             self._client_ended
             or self._opening is not None
-            or not exchange.wants_downstream
+            or not conversation.wants_downstream
             or (upstream is not None and upstream.endpoint.queued_bytes > self._high_water)
             # Who does not read the answers gets no further questions in.
-            or (client.queued_bytes > self._high_water and exchange.state is State.IDLE)
+            or (client.queued_bytes > self._high_water and conversation.state is State.IDLE)
         ):
             client.pause()
         else:
@@ -556,69 +583,18 @@ class HttpConnection(Connection):
         self._tunnel.start()
 
     def relay_ended(self, reason: Reason, detail: str) -> None:
-        tunnel, exchange = self._tunnel, self._exchange
+        tunnel, conversation = self._tunnel, self._conversation
         assert tunnel is not None
-        assert exchange is not None
+        assert conversation is not None
         ended = reason is Reason.COMPLETED
-        self._account(exchange.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, None if ended else reason))
+        self._finish(conversation.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, None if ended else reason, detail))
         self.close(reason, detail)
 
-    # Accounts.
-
-    def _account(self, record: ExchangeRecord) -> None:
-        now = self.reactor.now
-        begun_at = self._begun_at
-        self._count(record.status)
-        if record.admitted:
-            self._services.in_flight.leave()
-        reason = self._exchange_reason = record.reason
-        if reason is not None and record.status >= 400:
-            self._record_refusal(record, reason)
-        tally = self.frontend.tally
-        if tally.wants_exchanges:
-            entry = self.entry(reason if reason is not None else Reason.COMPLETED)
-            tally.exchanged(
-                entry._replace(
-                    bytes_in=record.bytes_in,
-                    bytes_out=record.bytes_out,
-                    rule=record.rule or entry.rule,
-                    wait_s=max(0.0, self._sent_at - begun_at),
-                    upstream_s=max(0.0, now - self._sent_at),
-                    total_s=now - begun_at,
-                    method=record.method.decode("latin-1"),
-                    target=record.target.decode("latin-1"),
-                    status=record.status,
-                    request_id=record.request_id.decode("latin-1"),
-                    trace=record.trace,
-                )
-            )
-
-    def _count(self, status: int) -> None:
-        """One exchange is over, now."""
-        now = self.reactor.now
-        self.frontend.tally.answered(status, now - self._begun_at)
-        self._begun_at = now
-
-    def _record_refusal(self, record: ExchangeRecord, reason: Reason) -> None:
-        shown = self._last_handshake
-        if shown is not None:
-            self.handshake, self.peer = shown, None  # it is the one to tell of, and not who answered before
-        refusal = self.refusal(
-            shown.stage if shown is not None else record.stage,
-            reason,
-            record.detail,
-            side=shown.side if shown is not None else Side.LOCAL,
-        )
-        self.frontend.tally.refused(
-            refusal.with_request(
-                status=record.status,
-                method=record.method.decode("latin-1"),
-                target=record.target.decode("latin-1"),
-                request_id=record.request_id.decode("latin-1"),
-                rule=record.rule or refusal.rule,
-            )
-        )
+    def _finish(self, exchange: Exchange) -> None:
+        self._cut_reason = exchange.reason
+        exchange.finish(self.reactor.refresh())
 
 
-# Looking a member up in its enumeration costs more than the comparison that needs it.
-_IDLE = State.IDLE
+def _is_told(failure: SslFailure | None) -> bool:
+    """Whether OpenSSL has sent an alert about it, which a reset would destroy."""
+    return failure is not None and failure.kind is FailureKind.PROTOCOL

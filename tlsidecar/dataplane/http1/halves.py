@@ -58,15 +58,20 @@ class RequestHalf:
         head = scanner.fast(buffer, start, end) if resumed is None else None
         if head is not None:
             return head
-        reader = resumed or scanner.reader()
+        reader = self._reader = resumed or scanner.reader()
         head_end = reader.read(buffer, start, end)
         if head_end is None:
-            self._reader = reader
             return None
-        self._reader = None
         # What came in pieces goes on in the same bytes as what came whole.
         head = scanner.fast(buffer, start, head_end) if resumed is not None else None
-        return head or reader.head(start, head_end)
+        head = head or reader.head(start, head_end)
+        self._reader = None
+        return head
+
+    @property
+    def seen(self) -> tuple[bytes, bytes]:
+        """The method and the target of a head that is not whole, or was refused, as far as they were read."""
+        return self._reader.seen if self._reader is not None else (b"", b"")
 
     def begin(self, head: RequestHead, buffer: Buffer) -> bytes:
         """The head for the upstream. Raises :class:`MessageRefused`."""

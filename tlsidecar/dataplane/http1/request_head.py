@@ -212,6 +212,11 @@ class RequestReader(HeadReader):
         self._target = b""
         self._minor = 1
 
+    @property
+    def seen(self) -> tuple[bytes, bytes]:
+        """The method and the target, as far as they were read."""
+        return self._method, self._target
+
     def check_start(self, buffer: Buffer, start: int, end: int) -> None:
         match = grammar.METHOD_START.match(buffer, start, end)
         if match is None:

@@ -1,4 +1,4 @@
-"""The states of one downstream connection's exchanges, and every legal move between them.
+"""Where the exchanges of one downstream connection stand, and every legal move.
 
 IDLE       nothing of the next request was read
 HEAD       a part of its head was
@@ -8,6 +8,9 @@ CROSSING   the response came early: both bodies are being forwarded, and the con
 ANSWERING  the response's body is being forwarded
 TUNNEL     the upstream agreed to an upgrade: no more messages
 CLOSING    nothing more is forwarded; terminal
+
+Beside the state three facts decide what comes next: whether the connection outlives the exchange at hand, whether it is
+to take another one at all, and whether the client has ended. All four are in :class:`Life`.
 """
 
 from __future__ import annotations
@@ -78,3 +81,29 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 READING = frozenset({State.IDLE, State.HEAD, State.SENDING, State.CROSSING, State.TUNNEL})
 # In these nothing was said to the client yet about the exchange at hand.
 UNANSWERED = frozenset({State.IDLE, State.HEAD, State.SENDING, State.AWAITING})
+
+
+class IllegalMove(AssertionError):
+    """A defect of ours: an event in a state in which it cannot happen."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"{event.name} in {state.name}")
+
+
+class Life:
+    """The state, and what else decides which move comes next."""
+
+    __slots__ = ("client_ended", "draining", "state", "stays")
+
+    def __init__(self) -> None:
+        self.state = State.IDLE
+        self.stays = True  # the connection outlives the exchange at hand
+        self.draining = False  # no further exchange is taken
+        self.client_ended = False  # it has said that it sends no more, and may still be reading
+
+    def move(self, event: Event) -> None:
+        """Raises :class:`IllegalMove`."""
+        following = TRANSITIONS[self.state].get(event)
+        if following is None:
+            raise IllegalMove(self.state, event)
+        self.state = following

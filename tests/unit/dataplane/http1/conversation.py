@@ -1,4 +1,4 @@
-"""An exchange machine whose client and upstream are played by the test, so that tests read as transcripts.
+"""A conversation whose client and upstream are played by the test, so that tests read as transcripts.
 
 It plays the shell, too, as strictly as the real one: all bytes lie in one shared buffer, which is overwritten as soon
 as the machine has returned, so that a view that outlives its call shows up as rubbish.
@@ -13,6 +13,7 @@ from typing import Any
 
 import h11
 
+from tlsidecar.dataplane.http.exchange import Admission, Downstream, Exchange
 from tlsidecar.dataplane.http.identity_headers import ClientIdentity, IdentityHeaders, RequestIds
 from tlsidecar.dataplane.http.routes import RouteGuard
 from tlsidecar.dataplane.http.rules import HttpRules
@@ -21,16 +22,15 @@ from tlsidecar.dataplane.http1.commands import (
     CloseDownstream,
     Command,
     Connect,
-    ExchangeRecord,
     Finished,
     ReleaseUpstream,
     SendDownstream,
     SendUpstream,
     StartTunnel,
 )
-from tlsidecar.dataplane.http1.conversation import Exchange
+from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.outcomes import Reason
+from tlsidecar.outcomes import AccessEntry, Reason, Refusal
 from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
 
 ELEMENT = b'Hash=00ff;Subject="CN=client";URI=spiffe://td.example/client'
@@ -69,6 +69,32 @@ def rules_of(settings: Listener) -> Http1Rules:
 
 
 @dataclass
+class Ledger:
+    """What exchanges have reported."""
+
+    wants_exchanges = True
+    durations: list[tuple[int, float]] = field(default_factory=list)  # by status
+    refusals: list[Refusal] = field(default_factory=list)
+    entries: list[AccessEntry] = field(default_factory=list)
+
+    def answered(self, status: int, seconds: float) -> None:
+        self.durations.append((status, seconds))
+
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+    def exchanged(self, entry: AccessEntry) -> None:
+        self.entries.append(entry)
+
+
+@dataclass
+class Hand:
+    """The hand of a clock."""
+
+    now: float = 0.0
+
+
+@dataclass
 class UpstreamPeer:
     """One connection to the upstream, as the service sees it."""
 
@@ -84,21 +110,25 @@ class Conversation:
         settings: Listener | None = None,
         *,
         guard: RouteGuard | None = None,
-        admission: Any = None,
+        admission: Admission | None = None,
         force_h11: bool = False,
         in_one: bool = True,
     ) -> None:
         settings = settings or listener()
         self.rules = rules_of(settings)
-        self.exchange = Exchange(self.rules, identity_headers(settings), guard, admission, force_h11=force_h11)
+        self.ledger = Ledger()
+        self.clock = Hand()
+        downstream = Downstream(self.ledger, identity_headers(settings), guard, admission, wall=lambda: 1.7e9)
+        self.machine = Machine(self.rules, downstream, self.clock, force_h11=force_h11)
         self._in_one = in_one
         self._buffer = bytearray(b"\xee" * BUFFER_BYTES)
         self._filled = 0
         self.heard = bytearray()  # by the client
         self.upstreams: list[UpstreamPeer] = []
-        self.records: list[ExchangeRecord] = []
-        self.closed = ""  # "close", "linger" or "abort"
+        self.records: list[Exchange] = []  # those that are over
+        self.closed = ""  # "close" or "abort"
         self.tunnel = False
+        self.reaches_nobody = False  # no upstream connection is had
         self.went_in_one = 0
 
     @property
@@ -118,12 +148,14 @@ class Conversation:
         """The client sends ``data``, cut at the offsets ``pieces``."""
         for piece in cut(data, pieces):
             self._put(piece)
-            whole = self.exchange.request_in_one(self._buffer, len(piece)) if self._in_one else None
+            whole = self.machine.request_in_one(self._buffer, len(piece)) if self._in_one else None
             if whole is not None:
                 self.went_in_one += 1
-                self._do([Connect(), SendUpstream(whole)])
+                exchange = self.machine.exchange
+                assert exchange is not None
+                self._do([Connect(exchange), SendUpstream(whole)])
             else:
-                self._do(self.exchange.receive_downstream(self._buffer, 0, len(piece)))
+                self._do(self.machine.receive_downstream(self._buffer, 0, len(piece)))
             self._wipe()
         return self
 
@@ -131,35 +163,33 @@ class Conversation:
         """The upstream answers on the connection at hand."""
         for piece in cut(data, pieces):
             self._put(piece)
-            status = self.exchange.response_in_one(self._buffer, len(piece)) if self._in_one else 0
-            if status:
+            over = self.machine.response_in_one(self._buffer, len(piece)) if self._in_one else None
+            if over is not None:
                 self.went_in_one += 1
-                record = self.exchange.record()
-                assert record.status == status
-                self._do([ReleaseUpstream(reusable=True), SendDownstream(bytes(piece)), Finished(record)])
+                self._do([ReleaseUpstream(reusable=True), SendDownstream(bytes(piece)), Finished(over)])
             else:
-                self._do(self.exchange.receive_upstream(self._buffer, 0, len(piece)))
+                self._do(self.machine.receive_upstream(self._buffer, 0, len(piece)))
             self._wipe()
         return self
 
     def client_ends(self, *, clean: bool = True) -> Conversation:
-        self._do(self.exchange.downstream_closed(clean=clean))
+        self._do(self.machine.downstream_closed(clean=clean))
         return self
 
     def upstream_ends(self, *, clean: bool = True) -> Conversation:
-        self._do(self.exchange.upstream_closed(clean=clean))
+        self._do(self.machine.upstream_closed(clean=clean))
         return self
 
     def upstream_fails(self, reason: Reason, *, nothing_sent: bool = True, reused: bool = False) -> Conversation:
-        self._do(self.exchange.upstream_failed(reason, nothing_sent=nothing_sent, reused=reused))
+        self._do(self.machine.upstream_failed(reason, nothing_sent=nothing_sent, reused=reused))
         return self
 
     def time_is_up(self, *, upstream_stalled: bool = False) -> Conversation:
-        self._do(self.exchange.expired(upstream_stalled=upstream_stalled))
+        self._do(self.machine.expired(upstream_stalled=upstream_stalled))
         return self
 
     def drain(self) -> Conversation:
-        self._do(self.exchange.drain())
+        self._do(self.machine.drain())
         return self
 
     def requests(self) -> list[Message]:
@@ -169,8 +199,10 @@ class Conversation:
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:
             match command:
-                case Connect():
+                case Connect(exchange):
                     self.upstreams.append(UpstreamPeer())
+                    if not self.reaches_nobody:
+                        exchange.attach("upstream.test", self.clock.now)
                 case SendUpstream(data):
                     assert self.upstreams[-1].released is None, "sent on a connection that was given back"
                     self.upstreams[-1].received += data
@@ -180,16 +212,18 @@ class Conversation:
                 case ReleaseUpstream(reusable):
                     assert self.upstreams[-1].released is None
                     self.upstreams[-1].released = reusable
-                case CloseDownstream(linger):
+                case CloseDownstream():
                     assert not self.closed
-                    self.closed = "linger" if linger else "close"
+                    self.closed = "close"
                 case AbortDownstream():
                     assert not self.closed
                     self.closed = "abort"
                 case StartTunnel():
                     self.tunnel = True
-                case Finished(record):
-                    self.records.append(record)
+                case Finished(exchange):
+                    assert exchange not in self.records
+                    self.records.append(exchange)
+                    exchange.finish(self.clock.now)
 
     def _put(self, data: bytes) -> None:
         assert len(data) <= BUFFER_BYTES

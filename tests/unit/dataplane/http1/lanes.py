@@ -30,8 +30,8 @@ def passed(stream: bytes, cuts: list[int], *, force_h11: bool = False, in_one: b
         if talk.closed:
             break
         talk.client(piece)
-        while talk.exchange.state is State.AWAITING and not talk.closed:
-            talk.upstream(OK if talk.exchange.head and talk.exchange.head.method != b"HEAD" else OK[:-2])
+        while talk.machine.state is State.AWAITING and not talk.closed:
+            talk.upstream(OK if talk.machine.head and talk.machine.head.method != b"HEAD" else OK[:-2])
     refusals = [(record.status, str(record.reason)) for record in talk.records if record.reason]
     # One message for each request that was begun, at most: never two.
     for peer in talk.upstreams:

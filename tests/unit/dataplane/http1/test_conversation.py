@@ -1,4 +1,4 @@
-"""The exchange machine, as transcripts: who says what, and what the other end has heard by then."""
+"""A conversation, as transcripts: who says what, and what the other end has heard by then."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from unit.dataplane.http1.conversation import Conversation, listener
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http1.halves import MAX_INTERIM_RESPONSES
-from tlsidecar.dataplane.http1.request_head import RequestHead
-from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.http1.states import Event, IllegalMove, Life, State
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Http, Limits
 
@@ -48,7 +47,7 @@ def test_a_response_that_is_refused_gives_502_and_its_connection_up(response: by
     assert talk.heard.rpartition(b"HTTP/1.1 ")[2].startswith(b"502 ")
     assert (talk.reason, talk.records[0].stage) == (Reason.UPSTREAM_BAD_RESPONSE, Stage.UPSTREAM)
     assert talk.upstreams[0].released is False
-    assert talk.closed == "linger"
+    assert talk.closed == "close"
 
 
 def test_the_interim_responses_there_may_be_are_passed_on() -> None:
@@ -97,13 +96,13 @@ def test_bytes_beyond_the_response_end_its_connection() -> None:
 @pytest.mark.parametrize("body", [POST, CHUNKED])
 def test_an_early_response_ends_both_connections(body: bytes) -> None:
     talk = Conversation().client(body).upstream(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
-    assert (talk.statuses, talk.upstreams[0].released, talk.closed) == ([403], False, "linger")
+    assert (talk.statuses, talk.upstreams[0].released, talk.closed) == ([403], False, "close")
     assert b"Connection: close" in talk.heard
 
 
 def test_an_early_response_and_the_rest_of_the_body_cross() -> None:
     talk = Conversation().client(POST + b"a").upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe")
-    assert talk.exchange.state is State.CROSSING
+    assert talk.machine.state is State.CROSSING
     talk.client(b"bc")
     assert talk.sent_up.endswith(b"abc")
     talk.upstream(b"re")
@@ -114,7 +113,7 @@ def test_a_refusal_in_the_body_takes_the_request_back() -> None:
     talk = Conversation().client(CHUNKED + b"1\r\nabc")
     assert (talk.statuses, talk.reason, talk.upstreams) == ([400], Reason.BAD_CHUNK, [])
     talk = Conversation().client(CHUNKED).client(b"zz\r\n")
-    assert (talk.statuses, talk.upstreams[0].released, talk.closed) == ([400], False, "linger")
+    assert (talk.statuses, talk.upstreams[0].released, talk.closed) == ([400], False, "close")
     assert talk.sent_up.endswith(b"\r\n\r\n"), "half a chunk went on"
 
 
@@ -123,7 +122,7 @@ def test_a_body_over_its_limit() -> None:
     for request in (POST + b"abc", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n"):
         talk = Conversation(settings).client(request)
         assert (talk.statuses, talk.reason, talk.upstreams) == ([413], Reason.BODY_TOO_LARGE, [])
-        assert talk.closed == "linger"
+        assert talk.closed == "close"
 
 
 def test_pipelined_requests_wait_for_their_turn() -> None:
@@ -140,17 +139,17 @@ def test_a_refused_request_in_a_pipeline_is_answered_in_its_turn() -> None:
     assert not talk.heard
     talk.upstream(OK)
     assert talk.heard.startswith(OK + b"HTTP/1.1 400 ")
-    assert (talk.statuses, talk.closed, len(talk.requests())) == ([200, 400], "linger", 1)
+    assert (talk.statuses, talk.closed, len(talk.requests())) == ([200, 400], "close", 1)
 
 
 def test_who_sends_ahead_is_not_read_for_ever() -> None:
     talk = Conversation(listener(limits=Limits(buffer_bytes=4096))).client(GET)
-    assert talk.exchange.wants_downstream
+    assert talk.machine.wants_downstream
     talk.client(GET * 150)
-    assert not talk.exchange.wants_downstream
+    assert not talk.machine.wants_downstream
     for _ in range(151):
         talk.upstream(OK)
-    assert talk.exchange.wants_downstream
+    assert talk.machine.wants_downstream
     assert talk.statuses == [200] * 151
 
 
@@ -169,7 +168,7 @@ def test_an_upstream_that_cannot_be_had_does_not_cost_the_connection(reason: Rea
     assert (b"Retry-After" in talk.heard) is (status == 503)
     assert talk.client(GET).upstream(OK).statuses == [status, 200]
     talk = Conversation().client(POST).upstream_fails(reason)
-    assert (talk.statuses, talk.closed) == ([status], "linger"), "where the next request starts is not certain"
+    assert (talk.statuses, talk.closed) == ([status], "close"), "where the next request starts is not certain"
 
 
 @pytest.mark.parametrize("in_one", [True, False])
@@ -184,7 +183,7 @@ def test_only_the_idempotent_is_sent_again_and_only_once(method: bytes, again: b
     assert talk.upstreams[1].received == talk.upstreams[0].received
     talk.upstream_fails(Reason.UPSTREAM_CLOSED, reused=True)
     assert talk.statuses == [502]
-    assert talk.records[0].retried
+    assert talk.records[0].is_retried
 
 
 def test_a_connection_of_its_own_is_no_reason_to_send_again() -> None:
@@ -200,9 +199,9 @@ def test_a_tunnel_starts_after_what_was_said_ahead_of_it() -> None:
     assert talk.sent_up.endswith(b"early bytes")
     assert talk.heard.startswith(b"HTTP/1.1 101 ")
     assert talk.heard.endswith(b"first")
-    record = talk.exchange.tunnel_ended(10, 20)
-    assert (record.status, record.upgrade) == (101, b"websocket")
-    assert talk.exchange.state is State.CLOSING
+    record = talk.machine.tunnel_ended(10, 20)
+    assert record.status == 101
+    assert talk.machine.state is State.CLOSING
 
 
 @pytest.mark.parametrize(
@@ -216,12 +215,12 @@ def test_a_tunnel_starts_after_what_was_said_ahead_of_it() -> None:
 )
 def test_a_switch_to_something_else_is_none(answer: bytes) -> None:
     talk = Conversation().client(UPGRADE).upstream(answer)
-    assert (talk.statuses, talk.tunnel, talk.closed) == ([502], False, "linger")
+    assert (talk.statuses, talk.tunnel, talk.closed) == ([502], False, "close")
 
 
 def test_a_refused_upgrade_leaves_http_and_what_came_ahead_is_judged_as_such() -> None:
     talk = Conversation().client(UPGRADE + b"\x81\x05hello").upstream(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
-    assert (talk.statuses, talk.tunnel, talk.closed) == ([403, 400], False, "linger")
+    assert (talk.statuses, talk.tunnel, talk.closed) == ([403, 400], False, "close")
 
 
 @pytest.mark.parametrize(
@@ -285,40 +284,49 @@ def test_requests_per_connection_are_bounded() -> None:
     assert talk.heard.count(b"Connection: close") == 1
 
 
-@pytest.mark.parametrize("in_one", [True, False])
-def test_who_is_let_in_is_asked_for_once_and_the_record_says_so(in_one: bool) -> None:
-    asked: list[bytes] = []
+class Doorman:
+    """Lets in until he does not; counts who is inside."""
 
-    def admit(head: RequestHead) -> None:
-        asked.append(head.target)
-        if head.target == b"/b":
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self.inside = 0
+
+    def enter(self) -> None:
+        if not self.left:
             raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=7)
+        self.left -= 1
+        self.inside += 1
 
-    talk = Conversation(admission=admit, in_one=in_one).client(GET).upstream(OK)
-    assert asked == [b"/a"]
+    def leave(self) -> None:
+        self.inside -= 1
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_who_is_let_in_is_asked_for_once_and_leaves_once(in_one: bool) -> None:
+    doorman = Doorman(most=1)
+    talk = Conversation(admission=doorman, in_one=in_one).client(GET)
+    assert doorman.inside == 1
+    talk.upstream(OK)
+    assert (doorman.inside, doorman.left) == (0, 0)
     talk.client(GET.replace(b"/a", b"/b"))
-    assert [(record.status, record.admitted) for record in talk.records] == [(200, True), (429, False)]
+    assert (talk.statuses, doorman.inside) == ([200, 429], 0)
 
 
 def test_a_refusal_by_policy_keeps_the_connection_unless_a_body_follows() -> None:
-    def never(head: RequestHead) -> None:
-        raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=7)
-
-    talk = Conversation(admission=never).client(GET).client(GET)
+    talk = Conversation(admission=Doorman(most=0)).client(GET).client(GET)
     assert (talk.statuses, talk.closed, talk.upstreams) == ([429, 429], "", [])
     assert talk.heard.count(b"Retry-After: 7\r\n") == 2
-    assert [record.admitted for record in talk.records] == [False, False]
-    talk = Conversation(admission=never).client(POST)
-    assert (talk.statuses, talk.closed) == ([429], "linger")
+    talk = Conversation(admission=Doorman(most=0)).client(POST)
+    assert (talk.statuses, talk.closed) == ([429], "close")
 
 
 def test_what_is_cut_off_is_told_once() -> None:
-    assert Conversation().exchange.abandon(Reason.CLOSED_BY_ADMIN) is None
+    assert Conversation().machine.abandon(Reason.CLOSED_BY_ADMIN) is None
     talk = Conversation().client(GET)
-    record = talk.exchange.abandon(Reason.CLOSED_BY_ADMIN)
+    record = talk.machine.abandon(Reason.CLOSED_BY_ADMIN)
     assert record is not None
-    assert (record.target, record.reason) == (b"/a", Reason.CLOSED_BY_ADMIN)
-    assert talk.exchange.abandon(Reason.CLOSED_BY_ADMIN) is None
+    assert (record.request.target, record.reason) == (b"/a", Reason.CLOSED_BY_ADMIN)
+    assert talk.machine.abandon(Reason.CLOSED_BY_ADMIN) is None
 
 
 def test_a_client_of_http_1_0() -> None:
@@ -333,3 +341,94 @@ def test_a_chunked_response_to_http_1_0_goes_without_chunks_and_host_can_be_rewr
     settings = listener(http=Http(host_rewrite="inside.example"))
     talk = Conversation(settings).client(GET)
     assert [message.values("host") for message in talk.requests()] == [[b"inside.example"]]
+
+
+# Times, with the clock in hand: each account tells of its own request alone.
+
+
+def test_a_refused_request_after_a_served_one_tells_of_itself() -> None:
+    talk = Conversation(admission=Doorman(most=1)).client(GET)
+    talk.clock.now = 2.0
+    talk.upstream(OK)
+    talk.clock.now = 4.0
+    talk.client(GET.replace(b"/a", b"/b"))
+    served, refused = talk.ledger.entries
+    assert (served.wait_s, served.upstream_s, served.total_s, served.upstream) == (0, 2, 2, "upstream.test")
+    assert (refused.wait_s, refused.upstream_s, refused.total_s, refused.upstream) == (0, 0, 0, "")
+    assert talk.ledger.durations == [(200, 2.0), (429, 0.0)]
+    assert [refusal.target for refusal in talk.ledger.refusals] == ["/b"]
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_a_slow_head_is_not_part_of_its_request(in_one: bool) -> None:
+    talk = Conversation(in_one=in_one).client(GET[:10])
+    talk.clock.now = 3.0
+    assert talk.machine.head_begun_at == 0
+    talk.client(GET[10:])
+    talk.clock.now = 3.5
+    talk.upstream(OK)
+    (entry,) = talk.ledger.entries
+    assert (entry.wait_s, entry.upstream_s, entry.total_s) == (0, 0.5, 0.5)
+    assert talk.ledger.durations == [(200, 0.5)]
+
+
+def test_a_pipelined_request_waits_from_its_own_arrival() -> None:
+    second = GET.replace(b"/a", b"/b")
+    talk = Conversation().client(GET)
+    talk.clock.now = 1.0
+    talk.client(second[:5])
+    talk.clock.now = 2.0
+    talk.client(second[5:] + GET)  # the third comes with the end of the second
+    talk.clock.now = 5.0
+    talk.upstream(OK)
+    talk.clock.now = 6.0
+    talk.upstream(OK)
+    talk.clock.now = 8.0
+    talk.upstream(OK)
+    assert [(entry.wait_s, entry.upstream_s, entry.total_s) for entry in talk.ledger.entries] == [
+        (0, 5, 5),
+        (3, 1, 4),
+        (4, 2, 6),
+    ]
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_a_retried_request_waited_until_it_was_sent_again(in_one: bool) -> None:
+    talk = Conversation(in_one=in_one).client(GET)
+    talk.clock.now = 1.5
+    talk.upstream_fails(Reason.UPSTREAM_CLOSED, reused=True)
+    talk.clock.now = 2.0
+    talk.upstream(OK)
+    (entry,) = talk.ledger.entries
+    assert (entry.wait_s, entry.upstream_s, entry.total_s) == (1.5, 0.5, 2)
+
+
+def test_who_waited_in_vain_waited_all_the_time() -> None:
+    talk = Conversation()
+    talk.reaches_nobody = True
+    talk.client(GET)
+    talk.clock.now = 5.0
+    talk.upstream_fails(Reason.UPSTREAM_TIMEOUT)
+    (entry,) = talk.ledger.entries
+    assert (entry.status, entry.wait_s, entry.upstream_s, entry.total_s, entry.upstream) == (504, 5, 0, 5, "")
+
+
+def test_a_refused_head_is_told_of_as_far_as_it_was_read_and_with_nothing_of_another() -> None:
+    talk = Conversation().client(GET).upstream(OK)
+    talk.clock.now = 7.0
+    talk.client(b"PUT /secret HTTP/1.1\r\nHost: a\r\nbad line\r\n\r\n")
+    entry, (refusal,) = talk.ledger.entries[-1], talk.ledger.refusals
+    assert (entry.method, entry.target, entry.status, entry.upstream) == ("PUT", "/secret", 400, "")
+    assert (entry.total_s, entry.upstream_s, entry.bytes_in) == (0, 0, 43)
+    assert (refusal.method, refusal.target) == ("PUT", "/secret")
+
+
+def test_a_head_that_is_not_finished_in_time_is_told_of_as_far_as_it_came() -> None:
+    talk = Conversation().client(b"GET /slow HTTP/1.1\r\nHo").time_is_up()
+    (entry,) = talk.ledger.entries
+    assert (entry.method, entry.target, entry.status, entry.bytes_in) == ("GET", "/slow", 408, 22)
+
+
+def test_an_illegal_move_names_itself() -> None:
+    with pytest.raises(IllegalMove, match="SWITCHED in IDLE"):
+        Life().move(Event.SWITCHED)
