@@ -18,6 +18,7 @@ RUN /opt/tools/bin/python -m pip --python /opt/tlsidecar/bin/python install --qu
 COPY pyproject.toml README.md LICENSE ./
 COPY certs certs
 COPY tlsidecar tlsidecar
+COPY tui tui
 # A fixed date makes the wheel the same on every machine.
 ARG SOURCE_DATE_EPOCH=1735689600
 RUN SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} /opt/tools/bin/python -m pip wheel --quiet \

@@ -70,7 +70,7 @@ class LeafRequest:
         if len(dns) + len(ip) > MAX_NAMES:
             raise AuthorityError(f"more than {MAX_NAMES} names")
         if self.ttl < timedelta(minutes=1):
-            raise AuthorityError("a lifetime under a minute")
+            raise AuthorityError("a certificate must live for a minute at least")
         if self.ttl > MAX_DURATION:
             raise AuthorityError("a lifetime of over a hundred years")
         if not self.roles:

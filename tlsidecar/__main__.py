@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 
+from certs.shell import guarded
+
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> object:
     if sys.argv[1:2] == ["health"]:
         from tlsidecar.cli.health import main as health
 
-        sys.exit(health(sys.argv[2:]))
+        return health(sys.argv[2:])
     if sys.argv[1:2] == ["run"]:
         import gc
 
@@ -21,7 +27,7 @@ def main() -> None:
         load_without_session_tickets()
     from tlsidecar.cli.root import root
 
-    root(prog_name="tlsidecar")
+    return root(prog_name="tlsidecar")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tlsidecar.dataplane.reactor import fused_event_loop
+from tlsidecar.extras import install_line
 
 
 class EventLoopMissing(Exception):
@@ -21,6 +22,6 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         try:
             import uvloop
         except ImportError:
-            raise EventLoopMissing("event_loop = \"uvloop\" needs: pip install 'tlsidecar[fast]'") from None
+            raise EventLoopMissing(f'event_loop = "uvloop" needs a package: {install_line("fast")}') from None
         return uvloop.new_event_loop
     return fused_event_loop

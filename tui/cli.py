@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -86,7 +86,7 @@ def ui(
     if plain or output is not None or as_json or watch or not _is_interactive():
         form = Format.JSON if as_json else Format(output or Format.TABLE)
         context.exit(once(OnceOptions(chosen, form, watch, ascii_art)))
-    context.exit(_console(Options(chosen, read_only, not no_mouse, ascii_art, theme)))
+    context.exit(_console(Options(chosen, read_only, not no_mouse, ascii_art, theme), context.obj))
 
 
 def _is_interactive() -> bool:
@@ -95,13 +95,15 @@ def _is_interactive() -> bool:
     )
 
 
-def _console(options: Options) -> int:
+def _console(options: Options, install_line: Callable[[], str] | None) -> int:
+    """``install_line`` is from whoever embeds the command, and knows how this installation was made."""
     try:
         from tui.app import Console
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("textual", "rich"):
             raise
-        click.echo("tlsidecar ui: the terminal UI needs Textual: pip install 'tlsidecar[ui]'", err=True)
+        line = install_line() if install_line is not None else "pip install textual"
+        click.echo(f"tlsidecar ui: the terminal UI needs Textual: {line}", err=True)
         return _USAGE_ERROR
     if options.theme not in Console.theme_names():
         known = ", ".join(Console.theme_names())

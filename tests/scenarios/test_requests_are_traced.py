@@ -187,6 +187,7 @@ def test_without_the_extra_it_serves_untraced_and_says_what_to_install(pki: Pki,
         try:
             traced.start(wait=False)
             assert traced.wait() == 2
-            assert "[tracing] needs: pip install 'tlsidecar[otel]'" in traced.log_text
+            assert "[tracing] needs packages: " in traced.log_text
+            assert "-m pip install 'opentelemetry-" in traced.log_text
         finally:
             traced.kill()

@@ -17,7 +17,7 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 
 # What a person does outside of the path: installing it, and looking at it.
-LEFT_OUT = ("pip install", "tlsidecar ui")
+LEFT_OUT = ("python3 -m venv", "pip install", "tlsidecar ui")
 
 
 class Service(http.server.BaseHTTPRequestHandler):

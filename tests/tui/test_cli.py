@@ -107,7 +107,7 @@ def _in_a_terminal(arguments: list[str], **environment: str) -> tuple[int, str]:
 def test_the_console_without_textual_says_how_to_install_it(socket: Path) -> None:
     code, printed = _in_a_terminal(["-c", _FORBID_TEXTUAL, "--socket", str(socket)])
     assert code == 2
-    assert printed.strip() == "tlsidecar ui: the terminal UI needs Textual: pip install 'tlsidecar[ui]'"
+    assert printed.strip() == "tlsidecar ui: the terminal UI needs Textual: pip install textual"
 
 
 def test_an_unknown_theme_and_a_dumb_terminal(socket: Path) -> None:

@@ -72,18 +72,16 @@ else:
 
 
 class Seconds(_ParamType):
-    """``30s``, ``5m``, ``1h30m``, and ``0s``; the value is in seconds."""
+    """``30s``, ``5m``, ``1h30m``, ``500ms``, and ``0s``; the value is in seconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from certs.durations import parse_duration
+        from certs.durations import parse_seconds
 
         if isinstance(value, float):
             return value
-        if value in ("0", "0s"):
-            return 0.0
         try:
-            return parse_duration(str(value)).total_seconds()
+            return parse_seconds(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)

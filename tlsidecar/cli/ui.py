@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure
+from tlsidecar.extras import install_line
 
 
 def _installed() -> click.Command | None:
@@ -14,13 +17,14 @@ def _installed() -> click.Command | None:
         if error.name is None or error.name.partition(".")[0] not in ("tui", "textual"):
             raise
         return None
+    found.context_settings["obj"] = functools.partial(install_line, "ui")
     return found
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def _absent() -> None:
     """The terminal UI, which is not installed."""
-    raise Failure("the terminal UI is not installed: pip install 'tlsidecar[ui]'", EXIT_BAD_INPUT)
+    raise Failure("this installation has no terminal UI: it was made without the package tui", EXIT_BAD_INPUT)
 
 
 ui = _installed() or _absent

@@ -13,6 +13,9 @@ UNIX_PATH_MAX_BYTES = 107  # sun_path holds 108 with its closing NUL (unix(7))
 
 _UNIX_PREFIX = "unix:"
 _PORT = re.compile(r"[0-9]{1,5}")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?P<authority>[^/?#\s]{1,255})([/?#].*)?", re.DOTALL)
+_SCHEME_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_FORMS = 'write "host:port", "[v6]:port" or "unix:/path"'
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _DNS_NAME_MAX_CHARACTERS = 253
@@ -100,27 +103,60 @@ def collide(one: Address, other: Address) -> bool:
 
 
 def _parse(value: object, *, lowest_port: int) -> Address:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _HIGHEST_PORT:
+        value = str(value)
     if not isinstance(value, str):
-        raise InvalidValue(f"an address is needed, not {quoted(value)}", 'write "host:port" or "unix:/path"')
+        raise InvalidValue(f"an address is needed, not {quoted(value)}", _FORMS)
     if value.startswith(_UNIX_PREFIX):
         return Address(path=_unix_path(value.removeprefix(_UNIX_PREFIX)))
-    if value.startswith(("/", "./", "../")):
+    if value.startswith(("/", "./", "../")) and not value.startswith("//"):
         raise InvalidValue(f"{quoted(value)} is a path", f"write {quoted(_UNIX_PREFIX + value)}")
+    if url := _URL.fullmatch(value):
+        raise _as_url(url["scheme"].lower(), url["authority"])
     host, separator, port = value.rpartition(":")
+    everywhere = "0.0.0.0" if lowest_port == 0 else "127.0.0.1"  # noqa: S104 - what is meant by a port alone
     if not separator or not _PORT.fullmatch(port):
-        raise InvalidValue(f"{quoted(value)} has no port", 'write "host:port", "[v6]:port" or "unix:/path"')
+        raise _without_port(value, host, port, everywhere)
     if not lowest_port <= int(port) <= _HIGHEST_PORT:
         raise InvalidValue(f"port {port} is not between {lowest_port} and {_HIGHEST_PORT}")
+    if host in ("", "*"):
+        more = f' or "[::]:{port}" for every interface' if lowest_port == 0 else ""
+        raise InvalidValue("the address has no host", f'write "{everywhere}:{port}"{more}')
     return Address(host=_host(host, port), port=int(port))
 
 
+def _as_url(scheme: str, authority: str) -> InvalidValue:
+    host_and_port = authority.rpartition("@")[2]
+    if not re.search(r":[0-9]+$", host_and_port):
+        host_and_port += f":{_SCHEME_PORTS.get(scheme, 'PORT')}"
+    spoken = ', and protocol = "http"' if scheme in _SCHEME_PORTS else ""
+    return InvalidValue(f'"{scheme}://…" is a URL, not an address', f"write {quoted(host_and_port)}{spoken}")
+
+
+def _without_port(value: str, host: str, port: str, everywhere: str) -> InvalidValue:
+    squeezed = "".join(value.split())
+    if squeezed != value:
+        return InvalidValue(f"{quoted(value)} has space in it", f"write {quoted(squeezed)}" if squeezed else _FORMS)
+    if _PORT.fullmatch(value):
+        return InvalidValue(f"{quoted(value)} has no host", f'write "{everywhere}:{value}"')
+    number, slash, _ = port.partition("/")
+    if host and slash and _PORT.fullmatch(number):
+        return InvalidValue(f"{quoted(value)} has a path; an address has none", f"write {quoted(f'{host}:{number}')}")
+    if host and port and ip_literal(value) is None and not value.endswith("]"):
+        return InvalidValue(f"in {quoted(value)} the port is no number", _FORMS)
+    bracketed = f"[{value}]" if ip_literal(value) is not None and ":" in value else value.removesuffix(":")
+    return InvalidValue(f"{quoted(value)} has no port", f"write {quoted(f'{bracketed}:PORT')}" if bracketed else _FORMS)
+
+
 def _host(host: str, port: str) -> str:
-    if host in ("", "*"):
-        raise InvalidValue("the address has no host", f'write "0.0.0.0:{port}" or "[::]:{port}" for every interface')
     if host.startswith("[") and host.endswith("]"):
         return _ipv6(host[1:-1])
     if ":" in host:
-        raise InvalidValue("an IPv6 address needs brackets", f"write {quoted(f'[{host}]:{port}')}")
+        if ip_literal(host) is not None:
+            raise InvalidValue("an IPv6 address needs brackets", f"write {quoted(f'[{host}]:{port}')}")
+        if ip_literal(f"{host}:{port}") is not None:
+            raise InvalidValue("the address has no port", f"write {quoted(f'[{host}:{port}]:PORT')}")
+        raise InvalidValue(f"{quoted(host)} is neither a host name nor an IPv6 address", _FORMS)
     try:
         return str(ipaddress.IPv4Address(host))
     except ValueError:

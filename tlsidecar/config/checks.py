@@ -15,6 +15,7 @@ from typing import Any
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, quoted
+from tlsidecar.extras import install_line
 from tlsidecar.settings import Address
 
 _AUTHORITY_KEYS = ("dns", "ip", "spiffe", "cn", "ttl")
@@ -69,9 +70,7 @@ def _root(document: Document) -> Iterator[Finding]:
         suggestion = "add a [[listener]] table, or give --listen and --upstream"
         yield document.root.finding("listener", "there is nothing to listen on", suggestion)
     if document.root.read("event_loop") == "uvloop" and importlib.util.find_spec("uvloop") is None:
-        yield document.root.finding(
-            "event_loop", "uvloop is not installed", 'install "tlsidecar[fast]", or leave it out'
-        )
+        yield document.root.finding("event_loop", "uvloop is not installed", f"{install_line('fast')}, or leave it out")
 
 
 def _identity(identity: Part) -> Iterator[Finding]:

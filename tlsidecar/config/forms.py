@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from certs.durations import DURATION_PATTERN
 from tlsidecar.config import values
 from tlsidecar.config.addresses import parse_dns_name, parse_ip_address, parse_listen_address, parse_upstream_address
 
@@ -52,7 +53,7 @@ _TOKEN = _text(pattern=values.TOKEN_PATTERN)
 TEXT = One(values.parse_text, _text(minLength=1))
 NAME = One(values.parse_name, _text(pattern=values.NAME_PATTERN))
 PATH = One(values.parse_path, _text(minLength=1), str)
-DURATION = One(values.parse_duration, _text(pattern=values.DURATION_PATTERN), values.show_duration)
+DURATION = One(values.parse_duration, _text(pattern=DURATION_PATTERN), values.show_duration)
 DURATION_OR_ZERO = One(values.parse_duration_or_zero, DURATION.schema, values.show_duration)
 SIZE = One(values.parse_size, _text(pattern=values.SIZE_PATTERN), values.show_size)
 RATE = One(values.parse_rate, _text(pattern=values.RATE_PATTERN), values.show_rate)

@@ -380,7 +380,7 @@ TRACING = Table(
     "OpenTelemetry spans of HTTP requests, by OTLP over HTTP; off without an endpoint.",
     _defaults(settings.Tracing),
     (
-        Entry("endpoint", HTTP_URL, "Where the collector takes traces. Needs `tlsidecar[otel]`."),
+        Entry("endpoint", HTTP_URL, "Where the collector takes traces. Needs the extra `otel`."),
         Entry("service_name", TEXT, "The name of the service in them.", worked_out="`$OTEL_SERVICE_NAME`"),
         Entry(
             "sample",

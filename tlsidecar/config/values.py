@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from certs.durations import InvalidDuration, parse_seconds
 from tlsidecar.config.problems import InvalidValue, did_you_mean, quoted
 
-DURATION_PATTERN = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+$"
 SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
@@ -44,9 +44,13 @@ def parse_duration(value: object) -> float:
 
 def parse_duration_or_zero(value: object) -> float:
     """The same, where zero has a meaning."""
-    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value):
-        raise InvalidValue(f"{quoted(value)} is not a duration", _duration_suggestion(value))
-    seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(r"([0-9.]+)(ms|[smhd])", value))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(value, str) and not number:
+        raise InvalidValue(f"{quoted(value)} is not a duration", 'write for example "10s", "5m" or "24h"')
+    try:
+        seconds = parse_seconds(str(value))
+    except InvalidDuration as error:
+        raise InvalidValue(error.message, error.suggestion) from None
     if seconds > _LONGEST_DURATION_S:
         raise InvalidValue(f"{quoted(value)} is longer than ten years")
     return seconds
@@ -330,12 +334,6 @@ def choice(*words: str) -> Callable[[object], str]:
         raise InvalidValue(f"{quoted(value)} is not {listed}", hint or f"write {listed}")
 
     return parse
-
-
-def _duration_suggestion(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST_COUNT:
-        return f'write "{value}s" if seconds are meant'
-    return 'write for example "10s", "5m" or "24h"'
 
 
 def _size_suggestion(value: object) -> str:

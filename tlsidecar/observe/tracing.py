@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tlsidecar import __version__
+from tlsidecar.extras import install_line
 from tlsidecar.outcomes import AccessEntry, Reason
 from tlsidecar.settings import Tracing
 
@@ -41,7 +42,7 @@ class SpanExport:
         try:
             self._spans = _Spans(settings)
         except ImportError:
-            raise TracingUnavailableError("[tracing] needs: pip install 'tlsidecar[otel]'") from None
+            raise TracingUnavailableError(f"[tracing] needs packages: {install_line('otel')}") from None
         self.dropped = 0
         self._queue: SimpleQueue[AccessEntry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
@@ -151,7 +152,7 @@ def open_span_export(settings: Tracing) -> SpanExport | None:
 def require_tracing(settings: Tracing) -> None:
     """Raises :class:`TracingUnavailableError` where the export would, without importing what it needs."""
     if settings.endpoint and not all(map(_is_installed, _NEEDED)):
-        raise TracingUnavailableError("[tracing] needs: pip install 'tlsidecar[otel]'")
+        raise TracingUnavailableError(f"[tracing] needs packages: {install_line('otel')}")
 
 
 # The SDK and the exporter are packages of their own: one without the other is not enough.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,14 +34,22 @@ def test_addresses_are_read(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "suggestion"),
     [
-        (":8443", "no host", '"0.0.0.0:8443" or "[::]:8443"'),
-        ("*:8443", "no host", '"0.0.0.0:8443" or "[::]:8443"'),
-        ("127.0.0.1", "no port", '"host:port"'),
-        ("127.0.0.1:", "no port", '"host:port"'),
-        ("127.0.0.1:http", "no port", '"host:port"'),
+        (":8443", "no host", 'write "127.0.0.1:8443"'),
+        ("*:8443", "no host", 'write "127.0.0.1:8443"'),
+        ("8443", "no host", 'write "127.0.0.1:8443"'),
+        (8443, "no host", 'write "127.0.0.1:8443"'),
+        ("127.0.0.1", "no port", 'write "127.0.0.1:PORT"'),
+        ("127.0.0.1:", "no port", 'write "127.0.0.1:PORT"'),
+        ("[::1]", "no port", r'write "[::1]:PORT"'),
+        ("::1", "no port", 'write "[::1]:PORT"'),
+        ("127.0.0.1:http", "the port is no number", '"host:port"'),
         ("127.0.0.1:65536", "not between", ""),
-        ("127.0.0.1:٨٠", "no port", ""),
+        ("127.0.0.1:٨٠", "the port is no number", ""),
+        ("127.0.0.1:80/x", "has a path", 'write "127.0.0.1:80"'),
+        ("127.0.0.1: 80", "has space", 'write "127.0.0.1:80"'),
+        ("127.0.0.1:80\n", "has space", 'write "127.0.0.1:80"'),
         ("::1:8080", "brackets", '"[::1]:8080"'),
+        ("a:b:80", "neither a host name nor", '"host:port"'),
         ("[::g]:80", "not an IPv6", ""),
         ("[127.0.0.1]:80", "not an IPv6", ""),
         ("/run/app.sock", "is a path", '"unix:/run/app.sock"'),
@@ -55,8 +65,15 @@ def test_addresses_are_read(text: str, address: Address) -> None:
         ("a..b:80", "not a host name", ""),
         ("-a:80", "not a host name", ""),
         ("a b:80", "not a host name", ""),
-        ("http://a:80", "IPv6|not a host name", ""),
-        (8080, "an address is needed", '"host:port"'),
+        ("http://a:80", "is a URL", 'write "a:80", and protocol = "http"'),
+        ("http://a", "is a URL", 'write "a:80", and'),
+        ("HTTPS://user:word@a/p?q#f", "is a URL", 'write "a:443", and'),
+        ("http://[::1]:8080/", "is a URL", 'write "[::1]:8080", and'),
+        ("http://[::1]", "is a URL", 'write "[::1]:80", and'),
+        ("grpc://a", "is a URL", 'write "a:PORT"'),
+        ("tcp://a:5", "is a URL", 'write "a:5"'),
+        (80800, "an address is needed", '"host:port"'),
+        (True, "an address is needed", '"host:port"'),
         (None, "an address is needed", '"host:port"'),
     ],
 )
@@ -64,6 +81,24 @@ def test_what_is_no_address_is_refused(text: object, message: str, suggestion: s
     with pytest.raises(InvalidValue, match=message) as caught:
         parse_upstream_address(text)
     assert suggestion in caught.value.suggestion
+
+
+@given(st.from_regex(r"[a-z]{0,5}(://|:|@|/|)\[?[a-z0-9.:%]{0,9}\]?:?[0-9a-z]{0,6}/?[ ]?", fullmatch=True))
+def test_what_is_suggested_works(text: str) -> None:
+    """Whoever writes what a refusal says to write is not refused again for its form."""
+    tried = []
+    while text not in tried:
+        tried.append(text)
+        try:
+            parse_upstream_address(text)
+        except InvalidValue as error:
+            written = re.match(r'write "([^"]*)"', error.suggestion)
+            if written is None or written[1] == "host:port":
+                return
+            text = written[1].replace("PORT", "80")
+        else:
+            return
+    raise AssertionError(f"refused again and again: {tried}")
 
 
 def test_only_what_is_listened_on_may_leave_the_port_to_the_kernel() -> None:

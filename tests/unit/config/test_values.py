@@ -30,7 +30,8 @@ def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
     ("value", "suggestion"),
     [
         (10, 'write "10s"'),
-        ("10", '"10s", "5m"'),
+        ("10", 'write "10s"'),
+        (1.5, 'write "1.5s"'),
         ("ten seconds", '"10s", "5m"'),
         ("-5s", '"10s", "5m"'),
         ("1e3s", '"10s", "5m"'),

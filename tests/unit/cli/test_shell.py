@@ -1,0 +1,136 @@
+"""What a shell does to a command's streams: each command, with its output full, closed, gone or of another alphabet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from unit.cli.conftest import COMMAND_S, Served
+
+from tlsidecar.cli.root import COMMANDS
+
+PRINTS = (
+    ["--version"],
+    ["--help"],
+    ["config", "schema"],
+    ["config", "show", "--listen=[::1]:1", "--upstream=[::1]:2", "--cert=c", "--key=k", "--trust=t", "--allow=any"],
+    ["status"],
+    ["status", "--json"],
+    ["connections"],
+    ["certificates"],
+    ["refusals"],
+    ["health"],
+    ["health", "--json"],
+    ["health", "--help"],
+    ["wait", "--json"],
+    ["reload"],
+    ["ui", "--once"],
+)
+WAYS = (["status"], ["health"])
+FAILS = (
+    ["status", "--socket", "/nowhere"],
+    ["health", "--socket", "/nowhere"],
+    ["health", "--nonsense"],
+    ["certs", "verify", "/nowhere", "--trust", "/nowhere"],
+    ["run", "--config", "/nowhere"],
+    ["wait", "--timeout", "nonsense"],
+    ["nonsense"],
+)
+
+
+def shell(redirections: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`tlsidecar ARGUMENTS` under a shell with these redirections."""
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {redirections}', "-", sys.executable, "-m", "tlsidecar", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=COMMAND_S,
+        check=False,
+    )
+
+
+def _in_the_shell(command: list[str]) -> str:
+    return " ".join(command)
+
+
+@pytest.mark.parametrize("command", PRINTS, ids=_in_the_shell)
+def test_a_result_that_is_lost_is_a_failure(served: Served, command: list[str]) -> None:
+    for redirections, told in ((">/dev/full", "No space left on device"), (">&-", "closed")):
+        done = shell(redirections, *command, TLSIDECAR_ADMIN_SOCKET=str(served.socket))
+        assert (done.returncode, done.stderr) == (1, f"Error: standard output: {told}\n"), redirections
+
+
+@pytest.mark.parametrize("command", WAYS, ids=_in_the_shell)
+def test_with_every_stream_in_every_state(served: Served, command: list[str]) -> None:
+    """``| true`` reads nothing; a command may be quick enough to write into the pipe before it is gone."""
+    for redirections, codes in (
+        (">/dev/full 2>&-", {1}),
+        (">&- 2>&-", {1}),
+        ("<&- >&- 2>&-", {1}),
+        (">/dev/full 2>/dev/full", {1}),
+        ("| true", {0, 1}),
+        ("2>&- | true", {0, 1}),
+        ("2>&-", {0}),
+        ("<&-", {0}),
+        ("2>/dev/full", {0}),
+        ("<&- 2>&-", {0}),
+    ):
+        done = shell(redirections, *command, TLSIDECAR_ADMIN_SOCKET=str(served.socket))
+        assert done.returncode in codes, redirections
+        assert done.stderr == ""
+        assert bool(done.stdout) == (codes == {0})
+
+
+@pytest.mark.parametrize("command", FAILS, ids=_in_the_shell)
+def test_the_code_of_a_failure_is_kept(command: list[str]) -> None:
+    expected = shell("", *command)
+    assert expected.returncode in (2, 3)
+    assert "Traceback" not in expected.stderr
+    for redirections in (">&-", "2>/dev/full", "<&- >&- 2>&-"):
+        done = shell(redirections, *command)
+        assert done.returncode == expected.returncode, redirections
+        assert done.stderr == ("" if "2>" in redirections else expected.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize("arguments", [["check", "--json"], ["check"], ["certs", "show"]])
+def test_what_an_alphabet_has_no_sign_for_is_spelled_out(tmp_path: Path, encoding: str, arguments: list[str]) -> None:
+    odd = tmp_path / "žluťoučký-日本.toml"
+    odd.write_text("# 日本\nnonsense = 1\n", encoding="utf-8")
+    config = [] if arguments[0] == "certs" else ["--config"]
+    done = shell("", *arguments, *config, str(odd), PYTHONIOENCODING=encoding)
+    assert done.returncode == 2
+    assert "Error: a defect" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert ".toml" in done.stdout + done.stderr
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.toml")
+    for arguments in (["check", "--config", name], ["certs", "show", name], ["status", "--socket", name]):
+        done = shell("", *arguments)
+        assert done.returncode in (2, 3)
+        assert "\\udcff" in done.stdout + done.stderr, arguments
+
+
+def test_a_defect_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise RuntimeError('not\\nthe \\x1b[31mclick')\n")
+    done = shell("", "status", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(
+        r"Error: a defect of tlsidecar, please report it: RuntimeError: not\nthe \x1b[31mclick in "
+    )
+    assert f"{tmp_path}/click.py, line 1 " in done.stderr
+
+
+def test_every_command_is_tried() -> None:
+    """Those that are left out print as these do, follow what happens, serve, or change what others look at."""
+    tried = {command[0] for command in (*PRINTS, *FAILS)}
+    assert set(COMMANDS) - tried == {"check", "demo", "drain", "events", "kill", "log-level", "rotate", "shutdown"}
