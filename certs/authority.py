@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.authority_state import AuthorityState, Phase, Plan
+from certs.certificate import Certificate
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.durable import (
     PRIVATE_DIRECTORY_MODE,
@@ -122,7 +123,7 @@ class Authority:
             self._mend_bundle(state)
             yield state
 
-    def trust(self) -> tuple[x509.Certificate, ...]:
+    def trust(self) -> tuple[Certificate, ...]:
         """The roots that are trusted now. Raises :class:`AuthorityError`."""
         return tuple(self.root(generation) for generation in self.state().trusted)
 
@@ -136,10 +137,10 @@ class Authority:
         except MaterialError as error:
             raise AuthorityError(str(error)) from None
 
-    def root(self, generation: str) -> x509.Certificate:
+    def root(self, generation: str) -> Certificate:
         return self._certificate(generation, "root")
 
-    def intermediate(self, generation: str) -> x509.Certificate:
+    def intermediate(self, generation: str) -> Certificate:
         return self._certificate(generation, "intermediate")
 
     def has_root_key(self, generation: str) -> bool:
@@ -147,10 +148,10 @@ class Authority:
         return (self.directory / generation / "root.key").exists()
 
     def root_issuer(self, generation: str) -> Issuer:
-        return Issuer(self.root(generation), self._key(generation, "root"))
+        return Issuer(_made_here(self.root(generation)), self._key(generation, "root"))
 
     def intermediate_issuer(self, generation: str) -> Issuer:
-        return Issuer(self.intermediate(generation), self._key(generation, "intermediate"))
+        return Issuer(_made_here(self.intermediate(generation)), self._key(generation, "intermediate"))
 
     def issue(self, request: LeafRequest, requester: str, *, unsafe_ttl: bool = False) -> Material:
         """A new key and leaf, journaled on the disk before this returns. ``unsafe_ttl`` allows server leaves that live
@@ -171,8 +172,8 @@ class Authority:
             if leaf.not_valid_after_utc < (now + request.ttl).replace(microsecond=0):
                 notes = (f"shorter than asked: its issuer expires at {time_text(leaf.not_valid_after_utc)}",)
             material = Material(
-                leaf=leaf,
-                chain=(issuer.certificate,),
+                leaf=Certificate.of(leaf),
+                chain=(Certificate.of(issuer.certificate),),
                 key=PrivateKey(key),
                 trust=self.trust(),
                 crls=self.crls(),
@@ -276,7 +277,7 @@ class Authority:
         except OSError as error:
             raise AuthorityError(f"{self.directory}: {error.strerror}") from None
 
-    def _certificate(self, generation: str, which: str) -> x509.Certificate:
+    def _certificate(self, generation: str, which: str) -> Certificate:
         path = self.directory / generation / f"{which}.crt"
         try:
             found = certificates_in(read_blocks(read_file(path, Secrecy.TRUSTED), path), path)
@@ -324,6 +325,13 @@ def _build(directory: Path, plan: Plan, now: datetime, random_bits: RandomBits) 
     root = (directory / "ca-1" / "root.crt").read_bytes()
     create_file(directory / TRUST_FILE, root, PUBLIC_FILE_MODE)
     sync_directory(directory)
+
+
+def _made_here(certificate: Certificate) -> x509.Certificate:
+    made = certificate.to_cryptography()
+    if made is None:
+        raise AuthorityError(f"the CA's certificate {certificate.title} is not as this program writes it")
+    return made
 
 
 def _build_generation(path: Path, plan: Plan, now: datetime, random_bits: RandomBits, journal: Journal) -> None:

@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import crypto
 
-from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS
-from certs.text import subject_of
+from certs.certificate import Certificate
 
 _X509_V_FLAG_NO_CHECK_TIME = 0x200000  # openssl/x509_vfy.h
 
 
-def leaf_of(certificates: Sequence[x509.Certificate], key_spki: bytes) -> x509.Certificate | None:
+def leaf_of(certificates: Sequence[Certificate], key_spki: bytes) -> Certificate | None:
     """The certificate a key belongs to, given the DER of its public half."""
     for certificate in certificates:
-        try:
-            if spki(certificate.public_key()) == key_spki:
-                return certificate
-        except PARSE_ERRORS:
-            continue  # a key we cannot parse is not ours
+        if certificate.key is not None and spki(certificate.key) == key_spki:
+            return certificate
     return None
 
 
-def arrange(
-    leaf: x509.Certificate, certificates: Sequence[x509.Certificate]
-) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
+def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
     """The leaf's chain in order, without the leaf, and what was put right, in words.
 
     What does not belong to the chain is kept behind it: it may be a cross-signed alternative.
     """
     distinct = list(dict.fromkeys(certificates))
     rest = [certificate for certificate in distinct if certificate is not leaf]
-    chain: list[x509.Certificate] = []
+    chain: list[Certificate] = []
     current = leaf
-    while not is_self_issued(current):
+    while not current.is_self_issued:
         issuer = next((candidate for candidate in rest if issued(candidate, current)), None)
         if issuer is None:
             break
@@ -51,24 +44,20 @@ def arrange(
     if len(distinct) != len(certificates):
         notes.append("a certificate is in the file twice: served once")
     if rest:
-        names = ", ".join(subject_of(certificate) for certificate in rest)
+        names = ", ".join(certificate.title for certificate in rest)
         notes.append(f"not part of the leaf's chain, but served with it: {names}")
     return (*chain, *rest), tuple(notes)
 
 
-def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+def issued(issuer: Certificate, certificate: Certificate) -> bool:
     """Whether ``issuer`` signed ``certificate``: names and signature fit."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except SIGNATURE_ERRORS:
-        return False
-    return True
+    return certificate.issuer == issuer.subject and issuer.signed(certificate)
 
 
 def verification_error(
-    certificate: x509.Certificate,
-    chain: Sequence[x509.Certificate],
-    trust: Sequence[x509.Certificate],
+    certificate: Certificate,
+    chain: Sequence[Certificate],
+    trust: Sequence[Certificate],
     moment: datetime | None,
     flags: int,
 ) -> tuple[int, int, str] | None:
@@ -82,22 +71,15 @@ def verification_error(
     store.set_flags(flags)
     try:
         for authority in trust:
-            store.add_cert(crypto.X509.from_cryptography(authority))
-        between = [crypto.X509.from_cryptography(each) for each in chain]
-        crypto.X509StoreContext(store, crypto.X509.from_cryptography(certificate), between).verify_certificate()
+            store.add_cert(authority.openssl())
+        between = [each.openssl() for each in chain]
+        crypto.X509StoreContext(store, certificate.openssl(), between).verify_certificate()
     except crypto.X509StoreContextError as error:
         number, depth, text = error.errors
         return int(number), int(depth), str(text)
     except crypto.Error as error:
         return 0, 0, f"OpenSSL cannot read it: {error}"
     return None
-
-
-def is_self_issued(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.issuer == certificate.subject
-    except PARSE_ERRORS:
-        return False  # names that cannot be read are not the same
 
 
 def spki(key: CertificatePublicKeyTypes) -> bytes:

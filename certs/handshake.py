@@ -1,21 +1,26 @@
-"""A trial handshake in memory: proof that OpenSSL serves the material and accepts it against its own trust bundle."""
+"""The trial handshake: in memory, as real as one on the network.
+
+Both ends show a certificate and ask for one, in each TLS version that is spoken: so that what is too long, too new or
+does not fit together is found before it is put to use.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
+from certs.certificate import show_certificate, show_chain
 from certs.errors import MaterialError, MaterialReason
+from certs.hostile import describe_error
 from certs.identity import Role
 from certs.material import Material
 
-MAX_FLIGHTS = 20  # a TLS 1.3 handshake takes three
+MAX_FLIGHTS = 20  # a TLS 1.2 handshake takes five
 _CHUNK_BYTES = 64 * 1024
+_VERSIONS = {"TLS 1.3": SSL.TLS1_3_VERSION, "TLS 1.2": SSL.TLS1_2_VERSION}
+_NOT_SPOKEN = ("unsupported protocol", "alert protocol version", "protocol version")
 
 
 def prove_handshake(material: Material, role: Role, now: datetime | None = None) -> None:
@@ -24,42 +29,76 @@ def prove_handshake(material: Material, role: Role, now: datetime | None = None)
 
     Raises :class:`MaterialError` (``handshake_failed``).
     """
-    verifier = _verifying_context(material, now)
     try:
-        presenter = _presenting_context(material)
-        if role is Role.SERVER:
-            client, server = SSL.Connection(verifier), SSL.Connection(presenter)
-        else:
-            _add_throwaway_certificate(verifier)
-            client, server = SSL.Connection(presenter), SSL.Connection(verifier)
-        client.set_connect_state()
-        server.set_accept_state()
-        _shake_hands(client, server)
+        context = _context(material)
+        partner = lambda: _verifying_context(material, now)  # noqa: E731
+        prove_context(context, material, server_side=role is Role.SERVER, partner=partner)
     except SSL.Error as error:
-        raise MaterialError(MaterialReason.HANDSHAKE_FAILED, f"as a {role.value}: {describe_error(error)}") from None
+        raise _failed(role, describe_error(error)) from None
 
 
-def describe_error(error: Exception) -> str:
-    """OpenSSL's own words for a pyOpenSSL error, without its library and function names."""
-    if error.args and isinstance(error.args[0], list):
-        return "; ".join(entry[-1] for entry in error.args[0] if entry[-1]) or type(error).__name__
-    return str(error) or type(error).__name__
+def prove_context(
+    context: SSL.Context, material: Material, *, server_side: bool, partner: Callable[[], SSL.Context] | None = None
+) -> None:
+    """Shakes hands with ``context`` at our end and what ``partner`` makes at the other.
+
+    By default that takes whatever it is shown, since whether our chain leads to our trust is the preflight's to say.
+    What it shows is our own leaf, and is taken, too. Raises :class:`MaterialError` (``handshake_failed``)."""
+    role = Role.SERVER if server_side else Role.CLIENT
+    failures: list[str] = []
+    for name, version in _VERSIONS.items():
+        theirs = partner() if partner is not None else _taking_context(material)
+        theirs.set_max_proto_version(version)
+        try:
+            shown = _shown(context, theirs, server_side=server_side)
+        except SSL.Error as error:
+            failures.append(f"{name}: {describe_error(error)}")
+        else:
+            if shown != material.leaf.der:
+                raise _failed(role, f"{name}: the certificate shown was not the new one")
+    # One of the two versions may be switched off; then it fails by that, and by nothing else.
+    if len(failures) == len(_VERSIONS) or any(not failure.endswith(_NOT_SPOKEN) for failure in failures):
+        raise _failed(role, "; ".join(failures))
 
 
-def _presenting_context(material: Material) -> SSL.Context:
+def _failed(role: Role, detail: str) -> MaterialError:
+    return MaterialError(MaterialReason.HANDSHAKE_FAILED, f"as a {role.value}: {detail}")
+
+
+def _shown(context: SSL.Context, partner: SSL.Context, *, server_side: bool) -> bytes:
+    ours, theirs = SSL.Connection(context), SSL.Connection(partner)
+    ours.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _take)
+    client, server = (theirs, ours) if server_side else (ours, theirs)
+    client.set_connect_state()
+    server.set_accept_state()
+    _shake_hands(client, server)
+    leaf = theirs.get_peer_certificate()
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf) if leaf is not None else b""
+
+
+def _take(_connection: SSL.Connection, _certificate: crypto.X509, _error: int, _depth: int, _passed: int) -> bool:
+    return True
+
+
+def _context(material: Material) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.use_certificate(material.leaf)
-    for certificate in material.chain:
-        context.add_extra_chain_cert(certificate)
+    context.set_session_id(b"tlsidecar-proof")
+    show_certificate(context, material.leaf)
+    show_chain(context, material.chain)
     context.use_privatekey(material.key.reveal())
     context.check_privatekey()
     return context
 
 
+def _taking_context(material: Material) -> SSL.Context:
+    context = _context(material)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _take)
+    return context
+
+
 def _verifying_context(material: Material, now: datetime | None) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context = _context(material)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     store = context.get_cert_store()
     assert store is not None
@@ -67,27 +106,8 @@ def _verifying_context(material: Material, now: datetime | None) -> SSL.Context:
     if now is not None:
         store.set_time(now)
     for authority in material.trust:
-        store.add_cert(crypto.X509.from_cryptography(authority))
+        store.add_cert(authority.openssl())
     return context
-
-
-def _add_throwaway_certificate(context: SSL.Context) -> None:
-    """A server needs a certificate to talk at all; nobody looks at this one."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "trial handshake")])
-    start = datetime(2020, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    context.use_certificate(certificate)
-    context.use_privatekey(key)
 
 
 def _shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:

@@ -18,3 +18,22 @@ PARSE_ERRORS: tuple[type[Exception], ...] = (
     Warning,
 )
 SIGNATURE_ERRORS: tuple[type[Exception], ...] = (*PARSE_ERRORS, InvalidSignature)
+
+
+def plain(error: Exception) -> str:
+    """A parser's complaint as far as people can use it."""
+    text = str(error)
+    if "ParseError" not in text:
+        return text
+    place = text.partition("location: [")[2]
+    fields = [part.strip(' "]})') for part in place.split(",")]
+    named = [part for part in fields if part and not part.isdigit()]
+    return f"{' of '.join(reversed(named)) or 'something in it'} is not encoded as RFC 5280 has it"
+
+
+def describe_error(error: Exception) -> str:
+    """OpenSSL's own words for a pyOpenSSL error, without its library and function names."""
+    if error.args and isinstance(error.args[0], list):
+        reasons = dict.fromkeys(entry[-1] for entry in error.args[0] if entry[-1] and entry[-1] != "nested asn1 error")
+        return "; ".join(reasons) or type(error).__name__
+    return str(error) or type(error).__name__

@@ -15,11 +15,12 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from certs.certificate import Certificate
 from certs.errors import CertificateInvalid
-from certs.hostile import PARSE_ERRORS
+from certs.hostile import PARSE_ERRORS, plain
+from certs.names import COMMON_NAME, ORGANIZATIONAL_UNIT
 from certs.spiffe import SpiffeId, is_spiffe_uri
 from certs.strength import key_weakness
 
@@ -73,36 +74,43 @@ class Identity:
     purposes: tuple[str, ...]  # dotted OIDs of the extended key usage; empty when it has none
     key_weakness: str
     serial_is_valid: bool
-    name: str  # the one to call it by: SPIFFE URI, else first DNS name, else CN, else the whole subject
+    # The one to call it by, for showing alone: its first URI, DNS name, IP address or e-mail address, its CN, its
+    # subject, its digest, whichever there is first. Never empty, and never what anything is decided or kept by.
+    name: str
 
     @classmethod
-    def from_certificate(cls, certificate: x509.Certificate) -> Identity:
+    def from_certificate(cls, certificate: Certificate) -> Identity:
         """Raises :class:`CertificateInvalid`, and nothing else, for a certificate that cannot be read."""
         try:
-            return cls._read(certificate, certificate.public_bytes(Encoding.DER))
+            return cls._read(certificate)
         except PARSE_ERRORS as error:
-            raise CertificateInvalid(f"cannot be read: {error}") from None
+            raise CertificateInvalid(f"the certificate {certificate.title} cannot be read: {plain(error)}") from None
 
     @classmethod
     def from_der(cls, der: bytes) -> Identity:
         """Raises :class:`CertificateInvalid`, and nothing else, for bytes that cannot be read as a certificate."""
         try:
-            return cls._read(x509.load_der_x509_certificate(der), der)
-        except PARSE_ERRORS as error:
-            raise CertificateInvalid(f"cannot be read: {error}") from None
+            certificate = Certificate(der)
+        except ValueError as error:
+            digest = hashlib.sha256(der).hexdigest()
+            raise CertificateInvalid(f"the certificate sha256:{digest} cannot be read: {error}") from None
+        return cls.from_certificate(certificate)
 
     @classmethod
-    def _read(cls, certificate: x509.Certificate, der: bytes) -> Identity:
+    def _read(cls, certificate: Certificate) -> Identity:
+        if certificate.defect or certificate.extensions_defect:
+            raise ValueError(certificate.defect or certificate.extensions_defect)
         uris: list[str] = []
         dns: list[str] = []
         ips: list[str] = []
+        emails: list[str] = []
         is_ca = signs_certificates = has_names = False
         purposes: tuple[str, ...] = ()
         for extension in certificate.extensions:
             value = extension.value  # compared by type: isinstance on these abstract classes costs more than parsing
             if type(value) is x509.SubjectAlternativeName:
                 has_names = bool(len(value))
-                _sort_names(value, uris, dns, ips)
+                _sort_names(value, uris, dns, ips, emails)
             elif type(value) is x509.BasicConstraints:
                 is_ca = value.ca
             elif type(value) is x509.KeyUsage:
@@ -111,34 +119,33 @@ class Identity:
                 purposes = tuple(oid.dotted_string for oid in value)
 
         subject = certificate.subject
-        subject_text = subject.rfc4514_string()
-        common_names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+        common_names = subject.attributes(COMMON_NAME)
+        units = [unit.text for unit in subject.attributes(ORGANIZATIONAL_UNIT)]
         serial = certificate.serial_number
-        key = certificate.public_key()
         spiffe, svid_error = _judge_svid(uris, is_ca, signs_certificates)
-        common_name = _text(common_names[0].value) if len(common_names) == 1 else ""
+        common_name = (common_names[0].text or "") if len(common_names) == 1 else ""
+        names = (*uris, *dns, *ips, *emails, common_name, subject.text)
         return cls(
-            subject=subject_text,
-            issuer=certificate.issuer.rfc4514_string(),
+            subject=subject.text,
+            issuer=certificate.issuer.text,
             serial=serial_text(serial),
             uris=tuple(uris),
             dns=tuple(dns),
             ips=tuple(ips),
             common_name=common_name,
-            organizational_units=tuple(_text(unit.value) for unit in units),
+            organizational_units=tuple(unit for unit in units if unit is not None),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
-            sha256=hashlib.sha256(der).hexdigest(),
-            spki_sha256=hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest(),
+            sha256=certificate.sha256,
+            spki_sha256=hashlib.sha256(certificate.key_der).hexdigest(),
             spiffe=spiffe,
             svid_error=svid_error,
             is_ca=is_ca,
             has_subject_alternative_name=has_names,
             purposes=purposes,
-            key_weakness=key_weakness(key),
+            key_weakness=key_weakness(certificate.key),
             serial_is_valid=serial > 0 and serial.bit_length() <= MAX_SERIAL_BITS,
-            name=str(spiffe) if spiffe is not None else dns[0] if dns else common_name or subject_text,
+            name=next(filter(None, names), f"sha256:{certificate.sha256}"),
         )
 
     def covers_host(self, host: str) -> bool:
@@ -215,7 +222,9 @@ def serial_text(serial: int) -> str:
     return text if len(text) % 2 == 0 else f"0{text}"
 
 
-def _sort_names(names: x509.SubjectAlternativeName, uris: list[str], dns: list[str], ips: list[str]) -> None:
+def _sort_names(
+    names: x509.SubjectAlternativeName, uris: list[str], dns: list[str], ips: list[str], emails: list[str]
+) -> None:
     for name in names:
         if isinstance(name, x509.UniformResourceIdentifier):
             uris.append(name.value)
@@ -225,6 +234,8 @@ def _sort_names(names: x509.SubjectAlternativeName, uris: list[str], dns: list[s
             if not isinstance(name.value, (IPv4Address, IPv6Address)):
                 raise ValueError("an IP address SAN is a network")
             ips.append(str(name.value))
+        elif isinstance(name, x509.RFC822Name):
+            emails.append(name.value)
 
 
 def _judge_svid(uris: Sequence[str], is_ca: bool, signs_certificates: bool) -> tuple[SpiffeId | None, str]:
@@ -241,7 +252,3 @@ def _judge_svid(uris: Sequence[str], is_ca: bool, signs_certificates: bool) -> t
         return SpiffeId.parse(uris[0]), ""
     except ValueError as error:
         return None, f"{uris[0][:200]!r}: {error}"
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.hex()

@@ -56,7 +56,12 @@ class Journal:
 
 def time_text(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def second_text(moment: datetime) -> str:
+    """RFC 3339 in UTC to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def parse_time(text: object) -> datetime | None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from certs.certificate import Certificate
 from certs.chain import spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
@@ -77,14 +78,14 @@ class Material:
     peers; ``federated`` the CAs of other SPIFFE trust domains, each good for its own domain only. ``notes`` are what
     the source put right or wants to warn of. Whether it is fit to serve is for :mod:`certs.preflight` to say."""
 
-    leaf: x509.Certificate
-    chain: tuple[x509.Certificate, ...]
+    leaf: Certificate
+    chain: tuple[Certificate, ...]
     key: PrivateKey
-    trust: tuple[x509.Certificate, ...]
+    trust: tuple[Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...] = ()
     source: str = ""
     notes: tuple[str, ...] = ()
-    federated: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
+    federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
 
     @cached_property
     def identity(self) -> Identity:
@@ -103,9 +104,9 @@ class Material:
     @cached_property
     def trust_digests(self) -> tuple[str, ...]:
         """Hex SHA-256 of the DER of each CA in the trust bundle, in order."""
-        return tuple(hashlib.sha256(der(authority)).hexdigest() for authority in self.trust)
+        return tuple(authority.sha256 for authority in self.trust)
 
-    def anchors_for(self, peer: Identity) -> tuple[x509.Certificate, ...]:
+    def anchors_for(self, peer: Identity) -> tuple[Certificate, ...]:
         """The CAs that a peer's chain may end in: with federated bundles, those of its own SPIFFE trust domain and no
         others; a merged pool would let one domain vouch for another's workloads (SPIFFE Federation section 5)."""
         if peer.spiffe is None or not self.federated:
@@ -140,21 +141,21 @@ class Material:
     @classmethod
     def _from_fields(cls, fields: Iterator[tuple[int, bytes]]) -> Material:
         found: dict[int, list[bytes]] = {}
-        federated: dict[str, tuple[x509.Certificate, ...]] = {}
+        federated: dict[str, tuple[Certificate, ...]] = {}
         domain = ""
         for kind, value in fields:
             if kind == _DOMAIN:
                 domain = value.decode()
                 federated[domain] = ()
             elif kind == _DOMAIN_TRUST:
-                federated[domain] = (*federated[domain], x509.load_der_x509_certificate(value))
+                federated[domain] = (*federated[domain], Certificate(value))
             else:
                 found.setdefault(kind, []).append(value)
         return cls(
-            leaf=x509.load_der_x509_certificate(found[_LEAF][0]),
-            chain=tuple(map(x509.load_der_x509_certificate, found.get(_CHAIN, ()))),
+            leaf=Certificate(found[_LEAF][0]),
+            chain=tuple(map(Certificate, found.get(_CHAIN, ()))),
             key=PrivateKey(load_der_private_key(found[_KEY][0], None)),
-            trust=tuple(map(x509.load_der_x509_certificate, found.get(_TRUST, ()))),
+            trust=tuple(map(Certificate, found.get(_TRUST, ()))),
             crls=tuple(map(x509.load_der_x509_crl, found.get(_CRL, ()))),
             source=found[_SOURCE][0].decode(),
             notes=tuple(note.decode() for note in found.get(_NOTE, ())),
@@ -162,21 +163,17 @@ class Material:
         )
 
     def _public_fields(self) -> Iterator[tuple[int, bytes]]:
-        yield _LEAF, der(self.leaf)
+        yield _LEAF, self.leaf.der
         for certificate in self.chain:
-            yield _CHAIN, der(certificate)
+            yield _CHAIN, certificate.der
         for certificate in self.trust:
-            yield _TRUST, der(certificate)
+            yield _TRUST, certificate.der
         for crl in self.crls:
-            yield _CRL, der(crl)
+            yield _CRL, crl.public_bytes(Encoding.DER)
         for domain in sorted(self.federated):
             yield _DOMAIN, domain.encode()
             for certificate in self.federated[domain]:
-                yield _DOMAIN_TRUST, der(certificate)
-
-
-def der(value: x509.Certificate | x509.CertificateRevocationList) -> bytes:
-    return value.public_bytes(Encoding.DER)
+                yield _DOMAIN_TRUST, certificate.der
 
 
 def _fields_of(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,9 +19,11 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import crypto
 
+from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
-from certs.hostile import PARSE_ERRORS
+from certs.hostile import PARSE_ERRORS, describe_error, plain
 
 MAX_FILE_BYTES = 8 * 1024 * 1024  # a whole system trust store is about 200 KiB; CRLs can be a few MiB
 
@@ -30,6 +33,10 @@ _KEY_LABELS = frozenset({"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY
 _MISREAD_LABELS = frozenset({"TRUSTED CERTIFICATE", "X509 CERTIFICATE", "PKCS7"})
 
 _BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9][A-Z0-9 ]{0,62}[A-Z0-9])-----[ \t]*", re.ASCII)
+# A line meant as one, which a reader who passes over it would take for text: a shorter list, and nobody would know.
+_BEFORE_BOUNDARY = b" \t\v\f\xef\xbb\xbf"
+_ALMOST_BOUNDARY = re.compile(rb"[ \t\v\f\xef\xbb\xbf]*--+ ?(BEGIN|END)\b", re.ASCII | re.IGNORECASE)
+_BEGIN = b"-----BEGIN "
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Block:
     label: str
     der: bytes = field(repr=False)
     text: bytes = field(repr=False)
+    line: int = 0  # where it begins in its file, from 1; 0 where there are no lines
 
     @property
     def is_key(self) -> bool:
@@ -52,63 +60,90 @@ def read_blocks(data: bytes, path: Path | None = None) -> list[Block]:
     blocks: list[Block] = []
     label = b""
     lines: list[bytes] = []
-    for line in data.splitlines():
+    begin = 0
+    for number, line in enumerate(data.splitlines(), 1):
         boundary = _BOUNDARY.fullmatch(line)
-        if boundary is None and line.startswith(b"-"):
-            raise MaterialError(MaterialReason.PEM_INCOMPLETE, "a boundary line is cut or damaged", path, retry=True)
+        if boundary is None and (_ALMOST_BOUNDARY.match(line) or (label and line.startswith(b"-"))):
+            raise _damaged(line, number, path)
         if not label:
             if boundary is not None:
                 if boundary[1] == b"END":
-                    raise MaterialError(MaterialReason.PEM_INVALID, "an END without its BEGIN", path, retry=True)
+                    detail = f"line {number}: an END without its BEGIN"
+                    raise MaterialError(MaterialReason.PEM_INVALID, detail, path, retry=True)
                 label = boundary[2]
                 lines = [line]
+                begin = number
             continue
         if boundary is None:
             lines.append(line)
             continue
         if boundary[1] == b"BEGIN" or boundary[2] != label:
-            raise MaterialError(MaterialReason.PEM_INVALID, "a block ends before its END line", path, retry=True)
+            detail = f"line {number}: the block that begins in line {begin} ends before its END line"
+            raise MaterialError(MaterialReason.PEM_INVALID, detail, path, retry=True)
         lines.append(line)
-        blocks.append(_block(label.decode("ascii"), lines, path))
+        blocks.append(_block(label.decode("ascii"), lines, begin, path))
         label = b""
     if label:
-        raise MaterialError(MaterialReason.PEM_INCOMPLETE, "the last block has no END line", path, retry=True)
+        detail = f"the block that begins in line {begin}, the last one, has no END line"
+        raise MaterialError(MaterialReason.PEM_INCOMPLETE, detail, path, retry=True)
     if not blocks:
         raise MaterialError(MaterialReason.PEM_INVALID, "no PEM block in the file (DER?)", path, retry=True)
+    if not data.endswith((b"\n", b"\r")) and _BEGIN.startswith(line):  # the next block is being written
+        raise _damaged(line, number, path)
     return blocks
 
 
-def certificates_in(blocks: Iterable[Block], path: Path | None = None) -> list[x509.Certificate]:
+def _damaged(line: bytes, number: int, path: Path | None) -> MaterialError:
+    if line.lstrip(_BEFORE_BOUNDARY) != line:
+        detail = f"line {number}: a boundary line must begin its line; there are blanks or a byte order mark before it"
+        return MaterialError(MaterialReason.PEM_INVALID, detail, path, retry=True)
+    return MaterialError(
+        MaterialReason.PEM_INCOMPLETE, f"line {number}: a boundary line is cut or damaged", path, retry=True
+    )
+
+
+def certificates_in(blocks: Iterable[Block], path: Path | None = None) -> list[Certificate]:
     """The certificates among ``blocks``, in order. Raises :class:`MaterialError` (``certificate_unparsable``)."""
-    certificates = []
+    certificates: list[Certificate] = []
     for block in blocks:
         if block.label in _MISREAD_LABELS:
-            detail = f"a {block.label} block: only plain CERTIFICATE blocks are read"
+            detail = f"line {block.line}: a {block.label} block: only plain CERTIFICATE blocks are read"
             raise MaterialError(MaterialReason.PEM_INVALID, detail, path)
         if block.label == CERTIFICATE:
-            certificates.append(parse_certificate(block.der, path))
+            place = f"certificate {len(certificates) + 1}, line {block.line}: " if block.line else ""
+            certificates.append(parse_certificate(block.der, path, place))
     return certificates
 
 
-def parse_certificate(der: bytes, path: Path | None = None) -> x509.Certificate:
-    """Raises :class:`MaterialError` (``certificate_unparsable``)."""
+def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "") -> Certificate:
+    """Raises :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot read, either."""
     try:
-        return x509.load_der_x509_certificate(der)
-    except PARSE_ERRORS as error:
-        raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, str(error), path) from None
+        certificate = Certificate(encoded)
+    except ValueError:
+        digest = hashlib.sha256(encoded).hexdigest()
+        detail = f"{place}what is encoded there is no X.509 certificate (sha256:{digest})"
+        raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
+    try:
+        certificate.openssl()
+    except crypto.Error as error:
+        detail = f"{place}{certificate.title}: OpenSSL cannot read it: {describe_error(error)}"
+        raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
+    return certificate
 
 
 def crls_in(blocks: Iterable[Block], path: Path | None = None) -> list[x509.CertificateRevocationList]:
     """The revocation lists among ``blocks``, in order. Raises :class:`MaterialError` (``crl_invalid``)."""
-    return [parse_crl(block.der, path) for block in blocks if block.label == CRL]
+    lists = [block for block in blocks if block.label == CRL]
+    return [parse_crl(block.der, path, f"list {number}, line {block.line}: ") for number, block in enumerate(lists, 1)]
 
 
-def parse_crl(der: bytes, path: Path | None = None) -> x509.CertificateRevocationList:
+def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> x509.CertificateRevocationList:
     """Raises :class:`MaterialError` (``crl_invalid``)."""
     try:
-        return x509.load_der_x509_crl(der)
+        return x509.load_der_x509_crl(encoded)
     except PARSE_ERRORS as error:
-        raise MaterialError(MaterialReason.CRL_INVALID, str(error), path) from None
+        detail = f"{place}it cannot be read: {plain(error)}"
+        raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None
 
 
 def key_in(blocks: Iterable[Block], passphrase: bytes | None, path: Path | None = None) -> PrivateKeyTypes:
@@ -133,7 +168,7 @@ def key_in(blocks: Iterable[Block], passphrase: bytes | None, path: Path | None 
         raise MaterialError(reason, "", path) from None
 
 
-def _block(label: str, lines: list[bytes], path: Path | None) -> Block:
+def _block(label: str, lines: list[bytes], begin: int, path: Path | None) -> Block:
     body = lines[1:-1]
     if any(b":" in line for line in body):  # RFC 1421 headers of an old encrypted key end with an empty line
         blank = next((index for index, line in enumerate(body) if not line.strip()), len(body))
@@ -141,7 +176,8 @@ def _block(label: str, lines: list[bytes], path: Path | None) -> Block:
     try:
         der = base64.b64decode(b"".join(line.strip() for line in body), validate=True)
     except (binascii.Error, ValueError):
-        raise MaterialError(MaterialReason.PEM_INVALID, f"a {label} block is not base64", path, retry=True) from None
+        detail = f"line {begin}: what the {label} block holds is not base64"
+        raise MaterialError(MaterialReason.PEM_INVALID, detail, path, retry=True) from None
     if not der:
-        raise MaterialError(MaterialReason.PEM_INVALID, f"a {label} block is empty", path, retry=True)
-    return Block(label, der, b"\n".join(lines) + b"\n")
+        raise MaterialError(MaterialReason.PEM_INVALID, f"line {begin}: the {label} block is empty", path, retry=True)
+    return Block(label, der, b"\n".join(lines) + b"\n", begin)

@@ -11,13 +11,15 @@ from typing import Protocol
 from cryptography import x509
 from OpenSSL import crypto
 
+from certs.certificate import Certificate
 from certs.chain import spki, verification_error
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
-from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS
+from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS, plain
 from certs.identity import Identity, Role
+from certs.journal import second_text
 from certs.material import Material
+from certs.names import crl_issuer
 from certs.strength import key_weakness, signature_weakness
-from certs.text import subject_of
 
 DEFAULT_SKEW = timedelta(minutes=5)
 
@@ -38,15 +40,15 @@ class CertificateSet(Protocol):
     """What can be judged of a set: :class:`Material`, or the same without a key, as ``certs verify`` reads it."""
 
     @property
-    def leaf(self) -> x509.Certificate: ...
+    def leaf(self) -> Certificate: ...
     @property
-    def chain(self) -> tuple[x509.Certificate, ...]: ...
+    def chain(self) -> tuple[Certificate, ...]: ...
     @property
-    def trust(self) -> tuple[x509.Certificate, ...]: ...
+    def trust(self) -> tuple[Certificate, ...]: ...
     @property
     def crls(self) -> tuple[x509.CertificateRevocationList, ...]: ...
     @property
-    def federated(self) -> Mapping[str, tuple[x509.Certificate, ...]]: ...
+    def federated(self) -> Mapping[str, tuple[Certificate, ...]]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 
@@ -107,13 +109,14 @@ def inspect(
         _inspect_leaf(material, roles, found)
         _inspect_validity(material, now, skew, allow_expired, found)
         _inspect_strength(material, found)
+        _inspect_names(material, found)
         if material.trust:
             _inspect_crls(material, now, skew, soft_crl, found)
             _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, found)
         else:
             found.refuse(MaterialReason.TRUST_EMPTY)
-    except PARSE_ERRORS as error:  # cryptography parses names and keys only when asked for them
-        found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
+    except PARSE_ERRORS as error:  # cryptography reads a revocation list's parts only when asked for them
+        found.refuse(MaterialReason.CRL_INVALID, plain(error))
     return found
 
 
@@ -123,7 +126,7 @@ def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Insp
     except CertificateInvalid as error:
         found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
         return  # whatever else is asked of its extensions would fail, too
-    if isinstance(material, Material) and material.key.spki != spki(material.leaf.public_key()):
+    if isinstance(material, Material) and (material.leaf.key is None or material.key.spki != spki(material.leaf.key)):
         found.refuse(MaterialReason.KEY_MISMATCH)
     if identity.is_ca:
         found.refuse(MaterialReason.IS_CA)
@@ -139,9 +142,8 @@ def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Insp
         for role in sorted(roles):
             if role.purpose not in identity.purposes:
                 found.refuse(MaterialReason.WRONG_PURPOSE, f"{role.value}Auth is not in its extended key usage")
-    try:
-        usage = material.leaf.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
+    usage = material.leaf.extension(x509.KeyUsage)
+    if usage is None:
         return  # without the extension every use is allowed
     if not usage.digital_signature:
         found.refuse(MaterialReason.WRONG_PURPOSE, "its key usage has no digitalSignature, which TLS 1.3 needs")
@@ -153,28 +155,36 @@ def _inspect_validity(
     starts, ends = material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc
     if ends <= now:
         if allow_expired:
-            found.warn(f"the certificate expired at {_time(ends)}")
+            found.warn(f"the certificate expired at {second_text(ends)}")
         else:
-            found.refuse(MaterialReason.EXPIRED, f"the certificate expired at {_time(ends)}")
+            found.refuse(MaterialReason.EXPIRED, f"the certificate expired at {second_text(ends)}")
     elif starts > now + skew:
-        found.refuse(MaterialReason.NOT_YET_VALID, f"not before {_time(starts)}", retry_at=starts - skew)
+        found.refuse(MaterialReason.NOT_YET_VALID, f"not before {second_text(starts)}", retry_at=starts - skew)
     elif starts > now:
-        found.warn(f"the certificate starts at {_time(starts)}, in our future: within the allowance for clock skew")
+        found.warn(
+            f"the certificate starts at {second_text(starts)}, in our future: within the allowance for clock skew"
+        )
     for authority in (*material.chain, *material.trust):
         if authority.not_valid_after_utc <= now:
-            found.warn(f"{subject_of(authority)} expired at {_time(authority.not_valid_after_utc)}")
+            found.warn(f"{authority.title} expired at {second_text(authority.not_valid_after_utc)}")
+
+
+def _inspect_names(material: CertificateSet, found: Inspection) -> None:
+    """OpenSSL compares names as they are encoded, and a signature is a signature: how a name is spelled is no reason
+    to turn its clients away, and none to hide it."""
+    for authority in material.trust:
+        if authority.subject.oddities:
+            text = "its name is not text, and is shown escaped; its clients are let in, as with any other CA"
+            found.warn(f"{authority.title}: {text}")
 
 
 def _inspect_strength(material: CertificateSet, found: Inspection) -> None:
     for certificate in (material.leaf, *material.chain):
-        name = "the certificate" if certificate is material.leaf else subject_of(certificate)
-        try:
-            weakness = key_weakness(certificate.public_key())
-        except PARSE_ERRORS:
-            weakness = "a kind of key that is not known"
+        name = "the certificate" if certificate is material.leaf else certificate.title
+        weakness = key_weakness(certificate.key)
         if weakness:
             found.refuse(MaterialReason.WEAK_KEY, f"{name}: {weakness}")
-        if certificate.issuer == certificate.subject:
+        if certificate.is_self_issued:
             continue  # a root's own signature proves nothing, whatever it is made with
         weakness = signature_weakness(certificate)
         if weakness:
@@ -186,9 +196,9 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
     peer's intermediate, whose certificate only the peer has: OpenSSL will judge it then. Where there is no list of a
     CA that we know, it is the wrong file."""
     authorities = (*material.trust, *material.chain, *(ca for cas in material.federated.values() for ca in cas))
-    signers_of = [[each for each in authorities if each.subject == crl.issuer] for crl in material.crls]
+    signers_of = [[each for each in authorities if each.subject == crl_issuer(crl)] for crl in material.crls]
     for crl, signers in zip(material.crls, signers_of, strict=True):
-        name = f"the CRL of {crl.issuer.rfc4514_string()}"
+        name = f"the CRL of {crl_issuer(crl)}"
         if not signers and any(signers_of):
             found.warn(f"{name}: no such CA in the trust bundle or our chain, so its signature was not checked")
         elif not any(_signed(crl, authority) for authority in signers):
@@ -196,24 +206,26 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
             found.refuse(MaterialReason.CRL_INVALID, f"{name}: {detail}")
             continue
         if crl.last_update_utc > now + skew:
-            found.refuse(MaterialReason.CRL_INVALID, f"{name} was issued in the future, {_time(crl.last_update_utc)}")
+            found.refuse(
+                MaterialReason.CRL_INVALID, f"{name} was issued in the future, {second_text(crl.last_update_utc)}"
+            )
         if crl.next_update_utc is not None and crl.next_update_utc <= now:
-            text = f"{name} should have been replaced by {_time(crl.next_update_utc)}"
+            text = f"{name} should have been replaced by {second_text(crl.next_update_utc)}"
             if soft:
                 found.warn(text)
             else:
                 found.refuse(MaterialReason.CRL_EXPIRED, text)
         for certificate in (material.leaf, *material.chain):
-            if certificate.issuer != crl.issuer:
+            if certificate.issuer != crl_issuer(crl):
                 continue
             if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-                name = "our certificate" if certificate is material.leaf else subject_of(certificate)
+                name = "our certificate" if certificate is material.leaf else certificate.title
                 found.refuse(MaterialReason.REVOKED, name)
 
 
-def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+def _signed(crl: x509.CertificateRevocationList, authority: Certificate) -> bool:
     try:
-        return crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type] # other key kinds raise TypeError
+        return crl.is_signature_valid(authority.key)  # type: ignore[arg-type] # other key kinds raise TypeError
     except SIGNATURE_ERRORS:
         return False
 
@@ -237,7 +249,3 @@ def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, fo
 
 def _verify(material: CertificateSet, moment: datetime | None, flags: int) -> tuple[int, int, str] | None:
     return verification_error(material.leaf, material.chain, material.trust, moment, flags)
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

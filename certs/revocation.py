@@ -16,7 +16,8 @@ from certs.durable import PUBLIC_FILE_MODE, replace_file
 from certs.errors import AuthorityError
 from certs.identity import serial_text
 from certs.journal import parse_time, time_text
-from certs.profiles import Issuer, revocation_list
+from certs.names import Name, crl_issuer
+from certs.profiles import revocation_list
 
 CRL_LIFETIME = timedelta(days=7)
 ROOT_CRL_LIFETIME = timedelta(days=365)  # signed whenever the root's key is at hand, which may be seldom
@@ -109,7 +110,7 @@ def write_crls_of(
     number += 1
     # A number is journaled before it is used: two lists never carry the same one (RFC 5280 section 5.2.3).
     authority.journal.append("crl", now, number=number, next_update=time_text(now + lifetime))
-    earlier = {crl.issuer: crl for crl in authority.crls()}
+    earlier = {crl_issuer(crl): crl for crl in authority.crls()}
     crls: list[x509.CertificateRevocationList] = []
     for generation in state.trusted:
         issuer = authority.intermediate_issuer(generation)
@@ -131,8 +132,8 @@ def refresh_crls(authority: Authority) -> None:
         return
     now = authority.clock.now()
     issuers = {authority.intermediate(generation).subject for generation in authority.state().trusted}
-    is_complete = issuers <= {crl.issuer for crl in present}
-    if is_complete and not any(_is_due(crl, now) for crl in present if crl.issuer in issuers):
+    is_complete = issuers <= {crl_issuer(crl) for crl in present}
+    if is_complete and not any(_is_due(crl, now) for crl in present if crl_issuer(crl) in issuers):
         return
     write_crls(authority)
 
@@ -147,13 +148,11 @@ def _root_list(
     generation: str,
     number: int,
     now: datetime,
-    earlier: Mapping[x509.Name, x509.CertificateRevocationList],
+    earlier: Mapping[Name, x509.CertificateRevocationList],
 ) -> list[x509.CertificateRevocationList]:
     """The root's list, which is empty: an intermediate is replaced by a rollover. Verifiers that check every level
     need it. With the root's key offline the earlier one stays."""
-    root = authority.root(generation)
     if authority.has_root_key(generation):
-        issuer = Issuer(root, authority.root_issuer(generation).key)
-        return [revocation_list(issuer, [], number, now, ROOT_CRL_LIFETIME)]
-    kept = earlier.get(root.subject)
+        return [revocation_list(authority.root_issuer(generation), [], number, now, ROOT_CRL_LIFETIME)]
+    kept = earlier.get(authority.root(generation).subject)
     return [kept] if kept is not None else []

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cryptography import x509
-
 from certs.authority import Authority
 from certs.authority_state import AuthorityState, Phase
+from certs.certificate import Certificate
 from certs.errors import AuthorityError, UnsafeStep
-from certs.identity import Identity
 from certs.probe import ChainLink, LivePeer, Served
 from certs.revocation import CRL_LIFETIME, write_crls_of
 from certs.text import safe_text
@@ -31,9 +29,8 @@ class Root:
     subject: str
 
     @classmethod
-    def of(cls, certificate: x509.Certificate) -> Root:
-        identity = Identity.from_certificate(certificate)
-        return cls(identity.sha256, identity.subject)
+    def of(cls, certificate: Certificate) -> Root:
+        return cls(certificate.sha256, certificate.subject.text)
 
     def ends(self, chain: tuple[ChainLink, ...]) -> bool:
         """Whether the chain leads to this root, which is itself in the chain or only named by its last certificate."""

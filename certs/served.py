@@ -10,11 +10,11 @@ import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from certs.certificate import Certificate, show_certificate, show_chain
 from certs.errors import CertsError
-from certs.handshake import describe_error
+from certs.hostile import describe_error
 from certs.identity import serial_text
 from certs.material import Material
 
@@ -35,11 +35,11 @@ def served_serial(address: str, material: Material, timeout_s: float = CONNECT_T
     Its chain is verified against the material's trust bundle; our own leaf is shown, whatever it is for. That the other
     side then turns us away is no failure: its leaf was proved before. Raises :class:`HandshakeRefused`.
     """
-    seen: list[x509.Certificate] = []
+    seen: list[Certificate] = []
 
     def note_leaf(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
         if depth == 0 and ok:
-            seen.append(certificate.to_cryptography())
+            seen.append(Certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)))
         return bool(ok)
 
     context = _client_context(material, note_leaf)
@@ -69,10 +69,9 @@ def _client_context(
     assert store is not None
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     for authority in material.trust:
-        store.add_cert(crypto.X509.from_cryptography(authority))
-    context.use_certificate(material.leaf)
-    for certificate in material.chain:
-        context.add_extra_chain_cert(certificate)
+        store.add_cert(authority.openssl())
+    show_certificate(context, material.leaf)
+    show_chain(context, material.chain)
     context.use_privatekey(material.key.reveal())
     return context
 

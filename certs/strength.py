@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from certs.certificate import Certificate
 
 MIN_RSA_BITS = 2048
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
@@ -22,12 +22,9 @@ def key_weakness(key: object) -> str:
     return "neither RSA nor an elliptic curve"
 
 
-def signature_weakness(certificate: x509.Certificate) -> str:
+def signature_weakness(certificate: Certificate) -> str:
     """Why the signature on ``certificate`` is too weak, or an empty string."""
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return f"unknown signature algorithm {certificate.signature_algorithm_oid.dotted_string}"
-    if algorithm is not None and algorithm.name in WEAK_HASHES:
-        return f"signed with {algorithm.name.upper()}"
-    return ""
+    algorithm = certificate.signature_hash
+    if algorithm is None:
+        return f"unknown signature algorithm {certificate.signature_oid}"
+    return f"signed with {algorithm.upper()}" if algorithm in WEAK_HASHES else ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.hostile import PARSE_ERRORS
-from certs.identity import Identity
+from certs.certificate import Certificate
+from certs.errors import CertificateInvalid
+from certs.identity import Identity, serial_text
 from certs.journal import time_text
 
 _SIGNATURE_NAMES = {
@@ -34,33 +36,48 @@ def safe_text(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def describe_certificate(certificate: x509.Certificate) -> dict[str, Any]:
-    """One certificate as JSON, in the shape the admin API has. Raises :class:`CertificateInvalid`."""
-    identity = Identity.from_certificate(certificate)
+def describe_certificate(certificate: Certificate) -> dict[str, Any]:
+    """One certificate as JSON, in the shape the admin API has. What cannot be read of it is left empty."""
+    try:
+        identity = Identity.from_certificate(certificate)
+    except CertificateInvalid:
+        identity = None
     return {
-        "subject": identity.subject,
-        "issuer": identity.issuer,
-        "serial": identity.serial,
-        "not_before": time_text(identity.not_before),
-        "not_after": time_text(identity.not_after),
-        "identity": identity.name,
-        "dns": list(identity.dns),
-        "uris": list(identity.uris),
-        "ips": list(identity.ips),
+        "subject": certificate.subject.text,
+        "issuer": certificate.issuer.text,
+        "serial": serial_text(certificate.serial_number),
+        "not_before": time_text(certificate.not_valid_before_utc),
+        "not_after": time_text(certificate.not_valid_after_utc),
+        "identity": identity.name if identity is not None else certificate.title,
+        "dns": list(identity.dns) if identity is not None else [],
+        "uris": list(identity.uris) if identity is not None else [],
+        "ips": list(identity.ips) if identity is not None else [],
         "key": key_text(certificate),
         "signature": signature_text(certificate),
-        "is_ca": identity.is_ca,
-        "sha256": identity.sha256,
-        "spki_sha256": identity.spki_sha256,
+        "is_ca": identity is not None and identity.is_ca,
+        "sha256": certificate.sha256,
+        "spki_sha256": hashlib.sha256(certificate.key_der).hexdigest(),
     }
 
 
-def key_text(certificate: x509.Certificate) -> str:
-    """The kind and size of its key: ``EC P-256``, ``RSA 2048``, ``Ed25519``."""
+def describe_der(encoded: bytes) -> dict[str, Any]:
+    """As :func:`describe_certificate`, for what a peer showed, whatever it is."""
     try:
-        key = certificate.public_key()
-    except PARSE_ERRORS:
-        return f"unknown ({certificate.public_key_algorithm_oid.dotted_string})"
+        return describe_certificate(Certificate(encoded))
+    except ValueError:  # OpenSSL reads some encodings that are not DER
+        pass
+    digest = hashlib.sha256(encoded).hexdigest()
+    texts = dict.fromkeys(("subject", "issuer", "serial", "key", "signature", "spki_sha256"), "")
+    names: dict[str, list[str]] = {"dns": [], "uris": [], "ips": []}
+    times = {"not_before": None, "not_after": None}
+    return {**texts, **names, **times, "identity": f"sha256:{digest}", "is_ca": False, "sha256": digest}
+
+
+def key_text(certificate: Certificate) -> str:
+    """The kind and size of its key: ``EC P-256``, ``RSA 2048``, ``Ed25519``."""
+    key = certificate.key
+    if key is None:
+        return f"unknown ({certificate.key_oid})"
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"EC {_CURVE_NAMES.get(key.curve.name, key.curve.name)}"
     if isinstance(key, rsa.RSAPublicKey):
@@ -68,19 +85,11 @@ def key_text(certificate: x509.Certificate) -> str:
     return type(key).__name__.removesuffix("PublicKey")
 
 
-def signature_text(certificate: x509.Certificate) -> str:
+def signature_text(certificate: Certificate) -> str:
     """The signature algorithm by its usual name, or its OID."""
-    oid = certificate.signature_algorithm_oid.dotted_string
+    oid = certificate.signature_oid
     return _SIGNATURE_NAMES.get(oid, oid)
 
 
-def certificate_pem(certificate: x509.Certificate) -> bytes:
+def certificate_pem(certificate: Certificate | x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
-
-
-def subject_of(certificate: x509.Certificate) -> str:
-    """Its subject as RFC 4514 text, or a placeholder for one that is empty or cannot be read."""
-    try:
-        return certificate.subject.rfc4514_string() or "a certificate without a subject"
-    except PARSE_ERRORS:
-        return "a certificate with an unreadable subject"

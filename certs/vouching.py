@@ -5,8 +5,8 @@ from __future__ import annotations
 from cryptography import x509
 from OpenSSL import crypto
 
+from certs.certificate import Certificate
 from certs.chain import issued, verification_error
-from certs.hostile import PARSE_ERRORS
 from certs.material import Material
 
 # A CA in the bundle with any other extension (name constraints, an extended key usage, policies …) has a say in what
@@ -23,7 +23,7 @@ _SAYS_NOTHING_OF_OTHERS = (
 )
 
 
-def vouched_issuer(material: Material) -> x509.Certificate | None:
+def vouched_issuer(material: Material) -> Certificate | None:
     """The CA that issued our leaf, if it may stand beside the bundle as an anchor of its own; ``None`` if it may not,
     or does already.
 
@@ -37,23 +37,19 @@ def vouched_issuer(material: Material) -> x509.Certificate | None:
     if not material.chain or material.crls or material.federated:
         return None
     issuer = material.chain[0]
-    try:
-        if issuer in material.trust or not issued(issuer, material.leaf) or not _issues_leaves_only(issuer):
-            return None
-        return issuer if any(_vouches(authority, issuer) for authority in material.trust) else None
-    except PARSE_ERRORS:
+    if issuer in material.trust or not issued(issuer, material.leaf) or not _issues_leaves_only(issuer):
         return None
+    return issuer if any(_vouches(authority, issuer) for authority in material.trust) else None
 
 
-def _issues_leaves_only(authority: x509.Certificate) -> bool:
-    try:
-        constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
+def _issues_leaves_only(authority: Certificate) -> bool:
+    constraints = authority.extension(x509.BasicConstraints)
+    return constraints is not None and constraints.ca and constraints.path_length == 0
+
+
+def _vouches(authority: Certificate, issuer: Certificate) -> bool:
+    if authority.extensions_defect:
         return False
-    return constraints.ca and constraints.path_length == 0
-
-
-def _vouches(authority: x509.Certificate, issuer: x509.Certificate) -> bool:
     if any(not isinstance(extension.value, _SAYS_NOTHING_OF_OTHERS) for extension in authority.extensions):
         return False
     if authority.not_valid_before_utc > issuer.not_valid_before_utc:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from cryptography import x509
 
+from certs.certificate import Certificate
 from certs.chain import arrange
 from certs.cli.context import EXIT_USAGE, FILE, JSON, CertsContext, emit, reports_errors
 from certs.durations import duration_text
@@ -20,6 +21,7 @@ from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, Role, serial_text
 from certs.journal import time_text
 from certs.material import Material
+from certs.names import crl_issuer
 from certs.pem import CERTIFICATE, CRL, Block, certificates_in, crls_in, parse_certificate, parse_crl, read_blocks
 from certs.preflight import inspect
 from certs.safe_files import Secrecy, read_file
@@ -66,7 +68,7 @@ def verify(
     """Say whether the certificate in FILE, leaf then intermediates, would be served and accepted. Exit 2 if not."""
     now = CertsContext.current().clock.now()
     subject = FileSource(file, key, trust, crl).load() if key is not None else _without_key(file, trust, crl)
-    identity = Identity.from_certificate(subject.leaf) if _is_readable(subject.leaf) else None
+    identity, _ = _identity_of(subject.leaf)
     roles = _roles(role, identity)
     inspection = inspect(subject, roles, now)
     found = inspection.problems
@@ -103,19 +105,20 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class _KeylessSet:
-    leaf: x509.Certificate
-    chain: tuple[x509.Certificate, ...]
-    trust: tuple[x509.Certificate, ...]
+    leaf: Certificate
+    chain: tuple[Certificate, ...]
+    trust: tuple[Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...]
     notes: tuple[str, ...]
-    federated: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
+    federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
 
 
 def _without_key(file: Path, trust: Path, crl: Path | None) -> _KeylessSet:
     certificates = certificates_in(_blocks(file), file)
     if not certificates:
         raise MaterialError(MaterialReason.PEM_INVALID, "no certificate in the file", file)
-    leaf = next((each for each in certificates if _is_readable(each) and not _is_ca(each)), certificates[0])
+    identities = [(each, _identity_of(each)[0]) for each in certificates]
+    leaf = next((each for each, who in identities if who is not None and not who.is_ca), certificates[0])
     chain, notes = arrange(leaf, certificates)
     crls = crls_in(_blocks(crl), crl) if crl is not None else []
     return _KeylessSet(leaf, chain, tuple(certificates_in(_blocks(trust), trust)), tuple(crls), notes)
@@ -131,16 +134,12 @@ def _roles(role: str | None, identity: Identity | None) -> Sequence[Role]:
     return list(Role) if role == "both" else [Role(role)]
 
 
-def _is_readable(certificate: x509.Certificate) -> bool:
+def _identity_of(certificate: Certificate) -> tuple[Identity | None, str]:
+    """Who it says it is, or why that cannot be read."""
     try:
-        Identity.from_certificate(certificate)
-    except CertificateInvalid:
-        return False
-    return True
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    return Identity.from_certificate(certificate).is_ca
+        return Identity.from_certificate(certificate), ""
+    except CertificateInvalid as error:
+        return None, str(error)
 
 
 def _items_of(path: Path, now: datetime) -> list[tuple[dict[str, Any], str]]:
@@ -179,37 +178,40 @@ def _item(block: Block, now: datetime) -> tuple[dict[str, Any], str]:
     return {"kind": kind}, f"{kind} (not shown)" if block.is_key else kind
 
 
-def _certificate_item(certificate: x509.Certificate, now: datetime) -> tuple[dict[str, Any], str]:
+def _certificate_item(certificate: Certificate, now: datetime) -> tuple[dict[str, Any], str]:
     described = describe_certificate(certificate)
-    identity = Identity.from_certificate(certificate)
-    purposes = [_PURPOSE_NAMES.get(oid, oid) for oid in identity.purposes]
-    remaining = identity.not_after - now
-    state = "expired" if remaining.total_seconds() <= 0 else "not yet valid" if identity.not_before > now else "valid"
+    identity, defect = _identity_of(certificate)
+    purposes = [_PURPOSE_NAMES.get(oid, oid) for oid in identity.purposes] if identity is not None else []
+    remaining = certificate.not_valid_after_utc - now
+    is_early = certificate.not_valid_before_utc > now
+    state = "expired" if remaining.total_seconds() <= 0 else "not yet valid" if is_early else "valid"
     ends = f"{duration_text(-remaining)} ago" if state == "expired" else f"in {duration_text(remaining)}"
-    kind = "CA certificate" if identity.is_ca else "certificate"
+    svid_error = identity.svid_error if identity is not None else ""
+    kind = "CA certificate" if described["is_ca"] else "certificate"
     rows = [
-        ("subject", identity.subject or "(empty)"),
-        ("issuer", identity.issuer),
-        ("serial", identity.serial),
-        ("not before", time_text(identity.not_before)),
-        ("not after", f"{time_text(identity.not_after)} ({state}; ends {ends})"),
-        ("names", ", ".join([*identity.uris, *identity.dns, *identity.ips])),
+        ("subject", described["subject"] or "(empty)"),
+        ("issuer", described["issuer"]),
+        ("serial", described["serial"]),
+        ("not before", described["not_before"]),
+        ("not after", f"{described['not_after']} ({state}; ends {ends})"),
+        ("names", ", ".join([*described["uris"], *described["dns"], *described["ips"]])),
         ("for", ", ".join(purposes)),
         ("key", described["key"]),
         ("signature", described["signature"]),
-        ("sha256", identity.sha256),
-        ("spki-sha256", identity.spki_sha256),
-        ("not an SVID", identity.svid_error),
+        ("sha256", described["sha256"]),
+        ("spki-sha256", described["spki_sha256"]),
+        ("not an SVID", svid_error),
+        ("defect", defect),
     ]
     # Each value on one line: what a certificate says must not be able to forge a row.
-    lines = [f"{kind} {_one_line(identity.name)}"]
+    lines = [f"{kind} {_one_line(described['identity'])}"]
     lines += [f"  {title:<12} {_one_line(value)}" for title, value in rows if value]
-    item = {"kind": "certificate", **described, "purposes": purposes, "state": state, "svid_error": identity.svid_error}
+    item = {"kind": "certificate", **described, "purposes": purposes, "state": state, "svid_error": svid_error}
     return item, "\n".join(lines)
 
 
 def _crl_item(crl: x509.CertificateRevocationList) -> tuple[dict[str, Any], str]:
-    issuer = crl.issuer.rfc4514_string()
+    issuer = crl_issuer(crl).text
     next_update = time_text(crl.next_update_utc) if crl.next_update_utc is not None else None
     serials = [serial_text(revoked.serial_number) for revoked in crl]
     item = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from certs.certificate import Certificate
 from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
@@ -129,7 +130,7 @@ class FileSource:
                     directories[path.parent] = stack.enter_context(Directory(path.parent))
             return {path: directories[path.parent].read(path.name, secrecy) for path, secrecy in wanted.items()}
 
-    def _bundle(self, path: Path, content: Mapping[Path, bytes]) -> tuple[x509.Certificate, ...]:
+    def _bundle(self, path: Path, content: Mapping[Path, bytes]) -> tuple[Certificate, ...]:
         certificates = certificates_in(read_blocks(content[path], path), path)
         if not certificates:
             raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)

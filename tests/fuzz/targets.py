@@ -20,7 +20,6 @@ from unit.dataplane.http1.lanes import comparable, passed
 
 from certs.errors import CertificateInvalid, MaterialError
 from certs.identity import Identity
-from certs.material import der
 from certs.pem import certificates_in, crls_in, key_in, read_blocks
 from tlsidecar.config import ConfigError, load_with_origins, render_problems
 from tlsidecar.dataplane.http import paths, xfcc
@@ -163,7 +162,7 @@ def pem(data: bytes) -> None:
         if read is certificates_in:
             for certificate in found:
                 try:
-                    Identity.from_der(der(certificate))  # type: ignore[arg-type]
+                    Identity.from_certificate(certificate)
                 except CertificateInvalid:
                     continue
 

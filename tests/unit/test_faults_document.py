@@ -14,6 +14,12 @@ def test_every_fault_is_there_once() -> None:
     assert [int(row[0]) for row in ROWS] == list(range(1, 41))
 
 
+def test_every_test_named_exists() -> None:
+    for line in LINES:
+        for name in re.findall(r"`(tests/[^`]+\.py)`", line):
+            assert (ROOT / name).is_file(), name
+
+
 def test_each_is_proved_by_tests_that_exist_or_says_why_not() -> None:
     for number, _, proved in ROWS:
         files = re.findall(r"`(tests/[^`]+)`", proved)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cryptography import x509
-
+from certs.certificate import Certificate
+from certs.journal import second_text
+from certs.names import crl_issuer
 from tlsidecar.control.interface import Attempt, Generation, Outcome, Problem, Severity
 from tlsidecar.dataplane.snapshot import UpstreamRecord, WorkerSnapshot, latest
 
@@ -88,9 +89,9 @@ def _certificate_problems(generation: Generation, now: datetime) -> Iterator[Pro
     material = generation.material
     leaf = material.leaf
     name = material.identity.name
-    left = (leaf.not_valid_after_utc - now) / (leaf.not_valid_after_utc - leaf.not_valid_before_utc)
+    left = leaf.fraction_left(now)
     due_at = leaf.not_valid_after_utc - (leaf.not_valid_after_utc - leaf.not_valid_before_utc) * DUE_FRACTION
-    until = leaf.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = second_text(leaf.not_valid_after_utc)
     if left <= 0:
         message = f"our certificate expired at {until}: peers refuse it; put a new one in place, or renew at its issuer"
         yield Problem(Severity.CRITICAL, "certificate_expired", message, leaf.not_valid_after_utc, name)
@@ -104,11 +105,11 @@ def _certificate_problems(generation: Generation, now: datetime) -> Iterator[Pro
         yield from _authority_problems(authority, now)
 
 
-def _authority_problems(authority: x509.Certificate, now: datetime) -> Iterator[Problem]:
+def _authority_problems(authority: Certificate, now: datetime) -> Iterator[Problem]:
     ends, starts = authority.not_valid_after_utc, authority.not_valid_before_utc
-    name = authority.subject.rfc4514_string()
-    left = (ends - now) / (ends - starts)
-    until = ends.strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = authority.title
+    left = authority.fraction_left(now)
+    until = second_text(ends)
     if left <= 0:
         yield Problem(Severity.CRITICAL, "authority_expired", f"the CA {name} expired at {until}", ends, name)
     elif left <= CRITICAL_FRACTION:
@@ -122,9 +123,9 @@ def _revocation_problems(generation: Generation, now: datetime, *, soft: bool) -
         ends = revocations.next_update_utc
         if ends is None or ends > now:
             continue
-        issuer = revocations.issuer.rfc4514_string()
+        issuer = crl_issuer(revocations).text
         what = "is ignored (crl_policy = soft)" if soft else "every peer it covers is refused"
-        message = f"the revocation list of {issuer} expired at {ends:%Y-%m-%dT%H:%M:%SZ}: {what}"
+        message = f"the revocation list of {issuer} expired at {second_text(ends)}: {what}"
         yield Problem(Severity.WARNING if soft else Severity.CRITICAL, "crl_expired", message, ends, issuer)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 from cryptography import x509
 
+from certs.names import crl_issuer
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
@@ -228,7 +229,7 @@ class Listener:
 
     def close_revoked(self, revocations: Iterable[x509.CertificateRevocationList]) -> None:
         """Retire the connections of peers whose leaf one of these lists names."""
-        lists = [(each.issuer.rfc4514_string(), each) for each in revocations]
+        lists = [(crl_issuer(each).text, each) for each in revocations]
         for connection in list(self.connections.values()):
             identity = connection.identity
             if identity is None:

@@ -6,11 +6,11 @@ ever grows. So a new generation is new contexts, and a connection keeps the ones
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-
 from OpenSSL import SSL, crypto
 
+from certs.certificate import name_authorities, show_certificate, show_chain
+from certs.errors import MaterialError
+from certs.handshake import prove_context
 from certs.material import Material
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_verifier, select_protocol
@@ -38,7 +38,11 @@ _OPTIONS = (
 
 _ALPN_HTTP = b"http/1.1"
 
-PROOF_ROUNDS = 16
+# The names of the CAs whose certificates we take, in a CertificateRequest. The list must not pass 64 KiB (RFC 8446
+# section 4.2.4), Java takes no message over 32 KiB, and some small clients none that needs a second record (16 KiB).
+# Longer than this it is left empty, which means "any" (RFC 5246 section 7.4.4): a shortened one would tell the clients
+# of the CAs that were left out to show nothing.
+MAX_AUTHORITY_NAMES_BYTES = 15 * 1024
 
 
 class ProofError(Exception):
@@ -76,47 +80,11 @@ class Contexts:
 
 
 def prove(context: SSL.Context, material: Material, *, server_side: bool) -> None:
-    """Shake hands in memory with a new context: it must hold a key that fits its certificate and agree on a cipher.
-
-    Raises :class:`ProofError`. Neither end asks for the other's certificate: whether our chain leads to our trust is
-    the preflight's to say; here OpenSSL itself shows that it can sign with what it was given.
-    """
-    accept: Callable[..., bool] = lambda *_: True  # noqa: E731 - the trial's other end, in memory, is ourselves
-    if server_side:
-        partner = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        ours, theirs = SSL.Connection(context, None), SSL.Connection(partner, None)
-        ours.set_accept_state()
-        theirs.set_connect_state()
-        ours.set_verify(SSL.VERIFY_NONE, accept)
-    else:
-        # A client signs only when it is asked to, and needs a server to ask it: one made of the same pair.
-        partner = SSL.Context(SSL.TLS_SERVER_METHOD)
-        _load_pair(partner, material)
-        partner.set_session_id(b"tlsidecar-proof")
-        partner.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, accept)
-        ours, theirs = SSL.Connection(context, None), SSL.Connection(partner, None)
-        ours.set_connect_state()
-        theirs.set_accept_state()
-        ours.set_verify(SSL.VERIFY_NONE, accept)
-    finished: set[int] = set()
-    for _ in range(PROOF_ROUNDS):
-        for mine, other in ((ours, theirs), (theirs, ours)):
-            try:
-                mine.do_handshake()
-                finished.add(id(mine))
-            except SSL.WantReadError:
-                pass
-            except SSL.Error as error:
-                raise ProofError(_text_of(error)) from None
-            with contextlib.suppress(SSL.WantReadError):
-                other.bio_write(mine.bio_read(65536))
-        if len(finished) == 2:
-            break
-    else:
-        raise ProofError("the trial handshake did not finish")
-    shown = theirs.get_peer_certificate(as_cryptography=True)
-    if shown != material.leaf:
-        raise ProofError("the trial handshake did not show the new certificate")
+    """Shake hands in memory with a new context (:mod:`certs.handshake`). Raises :class:`ProofError`."""
+    try:
+        prove_context(context, material, server_side=server_side)
+    except MaterialError as error:
+        raise ProofError(error.detail) from None
 
 
 def _build(material: Material, protocol: Protocol, min_version: str, *, server_side: bool) -> SSL.Context:
@@ -131,8 +99,8 @@ def _build(material: Material, protocol: Protocol, min_version: str, *, server_s
     _load_pair(context, material)
     _load_trust(context, material)
     if server_side:
-        for authority in material.trust:
-            context.add_client_ca(authority)
+        if sum(len(authority.subject.der) + 2 for authority in material.trust) <= MAX_AUTHORITY_NAMES_BYTES:
+            name_authorities(context, material.trust)
         install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     else:
         install_verifier(context, SSL.VERIFY_PEER)
@@ -145,9 +113,8 @@ def _build(material: Material, protocol: Protocol, min_version: str, *, server_s
 
 
 def _load_pair(context: SSL.Context, material: Material) -> None:
-    context.use_certificate(material.leaf)
-    for certificate in material.chain:
-        context.add_extra_chain_cert(certificate)
+    show_certificate(context, material.leaf)
+    show_chain(context, material.chain)
     context.use_privatekey(material.key.reveal())
     context.check_privatekey()
 
@@ -156,18 +123,13 @@ def _load_trust(context: SSL.Context, material: Material) -> None:
     store = context.get_cert_store()
     assert store is not None
     for authority in material.trust:
-        store.add_cert(crypto.X509.from_cryptography(authority))
+        store.add_cert(authority.openssl())
     vouched = vouched_issuer(material)
     if vouched is not None:
-        store.add_cert(crypto.X509.from_cryptography(vouched))
+        store.add_cert(vouched.openssl())
     flags = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
     for revocations in material.crls:
         store.add_crl(revocations)
     if material.crls:
         flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
     store.set_flags(flags)
-
-
-def _text_of(error: SSL.Error) -> str:
-    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return queue[0][2] if queue else (str(error) or type(error).__name__)

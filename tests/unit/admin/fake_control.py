@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from certs.certificate import Certificate
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.material import Material, PrivateKey
 from tlsidecar.control.interface import (
@@ -77,8 +78,8 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
     extension: x509.ExtensionType,
-) -> x509.Certificate:
-    return (
+) -> Certificate:
+    return Certificate.of(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certs.certificate import Certificate
 from certs.identity import Identity, Role
 from certs.material import Material, PrivateKey
 
@@ -63,6 +64,11 @@ class Made:
     key: PrivateKeyTypes
 
     @property
+    def read(self) -> Certificate:
+        """As the product reads it."""
+        return Certificate.of(self.certificate)
+
+    @property
     def pem(self) -> bytes:
         return self.certificate.public_bytes(Encoding.PEM)
 
@@ -72,7 +78,7 @@ class Made:
 
     @property
     def identity(self) -> Identity:
-        return Identity.from_certificate(self.certificate)
+        return Identity.from_certificate(self.read)
 
     def key_pem(self, passphrase: bytes | None = None, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
         encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
@@ -184,10 +190,10 @@ def leaf(issuer: Made | None = None, wish: Wish | None = None, **changes: object
 
 def material(made: Made, *chain: Made, trust: Sequence[Made], **more: object) -> Material:
     return Material(
-        leaf=made.certificate,
-        chain=tuple(each.certificate for each in chain),
+        leaf=made.read,
+        chain=tuple(each.read for each in chain),
         key=PrivateKey(made.key),
-        trust=tuple(each.certificate for each in trust),
+        trust=tuple(each.read for each in trust),
         **more,  # type: ignore[arg-type]
     )
 

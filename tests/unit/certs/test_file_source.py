@@ -44,11 +44,11 @@ def test_a_whole_set_is_loaded(files: forge.Files) -> None:
     crl = forge.write(files.cert.with_name("ca.crl"), forge.revocations(MIDDLE, 1).public_bytes(Encoding.PEM))
     source = source_of(files, crl=crl, federated={"other.example": files.trust})
     material = source.load()
-    assert material.leaf == LEAF.certificate
-    assert material.chain == (MIDDLE.certificate,)
-    assert material.trust == (ROOT.certificate,)
+    assert material.leaf == LEAF.read
+    assert material.chain == (MIDDLE.read,)
+    assert material.trust == (ROOT.read,)
     assert len(material.crls) == 1
-    assert material.federated == {"other.example": (ROOT.certificate,)}
+    assert material.federated == {"other.example": (ROOT.read,)}
     assert material.notes == ()
     assert isinstance(source, Source)
     assert source.renewal_due is None
@@ -61,7 +61,7 @@ def test_one_combined_pem_with_the_key_anywhere(tmp_path: Path, order: list[int]
     combined = forge.write(tmp_path / "all.pem", b"".join(parts[index] for index in order), 0o600)
     trust = forge.write(tmp_path / "ca.crt", ROOT.pem)
     material = FileSource(combined, None, trust).load()
-    assert (material.leaf, material.chain) == (LEAF.certificate, (MIDDLE.certificate,))
+    assert (material.leaf, material.chain) == (LEAF.read, (MIDDLE.read,))
     combined.chmod(0o644)
     assert refusal(FileSource(combined, None, trust)).reason is MaterialReason.KEY_PERMISSIONS
 
@@ -69,14 +69,14 @@ def test_one_combined_pem_with_the_key_anywhere(tmp_path: Path, order: list[int]
 def test_a_reversed_chain_is_put_in_order_and_said(files: forge.Files) -> None:
     forge.write(files.cert, ROOT.pem + MIDDLE.pem + LEAF.pem)
     material = source_of(files).load()
-    assert (material.leaf, material.chain) == (LEAF.certificate, (MIDDLE.certificate, ROOT.certificate))
+    assert (material.leaf, material.chain) == (LEAF.read, (MIDDLE.read, ROOT.read))
     assert "order" in material.notes[0]
 
 
 def test_strangers_and_doubles_in_the_chain_are_said(files: forge.Files) -> None:
     forge.write(files.cert, LEAF.pem + LEAF.pem + forge.authority("Stranger").pem + MIDDLE.pem)
     material = source_of(files).load()
-    assert material.chain[0] == MIDDLE.certificate
+    assert material.chain[0] == MIDDLE.read
     assert any("twice" in note for note in material.notes)
     assert any("CN=Stranger" in note for note in material.notes)
 
@@ -239,7 +239,7 @@ def test_a_link_to_a_regular_file_is_followed(files: forge.Files) -> None:
     for path in (files.cert, files.key):
         archived = path.rename(path.with_name(f"{path.name}.1"))
         path.symlink_to(archived.name)
-    assert source_of(files).load().leaf == LEAF.certificate
+    assert source_of(files).load().leaf == LEAF.read
 
 
 def test_a_passphrase_comes_from_a_file(files: forge.Files, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_passphrase_comes_from_a_file(files: forge.Files, tmp_path: Path) -> N
     assert refusal(source_of(files)).reason is MaterialReason.KEY_ENCRYPTED
     passphrase = forge.write(tmp_path / "passphrase", b"open sesame\n", 0o600)
     source = source_of(files, passphrase_file=passphrase)
-    assert source.load().leaf == LEAF.certificate
+    assert source.load().leaf == LEAF.read
     passphrase.chmod(0o644)
     assert refusal(source).reason is MaterialReason.KEY_PERMISSIONS
     forge.write(passphrase, b"not this one", 0o600)
@@ -296,12 +296,12 @@ def test_a_kubernetes_swap_is_noticed_and_read(tmp_path: Path) -> None:
     volume.put(LEAF)
     source = volume.source()
     before = source.fingerprint()
-    assert source.load().leaf == LEAF.certificate
+    assert source.load().leaf == LEAF.read
     assert source.fingerprint() == before
     second = forge.leaf(MIDDLE)
     volume.put(second)
     assert source.fingerprint() != before
-    assert source.load().leaf == second.certificate
+    assert source.load().leaf == second.read
 
 
 def test_a_directory_once_opened_stays_at_its_generation(tmp_path: Path) -> None:
@@ -344,9 +344,7 @@ def test_a_pair_is_never_read_from_two_generations(tmp_path: Path) -> None:
                 continue
             assert (
                 material.key.spki
-                == forge.material(
-                    next(leaf for leaf in leaves if leaf.certificate == material.leaf), trust=[ROOT]
-                ).key.spki
+                == forge.material(next(leaf for leaf in leaves if leaf.read == material.leaf), trust=[ROOT]).key.spki
             )
             loaded += 1
     finally:

@@ -19,6 +19,7 @@ from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_prob
 
 CN, OU, ORG = NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.ORGANIZATION_NAME
 ROOT = forge.authority()
+MAILBOX = [(x509.SubjectAlternativeName([x509.RFC822Name("a@b.example")]), False)]
 
 
 def test_every_field_is_what_the_certificate_says() -> None:
@@ -62,14 +63,22 @@ def test_serial_and_digest_are_written_as_openssl_writes_them(tmp_path: Path) ->
     ("changes", "name"),
     [
         ({"uris": ["spiffe://a/b"], "dns": ["d"]}, "spiffe://a/b"),
-        ({"uris": ["https://a/b"], "dns": ["d", "e"], "subject": [(CN, "c")]}, "d"),
-        ({"dns": [], "ips": ["10.0.0.1"], "subject": [(CN, "c"), (OU, "u")]}, "c"),
-        ({"dns": [], "ips": ["10.0.0.1"], "subject": [(OU, "u")]}, "OU=u"),
-        ({"dns": [], "ips": ["10.0.0.1"], "subject": [(CN, "one"), (CN, "two")]}, "CN=two,CN=one"),
+        ({"uris": ["https://a/b"], "dns": ["d", "e"], "subject": [(CN, "c")]}, "https://a/b"),
+        ({"dns": ["d", "e"], "ips": ["10.0.0.1"], "subject": [(CN, "c")]}, "d"),
+        ({"dns": [], "ips": ["10.0.0.1"], "subject": [(CN, "c")]}, "10.0.0.1"),
+        ({"dns": [], "extra": MAILBOX, "subject": [(CN, "c")]}, "a@b.example"),
+        ({"dns": [], "subject": [(CN, "c"), (OU, "u")]}, "c"),
+        ({"dns": [], "subject": [(OU, "u")]}, "OU=u"),
+        ({"dns": [], "subject": [(CN, "one"), (CN, "two")]}, "CN=two,CN=one"),
     ],
 )
 def test_the_name_to_call_it_by(changes: dict[str, object], name: str) -> None:
     assert forge.leaf(ROOT, **changes).identity.name == name
+
+
+def test_one_without_any_name_is_called_by_its_digest() -> None:
+    identity = forge.leaf(ROOT, dns=[]).identity
+    assert identity.name == f"sha256:{identity.sha256}"
 
 
 def test_two_common_names_are_none() -> None:
@@ -158,10 +167,10 @@ def test_two_sans_are_an_error_and_not_a_choice() -> None:
         Identity.from_der(der)
 
 
-def test_a_bit_string_in_a_name_is_an_error() -> None:
+def test_a_bit_string_in_a_name_is_shown_in_hex_and_is_no_common_name() -> None:
     der = forge.leaf(ROOT, subject=[(CN, "cccc")]).der
-    with pytest.raises(CertificateInvalid):
-        Identity.from_der(der.replace(b"\x0c\x04cccc", b"\x03\x04\x00ccc"))
+    identity = Identity.from_der(der.replace(b"\x0c\x04cccc", b"\x03\x04\x00ccc"))
+    assert (identity.subject, identity.common_name) == ("CN=#030400636363", "")
 
 
 def test_an_unknown_version_is_an_error() -> None:

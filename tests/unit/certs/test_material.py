@@ -27,7 +27,7 @@ MATERIAL = forge.material(
     crls=(forge.revocations(MIDDLE, 5),),
     source="files: a, b",
     notes=("a warning",),
-    federated={"other.example": (OTHER_DOMAIN.certificate,), "empty.example": ()},
+    federated={"other.example": (OTHER_DOMAIN.read,), "empty.example": ()},
 )
 
 
@@ -72,8 +72,8 @@ def test_the_digest_tells_every_public_part_apart() -> None:
         forge.material(LEAF, trust=[MIDDLE, ROOT]),
         forge.material(LEAF, trust=[ROOT, MIDDLE]),
         forge.material(LEAF, trust=[ROOT], crls=MATERIAL.crls),
-        forge.material(LEAF, trust=[ROOT], federated={"a": (OTHER_DOMAIN.certificate,)}),
-        forge.material(LEAF, trust=[ROOT], federated={"b": (OTHER_DOMAIN.certificate,)}),
+        forge.material(LEAF, trust=[ROOT], federated={"a": (OTHER_DOMAIN.read,)}),
+        forge.material(LEAF, trust=[ROOT], federated={"b": (OTHER_DOMAIN.read,)}),
         forge.material(forge.leaf(MIDDLE, key=LEAF.key), trust=[ROOT]),
     ]
     assert len({material.digest for material in variants}) == len(variants)
@@ -103,7 +103,7 @@ def test_each_trust_domain_vouches_for_its_own() -> None:
     def peer(**changes: object) -> Identity:
         return forge.leaf(ROOT, **changes).identity
 
-    assert MATERIAL.anchors_for(peer(uris=["spiffe://other.example/a"])) == (OTHER_DOMAIN.certificate,)
+    assert MATERIAL.anchors_for(peer(uris=["spiffe://other.example/a"])) == (OTHER_DOMAIN.read,)
     assert MATERIAL.anchors_for(peer(uris=["spiffe://empty.example/a"])) == ()
     assert MATERIAL.anchors_for(peer(uris=["spiffe://td/a"])) == MATERIAL.trust
     assert MATERIAL.anchors_for(peer(uris=["spiffe://third.example/a"])) == ()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from unit.certs import forge
 
 from certs.errors import MaterialError, MaterialReason
+from certs.names import crl_issuer
 from certs.pem import certificates_in, crls_in, key_in, read_blocks
 
 ROOT = forge.authority()
@@ -28,8 +29,8 @@ def reason_of(data: bytes) -> MaterialError:
 
 def test_blocks_come_in_order_with_text_between_them_ignored() -> None:
     data = b"subject=CN = web\r\n" + LEAF.pem.replace(b"\n", b"\r\n") + b"\n# the root\n" + ROOT.pem.rstrip(b"\n")
-    assert certificates_in(read_blocks(data)) == [LEAF.certificate, ROOT.certificate]
-    assert crls_in(read_blocks(CRL + data))[0].issuer == ROOT.certificate.subject
+    assert certificates_in(read_blocks(data)) == [LEAF.read, ROOT.read]
+    assert crl_issuer(crls_in(read_blocks(CRL + data))[0]) == ROOT.read.subject
 
 
 @pytest.mark.parametrize("content", [LEAF.pem, LEAF.key_pem(), ROOT.pem, CRL], ids=["cert", "key", "trust", "crl"])
@@ -61,11 +62,24 @@ def test_a_cut_bundle_is_never_shorter_but_at_a_block_boundary() -> None:
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END PRIVATE KEY-----\n", MaterialReason.PEM_INVALID),
         (b"-----BEGIN CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n", MaterialReason.PEM_INVALID),
         (b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", MaterialReason.PEM_INVALID),
+        (LEAF.pem + b"  " + ROOT.pem, MaterialReason.PEM_INVALID),
+        (LEAF.pem + b"\t-----BEGIN CERTIFICATE-----\n", MaterialReason.PEM_INVALID),
+        (b"\xef\xbb\xbf" + LEAF.pem + ROOT.pem, MaterialReason.PEM_INVALID),
+        (LEAF.pem.replace(b"-----END", b" -----END"), MaterialReason.PEM_INVALID),
+        (LEAF.pem + b"----BEGIN CERTIFICATE-----\n", MaterialReason.PEM_INCOMPLETE),
+        (LEAF.pem + b"-----begin certificate-----\n", MaterialReason.PEM_INCOMPLETE),
         (b"-----BEGIN CERTIFICATE----\nAAAA\n-----END CERTIFICATE-----\n", MaterialReason.PEM_INCOMPLETE),
     ],
 )
 def test_what_is_not_pem_is_refused(data: bytes, reason: MaterialReason) -> None:
     assert reason_of(data).reason is reason
+
+
+@pytest.mark.parametrize(
+    "text", [b"---\n", b"--- the root\n", b"- a list\n", b"-----\n", b"# -----BEGIN CERTIFICATE-----\n"]
+)
+def test_text_between_blocks_may_begin_with_dashes(text: bytes) -> None:
+    assert len(certificates_in(read_blocks(text + LEAF.pem + text + ROOT.pem + text))) == 2
 
 
 def test_a_block_that_is_no_certificate_is_refused() -> None:

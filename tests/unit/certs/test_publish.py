@@ -212,7 +212,7 @@ def test_a_reader_beside_a_publisher_always_has_a_whole_set(tmp_path: Path) -> N
     publisher.start()
     seen = 0
     while not done.is_set():
-        assert source.load().leaf in [made.certificate for made in leaves]
+        assert source.load().leaf in [made.read for made in leaves]
         seen += 1
     publisher.join()
     assert seen > 10

@@ -25,10 +25,10 @@ def issued_by(issuer: Made, root: Made, **more: object) -> Material:
 def test_the_usual_issuer_is_vouched_for() -> None:
     root = forge.authority()
     issuer = forge.authority("Issuing", root, path_length=0)
-    assert vouched_issuer(issued_by(issuer, root)) == issuer.certificate
+    assert vouched_issuer(issued_by(issuer, root)) == issuer.read
     bounded = forge.authority(path_length=1)
     issuer = forge.authority("Issuing", bounded, path_length=0)
-    assert vouched_issuer(issued_by(issuer, bounded)) == issuer.certificate
+    assert vouched_issuer(issued_by(issuer, bounded)) == issuer.read
 
 
 def test_one_that_may_have_authorities_under_it_is_not() -> None:
@@ -49,7 +49,7 @@ def test_it_is_not_valid_for_longer_than_what_vouches_for_it() -> None:
         outlasting = forge.authority("Issuing", root, path_length=0, starts=starts, ends=ends)
         assert vouched_issuer(issued_by(outlasting, root)) is None
     within = forge.authority("Issuing", root, path_length=0, starts=NOW - DAY, ends=NOW + DAY)
-    assert vouched_issuer(issued_by(within, root)) == within.certificate
+    assert vouched_issuer(issued_by(within, root)) == within.read
 
 
 def test_with_revocation_lists_it_stays_to_be_looked_up() -> None:

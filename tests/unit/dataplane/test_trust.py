@@ -111,3 +111,16 @@ def test_it_goes_with_its_generation() -> None:
     assert handshake(old, client(ISSUER), ISSUER)[0]
     assert not handshake(new, client(ISSUER), ISSUER)[0]
     assert handshake(new, client(new_issuer), new_issuer)[0]
+
+
+def test_the_proof_finds_a_list_of_authorities_that_no_handshake_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = forge.authority(**LONG)
+    many = [forge.authority(f"Certification Authority {number:038}") for number in range(1000)]
+    material = forge.material(forge.leaf(root, **SHORT), trust=[root, *many])
+    for least in ("1.2", "1.3"):
+        tls.prove(tls.Contexts(1, material, least).server(Protocol.TCP), material, server_side=True)
+        tls.prove(tls.Contexts(1, material, least).client(Protocol.TCP), material, server_side=False)
+    monkeypatch.setattr(tls, "MAX_AUTHORITY_NAMES_BYTES", 1 << 30)
+    for least in ("1.2", "1.3"):
+        with pytest.raises(tls.ProofError):
+            tls.prove(tls.Contexts(1, material, least).server(Protocol.TCP), material, server_side=True)
