@@ -351,7 +351,8 @@ class RemoteEndpoint(TlsEndpoint):
 
     In TLS 1.3 a client is told after its handshake that the server will not have it. The alert lies there unread when a
     write fails because the server has closed, and OpenSSL reads nothing after a write that failed. So until something
-    was read each write looks first.
+    was read each write looks first; and when the server's reset came between the look and the write, the alert's record
+    is still there to tell that there was one.
     """
 
     __slots__ = ("_may_refuse",)
@@ -367,10 +368,30 @@ class RemoteEndpoint(TlsEndpoint):
         return count
 
     def _write(self, data: bytes | memoryview) -> int:
-        if self._may_refuse and self._stream.peek() == FAILED:
+        if not self._may_refuse:
+            return super()._write(data)
+        if self._stream.peek() == FAILED:
             self.failure = self._stream.failure
             return FAILED
-        return super()._write(data)
+        taken = super()._write(data)
+        if taken == FAILED and self._has_alert():
+            self.failure = SslFailure(
+                FailureKind.ALERT, "the peer sent an alert and a reset; which alert it was is lost"
+            )
+        return taken
+
+    def _has_alert(self) -> bool:
+        """Whether an alert lies there unread, as its length tells: no other record of TLS 1.3 has so little in it (RFC
+        8446 sections 5.2 and 6), and to TLS 1.2 this does not happen."""
+        try:
+            head = self.sock.recv(len(_ALERT_RECORD), socket.MSG_PEEK)
+        except OSError:
+            return False
+        return head == _ALERT_RECORD
+
+
+# Application data of two bytes: level and description, the content's type, an AEAD's tag of sixteen.
+_ALERT_RECORD = b"\x17\x03\x03\x00\x13"
 
 
 def _nothing_to_read(_events: int) -> None:

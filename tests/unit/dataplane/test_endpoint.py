@@ -8,6 +8,7 @@ import socket
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from OpenSSL import SSL
@@ -17,8 +18,9 @@ from support.services import reset
 
 from tlsidecar.dataplane import stream, stream_fast, stream_portable
 from tlsidecar.dataplane.endpoint import RemoteEndpoint
+from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.reactor import Reactor
-from tlsidecar.dataplane.stream import DONE
+from tlsidecar.dataplane.stream import DONE, WANT_READ
 from tlsidecar.dataplane.tls_failure import FailureKind
 
 ENGINES = {
@@ -51,6 +53,33 @@ async def test_a_refusal_is_heard_though_a_reset_came_with_it(
     engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
 ) -> None:
     """The remote's alert and its reset are both there before anything is written."""
+    near, _ = pair
+    endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, refused(engine, pair, pki, tmp_path))
+    assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert endpoint.failure is not None
+    assert (endpoint.failure.kind, endpoint.failure.alert) == (FailureKind.ALERT, "unknown_ca")
+    endpoint.close()
+
+
+async def test_a_refusal_is_one_though_it_came_between_the_look_and_the_write(
+    engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
+) -> None:
+    near, _ = pair
+    endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, refused(engine, pair, pki, tmp_path))
+    stream = endpoint._stream
+    endpoint._stream = SimpleNamespace(  # type: ignore[assignment]
+        peek=lambda: WANT_READ, write_bytes=stream.write_bytes, release=stream.release, failure=None
+    )
+    assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert endpoint.failure is not None
+    assert endpoint.failure.kind is FailureKind.ALERT
+    endpoint.close()
+
+
+def refused(
+    engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
+) -> Stream:
+    """Our end of a connection whose remote has found fault with our certificate, and reset."""
     module, kind = engine
     near, far = pair
     context = client_context(pki.trust, pki.issue("client", "client.test"))
@@ -69,8 +98,4 @@ async def test_a_refusal_is_heard_though_a_reset_came_with_it(
     poll = select.poll()
     poll.register(near, select.POLLIN)
     assert poll.poll(5000)[0][1] & select.POLLERR
-    endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, ours)
-    assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
-    assert endpoint.failure is not None
-    assert (endpoint.failure.kind, endpoint.failure.alert) == (FailureKind.ALERT, "unknown_ca")
-    endpoint.close()
+    return ours

@@ -597,4 +597,8 @@ class HttpConnection(Connection):
 
 def _is_told(failure: SslFailure | None) -> bool:
     """Whether OpenSSL has sent an alert about it, which a reset would destroy."""
-    return failure is not None and failure.kind is FailureKind.PROTOCOL
+    return (
+        failure is not None
+        and failure.kind is FailureKind.PROTOCOL
+        and failure.stream_reason() is not Reason.RECORD_FLOOD
+    )
