@@ -9,14 +9,17 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import h11
+import hpack as hpack_oracle
 from unit.dataplane.http.identities import identity
 from unit.dataplane.http.xfcc_reader import parse, unhex
 from unit.dataplane.http1.chunks import mean_the_same
 from unit.dataplane.http1.conversation import identity_headers, listener, rules_of
 from unit.dataplane.http1.lanes import comparable, passed
+from unit.dataplane.http2.reading import pieces_of, read_all
 
 from certs.errors import CertificateInvalid, MaterialError
 from certs.identity import Identity
@@ -28,6 +31,8 @@ from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.head_reader import HeadReader
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
+from tlsidecar.dataplane.http2.errors import Http2Error
+from tlsidecar.dataplane.http2.hpack import Decoder
 from tlsidecar.settings import Http, Listener
 
 MAX_BYTES = 4096
@@ -179,6 +184,39 @@ def config(data: bytes) -> None:
         assert all(line.isprintable() for line in text.split("\n"))
 
 
+def http2_frames(data: bytes) -> None:
+    """The same frames and the same fault in any pieces. The first bytes say where the pieces are cut."""
+    wire = data[4:]
+    cuts = [data[0], data[1] * 2, data[2] * 4, data[3] * 8] if len(data) > 3 else []
+    seen, fault, _ = read_all([wire])
+    assert read_all(pieces_of(wire, cuts))[:2] == (seen, fault)
+    assert read_all([wire[at : at + 1] for at in range(len(wire))])[:2] == (seen, fault)
+
+
+def hpack(data: bytes) -> None:
+    """What is understood the oracle understands alike. Blocks are told apart by 0xFF 0x00."""
+    ours, theirs = Decoder(100, 32 * 1024), hpack_oracle.Decoder()
+    theirs.max_allowed_table_size = 4096
+    for block in data.split(b"\xff\x00"):
+        expected, problem = _decoded(theirs, block)
+        fields, refusal = _decoded(ours, block)
+        if refusal:
+            stricter = "does not end" in refusal or "size update" in refusal or "ENHANCE_YOUR_CALM" in refusal
+            assert problem or stricter, refusal
+            return
+        assert not problem, problem
+        assert fields == expected
+
+
+def _decoded(decoder: Any, block: bytes) -> tuple[list[tuple[bytes, bytes]], str]:
+    try:
+        if isinstance(decoder, Decoder):
+            return decoder.decode(block), ""
+        return [tuple(field) for field in decoder.decode(block, raw=True)], ""
+    except (Http2Error, hpack_oracle.HPACKError, IndexError) as error:
+        return [], str(error) or repr(error)
+
+
 def _verdict(reader: HeadReader, data: bytes, step: int) -> int | tuple[int, str] | None:
     """Where the head ends, or why it is refused, or ``None`` while it is incomplete."""
     try:
@@ -205,5 +243,15 @@ def _scratch() -> Path:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
-    for function in (request_head, response_head, chunked, request_stream, xfcc_writer, pem, config)
+    for function in (
+        request_head,
+        response_head,
+        chunked,
+        request_stream,
+        xfcc_writer,
+        pem,
+        config,
+        http2_frames,
+        hpack,
+    )
 }
