@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "log-level": ("tlsidecar.cli.changes:log_level", "Change the process log's level."),
     "wait": ("tlsidecar.cli.changes:wait", "Block until the sidecar is ready."),
     "health": ("tlsidecar.cli.probe:health", "For HEALTHCHECK and exec probes."),
+    "inject": ("tlsidecar.cli.inject:inject", "The native sidecar into Kubernetes manifests."),
     "certs": ("tlsidecar.cli.certificates:certs", "A local CA; issue, inspect, rotate, roll over, revoke."),
 }
 
