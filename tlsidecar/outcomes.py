@@ -127,6 +127,11 @@ class Reason(StrEnum):
     UPSTREAM_RESET = "upstream_reset", Culprit.UPSTREAM, "the upstream reset the connection"
     UPSTREAM_CLOSED = "upstream_closed", Culprit.UPSTREAM, "the upstream closed before its response was complete"
     UPSTREAM_TLS = "upstream_tls", Culprit.UPSTREAM, "the TLS handshake with the upstream failed"
+    UPSTREAM_HANDSHAKE_TIMEOUT = (
+        "upstream_handshake_timeout",
+        Culprit.UPSTREAM,
+        "the upstream did not finish the TLS handshake in time",
+    )
     UPSTREAM_BAD_RESPONSE = "upstream_bad_response", Culprit.UPSTREAM, "the upstream's response is not valid HTTP/1.1"
     UPSTREAM_EJECTED = "upstream_ejected", Culprit.UPSTREAM, "every upstream address is ejected or unhealthy"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,41 +12,10 @@ import pytest
 from OpenSSL import SSL
 from support import configs
 from support.mtls import Alerted, Peer, server_context
-from support.pki import Pair, Pki
-from support.services import Service, serving
+from support.pki import Pki
+from support.remotes import remote, talk
+from support.services import serving
 from support.sidecar import running
-
-
-@contextlib.contextmanager
-def remote(trust: Path, pair: Pair, *, asks: bool = True, seen: list[object] | None = None) -> Iterator[Service]:
-    """A mutual-TLS server that echoes."""
-    context = server_context(trust, pair, asks=asks)
-
-    def handle(sock: socket.socket) -> None:
-        peer = Peer(context, sock, server_side=True)
-        try:
-            peer.handshake()
-            if seen is not None:
-                seen.append(peer.tls.get_peer_certificate(as_cryptography=True))
-                seen.append(peer.tls.get_servername())
-            while data := peer.recv():
-                peer.send(data)
-            peer.end_writing()
-        except (SSL.Error, OSError, Alerted):
-            pass
-
-    with serving(handle) as service:
-        yield service
-
-
-def talk(port: int, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        received = b""
-        while more := sock.recv(65536):
-            received += more
-        return received
 
 
 def test_our_certificate_is_shown_and_the_name_asked_for(pki: Pki, tmp_path: Path) -> None:
@@ -127,8 +95,10 @@ def test_a_wildcard_certificate_covers_one_label(pki: Pki, tmp_path: Path) -> No
             assert talk(sidecar.port(), b"hello") == b"hello"
 
 
-def test_being_refused_is_recorded_as_theirs(pki: Pki, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [b"hello", b"x" * 1_000_000], ids=["little", "much"])
+def test_being_refused_is_recorded_as_theirs(sent: bytes, pki: Pki, tmp_path: Path) -> None:
     """In TLS 1.3 the remote's judgement of our certificate comes after our own handshake is over."""
+    times = 10
     ours = pki.issue("ours", "app.internal")
     theirs_pki = Pki(tmp_path / "theirs")
     theirs = theirs_pki.issue("theirs", "localhost")
@@ -137,11 +107,16 @@ def test_being_refused_is_recorded_as_theirs(pki: Pki, tmp_path: Path) -> None:
     with remote(theirs_pki.trust, theirs) as service:
         config = configs.identity(ours, trust) + configs.originate(f"localhost:{service.port}")
         with running(tmp_path / "sidecar", config) as sidecar:
-            with pytest.raises(ConnectionResetError):
-                talk(sidecar.port(), b"hello")
+            for _ in range(times):
+                with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                    talk(sidecar.port(), sent)
             refusal = sidecar.refusal(reason="refused_by_peer")
             assert (refusal["side"], refusal["stage"]) == ("peer", "verify")
             assert "unknown_ca" in refusal["detail"]
+            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="refused_by_peer") == times
+            assert sidecar.metric("tlsidecar_connections_total", outcome="refused_by_peer") == times
+            sidecar.last_access(reason="refused_by_peer")
+            assert sidecar.status()["listeners"][0]["upstreams"][0]["healthy"] is False
 
 
 def test_a_plaintext_remote_is_never_talked_to_in_plaintext(pki: Pki, tmp_path: Path) -> None:

@@ -78,7 +78,6 @@ def test_plain_http_is_answered_with_a_hint(pki: Pki, tmp_path: Path) -> None:
         pytest.param(b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + b"\x01" * 60, None, id="SSLv2 hello"),
         pytest.param(b"\x16\x03\x01\xff\xff" + b"\x01" * 70000, None, id="a record over its limit"),
         pytest.param(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01", {"handshake_aborted"}, id="half a record, then gone"),
-        pytest.param(b"", {"handshake_aborted"}, id="nothing"),
     ],
 )
 def test_what_is_not_tls(sent: bytes, reasons: set[str] | None, pki: Pki, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ States and legal moves (terminate reads down the left, originate down the right)
 
 - Nothing is opened towards the upstream, and no byte is read for it, before the TLS peer is authorised.
 - A connection is *refused* when it is turned away before RELAYING, *opened* when it gets there and then *closed*; it
-  is exactly one of the two, and it is told to the observer exactly once. A probe of our own is neither, and only
-  counted.
+  is exactly one of the two, and it is told to the observer exactly once. A probe of our own is neither, nor is a client
+  that goes without a byte; both are only counted.
 - How the sockets are closed says what happened: an end is told as an end (close_notify, FIN), a cut as a reset.
 """
 
@@ -189,6 +189,9 @@ class Connection(ABC):
         self.handshake.start()
 
     def _shaken(self, handshake: Handshake) -> None:
+        if handshake.is_empty:
+            self._left_empty()
+            return
         self.frontend.tally.handshake_over(handshake.reason, handshake.seconds)
         self.handshake_s = handshake.seconds
         if handshake.reason is None:
@@ -203,6 +206,15 @@ class Connection(ABC):
             with contextlib.suppress(OSError):
                 handshake.sock.send(PLAINTEXT_ANSWER)
         self.refuse(handshake.stage, handshake.reason, handshake.detail, side=handshake.side)
+
+    def _left_empty(self) -> None:
+        """The client went without a byte: nobody was refused, and there is nobody to tell of."""
+        tally = self.frontend.tally
+        tally.handshake_dropped()
+        self.state = ConnectionState.CLOSED
+        self.stop(polite=True, ended=False)
+        self._gone()
+        tally.empty()
 
     def _probed(self) -> None:
         """One of our own probes has seen our leaf, and that was all it came for."""
@@ -442,7 +454,8 @@ class TcpConnection(Connection):
         tls, plain = self.sock, self.other
         if not self.frontend.terminates:
             tls, plain = plain, tls
-        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.frontend.limits, self)
+        remote = not self.frontend.terminates
+        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.frontend.limits, self, remote=remote)
         self.open()
         if self.frontend.settings.proxy_protocol:
             self.relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
@@ -460,7 +473,11 @@ class TcpConnection(Connection):
         elif reason is Reason.REFUSED_BY_PEER and originate and not relay.bytes_in:
             # In TLS 1.3 the client's handshake is over before the server has judged its certificate (RFC 8446
             # section 4.4.2.4): an alert before the first byte is that judgement.
-            self.frontend.tally.refused(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
+            assert self.upstream is not None
+            self.upstream.refused(detail)
+            tally = self.frontend.tally
+            tally.upstream_failed(reason)
+            tally.refused(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
         self.close(reason, detail)
 
     def stop(self, *, polite: bool, ended: bool) -> None:
@@ -503,6 +520,8 @@ class TcpConnection(Connection):
             sock.close()
         elif polite:
             stream.close_notify()
+            self.shared.lingerer.close(sock)
+        elif stream.failure is not None and stream.failure.was_alerted:
             self.shared.lingerer.close(sock)
         else:
             reset(sock)

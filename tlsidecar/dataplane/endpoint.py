@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.linger import Lingerer, reset
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
-from tlsidecar.dataplane.stream import DONE, FAILED, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import DONE, FAILED, RECORD_BYTES, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 
 Readable = Callable[[int], None]
@@ -349,10 +350,7 @@ class TlsEndpoint(Endpoint):
 class RemoteEndpoint(TlsEndpoint):
     """The server that we have shaken hands with as its client.
 
-    In TLS 1.3 a client is told after its handshake that the server will not have it. The alert lies there unread when a
-    write fails because the server has closed, and OpenSSL reads nothing after a write that failed. So until something
-    was read each write looks first; and when the server's reset came between the look and the write, the alert's record
-    is still there to tell that there was one.
+    In TLS 1.3 a client is told after its handshake that the server will not have it: see :mod:`.late_alert`.
     """
 
     __slots__ = ("_may_refuse",)
@@ -373,25 +371,10 @@ class RemoteEndpoint(TlsEndpoint):
         if self._stream.peek() == FAILED:
             self.failure = self._stream.failure
             return FAILED
-        taken = super()._write(data)
-        if taken == FAILED and self._has_alert():
-            self.failure = SslFailure(
-                FailureKind.ALERT, "the peer sent an alert and a reset; which alert it was is lost"
-            )
+        taken = super()._write(data[:RECORD_BYTES])
+        if taken == FAILED:
+            self.failure = late_alert(self.sock) or self.failure
         return taken
-
-    def _has_alert(self) -> bool:
-        """Whether an alert lies there unread, as its length tells: no other record of TLS 1.3 has so little in it (RFC
-        8446 sections 5.2 and 6), and to TLS 1.2 this does not happen."""
-        try:
-            head = self.sock.recv(len(_ALERT_RECORD), socket.MSG_PEEK)
-        except OSError:
-            return False
-        return head == _ALERT_RECORD
-
-
-# Application data of two bytes: level and description, the content's type, an AEAD's tag of sixteen.
-_ALERT_RECORD = b"\x17\x03\x03\x00\x13"
 
 
 def _nothing_to_read(_events: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,9 @@ Finished = Callable[["Handshake"], None]
 
 _PROBE_NAME = PROBE_NAME.encode()
 _VERIFY_FAILED = "certificate verify failed"
+
+# The other end is done sending, or gone.
+_LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Turnstile:
@@ -91,6 +95,7 @@ class Handshake:
         "_deadlines",
         "_descriptor",
         "_finished",
+        "_has_begun",
         "_reactor",
         "_started_at",
         "_turnstile",
@@ -98,6 +103,7 @@ class Handshake:
         "_watching",
         "contexts",
         "detail",
+        "is_empty",
         "judge",
         "reason",
         "seconds",
@@ -138,6 +144,7 @@ class Handshake:
         self.side = Side.LOCAL
         self.detail = ""
         self.seconds = 0.0
+        self.is_empty = False  # it failed before the other end had sent a byte
         self._started_at = reactor.now
         self._reactor = reactor
         self._turnstile = turnstile
@@ -145,6 +152,7 @@ class Handshake:
         self._descriptor = sock.fileno()
         self._watching = 0
         self._waits = False  # for the turnstile
+        self._has_begun = False
         self._finished: Finished | None = finished
 
     def __repr__(self) -> str:
@@ -175,7 +183,7 @@ class Handshake:
         self._deadlines.add(self, self._expired)
         if self.server_side:
             # The ClientHello is rarely there at once: do not pay a read to learn that.
-            self._watch(READ)
+            self._watch(READ | select.EPOLLRDHUP)
         else:
             self._step()
 
@@ -193,9 +201,22 @@ class Handshake:
         """A defect of ours showed itself in a handler."""
         self._end(Reason.INTERNAL_ERROR, "")
 
-    def _ready(self, _events: int) -> None:
+    def _has_sent_nothing(self) -> bool:
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _ready(self, events: int) -> None:
         if self._waits or self._finished is None:
             return
+        if events & _LEAVING and not self._has_begun and self._has_sent_nothing():
+            self.is_empty = True
+            self._end(Reason.HANDSHAKE_ABORTED, "")
+            return
+        self._has_begun = True
         if self._turnstile.may_pass():
             self._step()
             return
@@ -210,7 +231,8 @@ class Handshake:
         if answer == DONE:
             self._end(None, "")
         elif answer == WANT_READ:
-            self._watch(READ)
+            if self._watching & READ == 0:
+                self._watch(READ)
         elif answer == WANT_WRITE:
             self._watch(WRITE)
         else:
@@ -240,7 +262,8 @@ class Handshake:
         self._end(reason, failure.text)
 
     def _expired(self) -> None:
-        self._end(Reason.HANDSHAKE_TIMEOUT, f"not done within {self._deadlines.after_s:g} s")
+        reason = Reason.HANDSHAKE_TIMEOUT if self.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT
+        self._end(reason, f"not done within {self._deadlines.after_s:g} s")
 
     def _end(self, reason: Reason | None, detail: str) -> None:
         finished = self._finished

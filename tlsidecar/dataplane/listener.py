@@ -14,6 +14,7 @@ from cryptography import x509
 
 from certs.names import crl_issuer
 from tlsidecar.dataplane import descriptors
+from tlsidecar.dataplane.addresses import peer_address
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection, TcpConnection
@@ -59,9 +60,6 @@ _OF_ONE_CONNECTION = frozenset(
         errno.ETIMEDOUT,
     }
 )
-
-# How a peer's address is written, of what accept(2) tells.
-_ADDRESS_FORMS = {socket.AF_INET: "{}:{}", socket.AF_INET6: "[{}]:{}"}
 
 _log = logging.getLogger("tlsidecar.dataplane")
 
@@ -278,12 +276,11 @@ class Listener:
 class _Acceptor:
     """The handler of one listening socket."""
 
-    __slots__ = ("_accepts", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket", "_written")
+    __slots__ = ("_accepts", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self._listener = listener
         self._socket = sock
-        self._written = _ADDRESS_FORMS.get(sock.family, "unix")
         self._looks_again = False
         self._accepts = 1
         self._others_took = -1
@@ -323,7 +320,7 @@ class _Acceptor:
                 listener.pause_accepting(error.errno or 0)
             return False
         has_room = descriptors.may_accept(sock.fileno())
-        listener.accepted(sock, self._written.format(*name) if name else self._written)
+        listener.accepted(sock, peer_address(sock.family, name))
         if not has_room:
             listener.pause_accepting(errno.EMFILE)
         return has_room

@@ -9,6 +9,7 @@ import socket
 import struct
 
 from certs.identity import Identity
+from tlsidecar.dataplane.addresses import unmapped
 from tlsidecar.dataplane.stream import Parameters
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -55,6 +56,9 @@ def _addresses(peer: socket.socket) -> tuple[int, int, bytes]:
         return _VERSION_2_LOCAL, _UNSPECIFIED, b""
     if peer.family == socket.AF_INET:
         packed = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
+        return _VERSION_2_PROXY, _TCP_OVER_IPV4, packed + struct.pack("!HH", source[1], destination[1])
+    if peer.family == socket.AF_INET6 and source[0] != unmapped(source[0]):
+        packed = socket.inet_aton(unmapped(source[0])) + socket.inet_aton(unmapped(destination[0]))
         return _VERSION_2_PROXY, _TCP_OVER_IPV4, packed + struct.pack("!HH", source[1], destination[1])
     if peer.family == socket.AF_INET6:
         packed = b"".join(

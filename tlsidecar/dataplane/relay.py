@@ -14,6 +14,8 @@ service makes no difference here: terminating and originating are the same relay
 - When both flows have ended, the relay is done: ``COMPLETED``.
 - Anything else (a reset, a FIN without close_notify, a broken record) aborts: neither side may take it for an end, so
   the plain side is reset and the TLS side gets no close_notify.
+- When we are the client, the server may refuse us after our handshake is over (TLS 1.3). So until its first byte each
+  write is one record, and looks for its alert first (:mod:`.late_alert`).
 - A plain side that no longer takes data may still have an answer to give (a service that refuses an upload): inward
   bytes are then discarded while outward ones are still delivered.
 
@@ -30,6 +32,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import (
     BUFFER_BYTES,
@@ -41,6 +44,7 @@ from tlsidecar.dataplane.stream import (
     WANT_READ,
     WANT_WRITE,
 )
+from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 
@@ -75,6 +79,7 @@ class Relay:
         "_high_water",
         "_least_gathered",
         "_limits",
+        "_may_refuse",
         "_owner",
         "_plain",
         "_reactor",
@@ -99,7 +104,10 @@ class Relay:
         plain: socket.socket,
         limits: Limits,
         owner: Owner,
+        *,
+        remote: bool = False,
     ) -> None:
+        """``remote``: the TLS stream leads to a server, whose client we are."""
         self._reactor = reactor
         self._stream = stream
         self._tls = tls
@@ -110,6 +118,7 @@ class Relay:
         self._window = self._high_water
         self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)
         self._read_wants_write = False
+        self._may_refuse = remote
         self.bytes_in = 0
         self.bytes_out = 0
         self.active_at = reactor.now
@@ -142,7 +151,9 @@ class Relay:
     def start(self) -> None:
         """Both ends are ready: begin, with what the TLS peer may have sent meanwhile."""
         self._reactor.rewatch(self._tls.fileno(), READ, self._tls_readable)
-        self._reactor.rewatch(self._plain.fileno(), READ, self._plain_readable)
+        self._reactor.rewatch(
+            self._plain.fileno(), READ, self._plain_event if self._may_refuse else self._plain_readable
+        )
         if self.pending_in:
             # A header of ours goes before everything the peer has sent, and at once: the service may speak first.
             self._flush_inward()
@@ -311,11 +322,42 @@ class Relay:
             if self._owner is None:
                 return
         if self.outward is Flow.OPEN and not self.pending_out:
-            self._plain_readable(events)
+            if self._may_refuse:
+                self._plain_readable_by_record()
+            else:
+                self._plain_readable(events)
+
+    def _plain_readable_by_record(self) -> None:
+        """While the remote may still refuse us: what is read waits, and is written with care."""
+        try:
+            data = self._plain.recv(len(self._high_water))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._plain_reset(error)
+            return
+        self.active_at = self._reactor.now
+        self.bytes_out += len(data)
+        self.pending_out = data
+        if not data:
+            self.outward = Flow.ENDING
+        self._flush_outward()
+
+    def _is_refused(self) -> bool:
+        """Look for the remote's alert before something is written to it."""
+        if self.bytes_in:
+            self._may_refuse = False
+        elif self._stream.peek() == FAILED:
+            self._tls_failed()
+            return True
+        return False
 
     def _flush_outward(self) -> None:
         while self.pending_out:
-            written = self._stream.write_bytes(self.pending_out)
+            if self._may_refuse and self._is_refused():
+                return
+            most = RECORD_BYTES if self._may_refuse else len(self.pending_out)
+            written = self._stream.write_bytes(self.pending_out[:most])
             if written == FAILED:
                 self._tls_failed()
                 return
@@ -361,12 +403,14 @@ class Relay:
         self._reactor.rewatch(
             self._plain.fileno(),
             (READ if reads else 0) | (WRITE if writes else 0),
-            self._plain_event if writes else self._plain_readable,
+            self._plain_event if writes or self._may_refuse else self._plain_readable,
         )
 
     def _tls_failed(self) -> None:
         failure = self._stream.failure
         assert failure is not None
+        if self._may_refuse and failure.kind is FailureKind.RESET and not self.bytes_in:
+            failure = late_alert(self._tls) or failure
         self._end(failure.stream_reason(), failure.text)
 
     def _plain_reset(self, error: OSError) -> None:

@@ -87,7 +87,7 @@ class ListenerCounters:
     handshakes_active: int = 0
     connections: dict[str, int] = field(
         default_factory=dict
-    )  # outcome: accepted, established, refused, probe, and each Reason
+    )  # outcome: accepted, established, refused, probe, empty, and each Reason
     handshakes: dict[tuple[str, str], int] = field(default_factory=dict)  # (outcome ok|failed, reason)
     handshake_seconds: Histogram = field(default_factory=lambda: Histogram(HANDSHAKE_BUCKETS_S))
     bytes_in: int = 0  # from the mTLS peer (terminate) or the remote (originate) towards the plaintext side

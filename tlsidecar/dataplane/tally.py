@@ -67,6 +67,10 @@ class Tally:
         """One of our own probes has seen our leaf."""
         _count(self.counters.connections, "probe")
 
+    def empty(self) -> None:
+        """A client came and went without a byte: a load balancer's probe, most likely."""
+        _count(self.counters.connections, "empty")
+
     def refused(self, refusal: Refusal) -> None:
         """Somebody was turned away: a connection, or one request on it."""
         _count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))

@@ -124,6 +124,12 @@ class SslFailure:
             return cls(FailureKind.ALERT, f"the peer sent the alert {alert}", alert)
         return cls(FailureKind.PROTOCOL, text)
 
+    @property
+    def was_alerted(self) -> bool:
+        """Whether OpenSSL has told the peer by an alert, which a reset would destroy before it is read. A flood that
+        we found ourselves was not."""
+        return self.kind is FailureKind.PROTOCOL and self.text != FLOOD_TEXT
+
     def handshake_reason(self) -> Reason:
         """The reason of a handshake that ended so."""
         match self.kind:

@@ -46,5 +46,5 @@ def upstream_failed(reason: Reason, detail: str = "", stage: Stage = Stage.UPSTR
     return MessageRefused(status, reason, detail, stage=stage, retry_after_s=retry_after_s)
 
 
-_TOO_LATE = (Reason.UPSTREAM_TIMEOUT, Reason.HANDSHAKE_TIMEOUT)
+_TOO_LATE = (Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
 _NO_FAULT_OF_THE_UPSTREAM = (Reason.UPSTREAM_EJECTED, Reason.FD_EXHAUSTED)

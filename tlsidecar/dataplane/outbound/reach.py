@@ -29,6 +29,9 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Address, Listener, Mode
 
+# Of the ways in which a handshake with an upstream fails; the others are counted as one.
+_COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
+
 
 class Outbound:
     """How one listener goes out: to which addresses, whom it expects there, and for how long it tries."""
@@ -178,9 +181,10 @@ class Attempt:
             return
         handshake.stream.release()
         shared.lingerer.close(handshake.sock)
-        self._owner.attempt_missed(
-            Missed(handshake.stage, handshake.reason, handshake.detail, handshake.side, handshake)
-        )
+        # Of one that says nothing there is nothing to judge: it was not reached.
+        late = handshake.reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT
+        stage = Stage.UPSTREAM if late else handshake.stage
+        self._owner.attempt_missed(Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake))
 
 
 class Reach:
@@ -264,7 +268,7 @@ class Reach:
         handshake = missed.handshake
         if handshake is not None:
             tally.handshake_over(missed.reason, handshake.seconds)
-            tally.upstream_failed(Reason.UPSTREAM_TLS)
+            tally.upstream_failed(missed.reason if missed.reason in _COUNTED_AS_THEY_ARE else Reason.UPSTREAM_TLS)
             upstream.refused(missed.detail or missed.reason.sentence)
             self._missed(missed)
             return

@@ -152,7 +152,7 @@ def test_a_remote_that_turned_us_away_is_named() -> None:
     [
         (upstream_failed(Reason.UPSTREAM_REFUSED), 502, None),
         (upstream_failed(Reason.UPSTREAM_TIMEOUT), 504, None),
-        (upstream_failed(Reason.HANDSHAKE_TIMEOUT), 504, None),
+        (upstream_failed(Reason.UPSTREAM_HANDSHAKE_TIMEOUT), 504, None),
         (upstream_failed(Reason.UPSTREAM_EJECTED), 503, 1),
         (upstream_failed(Reason.FD_EXHAUSTED), 503, 1),
         (bad_response("no"), 502, None),
