@@ -53,7 +53,8 @@ class Limits:
     idle_timeout_s: float = 3600.0
     keepalive_timeout_s: float = 75.0
     head_timeout_s: float = 10.0
-    body_idle_timeout_s: float = 60.0
+    body_idle_timeout_s: float = 60.0  # of requests
+    response_idle_timeout_s: float = 3600.0  # of responses: event streams may be silent for long
     response_timeout_s: float = 60.0
     upstream_connect_timeout_s: float = 5.0
     close_timeout_s: float = 60.0

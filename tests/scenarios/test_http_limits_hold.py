@@ -300,3 +300,34 @@ def test_a_body_is_too_large(expects: bool, pki: Pki, tmp_path: Path) -> None:
             with connected(sidecar.port(), pki.trust, client) as peer:
                 peer.send(request("POST", "/fits", body=b"x" * 1023 + b"!"))
                 assert read_answer(peer).status == 200
+
+
+def test_an_answer_may_pause_for_longer_than_a_request(pki: Pki, tmp_path: Path) -> None:
+    """An event stream is silent for long; it is bounded by a limit of its own."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    go_on = threading.Event()
+
+    def events(sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none")
+        go_on.wait(20)
+        sock.sendall(b"two")
+
+    with serving(events) as service:
+        config = configs.limits(body_idle_timeout="100ms", response_idle_timeout="800ms")
+        config += configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            with connected(sidecar.port(), pki.trust, client) as peer:
+                peer.send(request())
+                assert peer.recv().endswith(b"one")
+                threading.Event().wait(0.4)
+                go_on.set()
+                assert peer.recv_exactly(3) == b"two"
+            go_on.clear()
+            with connected(sidecar.port(), pki.trust, client) as peer:
+                peer.send(request())
+                assert peer.recv().endswith(b"one")
+                with pytest.raises(ConnectionError):
+                    peer.recv()
+            sidecar.last_access(reason="upstream_timeout", status=200)
+            go_on.set()

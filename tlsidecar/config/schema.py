@@ -134,7 +134,13 @@ LIMITS = Table(
         ),
         Entry("keepalive_timeout", DURATION, "HTTP: how long to wait for the next request.", "keepalive_timeout_s"),
         Entry("head_timeout", DURATION, "HTTP: a request head takes at most this long in total.", "head_timeout_s"),
-        Entry("body_idle_timeout", DURATION, "HTTP: the longest pause within a body.", "body_idle_timeout_s"),
+        Entry("body_idle_timeout", DURATION, "HTTP: the longest pause within a request's body.", "body_idle_timeout_s"),
+        Entry(
+            "response_idle_timeout",
+            DURATION,
+            "HTTP: the longest pause within a response's body: event streams are silent for long.",
+            "response_idle_timeout_s",
+        ),
         Entry(
             "response_timeout",
             DURATION,

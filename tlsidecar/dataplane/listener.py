@@ -248,6 +248,7 @@ class Listener:
                 limits.keepalive_timeout_s,
                 limits.head_timeout_s,
                 limits.body_idle_timeout_s,
+                limits.response_idle_timeout_s,
                 limits.response_timeout_s,
             ]
         if limits.max_connection_age_s is not None:

@@ -11,7 +11,7 @@ from tlsidecar.dataplane.report import Observer, Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import ListenerCounters
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal
 
-_CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+_CODE_CLASSES = ("none", *(f"{first}xx" for first in range(1, 10)))
 
 Key = TypeVar("Key")
 

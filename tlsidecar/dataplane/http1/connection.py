@@ -210,9 +210,12 @@ class HttpConnection(Connection):
                 if waited > limits.close_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
+            case _ if for_client or for_upstream:
+                overdue = waited > limits.write_timeout_s
+            case State.SENDING:
+                overdue = waited > limits.body_idle_timeout_s
             case _:
-                stuck = for_client or for_upstream
-                overdue = waited > (limits.write_timeout_s if stuck else limits.body_idle_timeout_s)
+                overdue = waited > limits.response_idle_timeout_s
         if overdue:
             self._active_at = self.reactor.refresh()
             self._run(conversation.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))

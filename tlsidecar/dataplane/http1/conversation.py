@@ -49,6 +49,9 @@ from tlsidecar.outcomes import Reason, Stage
 # Neighbouring pieces are joined up to the size of a TLS record: one copy costs less than one more system call.
 JOINED_BYTES = 16 * 1024
 
+# Methods whose request bodies have no meaning (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5 and 9.3.7).
+_BODY_WITHOUT_MEANING = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+
 _IDLE = State.IDLE
 _AWAITING = State.AWAITING
 _LENGTH = Framing.LENGTH
@@ -74,6 +77,7 @@ class Conversation(Life):
         "_held",
         "_identity",
         "_is_ordinary",
+        "_is_single_use",
         "_max_body_bytes",
         "_max_held_bytes",
         "_partial_bytes",
@@ -120,6 +124,7 @@ class Conversation(Life):
         self._response_half: ResponseHalf | None = None
         self._response_head: ResponseHead | None = None
         self._replay: bytes | None = None  # a request in one, while it can be handed over again
+        self._is_single_use = False  # the upstream connection ends with this exchange
         self._partial_bytes = 0  # of a head that is not whole yet
 
     def __repr__(self) -> str:
@@ -168,6 +173,8 @@ class Conversation(Life):
             return None
         head = self._requests.fast(buffer, 0, end)
         if head is None or head.framing > _LENGTH or head.end + head.length != end:
+            return None
+        if head.length and head.method in _BODY_WITHOUT_MEANING:
             return None
         if self._used_halves:
             self._reset()
@@ -439,7 +446,9 @@ class Conversation(Life):
             self._answer(out, refusal)
             return
         head.target_rewritten = head.target != target
-        data = self._request.begin(head, buffer)
+        # Services ignore such a body now and then, and what is hidden in it would be their next request.
+        self._is_single_use = head.method in _BODY_WITHOUT_MEANING and head.has_body
+        data = self._request.begin(head, buffer, last=self._is_single_use)
         self._response.lane = self._request.lane
         out += [Connect(exchange), SendUpstream(data)]
         exchange.wait()
@@ -478,7 +487,7 @@ class Conversation(Life):
                 if response.status < 200:
                     self._pass_interim(response, buffer, out)
                     continue
-                self._respond(response, buffer, end, out)
+                self._respond(response, buffer, out)
             elif self.state is State.ANSWERING or self.state is State.CROSSING:
                 position = self._response_data(buffer, position, end, out)
             elif self.state is State.TUNNEL:
@@ -494,11 +503,9 @@ class Conversation(Life):
             self._used_halves = True
             self._response.partial_head = bytearray(memoryview(buffer)[position:end])
 
-    def _respond(self, response: ResponseHead, buffer: Buffer, end: int, out: list[Command]) -> None:
+    def _respond(self, response: ResponseHead, buffer: Buffer, out: list[Command]) -> None:
         request = self.head
         assert request is not None
-        if response.framing is Framing.NONE and response.end < end:
-            raise bad_response("a body where there is none: HEAD, 204 or 304")
         if self._is_last or request.minor == 0 or self.state is State.SENDING:
             # In SENDING: the rest of the request may never come, and where it ends would not be certain.
             self.stays = False
@@ -538,8 +545,8 @@ class Conversation(Life):
         response = self._response_head
         assert response is not None
         request_whole = self.state is State.ANSWERING
-        certain = response.keep_alive and response.framing is not Framing.CLOSE and not beyond
-        self._release(out, reusable=request_whole and certain)
+        certain = response.keep_alive and response.framing is not Framing.CLOSE and not response.body_may_follow
+        self._release(out, reusable=request_whole and certain and not beyond and not self._is_single_use)
         self._finish(out)
         if not self.stays:
             self._close(out)

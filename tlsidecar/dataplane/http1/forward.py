@@ -17,14 +17,19 @@ from tlsidecar.dataplane.http1.response_head import ResponseHead
 _CLOSE_LINE = b"Connection: close\r\n"
 
 
-def request_bytes(head: RequestHead, buffer: Buffer, identity: IdentityHeaders, host_rewrite: bytes = b"") -> bytes:
-    """The head for the upstream. ``buffer`` is where ``head`` was read from; ``host_rewrite`` replaces its Host.
+def request_bytes(
+    head: RequestHead, buffer: Buffer, identity: IdentityHeaders, host_rewrite: bytes = b"", *, last: bool = False
+) -> bytes:
+    """The head for the upstream. ``buffer`` is where ``head`` was read from; ``host_rewrite`` replaces its Host;
+    ``last`` says to the upstream that its connection ends with this exchange.
 
     Raises :class:`~tlsidecar.dataplane.http.refusal.MessageRefused` (a kept identity field is malformed).
     """
     if head.fields is not None or host_rewrite or head.target_rewritten:
-        return _written(head, request_fields(head, buffer, identity, host_rewrite))
+        return _written(head, request_fields(head, buffer, identity, host_rewrite, last=last))
     suffix = identity.suffix(head)
+    if last:
+        suffix = _CLOSE_LINE + suffix
     if not head.cuts:
         return b"".join((buffer[head.start : head.end - 2], suffix))
     parts = _uncut(buffer, head.start, head.end - 2, head.cuts)
@@ -32,7 +37,9 @@ def request_bytes(head: RequestHead, buffer: Buffer, identity: IdentityHeaders, 
     return b"".join(parts)
 
 
-def request_fields(head: RequestHead, buffer: Buffer, identity: IdentityHeaders, host_rewrite: bytes = b"") -> Fields:
+def request_fields(
+    head: RequestHead, buffer: Buffer, identity: IdentityHeaders, host_rewrite: bytes = b"", *, last: bool = False
+) -> Fields:
     """The fields of the head for the upstream, in order: of a precise head, or of a fast one that is written anew."""
     fields = list(head.fields) if head.fields is not None else _fields_of(buffer, head)
     if host_rewrite:
@@ -44,6 +51,8 @@ def request_fields(head: RequestHead, buffer: Buffer, identity: IdentityHeaders,
     if head.upgrade:
         fields.append((b"Connection", b"Upgrade"))
         fields.append((b"Upgrade", head.upgrade))
+    elif last:
+        fields.append((b"Connection", b"close"))
     return fields + identity.fields(head)
 
 

@@ -15,7 +15,7 @@ from tlsidecar.dataplane.http1.request_head import RequestHead, RequestReader
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
 from tlsidecar.dataplane.http1.rules import Http1Rules
 
-MAX_INTERIM_RESPONSES = 16
+MAX_INTERIM_RESPONSES = 100
 # What was handed over for the upstream is kept for a retry up to this size.
 REPLAY_BYTES = 64 * 1024
 
@@ -73,15 +73,18 @@ class RequestHalf:
         """The method and the target of a head that is not whole, or was refused, as far as they were read."""
         return self._reader.seen if self._reader is not None else (b"", b"")
 
-    def begin(self, head: RequestHead, buffer: Buffer) -> bytes:
-        """The head for the upstream. Raises :class:`MessageRefused`."""
+    def begin(self, head: RequestHead, buffer: Buffer, *, last: bool = False) -> bytes:
+        """The head for the upstream; ``last``: its connection ends with this exchange.
+
+        Raises :class:`MessageRefused`.
+        """
         rules = self._rules
         self._body = body_reader(head.framing, head.length, rules.trailers, rules.limits.max_body_bytes)
         if head.is_plain and not self._force_h11:
-            data = forward.request_bytes(head, buffer, self._identity, rules.host_rewrite)
+            data = forward.request_bytes(head, buffer, self._identity, rules.host_rewrite, last=last)
         else:
             self.lane = H11Lane(rules.limits.max_header_bytes, rules.trailers)
-            fields = forward.request_fields(head, buffer, self._identity, rules.host_rewrite)
+            fields = forward.request_fields(head, buffer, self._identity, rules.host_rewrite, last=last)
             data = self.lane.request_head(bytes(memoryview(buffer)[head.start : head.end]), head, fields)
             if self._body.done:
                 data += self.lane.request_body(b"", ended=True)

@@ -90,6 +90,10 @@ class RequestHead(Request):
         return f"<RequestHead {kind} {self.method!r} {self.target[:80]!r} {self.framing.name} {self.length}>"
 
     @property
+    def has_body(self) -> bool:
+        return self.length > 0 or self.framing is Framing.CHUNKED
+
+    @property
     def is_plain(self) -> bool:
         """Whether the plain lane can take it: nothing has to be agreed with the client before or after the body."""
         return self.minor == 1 and not self.expects_continue and not self.upgrade

@@ -24,10 +24,12 @@ class ResponseHead:
 
     ``keep_alive`` is the upstream's word on its connection. ``fields`` is ``None`` for a fast head, which goes on
     without the lines in ``cuts``; the lines in ``keep_alive_cuts`` say ``Connection: keep-alive`` and may stay where
-    that is what we would say to the client, too.
+    that is what we would say to the client, too. ``body_may_follow``: there is no body, and whether the upstream knows
+    that is not certain.
     """
 
     __slots__ = (
+        "body_may_follow",
         "cuts",
         "end",
         "fields",
@@ -47,6 +49,7 @@ class ResponseHead:
         self.start = start
         self.end = end
         self.minor = 1
+        self.body_may_follow = False
         self.phrase = b""
         self.framing = Framing.CLOSE
         self.length = 0
@@ -251,13 +254,20 @@ class ResponseReader(HeadReader):
 
     def _judge_bodiless(self, head: ResponseHead, others: _Fields) -> None:
         """RFC 9112 section 6.3: what ends with its head whatever the fields say. ``length`` stays as it was stated."""
+        mentions_body = head.framing is Framing.CHUNKED or head.length > 0
         if head.status < 200 or head.status == 204:
             # These may not even mention a body; an empty one that is mentioned does no harm.
-            if head.framing is Framing.CHUNKED or head.length:
+            if head.status < 200 and mentions_body:
                 raise bad_response(f"a body with {head.status}")
             head.framing = Framing.NONE
+            head.body_may_follow = mentions_body
             others[:] = [(name, value) for name, value in others if name.lower() != b"content-length"]
-        elif head.status == 304 or self._method == b"HEAD":
+        elif head.status == 304:
+            head.framing = Framing.NONE
+            head.body_may_follow = mentions_body
+        elif self._method == b"HEAD":
+            # Services answer HEAD by what serves GET, now and then with the body, too.
+            head.body_may_follow = mentions_body or head.framing is Framing.CLOSE
             head.framing = Framing.NONE
 
     def _judge_connection(

@@ -36,8 +36,6 @@ def test_an_ordinary_exchange_goes_in_two_calls() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-        b"HTTP/1.1 204 No\r\n\r\nbody",
-        b"HTTP/1.1 304 No\r\nContent-Length: 4\r\n\r\nbody",
         b"HTTP/1.1 102 Processing\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1),
         b"220 smtp.example ESMTP\r\n",
     ],
@@ -74,17 +72,46 @@ def test_an_expectation_is_passed_on_and_its_answer_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "first", "later"),
+    ("method", "head", "status", "reused"),
     [
-        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", b"body"),
-        (b"GET", b"HTTP/1.1 204 No\r\n\r\n", b"x"),
-        (b"GET", b"HTTP/1.1 304 No\r\nContent-Length: 4\r\n\r\n", b"body"),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, True),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", 200, False),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, False),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\n\r\n", 200, False),
+        (b"GET", b"HTTP/1.1 204 No\r\n\r\n", 204, True),
+        (b"GET", b"HTTP/1.1 204 No\r\nContent-Length: 4\r\n\r\n", 204, False),
+        (b"GET", b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", 204, False),
+        (b"GET", b"HTTP/1.1 304 No\r\n\r\n", 304, True),
+        (b"GET", b"HTTP/1.1 304 No\r\nContent-Length: 4\r\n\r\n", 304, False),
     ],
 )
-def test_what_has_no_body_ends_with_its_head(method: bytes, first: bytes, later: bytes) -> None:
-    talk = Conversation().client(GET.replace(b"GET", method)).upstream(first)
-    assert (talk.upstreams[0].released, talk.closed) == (True, "")
-    assert Conversation().client(GET.replace(b"GET", method)).upstream(first + later).statuses == [502]
+@pytest.mark.parametrize("body", [b"", b"body"], ids=["no body", "a body all the same"])
+def test_what_has_no_body_ends_with_its_head(
+    method: bytes, head: bytes, status: int, reused: bool, body: bytes
+) -> None:
+    """The same answer whatever follows, and no connection on which something may follow is used again."""
+    talk = Conversation().client(GET.replace(b"GET", method)).upstream(head + body)
+    assert (talk.statuses, talk.closed, talk.upstreams[0].released) == ([status], "", reused and not body)
+    assert talk.heard.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("lane", [b"", b"Expect: 100-continue\r\n"], ids=["plain", "h11"])
+def test_a_body_that_a_service_may_ignore_is_the_last_it_gets_on_that_connection(
+    method: bytes, framing: bytes, lane: bytes
+) -> None:
+    talk = Conversation().client(method + b" /a HTTP/1.1\r\nHost: a\r\n" + lane + framing)
+    (message,) = talk.requests()
+    assert message.values("connection") == [b"close"]
+    talk.upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert (talk.statuses, talk.closed, talk.upstreams[0].released) == ([200], "", False)
+
+
+@pytest.mark.parametrize("head", [b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", POST + b"abc"])
+def test_a_body_that_means_something_or_is_empty_leaves_the_connection(head: bytes) -> None:
+    talk = Conversation().client(head).upstream(OK)
+    assert (talk.requests()[0].values("connection"), talk.upstreams[0].released) == ([], True)
 
 
 def test_bytes_beyond_the_response_end_its_connection() -> None:
