@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -25,9 +26,14 @@ from certs.names import Name
 # A date that cannot be read: the certificate is as good as expired, which is how OpenSSL takes it, too.
 UNREADABLE_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
-_INTEGER, _UTC_TIME, _GENERALIZED_TIME, _VERSION, _UTF8 = 0x02, 0x17, 0x18, 0xA0, 0x0C
+_INTEGER, _UTC_TIME, _GENERALIZED_TIME, _VERSION, _EXTENSIONS, _UTF8 = 0x02, 0x17, 0x18, 0xA0, 0xA3, 0x0C
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+class EncodedExtension(NamedTuple):
+    critical: bool
+    value: bytes
 
 
 class Certificate:
@@ -55,6 +61,8 @@ class Certificate:
         if len(times) != 2:
             raise ValueError("not a certificate: it has no period of validity")
         self.not_valid_before_utc, self.not_valid_after_utc = (time or UNREADABLE_TIME for time in times)
+        rest = self._fields[first + 6 :]
+        self._extension_list = next((each for each in rest if each.tag == _EXTENSIONS), None)
         self.defect = "a date in it cannot be read" if None in times else ""
         self._is_exact = True
         self._reading: x509.Certificate | None = None
@@ -169,6 +177,21 @@ class Certificate:
             if isinstance(extension.value, kind):
                 return extension.value
         return None
+
+    @cached_property
+    def encoded_extensions(self) -> Mapping[str, EncodedExtension]:
+        """Its extensions by their dotted OID, as they are encoded: what is there, and whether it is critical, can be
+        told also where what is in one cannot be read. The first of two alike."""
+        found: dict[str, EncodedExtension] = {}
+        try:
+            listed = der.read(self._extension_list.value) if self._extension_list is not None else None
+            for each in der.elements(listed.value) if listed is not None else ():
+                oid, *critical, value = der.elements(each.value)
+                is_critical = bool(critical) and critical[0].value != b"\0"
+                found.setdefault(der.dotted(oid.value), EncodedExtension(is_critical, value.value))
+        except ValueError:
+            pass
+        return found
 
     def signed(self, certificate: Certificate) -> bool:
         """Whether this one's key signed ``certificate``. Names are not looked at."""

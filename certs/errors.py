@@ -57,6 +57,7 @@ class MaterialReason(StrEnum):
     KEY_ENCRYPTED = "key_encrypted", "the private key is encrypted and no passphrase file is set"
     PASSPHRASE_WRONG = "passphrase_wrong", "the passphrase does not open the private key"
     WEAK_KEY = "weak_key", "a key is weaker than RSA 2048, P-256 or Ed25519"
+    UNSUPPORTED_KEY = "unsupported_key", "a key is of a kind that is not taken"
 
     # The leaf and its chain.
     EXPIRED = "expired", "a certificate has expired"

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.certificate import Certificate
 from certs.errors import CertificateInvalid
+from certs.form import leaf_defect
 from certs.hostile import PARSE_ERRORS, plain
 from certs.names import COMMON_NAME, ORGANIZATIONAL_UNIT
 from certs.spiffe import SpiffeId, is_spiffe_uri
@@ -38,6 +39,11 @@ class Role(StrEnum):
     def purpose(self) -> str:
         """The dotted OID of the extended key usage this end needs."""
         return _PURPOSES[self]
+
+    @property
+    def peer(self) -> Role:
+        """The other end."""
+        return Role.CLIENT if self is Role.SERVER else Role.SERVER
 
 
 _PURPOSES = {
@@ -77,6 +83,8 @@ class Identity:
     # The one to call it by, for showing alone: its first URI, DNS name, IP address or e-mail address, its CN, its
     # subject, its digest, whichever there is first. Never empty, and never what anything is decided or kept by.
     name: str
+    emails: tuple[str, ...] = ()
+    form_error: str = ""  # what is not as RFC 5280 has it, with the section
 
     @classmethod
     def from_certificate(cls, certificate: Certificate) -> Identity:
@@ -98,8 +106,9 @@ class Identity:
 
     @classmethod
     def _read(cls, certificate: Certificate) -> Identity:
+        form_error = leaf_defect(certificate)
         if certificate.defect or certificate.extensions_defect:
-            raise ValueError(certificate.defect or certificate.extensions_defect)
+            raise ValueError(form_error or certificate.defect or certificate.extensions_defect)
         uris: list[str] = []
         dns: list[str] = []
         ips: list[str] = []
@@ -143,9 +152,11 @@ class Identity:
             is_ca=is_ca,
             has_subject_alternative_name=has_names,
             purposes=purposes,
-            key_weakness=key_weakness(certificate.key),
+            key_weakness=key_weakness(certificate),
             serial_is_valid=serial > 0 and serial.bit_length() <= MAX_SERIAL_BITS,
             name=next(filter(None, names), f"sha256:{certificate.sha256}"),
+            emails=tuple(emails),
+            form_error="" if is_ca else form_error,
         )
 
     def covers_host(self, host: str) -> bool:
@@ -178,6 +189,8 @@ def peer_problem(identity: Identity, role: Role) -> tuple[PeerProblem, str] | No
         return PeerProblem.CERTIFICATE_INVALID, "the serial number is not 1 to 20 octets and positive"
     if identity.is_ca:
         return PeerProblem.CERTIFICATE_INVALID, "a CA's certificate shown as a leaf"
+    if identity.form_error:
+        return PeerProblem.CERTIFICATE_INVALID, identity.form_error
     if not identity.has_subject_alternative_name:
         return PeerProblem.NO_SUBJECT_ALTERNATIVE_NAME, ""
     if role.purpose not in identity.purposes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -23,6 +23,7 @@ from certs.chain import spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, serial_text
+from certs.strength import TAKEN, kind_of_key
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
@@ -39,13 +40,10 @@ class PrivateKey:
     __slots__ = ("_key",)
 
     def __init__(self, key: PrivateKeyTypes) -> None:
-        """Raises :class:`MaterialError` (``weak_key``) for a kind of key TLS cannot sign with."""
-        if not isinstance(
-            key,
-            (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey),
-        ):
-            kind = "DSA" if isinstance(key, dsa.DSAPrivateKey) else "key exchange only"
-            raise MaterialError(MaterialReason.WEAK_KEY, f"the private key's kind ({kind}) cannot sign in TLS")
+        """Raises :class:`MaterialError` (``unsupported_key``) for a kind of key that is not taken."""
+        if not isinstance(key, SigningKey):
+            detail = f"the private key is {kind_of_key(key)}: {TAKEN}"
+            raise MaterialError(MaterialReason.UNSUPPORTED_KEY, detail)
         self._key = key
 
     def reveal(self) -> SigningKey:

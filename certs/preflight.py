@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import crypto
 
 from certs.certificate import Certificate
-from certs.chain import spki, verification_error
+from certs.chain import issued, spki, verification_error
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
+from certs.form import authority_defect, chain_defect, unusable
 from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS, plain
 from certs.identity import Identity, Role
 from certs.journal import second_text
 from certs.material import Material
 from certs.names import crl_issuer
-from certs.strength import key_weakness, signature_weakness
+from certs.strength import RSA_PSS, key_weakness, signature_weakness
 
 DEFAULT_SKEW = timedelta(minutes=5)
 
@@ -110,6 +112,7 @@ def inspect(
         _inspect_validity(material, now, skew, allow_expired, found)
         _inspect_strength(material, found)
         _inspect_names(material, found)
+        _inspect_trust(material, roles, found)
         if material.trust:
             _inspect_crls(material, now, skew, soft_crl, found)
             _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, found)
@@ -130,6 +133,11 @@ def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Insp
         found.refuse(MaterialReason.KEY_MISMATCH)
     if identity.is_ca:
         found.refuse(MaterialReason.IS_CA)
+    if identity.form_error:
+        found.warn(f"peers that verify strictly, such as another tlsidecar, refuse it: {identity.form_error}")
+    if material.leaf.key_oid == RSA_PSS and isinstance(material, Material):
+        detail = "its key is for RSA-PSS alone (id-RSASSA-PSS); a plain RSA key signs by RSA-PSS in TLS as well"
+        found.refuse(MaterialReason.UNSUPPORTED_KEY, detail)
     if not identity.serial_is_valid:
         found.refuse(MaterialReason.INVALID_SERIAL)
     if not identity.has_subject_alternative_name:
@@ -169,6 +177,15 @@ def _inspect_validity(
             found.warn(f"{authority.title} expired at {second_text(authority.not_valid_after_utc)}")
 
 
+def _inspect_trust(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
+    """A CA that can vouch for nobody is told of when it is loaded, not by a riddle in somebody's handshake."""
+    needed = {f"{role.peer.value}Auth": role.peer.purpose for role in sorted(roles)}
+    for authority in material.trust:
+        problem = authority_defect(authority) or unusable(authority, needed)
+        if problem:
+            found.warn(f"{authority.title}, in the trust bundle, can vouch for nobody: {problem}")
+
+
 def _inspect_names(material: CertificateSet, found: Inspection) -> None:
     """OpenSSL compares names as they are encoded, and a signature is a signature: how a name is spelled is no reason
     to turn its clients away, and none to hide it."""
@@ -181,9 +198,11 @@ def _inspect_names(material: CertificateSet, found: Inspection) -> None:
 def _inspect_strength(material: CertificateSet, found: Inspection) -> None:
     for certificate in (material.leaf, *material.chain):
         name = "the certificate" if certificate is material.leaf else certificate.title
-        weakness = key_weakness(certificate.key)
+        weakness = key_weakness(certificate)
         if weakness:
-            found.refuse(MaterialReason.WEAK_KEY, f"{name}: {weakness}")
+            is_weak = isinstance(certificate.key, rsa.RSAPublicKey)
+            reason = MaterialReason.WEAK_KEY if is_weak else MaterialReason.UNSUPPORTED_KEY
+            found.refuse(reason, f"{name}: {weakness}")
         if certificate.is_self_issued:
             continue  # a root's own signature proves nothing, whatever it is made with
         weakness = signature_weakness(certificate)
@@ -243,8 +262,23 @@ def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, fo
         found.refuse(reason, f"{text} (at depth {depth} of the chain)")
         return
     error = _verify(material, None, partial | crypto.X509StoreFlags.X509_STRICT)
-    if error is not None:
-        found.warn(f"peers that verify strictly (RFC 5280), such as another tlsidecar, refuse the chain: {error[2]}")
+    problem = error[2] if error is not None else chain_defect(material.leaf, _upwards(material))
+    if problem:
+        found.warn(f"peers that verify strictly (RFC 5280), such as another tlsidecar, refuse the chain: {problem}")
+
+
+def _upwards(material: CertificateSet) -> tuple[Certificate, ...]:
+    """From the leaf's issuer to a CA in the trust bundle."""
+    above: list[Certificate] = []
+    current = material.leaf
+    known = (*material.trust, *material.chain)
+    while not above or above[-1] not in material.trust:
+        issuer = next((each for each in known if each not in above and issued(each, current)), None)
+        if issuer is None:
+            break
+        above.append(issuer)
+        current = issuer
+    return tuple(above)
 
 
 def _verify(material: CertificateSet, moment: datetime | None, flags: int) -> tuple[int, int, str] | None:

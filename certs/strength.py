@@ -8,18 +8,31 @@ from certs.certificate import Certificate
 
 MIN_RSA_BITS = 2048
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+RSA_PSS = "1.2.840.113549.1.1.10"
+TAKEN = "RSA from 2048 bits, P-256, P-384, P-521 and Ed25519 are taken"
 WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
-def key_weakness(key: object) -> str:
-    """Why the public key is too weak or of a kind TLS cannot use, or an empty string."""
+def key_weakness(certificate: Certificate) -> str:
+    """Why the certificate's key is too weak or of a kind that is not taken, or an empty string."""
+    key = certificate.key
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return "" if key.curve.name in CURVES else f"curve {key.curve.name}: P-256, P-384 or P-521 is needed"
+        return "" if key.curve.name in CURVES else f"a key on the curve {key.curve.name}: {TAKEN}"
     if isinstance(key, rsa.RSAPublicKey):
         return "" if key.key_size >= MIN_RSA_BITS else f"RSA {key.key_size}: at least {MIN_RSA_BITS} bits are needed"
     if isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
         return ""
-    return "neither RSA nor an elliptic curve"
+    return f"{kind_of_key(key) or f'a key of a kind that is not known ({certificate.key_oid})'}: {TAKEN}"
+
+
+def kind_of_key(key: object) -> str:
+    """What kind of key it is, for one that is not taken; empty for none at all."""
+    if key is None:
+        return ""
+    if isinstance(key, (ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey)):
+        return f"a key on the curve {key.curve.name}"
+    name = type(key).__name__.removesuffix("PublicKey").removesuffix("PrivateKey")
+    return f"an {name.replace('MLDSA', 'ML-DSA-')} key" if name.startswith("MLDSA") else f"a {name} key"
 
 
 def signature_weakness(certificate: Certificate) -> str:

@@ -75,6 +75,7 @@ def authority(
     without: tuple[x509.ObjectIdentifier, ...] = (),
 ) -> Odd:
     """A root. ``validity``, ``serial``: their whole DER; ``extensions``: more of them; ``without``: those to drop."""
+    subject = subject if subject is not None else name((UTF8, b"Some CA"))
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     builder = _builder(key).add_extension(x509.BasicConstraints(True, None), True).add_extension(usage, True)

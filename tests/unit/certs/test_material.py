@@ -120,4 +120,4 @@ def test_keys_that_cannot_sign_in_tls_are_refused() -> None:
     for key in (x25519.X25519PrivateKey.generate(), dsa.generate_private_key(1024)):
         with pytest.raises(MaterialError) as raised:
             PrivateKey(key)
-        assert raised.value.reason is MaterialReason.WEAK_KEY
+        assert raised.value.reason is MaterialReason.UNSUPPORTED_KEY

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, mldsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
+from support import odd
 from unit.certs import forge
 
+from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
 from certs.handshake import prove_handshake
 from certs.identity import Role
-from certs.material import Material
-from certs.pem import parse_certificate
+from certs.material import Material, PrivateKey
+from certs.pem import certificates_in, key_in, parse_certificate, read_blocks
 from certs.preflight import inspect, preflight, problems
 from certs.sources.files import FileSource
 
@@ -271,8 +275,49 @@ def test_a_chain_that_only_strict_peers_refuse_is_warned_of() -> None:
     builder = builder.serial_number(1).not_valid_before(forge.NOW - forge.DAY).not_valid_after(forge.NOW + forge.DAY)
     builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
     lax = forge.Made(builder.sign(key, forge.Wish().hash_algorithm), key)
-    (warning,) = preflight(forge.material(forge.leaf(lax), trust=[lax]), BOTH, forge.NOW)
-    assert "strict" in warning
+    vouching, chain = preflight(forge.material(forge.leaf(lax), trust=[lax]), BOTH, forge.NOW)
+    assert "CN=Lax, in the trust bundle, can vouch for nobody: it has no key usage" in vouching
+    assert "strict" in chain
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (ec.generate_private_key(ec.BrainpoolP256R1()), "a key on the curve brainpoolP256r1"),
+        (ec.generate_private_key(ec.SECP256K1()), "a key on the curve secp256k1"),
+        (mldsa.MLDSA65PrivateKey.generate(), "an ML-DSA-65 key"),
+        (dsa.generate_private_key(1024), "a DSA key"),
+    ],
+)
+def test_keys_that_are_not_taken_are_called_what_they_are(key: PrivateKeyTypes, kind: str) -> None:
+    with pytest.raises(MaterialError) as raised:
+        preflight(forge.material(forge.leaf(ROOT, key=key), trust=[ROOT]), BOTH, forge.NOW)
+    assert raised.value.reason is MaterialReason.UNSUPPORTED_KEY
+    assert kind in raised.value.detail
+
+
+@pytest.mark.needs("openssl")
+def test_a_key_for_rsa_pss_alone_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -keyout k -out c -subj /CN=x"
+    subprocess.run([*command.split(), "-addext", "subjectAltName=DNS:x"], cwd=tmp_path, check=True, capture_output=True)
+    key = PrivateKey(key_in(read_blocks((tmp_path / "k").read_bytes()), None))
+    (leaf,) = certificates_in(read_blocks((tmp_path / "c").read_bytes()))
+    (problem,) = [
+        each
+        for each in problems(Material(leaf, (), key, (leaf,)), BOTH, datetime.now(UTC))
+        if each.reason is MaterialReason.UNSUPPORTED_KEY
+    ]
+    assert "a plain RSA key signs by RSA-PSS in TLS as well" in problem.detail
+
+
+def test_a_path_length_in_a_leaf_is_told_in_our_words() -> None:
+    pathlen = odd.extension("2.5.29.19", bytes.fromhex("3003020100"), critical=True)
+    ca = odd.authority()
+    made = odd.leaf(ca, extensions=(pathlen,), without=(x509.OID_BASIC_CONSTRAINTS,))
+    material = Material(Certificate(made.der), (), PrivateKey(made.key), (Certificate(ca.der),))
+    (problem,) = problems(material, BOTH, datetime.now(UTC))
+    assert problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE
+    assert "it is no CA, and yet has a path length (pathlen)" in problem.detail
 
 
 @pytest.mark.parametrize("role", Role)

@@ -126,7 +126,7 @@ def rate_key(identity: Identity | None, host: str) -> Hashable:
     certificate. Never the name that is shown, which others may share."""
     if identity is None:
         return host
-    names = (identity.uris, identity.dns, identity.ips, identity.common_name)
+    names = (identity.uris, identity.dns, identity.ips, identity.emails, identity.common_name)
     return (*names, identity.subject) if any(names) else identity.sha256
 
 
