@@ -17,7 +17,7 @@ def _command() -> object:
         from tlsidecar.cli.health import main as health
 
         return health(sys.argv[2:])
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] in (["run"], ["exec"]):
         import gc
 
         # What start-up makes stays: looking through it again and again for what does not is a fifth of the start.

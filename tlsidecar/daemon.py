@@ -33,6 +33,7 @@ from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Desk, Recorder
+from tlsidecar.service_manager import READY, STOPPING, ServiceManager
 from tlsidecar.settings import Settings
 from tlsidecar.workers.handle import Crew, CrewError
 from tlsidecar.workers.local import LocalWorker
@@ -50,8 +51,8 @@ LAST_WORDS_S = 1.0
 _log = logging.getLogger("tlsidecar.daemon")
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code."""
+def run(settings: Settings, manager: ServiceManager) -> int:
+    """Serve until told to stop; returns the exit code. ``manager`` is told when."""
     # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit()
@@ -70,7 +71,7 @@ def run(settings: Settings) -> int:
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans))
+            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans, manager))
     except (
         StartError,
         EventLoopMissing,
@@ -83,6 +84,7 @@ def run(settings: Settings) -> int:
         _log.error("cannot start: %s", error)
         return EXIT_BAD_INPUT
     finally:
+        manager.close()
         if spans is not None:
             spans.close()
         log.close()
@@ -96,6 +98,7 @@ async def _serve(
     access_log: AccessLog,
     sink: LineSink,
     spans: SpanExport | None,
+    manager: ServiceManager,
 ) -> int:
     hub, refusals = EventHub(clock), RefusalLog()
     bound: dict[str, list[socket.socket]] = {}
@@ -127,7 +130,7 @@ async def _serve(
 
             crew = RemoteCrew(settings, bound, contexts, desk, clock, sink, nursery)
         controller.crew = crew
-        return await _until_stopped(controller, crew, bound, sink)
+        return await _until_stopped(controller, crew, bound, sink, manager)
 
 
 def _nursery(settings: Settings, stack: contextlib.AsyncExitStack) -> Nursery | None:
@@ -143,7 +146,11 @@ def _nursery(settings: Settings, stack: contextlib.AsyncExitStack) -> Nursery | 
 
 
 async def _until_stopped(
-    controller: Controller, crew: Crew, bound: Mapping[str, Sequence[socket.socket]], sink: LineSink
+    controller: Controller,
+    crew: Crew,
+    bound: Mapping[str, Sequence[socket.socket]],
+    sink: LineSink,
+    manager: ServiceManager,
 ) -> int:
     loop = asyncio.get_running_loop()
     force = asyncio.Event()
@@ -182,7 +189,9 @@ async def _until_stopped(
                 address = bound_address(bound[listener.name])
                 told = {"listener": listener.name, "mode": listener.mode.value, "address": address}
                 _log.info("listening", extra={"fields": told})
+            manager.tell(READY)
             await controller.stopping.wait()
+            manager.tell(STOPPING)
             drain = tasks.create_task(controller.drain(), name="drain before the end")
             forced = tasks.create_task(force.wait(), name="second signal")
             await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)

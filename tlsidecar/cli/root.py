@@ -11,6 +11,7 @@ import click
 # Where each command is, and what it does: the listing must not import them all.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("tlsidecar.cli.run:run", "Serve until TERM or INT."),
+    "exec": ("tlsidecar.cli.execute:execute", "Serve for as long as a command runs, in front."),
     "check": ("tlsidecar.cli.check:check", "Report every problem at once; prove that the material would serve."),
     "config": ("tlsidecar.cli.config:config", "The configuration's schema, and its effective values."),
     "demo": ("tlsidecar.cli.run:demo", "A whole mTLS set-up on loopback, nothing to configure."),

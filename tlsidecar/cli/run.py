@@ -27,8 +27,9 @@ def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> No
         report(error)
         return
     from tlsidecar import daemon
+    from tlsidecar.service_manager import ServiceManager
 
-    context.exit(daemon.run(settings))
+    context.exit(daemon.run(settings, ServiceManager.from_environment(os.environ)))
 
 
 @click.command()
