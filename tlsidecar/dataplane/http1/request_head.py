@@ -52,6 +52,7 @@ class RequestHead(Request):
     """
 
     __slots__ = (
+        "binds_connection",
         "cuts",
         "end",
         "expects_continue",
@@ -83,6 +84,7 @@ class RequestHead(Request):
         self.kept = ()
         self.request_id = b""
         self.target_rewritten = False
+        self.binds_connection = False  # it authenticates its client for the whole connection (NTLM, Negotiate)
         self.trace = None
 
     def __repr__(self) -> str:
@@ -123,7 +125,9 @@ class RequestScanner:
             *prefixes,
             names.REQUEST_ID,
         ]
-        self._search = re.compile(rb"\n(" + names.any_case(special) + rb"):([^\r]*)").search
+        # And credentials for the connection: what begins otherwise is passed by.
+        special_names = names.any_case(special) + rb"|(?i:authorization)(?=:[ \t]*[Nn])"
+        self._search = re.compile(rb"\n(" + special_names + rb"):([^\r]*)").search
         self._takes_request_ids = names.REQUEST_ID not in rules.removed
 
     def scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
@@ -195,7 +199,7 @@ class RequestScanner:
                 if not value:
                     return False
                 head.request_id = head.request_id or value
-            elif name in (b"expect", b"upgrade") or name in self.rules.kept:
+            elif name in (b"authorization", b"expect", b"upgrade") or name in self.rules.kept:
                 return False
             else:
                 cuts.append((found.start() + 1, found.end() + 2))
@@ -293,6 +297,7 @@ class _FieldSorter:
         self._expectations: list[bytes] = []
         self._kept: list[tuple[bytes, bytes]] = []
         self._fields: list[tuple[bytes, bytes]] = []
+        self._binds_connection = False
         self._seen = {
             b"host": self._hosts,
             b"content-length": self._lengths,
@@ -322,9 +327,12 @@ class _FieldSorter:
             self._kept.append((lowered, value))
         elif folded not in rules.removed and (value or lowered != names.REQUEST_ID):
             self._fields.append((name, value))
+            if lowered == b"authorization" and grammar.CONNECTION_SCHEME.match(value):
+                self._binds_connection = True
 
     def head(self, head: RequestHead, minor: int) -> RequestHead:
         head.minor = minor
+        head.binds_connection = self._binds_connection
         head.fields = self._fields
         head.kept = self._kept
         self._judge_framing(head)
