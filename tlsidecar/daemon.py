@@ -9,15 +9,18 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
-from tlsidecar.admin.server import AdminServer, AdminSocketError
+from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
+from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import source_of
@@ -72,15 +75,11 @@ def run(settings: Settings, manager: ServiceManager) -> int:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
             return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans, manager))
-    except (
-        StartError,
-        EventLoopMissing,
-        CrewError,
-        BindError,
-        AdminSocketError,
-        CertsError,
-        TracingUnavailableError,
-    ) as error:
+    except (BindError, AdminSocketTaken, CrewError) as error:
+        # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
+        _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
+        return EXIT_FAILED
+    except (StartError, EventLoopMissing, AdminSocketError, CertsError, TracingUnavailableError) as error:
         _log.error("cannot start: %s", error)
         return EXIT_BAD_INPUT
     finally:
@@ -89,6 +88,14 @@ def run(settings: Settings, manager: ServiceManager) -> int:
             spans.close()
         log.close()
         sink.close()
+
+
+def _whose_socket(error: Exception, settings: Settings) -> str:
+    """An exported variable goes before the file: whoever starts a second sidecar from that shell has to know."""
+    named = os.environ.get(ADMIN_SOCKET_VARIABLE)
+    if isinstance(error, AdminSocketTaken) and named and Path(named).absolute() == settings.admin.socket.absolute():
+        return f" (${ADMIN_SOCKET_VARIABLE} names it, which goes before admin.socket in the file: unset it)"
+    return ""
 
 
 async def _serve(

@@ -1,4 +1,5 @@
-"""A configuration that cannot be served is refused whole: every problem at once, exit code 2, nothing left bound."""
+"""A configuration that cannot be served is refused whole: every problem at once, exit code 2, nothing left bound. One
+that is good, and finds its place taken, ends with 1."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ QUIET = "127.0.0.2"
 NOWHERE = "127.0.0.1:9"
 
 
-def refused(sidecar: Sidecar) -> str:
-    """What it says as it ends with 2."""
+def refused(sidecar: Sidecar, code: int = 2) -> str:
+    """What it says as it ends: with 2 for a bad configuration, with 1 when it cannot be had here and now."""
     sidecar.start(wait=False)
     try:
-        assert sidecar.wait() == 2
+        assert sidecar.wait() == code
         assert "Traceback" not in sidecar.log_text
         assert not sidecar.socket_path.exists()
         return sidecar.log_text
@@ -59,8 +60,8 @@ def test_a_port_in_use(pki: Pki, tmp_path: Path) -> None:
         config += configs.terminate(NOWHERE, name="first", listen=f"{QUIET}:{first}")
         config += configs.terminate(NOWHERE, name="unix", listen=f"unix:{tmp_path}/first.sock")
         config += configs.terminate(NOWHERE, name="second", listen=f"127.0.0.1:{port}")
-        said = refused(Sidecar(tmp_path / "sidecar", config))
-        assert f"listener second: cannot listen on 127.0.0.1:{port}: Address already in use" in said
+        said = refused(Sidecar(tmp_path / "sidecar", config), 1)
+        assert f"listener second: cannot listen on 127.0.0.1:{port}: Address already in use (its key is listen)" in said
         assert not (tmp_path / "first.sock").exists()
         socket.create_server((QUIET, first)).close()
 
@@ -72,19 +73,25 @@ def test_the_admin_port_in_use(pki: Pki, tmp_path: Path) -> None:
         admin = f'http = "127.0.0.1:{taken.getsockname()[1]}"\n'
         config = admin + configs.identity(server, pki.trust)
         config += configs.terminate(NOWHERE, listen=f"{QUIET}:{first}")
-        said = refused(Sidecar(tmp_path / "sidecar", config))
+        said = refused(Sidecar(tmp_path / "sidecar", config), 1)
+        assert "admin.http cannot listen" in said
         assert "Address already in use" in said
         socket.create_server((QUIET, first)).close()
 
 
-def test_a_second_instance_on_the_same_admin_socket(pki: Pki, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["file", "variable"])
+def test_a_second_instance_on_the_same_admin_socket(by: str, pki: Pki, tmp_path: Path) -> None:
+    """The variable may well have been exported for the first one's commands, as the README says."""
     server = pki.issue("server", "localhost")
     config = configs.identity(server, pki.trust) + configs.terminate(NOWHERE)
     with running(tmp_path / "sidecar", config) as sidecar:
-        second = Sidecar(tmp_path / "second", config)
-        second.config_path.write_text(sidecar.config_path.read_text())
-        said = refused(second)
-        assert "admin.sock" in said
+        env = {"TLSIDECAR_ADMIN_SOCKET": str(sidecar.socket_path)} if by == "variable" else {}
+        second = Sidecar(tmp_path / "second", config, env=env)
+        if by == "file":
+            second.config_path.write_text(sidecar.config_path.read_text())
+        said = refused(second, 1)
+        assert f"(pid {sidecar.pid}) has the admin socket {sidecar.socket_path}" in said
+        assert ("$TLSIDECAR_ADMIN_SOCKET names it" in said) == (by == "variable")
         assert sidecar.status()["state"] == "ready"
 
 

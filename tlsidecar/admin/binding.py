@@ -27,6 +27,10 @@ class AdminSocketError(Exception):
     """An admin socket cannot be had; the text is one sentence that says what to do."""
 
 
+class AdminSocketTaken(AdminSocketError):
+    """Somebody else has it."""
+
+
 class SocketFile:
     """One bound and listening Unix socket, its lock and its file."""
 
@@ -76,7 +80,8 @@ def bind_loopback(address: Address) -> socket.socket:
         listener.listen(BACKLOG_CONNECTIONS)
     except OSError as error:
         listener.close()
-        raise AdminSocketError(f"admin.http cannot listen on {address}: {error.strerror}") from error
+        kind = AdminSocketTaken if error.errno == errno.EADDRINUSE else AdminSocketError
+        raise kind(f"admin.http cannot listen on {address}: {error.strerror}") from error
     except AdminSocketError:
         listener.close()
         raise
@@ -155,7 +160,7 @@ def _lock(path: Path) -> int:
     except OSError:
         holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
         os.close(fd)
-        raise AdminSocketError(
+        raise AdminSocketTaken(
             f"another tlsidecar{f' (pid {holder})' if holder.isdigit() else ''} has the admin socket {path}: "
             "give this one a socket of its own"
         ) from None
@@ -178,7 +183,7 @@ def _remove_dead_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         result = probe.connect_ex(str(path))
     if result != errno.ECONNREFUSED:  # EAGAIN: somebody listens and is busy
-        raise AdminSocketError(f"the socket {path} is in use by another process")
+        raise AdminSocketTaken(f"the socket {path} is in use by another process")
     os.unlink(path)
 
 

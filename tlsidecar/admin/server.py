@@ -7,7 +7,7 @@ import socket
 
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.binding import AdminSocketError, SocketFile, bind_loopback, group_id
+from tlsidecar.admin.binding import AdminSocketError, AdminSocketTaken, SocketFile, bind_loopback, group_id
 from tlsidecar.admin.door import Door
 from tlsidecar.admin.guard import ChangeGuard
 from tlsidecar.admin.routes import ROUTES
@@ -16,7 +16,7 @@ from tlsidecar.control.interface import Control
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.settings import Address, Admin
 
-__all__ = ["AdminServer", "AdminSocketError"]
+__all__ = ["AdminServer", "AdminSocketError", "AdminSocketTaken"]
 
 SOCKET_HOSTS = frozenset({"localhost"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})

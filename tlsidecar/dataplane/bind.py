@@ -8,10 +8,14 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
+from typing import Any
 
 from tlsidecar.settings import Address, Listener
 
 BACKLOG = 4096
+
+# What a machine without IPv6, or with it switched off, says to an IPv6 address.
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class BindError(Exception):
@@ -77,25 +81,51 @@ def _bind(listener: Listener) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise BindError(f"listener {listener.name}: {address}: {error.strerror or error}") from None
+        text = f"listener {listener.name}: cannot listen on {address}: {error.strerror or error}"
+        raise BindError(f"{text} (its key is listen)") from None
     sockets: list[socket.socket] = []
     try:
         port = address.port
-        for family, _, _, _, name in dict.fromkeys(found):
-            sock = socket.socket(family, socket.SOCK_STREAM)
+        names = sorted(dict.fromkeys((family, name) for family, _, _, _, name in found))
+        for family, name in names:
+            try:
+                sock = _bind_one(family, (name[0], port, *name[2:]), alone=len(names) == 1)
+            except OSError as error:
+                # A name may have an IPv6 address where there is no IPv6: its other one does.
+                if family != socket.AF_INET6 or error.errno not in _NO_IPV6 or not sockets:
+                    raise
+                continue
             sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # Several answers mean that IPv4 is bound on its own; "::" alone serves both, as Linux does.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
-            sock.bind((name[0], port, *name[2:]))
             port = sock.getsockname()[1]  # a port 0 is chosen once, for all addresses of the name
-            _listen(sock)
     except OSError as error:
         for sock in sockets:
             sock.close()
-        raise BindError(f"listener {listener.name}: cannot listen on {address}: {error.strerror}") from None
+        text = f"listener {listener.name}: cannot listen on {address}: {error.strerror}"
+        raise BindError(f"{text} (its key is listen{_hint(address, error.errno)})") from None
     return sockets
+
+
+def _bind_one(family: int, name: tuple[Any, ...], *, alone: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Several answers mean that IPv4 is bound on its own; "::" alone serves both, as Linux does.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not alone))
+        sock.bind(name)
+        _listen(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _hint(address: Address, number: int | None) -> str:
+    if number in _NO_IPV6 and ":" in address.host:
+        return "; this machine may have no IPv6: an IPv4 address, 0.0.0.0 for all of them, does without"
+    if number == errno.EACCES and 0 < address.port < 1024:
+        return "; ports under 1024 need CAP_NET_BIND_SERVICE"
+    return ""
 
 
 def _bind_unix(name: str, path: str) -> socket.socket:
@@ -111,7 +141,9 @@ def _bind_unix(name: str, path: str) -> socket.socket:
         _listen(sock)
     except OSError as error:
         sock.close()
-        raise BindError(f"listener {name}: cannot listen on unix:{path}: {error.strerror}") from None
+        raise BindError(
+            f"listener {name}: cannot listen on unix:{path}: {error.strerror} (its key is listen)"
+        ) from None
     return sock
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from tlsidecar.inject.plan import InjectError
 from tlsidecar.inject.pod import Tree
 
+MAX_TEXT_BYTES = 64 << 20
+
 # Where in each kind the pod template is.
 _TEMPLATES = {
     "Deployment": ("spec", "template"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
@@ -16,7 +16,6 @@ class RequestRules:
     limits: Limits
     removed: names.RemovedNames
     kept: frozenset[bytes]
-    judges_destination: bool  # a WebDAV Destination is a path that route rules are for
     underscores: str
     upgrades: frozenset[bytes]
 
@@ -29,17 +28,14 @@ class RequestRules:
         keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
         if authenticated and mode in keeps_certificate:
             kept.add(names.CLIENT_CERTIFICATE)
-        removed = names.RemovedNames.of(
-            http.remove_headers, terminates=authenticated, routed=routed, unsafely_kept=http.unsafe_keep_headers
-        )
+        removed = names.RemovedNames.of(http.remove_headers, routed=routed)
         if traced:
             kept.update(name for name in names.TRACE_CONTEXT if name not in removed)
-            removed = replace(removed, exact=removed.exact | names.TRACE_CONTEXT)
+            removed = names.RemovedNames(removed.exact | names.TRACE_CONTEXT, removed.prefixes)
         return cls(
             limits=limits,
             removed=removed,
             kept=frozenset(kept),
-            judges_destination=routed and names.DESTINATION not in removed,
             underscores=http.underscores,
             upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),
         )

@@ -25,22 +25,12 @@ MAX_IDLE_S = 60.0
 
 
 class Pooled(Protocol):
-    """What the pool asks of a connection."""
+    """What the pool asks of a connection: attributes and not methods where each exchange pays for the asking."""
 
-    is_listed: bool  # the pool's note: whether it has it among the available ones
-
-    @property
-    def upstream(self) -> Upstream: ...
-
-    @property
-    def is_available(self) -> bool:
-        """Whether it may begin one more exchange."""
-        ...
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it carries no exchange."""
-        ...
+    upstream: Upstream
+    is_available: bool  # whether it may begin one more exchange
+    is_idle: bool  # whether it carries none
+    is_listed: bool  # the pool's own note: whether it has it among the available ones
 
     def has_expired(self, now: float, generation: int) -> bool:
         """Whether it is to be used no more: it idled for too long, was opened under another ``generation`` of our
@@ -81,29 +71,30 @@ class Pool(Generic[AnyPooled]):
         """A connection to the upstream that would be chosen now, for one exchange, or None."""
         available = self._available
         while available:
-            at = len(available) - 1
-            if not self._single:
-                wanted = self._upstreams.choose()
-                while at >= 0 and available[at].upstream is not wanted:
-                    at -= 1
-                if at < 0:
-                    return None
+            at = -1 if self._single else self._last_of(self._upstreams.choose())
+            if at is None:
+                return None
             connection = available[at]
             if connection.has_expired(self._reactor.now, self._shared.contexts.generation):
                 self._unlist(connection)
                 if connection.is_idle:
                     connection.close()
                 continue
+            upstream = connection.upstream
             if connection.is_idle:
                 self._idle -= 1
-                connection.upstream.idle -= 1
-            connection.upstream.active += 1
+                upstream.idle -= 1
+            upstream.active += 1
             connection.begin()
             if not connection.is_available:
                 connection.is_listed = False
                 del available[at]
             return connection
         return None
+
+    def _last_of(self, wanted: Upstream) -> int | None:
+        available = self._available
+        return next((at for at in range(len(available) - 1, -1, -1) if available[at].upstream is wanted), None)
 
     def give_back(self, connection: AnyPooled, *, reusable: bool) -> None:
         """An exchange for which :meth:`take` or :meth:`opening` gave the connection is over."""
@@ -181,10 +172,11 @@ class UpstreamConnection:
     __slots__ = (
         "_generation",
         "_idle_since",
-        "_is_idle",
         "_poll",
         "_pool",
         "endpoint",
+        "is_available",
+        "is_idle",
         "is_listed",
         "owner",
         "peer",
@@ -206,22 +198,14 @@ class UpstreamConnection:
         self.is_listed = False
         self._generation = reached.generation
         self._idle_since = 0.0
-        self._is_idle = True
+        self.is_available = self.is_idle = True
         # Asked before each reuse: a poll object made once costs a third of what a read that would block does.
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
         self.endpoint.attach(self._readable, self)
 
     def __repr__(self) -> str:
-        return f"<UpstreamConnection {self.upstream.text} uses={self.uses} {'idle' if self._is_idle else 'busy'}>"
-
-    @property
-    def is_available(self) -> bool:
-        return self._is_idle and not self.endpoint.closed
-
-    @property
-    def is_idle(self) -> bool:
-        return self._is_idle
+        return f"<UpstreamConnection {self.upstream.text} uses={self.uses} {'idle' if self.is_idle else 'busy'}>"
 
     def has_expired(self, now: float, generation: int) -> bool:
         if now - self._idle_since > MAX_IDLE_S or (self.peer is not None and self._generation != generation):
@@ -229,20 +213,23 @@ class UpstreamConnection:
         return bool(self._poll.poll(0)) and self.endpoint.has_unread()
 
     def begin(self) -> None:
-        self._is_idle = False
+        self.is_available = self.is_idle = False
         self.uses += 1
 
     def end(self, now: float, *, reusable: bool) -> None:
         endpoint = self.endpoint
-        self._is_idle = True
+        self.is_idle = True
         self.owner = None
-        if not reusable or endpoint.queued_bytes:
+        if not reusable or endpoint.queued_bytes or endpoint.closed:
             endpoint.close()
             return
+        self.is_available = True
         self._idle_since = now
-        endpoint.resume()
+        if not endpoint.is_reading:
+            endpoint.resume()
 
     def close(self) -> None:
+        self.is_available = False
         self.endpoint.close()
 
     def _readable(self, _events: int) -> None:

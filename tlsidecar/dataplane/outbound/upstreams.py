@@ -27,11 +27,11 @@ FAILURE_STANDS_S = 60.0
 class Health:
     """How trying something has gone lately. Times are the loop's, in seconds."""
 
-    __slots__ = ("_loop", "_row", "ejected_until", "last_error", "tried_at")
+    __slots__ = ("_loop", "ejected_until", "last_error", "row", "tried_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._row = 0
+        self.row = 0  # failures, whenever they were
         self.ejected_until = 0.0
         self.last_error = ""
         self.tried_at = 0.0
@@ -42,26 +42,21 @@ class Health:
     @property
     def failures(self) -> int:
         """How many in a row, while they still say something."""
-        if self._row and self._loop.time() - self.tried_at > FAILURE_STANDS_S:
+        if self.row and self._loop.time() - self.tried_at > FAILURE_STANDS_S:
             self.clear()
-        return self._row
+        return self.row
 
     def clear(self) -> None:
-        self._row = 0
+        self.row = 0
         self.ejected_until = 0.0
         self.last_error = ""
 
     def failed(self, detail: str) -> None:
         failures = self.failures
-        self._row = failures + 1
+        self.row = failures + 1
         self.last_error = detail
         self.tried_at = self._loop.time()
         self.ejected_until = self.tried_at + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(failures, 10))
-
-    def succeeded(self, now: float) -> None:
-        self.tried_at = now
-        if self._row:
-            self.clear()
 
 
 class Upstream:
@@ -110,8 +105,11 @@ class Upstream:
 
     def answered(self, now: float) -> None:
         """It answered on a connection it had, at ``now`` on the loop's clock."""
-        self._connecting.succeeded(now)
-        self._greeting.succeeded(now)
+        connecting = self._connecting
+        connecting.tried_at = now
+        if connecting.row or self._greeting.row:
+            connecting.clear()
+            self._greeting.clear()
 
     def failed(self, detail: str) -> None:
         """It took no connection."""
@@ -119,7 +117,7 @@ class Upstream:
 
     def refused(self, detail: str) -> None:
         """It took a connection, and the handshake failed."""
-        self._connecting.succeeded(self._loop.time())
+        self._connecting.clear()
         self._greeting.failed(detail)
 
     def record(self, wall: float) -> UpstreamRecord:
