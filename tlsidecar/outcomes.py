@@ -101,7 +101,11 @@ class Reason(StrEnum):
     CRL_MISSING = "crl_missing", Culprit.CONFIGURATION, "no revocation list for the peer's issuer"
     CRL_EXPIRED = "crl_expired", Culprit.CONFIGURATION, "the revocation list for the peer's issuer has expired"
     WRONG_PURPOSE = "wrong_purpose", Culprit.PEER, "the peer's certificate is not for this use (extended key usage)"
-    BAD_SIGNATURE = "bad_signature", Culprit.PEER, "a signature in the peer's chain does not verify"
+    BAD_SIGNATURE = (
+        "bad_signature",
+        Culprit.PEER,
+        "a signature does not verify: in the peer's chain, or the proof that it holds its key",
+    )
     WEAK_KEY = "weak_key", Culprit.PEER, "a key or signature in the peer's chain is too weak"
     CERTIFICATE_INVALID = "certificate_invalid", Culprit.PEER, "the peer's certificate or chain breaks RFC 5280"
     NO_SUBJECT_ALTERNATIVE_NAME = "no_subject_alternative_name", Culprit.PEER, "the peer's certificate has no SAN"

@@ -80,6 +80,7 @@ class Route:
     path: str
     methods: tuple[str, ...]
     allow: tuple[str, ...]
+    allow_encoded_slashes: bool = False  # %2F in the path; judged as a slash and as none
 
 
 class ClientCertificateHeader(StrEnum):
@@ -110,6 +111,7 @@ class Http:
     client_certificate_header: ClientCertificateHeader = ClientCertificateHeader.SANITIZE_SET
     client_certificate_details: tuple[str, ...] = ()  # of "cert", "chain"
     remove_headers: tuple[str, ...] = ()
+    unsafe_keep_headers: tuple[str, ...] = ()  # of those that are removed by default
     underscores: str = "refuse"  # refuse | drop | allow
     trust_forwarded: bool = False
     host_rewrite: str = ""

@@ -87,3 +87,44 @@ def test_a_request_hidden_in_a_body_that_the_service_ignores(method: str, pki: P
             peer.send(request("GET", "/second"))
             assert read_answer(peer).body == b"good"
             assert seen == [f"{method} /first".encode(), b"GET /second"]
+
+
+@pytest.mark.parametrize("asks_first", [True, False], ids=["challenged", "of its own accord"])
+def test_a_connection_that_a_service_has_authenticated(asks_first: bool, pki: Pki, tmp_path: Path) -> None:
+    """NTLM and Negotiate authenticate the connection: what comes on it afterwards is whoever that was."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+
+    def knows_its_connection(sock: socket.socket) -> None:
+        user = b"nobody"
+        while data := sock.recv(65536):
+            challenge = b""
+            if b"\r\nAuthorization: NTLM " in data:
+                user = data.partition(b"NTLM ")[2].split(b"\r\n")[0]
+            elif b"/private" in data and user == b"nobody":
+                challenge = b"WWW-Authenticate: NTLM\r\n"
+            status = b"401 No" if challenge else b"200 OK"
+            sock.sendall(b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, challenge, len(user), user))
+
+    with serving(knows_its_connection) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
+        with (
+            running(tmp_path / "sidecar", config) as sidecar,
+            connected(sidecar.port(), pki.trust, client) as alice,
+            connected(sidecar.port(), pki.trust, client) as bob,
+        ):
+            if asks_first:
+                alice.send(request("GET", "/private"))
+                assert read_answer(alice).status == 401
+                bob.send(request("GET", "/public"))
+                assert read_answer(bob).body == b"nobody"
+            alice.send(request("GET", "/private", "Authorization: NTLM alice"))
+            assert read_answer(alice).body == b"alice"
+            for _ in range(5):
+                bob.send(request("GET", "/public"))
+                assert read_answer(bob).body == b"nobody"
+                alice.send(request("GET", "/private"))
+                assert read_answer(alice).body == b"alice"
+            alice.close()
+            for _ in range(5):
+                bob.send(request("GET", "/public"))
+                assert read_answer(bob).body == b"nobody"

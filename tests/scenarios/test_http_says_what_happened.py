@@ -92,9 +92,9 @@ def test_a_remote_that_stalls_in_the_handshake(pki: Pki, tmp_path: Path) -> None
         ):
             app.sendall(request("GET", "/slow"))
             assert read_answer(app).status == 504
-            refusal = sidecar.refusal(reason="handshake_timeout")
-            assert (refusal["status"], refusal["target"], refusal["stage"]) == (504, "/slow", "handshake")
-            line = sidecar.last_access(status=504, reason="handshake_timeout", upstream_s=0)
+            refusal = sidecar.refusal(reason="upstream_handshake_timeout")
+            assert (refusal["status"], refusal["target"], refusal["stage"]) == (504, "/slow", "upstream")
+            line = sidecar.last_access(status=504, reason="upstream_handshake_timeout", upstream_s=0)
             assert line["wait_s"] == line["total_s"] >= 0.3
 
 

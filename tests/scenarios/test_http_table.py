@@ -185,7 +185,8 @@ PASSED = [
 SPOOFS = [
     "X-Forwarded-Client-Cert", "x-FORWARDED-client-CERT", "X-Client-Cert", "X-SSL-Client-Verify", "SSL-Client-S-DN",
     "Client-Cert", "Client-Cert-Chain", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded",
-    "X.Forwarded.Client.Cert",
+    "X.Forwarded.Client.Cert", "X-Forwarded-Tls-Client-Cert-Info", "X-ARR-ClientCert", "X-Amzn-Mtls-Clientcert", "l5d-client-id",
+    "X-Client-DN", "Remote-User", "X-Original-URI", "X-Forwarded-Prefix", "$WSRU",
 ]  # fmt: skip
 UNDERSCORED = ["x_forwarded_client_cert", "X_Forwarded-Client_Cert", "client_cert", "x_real_ip", "X_SSL_Client_Verify"]
 for _spoof in SPOOFS:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support import configs
-from support.engine import alert_of_ours
+from support.engine import IS_PORTABLE, alert_of_ours
 from support.mtls import Alerted, connect
 from support.pki import Pki
 from support.services import echo, serving
@@ -55,6 +56,29 @@ def test_by_certificate(version: ssl.TLSVersion, pki: Pki, tmp_path: Path) -> No
             assert rules == ["dns:*.ops.internal"]
             assert sidecar.metric("tlsidecar_handshakes_total", outcome="failed") == 3
             assert sidecar.metric("tlsidecar_handshakes_total", outcome="ok") == 1
+
+
+@pytest.mark.skipif(IS_PORTABLE, reason="the portable engine cannot choose an alert (docs/decisions.md)")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_one_that_is_not_valid_yet_is_told_of_its_time(version: ssl.TLSVersion, pki: Pki, tmp_path: Path) -> None:
+    """RFC 8446 section 6.2: certificate_expired is for one that "has expired or is not currently valid"."""
+    now = datetime.now(UTC)
+    server = pki.issue("server", "localhost")
+    early = pki.issue("early", "a.test", not_before=now + timedelta(days=1), not_after=now + timedelta(days=2))
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            context = pki.client_context(early, max_version=version)
+            with pytest.raises(ssl.SSLError, match=r"(?i)certificate.expired"):
+                _talk(sidecar.port(), context)
+            assert sidecar.refusal(reason="certificate_not_yet_valid")["stage"] == "verify"
+
+
+def _talk(port: int, context: ssl.SSLContext) -> bytes:
+    raw = socket.create_connection(("127.0.0.1", port), 10)
+    with raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+        tls.sendall(b"early")
+        return tls.recv(10)
 
 
 @pytest.mark.needs("curl")

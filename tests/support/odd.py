@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 UTF8, PRINTABLE, T61, IA5, BMP, UNIVERSAL, BIT_STRING = 0x0C, 0x13, 0x14, 0x16, 0x1E, 0x1C, 0x03
@@ -55,7 +55,7 @@ class Odd:
 
     @property
     def pem(self) -> bytes:
-        return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(self.der) + b"-----END CERTIFICATE-----\n"
+        return _pem("CERTIFICATE", self.der)
 
     @property
     def key_pem(self) -> bytes:
@@ -107,6 +107,23 @@ def leaf(
     return _changed(made, key, issuer.key, issuer.subject, subject, validity, serial, extensions, without)
 
 
+def impostor_key(made: x509.Certificate) -> bytes:
+    """PEM of a key that passes for the certificate's (its public half is) and cannot sign for it."""
+    public = made.public_key()
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        secret = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value.to_bytes(32)
+        curve = tlv(0xA0, bytes.fromhex("06082a8648ce3d030107"))  # P-256
+        encoded = tlv(0x30, b"\x02\x01\x01" + tlv(0x04, secret) + curve + tlv(0xA1, tlv(0x03, b"\0" + point)))
+        return _pem("EC PRIVATE KEY", encoded)
+    assert isinstance(public, rsa.RSAPublicKey)
+    other = rsa.generate_private_key(65537, public.key_size)
+    numbers = parts(inside(other.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())))
+    modulus = public.public_numbers().n
+    numbers[1] = tlv(0x02, modulus.to_bytes(modulus.bit_length() // 8 + 1))
+    return _pem("RSA PRIVATE KEY", tlv(0x30, b"".join(numbers)))
+
+
 def extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
     """One extension with whatever in it."""
     encoded = parts(inside(x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), "x")]).public_bytes()))[0]
@@ -116,6 +133,10 @@ def extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
 
 def times(begin: tuple[int, bytes], end: tuple[int, bytes]) -> bytes:
     return tlv(0x30, tlv(*begin) + tlv(*end))
+
+
+def _pem(label: str, encoded: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(encoded).decode()}-----END {label}-----\n".encode()
 
 
 def _builder(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure
+from tlsidecar.cli.text_file import name_of, read_text
 from tlsidecar.extras import install_line
 from tlsidecar.inject.plan import InjectError, Plan
 
@@ -110,7 +110,7 @@ def _transform(file: Path | None, plan: Plan | None) -> None:
     from tlsidecar.inject import pod
     from tlsidecar.inject.manifests import apply
 
-    text = _read(file)
+    text = read_text(file)
     try:
         result = apply(text, pod.remove if plan is None else lambda template, name: pod.inject(template, plan, name))
     except ModuleNotFoundError as error:
@@ -120,7 +120,7 @@ def _transform(file: Path | None, plan: Plan | None) -> None:
             f"YAML is read by an extra that is not installed: {install_line('yaml')}", EXIT_BAD_INPUT
         ) from None
     except InjectError as error:
-        raise Failure(f"{_name(file)}: {error}", EXIT_BAD_INPUT) from None
+        raise Failure(f"{name_of(file)}: {error}", EXIT_BAD_INPUT) from None
     click.echo(result.text, nl=False)
     done = "taken out of" if plan is None else "put into"
     for workload in result.changed:
@@ -128,29 +128,7 @@ def _transform(file: Path | None, plan: Plan | None) -> None:
     for workload in result.unchanged:
         click.echo(f"unchanged: {workload}", err=True)
     if not result.changed and not result.unchanged:
-        click.echo(f"{_name(file)}: there is no workload in it", err=True)
-
-
-def _read(file: Path | None) -> str:
-    from tlsidecar.inject.manifests import MAX_TEXT_BYTES
-
-    try:
-        if file is None or str(file) == "-":
-            data = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-        else:
-            with file.open("rb") as opened:
-                data = opened.read(MAX_TEXT_BYTES + 1)
-        if len(data) > MAX_TEXT_BYTES:
-            raise Failure(f"{_name(file)}: more than {MAX_TEXT_BYTES >> 20} MiB", EXIT_BAD_INPUT)
-        return data.decode()
-    except OSError as error:
-        raise Failure(f"{_name(file)}: {error.strerror}", EXIT_BAD_INPUT) from None
-    except UnicodeDecodeError as error:
-        raise Failure(f"{_name(file)}: not UTF-8 at byte {error.start}", EXIT_BAD_INPUT) from None
-
-
-def _name(file: Path | None) -> str:
-    return "stdin" if file is None or str(file) == "-" else str(file)
+        click.echo(f"{name_of(file)}: there is no workload in it", err=True)
 
 
 def _serve(plan: Plan, address: str) -> None:

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "wait": ("tlsidecar.cli.changes:wait", "Block until the sidecar is ready."),
     "health": ("tlsidecar.cli.probe:health", "For HEALTHCHECK and exec probes."),
     "inject": ("tlsidecar.cli.inject:inject", "The native sidecar into Kubernetes manifests."),
+    "import": ("tlsidecar.cli.migrate:migrate", "Another proxy's configuration as ours."),
     "certs": ("tlsidecar.cli.certificates:certs", "A local CA; issue, inspect, rotate, roll over, revoke."),
 }
 

@@ -24,6 +24,7 @@ _HTTP_KEYS = (
     "client_certificate_header",
     "client_certificate_details",
     "remove_headers",
+    "unsafe_keep_headers",
     "underscores",
     "trust_forwarded",
     "host_rewrite",

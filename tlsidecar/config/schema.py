@@ -200,6 +200,12 @@ ROUTE = Table(
         Entry("path", ROUTE_PATH, "A path; `*` stands for one segment, a last `**` for the rest.", required=True),
         Entry("methods", Many(METHOD, at_least=1), "The methods it is for; all when left out."),
         Entry("allow", RULES, "Who may pass; any one rule suffices.", required=True),
+        Entry(
+            "allow_encoded_slashes",
+            FLAG,
+            "Whether a path may have `%2F`, which services read as a slash or as none: the rules then have to let it "
+            "pass either way. Otherwise it is answered 400.",
+        ),
     ),
 )
 
@@ -282,6 +288,12 @@ LISTENER = Table(
             "HTTP, terminate: what X-Forwarded-Client-Cert holds beside the names.",
         ),
         Entry("remove_headers", Many(HEADER_NAME), "HTTP: more request headers to remove, from trailers, too."),
+        Entry(
+            "unsafe_keep_headers",
+            Many(HEADER_NAME),
+            "HTTP: request headers to keep of those that are removed because other proxies write them "
+            "(`cf-connecting-ip`, say): whoever may connect may then say what it likes in them.",
+        ),
         Entry(
             "underscores",
             one_of("refuse", "drop", "allow"),

@@ -24,6 +24,10 @@ Step = Callable[[], None]
 Finished = Callable[["Handshake"], None]
 
 _PROBE_NAME = PROBE_NAME.encode()
+_UNPROVED = (
+    "the certificate was shown without a proof that its key is held (bad signature): the name is a mere claim,"
+    " and nobody has taken over whose it is"
+)
 _VERIFY_FAILED = "certificate verify failed"
 
 # The other end is done sending, or gone.
@@ -257,9 +261,9 @@ class Handshake:
         elif failure.kind is FailureKind.PROTOCOL and failure.text == _VERIFY_FAILED:
             self.stage = Stage.VERIFY
             reason = Reason.CERTIFICATE_INVALID
-        elif reason is Reason.NO_CERTIFICATE:
+        elif reason in (Reason.NO_CERTIFICATE, Reason.BAD_SIGNATURE):
             self.stage = Stage.VERIFY
-        self._end(reason, failure.text)
+        self._end(reason, _UNPROVED if reason is Reason.BAD_SIGNATURE else failure.text)
 
     def _expired(self) -> None:
         reason = Reason.HANDSHAKE_TIMEOUT if self.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT

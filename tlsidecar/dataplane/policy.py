@@ -17,8 +17,9 @@ from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Listener, Mode
 
-# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_INVALID_PURPOSE decide which alert the peer sees.
-_INVALID_PURPOSE = 26
+# X509_V_ERR numbers, which decide the alert that the peer sees. certificate_expired is the one for "expired or not
+# currently valid" (RFC 8446 section 6.2); OpenSSL would say bad_certificate of one that is not valid yet.
+_NOT_YET_VALID, _HAS_EXPIRED, _INVALID_PURPOSE = 9, 10, 26
 
 Problem = tuple[PeerProblem, str]
 
@@ -126,7 +127,8 @@ class PeerJudge:
             return self._refuse(Reason.CERTIFICATE_INVALID, str(invalid), error or CERTIFICATE_REJECTED)
         if error:
             place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
-            return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", error)
+            shown = _HAS_EXPIRED if error == _NOT_YET_VALID else error
+            return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", shown)
         problem, self.rule = self._policy.decide(self.identity, self._role)
         if problem is not None:
             reason = Reason(problem[0].value)

@@ -26,8 +26,7 @@ try:
     _ssl_do_handshake = lib.SSL_do_handshake
     _ssl_shutdown = lib.SSL_shutdown
     _ssl_get_error = lib.SSL_get_error
-    _error_peek = lib.ERR_peek_error
-    _error_clear = lib.ERR_clear_error
+    _error_next = lib.ERR_get_error
     _error_reason = lib.ERR_GET_REASON
     _error_text = lib.ERR_reason_error_string
     _store_error = lib.X509_STORE_CTX_get_error
@@ -79,6 +78,8 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 
 _log = logging.getLogger("tlsidecar.dataplane")
 
+_NULL = ffi.NULL
+_string = ffi.string
 _C_BUFFER = ffi.from_buffer(BUFFER)
 _PEEKED = ffi.new("char[1]")
 _DIGEST = ffi.new("unsigned char[32]")
@@ -164,15 +165,14 @@ class FastStream(StreamBase):
         if error == _ERROR_ZERO_RETURN:
             return self.closed()
         number = ffi.errno
-        code = _error_peek()
-        _error_clear()  # the queue is the thread's: what stays in it would be the next connection's error
-        if error == _ERROR_SYSCALL or not code:
+        queue = []
+        while code := _error_next():  # all: the queue is the thread's, what stays in it is the next connection's error
+            text = _error_text(code)
+            queue.append((_error_reason(code), _string(text).decode("ascii", "replace") if text != _NULL else ""))
+        if error == _ERROR_SYSCALL or not queue:
             self.failure = SslFailure.from_errno(number)
         else:
-            text = _error_text(code)
-            self.failure = SslFailure.from_code(
-                _error_reason(code), ffi.string(text).decode("ascii", "replace") if text != ffi.NULL else ""
-            )
+            self.failure = SslFailure.from_queue(queue)
         return FAILED
 
 

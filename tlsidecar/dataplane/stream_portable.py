@@ -106,7 +106,7 @@ class PortableStream(StreamBase):
             self.failure = SslFailure.from_errno(max(number, 0))
             return FAILED
         queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-        self.failure = SslFailure.from_text(queue[0][2] if queue else "")
+        self.failure = SslFailure.from_queue([(None, entry[2]) for entry in queue])
         return FAILED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -53,6 +54,8 @@ _TRUNCATED_TEXT = "unexpected eof while reading"
 
 FLOOD_TEXT = "too many key updates or renegotiations"  # found by us
 
+_PASSED_ON = frozenset({"record layer failure", "nested asn1 error", "ssl lib", "evp lib", "x509 lib", "asn1 lib"})
+
 _BY_TEXT = {
     "http request": Reason.PLAINTEXT,
     "https proxy request": Reason.PLAINTEXT,
@@ -74,6 +77,10 @@ _BY_TEXT = {
     "no application protocol": Reason.NO_SHARED_CIPHER,
     "peer did not return a certificate": Reason.NO_CERTIFICATE,
     "bad signature": Reason.BAD_SIGNATURE,
+    "bad rsa signature": Reason.BAD_SIGNATURE,
+    "bad ecc signature": Reason.BAD_SIGNATURE,
+    "wrong signature type": Reason.NO_SHARED_CIPHER,
+    "wrong curve": Reason.NO_SHARED_CIPHER,
     "bad key share": Reason.PROTOCOL_ERROR,
     FLOOD_TEXT: Reason.RECORD_FLOOD,
     "record too small": Reason.RECORD_FLOOD,
@@ -101,6 +108,19 @@ class SslFailure:
         if not number:
             return cls(FailureKind.TRUNCATED, "the connection ended without close_notify")
         return cls(FailureKind.RESET, f"{errno.errorcode.get(number, number)}: {os.strerror(number)}")
+
+    @classmethod
+    def from_queue(cls, queue: Sequence[tuple[int | None, str]]) -> SslFailure:
+        """From OpenSSL's queue of errors, oldest first: reason codes, where the API gives them, and texts.
+
+        The newest is what it came to; those before are how ("first octet invalid", and then "bad signature"). Newer
+        ones that only pass an error on, or tell that an alert could not be sent any more, say nothing.
+        """
+        told = [entry for entry in queue if entry[1] and entry[1] not in _PASSED_ON] or [*queue]
+        if not told:
+            return cls.from_errno(0)
+        code, text = told[-1]
+        return cls.from_text(text) if code is None else cls.from_code(code, text)
 
     @classmethod
     def from_code(cls, code: int, text: str) -> SslFailure:

@@ -12,8 +12,6 @@ from typing import Any
 from tlsidecar.inject.plan import InjectError
 from tlsidecar.inject.pod import Tree
 
-MAX_TEXT_BYTES = 64 << 20
-
 # Where in each kind the pod template is.
 _TEMPLATES = {
     "Deployment": ("spec", "template"),

@@ -172,13 +172,14 @@ class Exchange:
     # What happens to it, in this order.
 
     def admit(self) -> None:
-        """Ask whoever has a say. The request's target is then the form that was judged, which is to go on.
+        """Ask whoever has a say. The request's target and destination are then in the form that was judged, which is
+        to go on.
 
         Raises :class:`MessageRefused`.
         """
         downstream, request = self.downstream, self.request
         if downstream.guard is not None:
-            request.target = downstream.guard.judge(request.method, request.target)
+            downstream.guard.judge_request(request)
         # Asked last: what is turned away by a route has not used up its client's rate.
         if downstream.admission is not None:
             downstream.admission.enter()

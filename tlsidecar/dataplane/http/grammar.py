@@ -68,3 +68,9 @@ def tokens(value: bytes) -> list[bytes] | None:
         if token:
             found.append(token.lower())
     return found
+
+
+# Schemes that authenticate the connection and not the request: NTLM, and Negotiate as most services have it (RFC 4559
+# section 6).
+CONNECTION_SCHEMES = rb"(?:NTLM|Negotiate)"
+CONNECTION_SCHEME = re.compile(CONNECTION_SCHEMES + rb"(?: |\Z)", re.IGNORECASE)

@@ -39,15 +39,146 @@ RESPONSE_HOP_BY_HOP = frozenset(
 CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
 FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
 
+# What other proxies state of a client's certificate. Removed in both modes: on the next hop the certificate is ours.
 # RFC 9440 section 2.4 wants Client-Cert and Client-Cert-Chain removed whatever else is configured.
-IDENTITY = frozenset({b"client-cert", b"client-cert-chain", b"x-real-ip"})
-IDENTITY_PREFIXES = (b"x-client-cert", b"x-ssl-client-", b"ssl-client-", CLIENT_CERTIFICATE)
-
-# Fields by which a service reads another path or method than the request line says. Removed where route rules judged
-# the request line.
-ROUTE_OVERRIDES = frozenset(
-    {b"x-original-url", b"x-rewrite-url", b"x-http-method-override", b"x-http-method", b"x-method-override"}
+CERTIFICATE = frozenset(
+    {
+        b"client-cert",
+        b"client-cert-chain",
+        b"x-client-dn",  # nginx and Apache by custom, as most of those with "ssl" and "client" in them
+        b"x-client-verify",
+        b"x-client-verified",
+        b"x-client-cn",
+        b"x-client-subject",
+        b"x-client-issuer",
+        b"x-client-serial",
+        b"x-client-fingerprint",
+        b"x-spiffe-id",
+        b"l5d-client-id",  # linkerd
+        b"x-envoy-peer-metadata",  # Istio
+        b"x-envoy-peer-metadata-id",
+        b"ssl-cipher",  # Tomcat's SSLValve
+        b"ssl-session-id",
+    }
 )
+CERTIFICATE_PREFIXES = (
+    CLIENT_CERTIFICATE,
+    b"x-forwarded-tls-client-cert",  # Traefik
+    b"x-forwarded-mtls-client-cert",  # Airlock
+    b"x-forwarded-ssl-client",
+    b"x-client-cert",  # Google Cloud's examples
+    b"x-client-certificate",
+    b"x-client-ssl",
+    b"x-client-tls",
+    b"x-tls-client",
+    b"x-mtls-",
+    b"x-ssl-",  # HAProxy's and nginx's examples: X-SSL-Cert, X-SSL-Client-DN, …
+    b"ssl-client",  # Apache, ingress-nginx
+    b"sslclient",  # BIG-IP
+    b"tls-client",
+    b"x-arr-clientcert",  # Azure App Service, IIS
+    b"x-amzn-mtls-clientcert",  # AWS Application Load Balancer
+    b"cloudfront-viewer-cert",  # AWS CloudFront
+    b"cf-client-cert",  # Cloudflare
+    b"client-to-edge",  # Akamai
+    b"wl-proxy-client-",  # WebLogic
+    b"-ws",  # WebSphere: $WSCC, $WSRU, …
+)
+
+# Who the user is, or where it comes from, as gateways tell their services. An ambassador's own application may say so.
+USER = frozenset(
+    {
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-forwarded-for",
+        b"x-envoy-external-address",
+        b"x-envoy-internal",
+        b"true-client-ip",  # Akamai, Cloudflare
+        b"cf-connecting-ip",
+        b"cf-connecting-ipv6",
+        b"cf-pseudo-ipv4",
+        b"fastly-client-ip",
+        b"fly-client-ip",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
+        b"l5d-remote-ip",
+        b"sec-istio-auth-userinfo",
+        b"x-authenticated-user",
+        b"x-authenticated-userid",
+        b"x-authenticated-groups",
+        b"x-authenticated-scope",
+        b"x-anonymous-consumer",  # Kong
+        b"x-credential-identifier",
+        b"proxy-remote-user",
+        b"logon-user",  # IIS
+        b"sm-user",  # SiteMinder
+        b"smuser",
+        b"oam-remote-user",  # Oracle
+        b"iv-user",  # WebSEAL
+        b"iv-user-l",
+        b"iv-groups",
+        b"iv-creds",
+    }
+)
+USER_PREFIXES = (
+    b"remote-",  # Remote-User and what Authelia sends beside it
+    b"x-remote-",  # X-Remote-User, X-Remote-Group and X-Remote-Extra-… of Kubernetes' front proxy
+    b"x-webauth-",  # Grafana
+    b"x-forwarded-user",  # oauth2-proxy, Traefik
+    b"x-forwarded-email",
+    b"x-forwarded-groups",
+    b"x-forwarded-preferred-username",
+    b"x-forwarded-access-token",
+    b"x-auth-request-",
+    b"x-consumer-",
+    b"x-ms-client-principal",  # Azure App Service
+    b"x-ms-token-",
+    b"x-amzn-oidc-",  # AWS Application Load Balancer
+    b"x-goog-authenticated-user-",  # Google Cloud's IAP
+    b"x-goog-iap-",
+    b"x-appengine-",
+    b"cf-access-authenticated-user-",
+    b"x-authentik-",
+    b"x-pomerium-",
+    b"tailscale-user-",
+)
+
+# Fields by which a service reads another path than the request line has, as gateways tell it.
+PATHS = frozenset(
+    {
+        b"x-original-url",  # IIS, Symfony
+        b"x-original-uri",  # ingress-nginx
+        b"x-original-path",
+        b"x-original-request-uri",
+        b"x-rewrite-url",
+        b"x-override-url",
+        b"x-forwarded-uri",  # Traefik
+        b"x-forwarded-path",
+        b"x-forwarded-url",
+        b"x-forwarded-prefix",
+        b"x-forwarded-pathbase",
+        b"x-envoy-original-path",
+        b"x-waws-unencoded-url",  # Azure App Service
+        b"unencoded-url",
+        b"x-script-name",
+        b"x-request-uri",
+        b"x-auth-request-redirect",
+    }
+)
+# The same of the method. Clients say this themselves, so it is removed only where route rules judged the method.
+METHOD_OVERRIDES = frozenset(
+    {
+        b"x-http-method-override",
+        b"x-http-method",
+        b"x-method-override",
+        b"x-original-method",
+        b"x-forwarded-method",
+    }
+)
+
+# WebDAV: the path that the request is for, too (RFC 4918 section 10.3). Judged as one where there are route rules.
+DESTINATION = b"destination"
 
 REQUEST_ID = b"x-request-id"
 
@@ -66,24 +197,36 @@ class RemovedNames:
 
     exact: frozenset[bytes]
     prefixes: tuple[bytes, ...]
+    kept: frozenset[bytes] = frozenset()  # although a prefix says otherwise
 
     @classmethod
-    def of(cls, configured: Iterable[str], *, routed: bool) -> RemovedNames:
-        """``configured`` are names, or prefixes when they end in ``*``."""
-        exact = set(IDENTITY | FORWARDED | {CLIENT_CERTIFICATE})
-        prefixes = list(IDENTITY_PREFIXES)
+    def of(
+        cls, configured: Iterable[str], *, terminates: bool, routed: bool, unsafely_kept: Iterable[str] = ()
+    ) -> RemovedNames:
+        """``configured`` are names, or prefixes when they end in ``*``; ``unsafely_kept`` names stay all the same.
+
+        Where we do not terminate, the client is an application that we speak for: what it says of users and addresses
+        is its own word.
+        """
+        exact = set(CERTIFICATE)
+        prefixes = list(CERTIFICATE_PREFIXES)
+        if terminates:
+            exact |= USER | FORWARDED | PATHS
+            prefixes += USER_PREFIXES
         if routed:
-            exact |= ROUTE_OVERRIDES
+            exact |= METHOD_OVERRIDES
         for name in configured:
             raw = name.encode("ascii")
             if raw.endswith(b"*"):
                 prefixes.append(fold(raw[:-1]))
             else:
                 exact.add(fold(raw))
-        return cls(frozenset(exact - FRAMING), tuple(prefixes))
+        kept = frozenset(name.encode("ascii").lower() for name in unsafely_kept)
+        kept -= FRAMING | REQUEST_HOP_BY_HOP | {CLIENT_CERTIFICATE}
+        return cls(frozenset(exact - FRAMING - kept), tuple(prefixes), kept)
 
     def __contains__(self, folded: bytes) -> bool:
-        return folded in self.exact or folded.startswith(self.prefixes)
+        return folded in self.exact or (folded.startswith(self.prefixes) and folded not in self.kept)
 
 
 def any_case(names: Iterable[bytes]) -> bytes:

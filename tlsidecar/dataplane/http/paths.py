@@ -17,20 +17,25 @@ _ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
 _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DOUBLE_ENCODED = re.compile(rb"%25[0-9A-Fa-f]{2}")
-_REFUSED_ESCAPES = {0x00: "an encoded NUL", 0x2F: "an encoded slash", 0x5C: "an encoded backslash"}
+_REFUSED_ESCAPES = {0x00: "an encoded NUL", 0x5C: "an encoded backslash"}
+# Longer than it need be, UTF-8 is none (RFC 3629 section 3); a lenient decoder takes %C0%AF for a slash.
+_OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8", re.IGNORECASE)
 
 
-def normalise_target(target: bytes) -> bytes:
+def normalise_target(target: bytes, *, encoded_slashes: bool = False) -> bytes:
     """``target`` (origin-form, or ``*``) with its path normalised; the query stays as it is.
 
     Raises :class:`MessageRefused` (400, BAD_PATH).
     """
     path, question, query = target.partition(b"?")
-    return normalise(path) + question + query
+    return normalise(path, encoded_slashes=encoded_slashes) + question + query
 
 
-def normalise(path: bytes) -> bytes:
-    """Raises :class:`MessageRefused` (400, BAD_PATH) for a path that two services could read differently."""
+def normalise(path: bytes, *, encoded_slashes: bool = False) -> bytes:
+    """Raises :class:`MessageRefused` (400, BAD_PATH) for a path that two services could read differently.
+
+    ``encoded_slashes``: a ``%2F`` stays as it is; whoever judges the path has to read it in both ways.
+    """
     if path == b"*" or _ALREADY_NORMAL.fullmatch(path):
         return path
     if b"\\" in path:
@@ -39,6 +44,12 @@ def normalise(path: bytes) -> bytes:
     decoded = path if _DOUBLE_ENCODED.search(path) else _ESCAPE.sub(_decode, path)
     if _DOUBLE_ENCODED.search(decoded):
         raise _refused("an escape that is itself escaped")
+    if not encoded_slashes and b"%2F" in decoded:
+        raise _refused("an encoded slash")
+    if _OVERLONG.search(decoded):
+        raise _refused("an overlong encoding")
+    if b"%20" in decoded and any(map(_is_dots_and_spaces, decoded.replace(b"%2F", b"/").split(b"/"))):
+        raise _refused("a segment of dots and spaces")
     return _resolve(decoded)
 
 
@@ -73,6 +84,11 @@ def _resolve(path: bytes) -> bytes:
             kept.append(part)
     ends_in_slash = parts[-1] in (b"", b".", b"..")
     return b"/" + b"/".join(kept) + (b"/" if ends_in_slash and kept else b"")
+
+
+def _is_dots_and_spaces(segment: bytes) -> bool:
+    """Windows drops spaces at the end of a name; here nothing but a dot segment would be left of it."""
+    return b"." in segment and b"%20" in segment and not segment.replace(b"%20", b"").strip(b".")
 
 
 def _refused(detail: str) -> MessageRefused:

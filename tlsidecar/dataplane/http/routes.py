@@ -2,39 +2,46 @@
 rules do.
 
 A path that the service could read differently from us must not slip through. So a request passes only if it would pass
-under both readings services are known to have of it: the exact one, and the lenient one, in which case does not count
-(Express, IIS), ``;parameters`` are not part of a segment (servlet containers) and a trailing slash is none.
+under every reading that services are known to have of it (:mod:`.readings`), and a rule that turns a client away holds
+for what a service could take for its path, too: a suffix, or what a prefix match lets in.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from certs.identity import Identity
 from certs.rules import Rule, first_match, parse_rules
-from tlsidecar.dataplane.http import paths
+from tlsidecar.dataplane.http import paths, readings
+from tlsidecar.dataplane.http.message import Request
+from tlsidecar.dataplane.http.readings import ANY, REST, Reading, begins_with
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Route
 
-_REST = b"**"
-_ANY = b"*"
+# All readings of such a path are one, if the patterns are so, too.
+_ONE_READING = re.compile(r"(?:/[a-z0-9_-]+)+|/")
+_ONE_READING_PATTERN = re.compile(r"(?:/(?:[a-z0-9_-]+|\*{1,2}))+|/")
+
+# RFC 4918 section 10.3: an absolute URI, or a path.
+_DESTINATION = re.compile(rb"((?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?)((?:/(?!/)[\x21\x22\x24-\x7e]*)?)")
 
 
 @dataclass(frozen=True, slots=True)
 class PathPattern:
     """A path with ``*`` for what one segment holds, alone or within a segment, and ``**`` for any number of segments.
 
-    At most one ``*`` a segment and one ``**`` a pattern, so that matching is linear.
+    At most one ``*`` a segment and one ``**`` a pattern, so that matching is linear. As one reading has it.
     """
 
     text: str
-    _head: tuple[bytes, ...]
-    _tail: tuple[bytes, ...] | None  # None: no "**"
+    _head: tuple[str, ...]
+    _tail: tuple[str, ...] | None  # None: no "**"
 
     @classmethod
-    def parse(cls, text: str) -> PathPattern:
+    def parse(cls, text: str, reading: Reading = readings.PLAIN) -> PathPattern:
         """Raises :class:`ValueError`, whose text is the reason."""
         try:
             raw = text.encode("ascii")
@@ -50,52 +57,53 @@ class PathPattern:
             raise ValueError(f"no request can have this path: {error.detail}") from None
         if normal != raw:
             raise ValueError(f"paths are matched in their normal form: write {normal.decode('ascii')!r}")
-        return cls._split(text, paths.segments(raw))
-
-    @classmethod
-    def _split(cls, text: str, segments: Sequence[bytes]) -> PathPattern:
-        for segment in segments:
-            if segment != _REST and segment.count(_ANY) > 1:
+        for segment in text[1:].split("/"):
+            if segment != "**" and segment.count("*") > 1:
                 raise ValueError("at most one '*' in a segment, and '**' stands for whole segments")
-        if segments.count(_REST) > 1:
+        segments = reading.segments(text.replace("*", ANY))
+        if segments.count(REST) > 1:
             raise ValueError("at most one '**' in a pattern")
-        if _REST not in segments:
-            return cls(text, tuple(segments), None)
-        at = segments.index(_REST)
-        return cls(text, tuple(segments[:at]), tuple(segments[at + 1 :]))
+        if REST not in segments:
+            return cls(text, segments, None)
+        at = segments.index(REST)
+        return cls(text, segments[:at], segments[at + 1 :])
 
-    def lenient(self) -> PathPattern:
-        """The pattern for paths read leniently."""
-        return self._split(
-            self.text, lenient_segments([*self._head, *([] if self._tail is None else [_REST, *self._tail])])
-        )
-
-    def matches(self, segments: Sequence[bytes]) -> bool:
+    def matches(self, segments: Sequence[str], *, loosely: bool = False) -> bool:
+        """``loosely``: or may be taken for a match by a service that looks at the start of a segment only."""
         head, tail = self._head, self._tail
+        matches = begins_with if loosely else _segment_matches
         if tail is None:
-            return len(segments) == len(head) and all(map(_segment_matches, head, segments))
+            return len(segments) == len(head) and all(map(matches, head, segments))
         if len(segments) < len(head) + len(tail):
             return False
-        return all(map(_segment_matches, head, segments)) and (
-            not tail or all(map(_segment_matches, tail, segments[-len(tail) :]))
-        )
+        return all(map(matches, head, segments)) and (not tail or all(map(matches, tail, segments[-len(tail) :])))
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     text: str
     methods: frozenset[bytes]
-    exact: PathPattern
-    lenient: PathPattern
+    patterns: dict[Reading, PathPattern]
     rules: tuple[Rule, ...]
+    allow_encoded_slashes: bool
 
 
 class RouteTable:
     """One listener's routes. Raises :class:`ValueError` or ``certs.errors.RuleError`` for what is not one."""
 
     def __init__(self, routes: Iterable[Route], listener_allow: Iterable[str]) -> None:
+        routes = tuple(routes)
         self._routes = tuple(_compile(route) for route in routes)
         self._listener_rules = parse_rules(listener_allow)
+        self.allow_encoded_slashes = any(route.allow_encoded_slashes for route in routes)
+        self.has_escapes = any("%" in route.path for route in routes)
+        # Readings that have the patterns alike have the same number.
+        numbers: dict[tuple[PathPattern, ...], int] = {}
+        self.alike = {
+            reading: numbers.setdefault(tuple(route.patterns[reading] for route in self._routes), len(numbers))
+            for reading in readings.ALL
+        }
+        self.has_plain_patterns = all(_ONE_READING_PATTERN.fullmatch(route.path) for route in routes)
 
     def __repr__(self) -> str:
         return f"<RouteTable {len(self._routes)} routes>"
@@ -103,6 +111,7 @@ class RouteTable:
     def guard(self, identity: Identity | None) -> RouteGuard:
         """The table as one client meets it. ``None`` is a client that showed no certificate: no rule allows it."""
         return RouteGuard(
+            self,
             [
                 (route, identity is not None and first_match(route.rules, identity) is not None)
                 for route in self._routes
@@ -114,7 +123,8 @@ class RouteTable:
 class RouteGuard:
     """Decides for one client's requests."""
 
-    def __init__(self, routes: list[tuple[_Compiled, bool]], *, listener_allows: bool) -> None:
+    def __init__(self, table: RouteTable, routes: list[tuple[_Compiled, bool]], *, listener_allows: bool) -> None:
+        self._table = table
         self._routes = routes
         self._listener_allows = listener_allows
 
@@ -123,49 +133,79 @@ class RouteGuard:
 
         Raises :class:`MessageRefused`: 400 (BAD_PATH), or 403 (ROUTE_DENIED) with the route in ``rule``.
         """
-        normal = paths.normalise_target(target)
-        segments = paths.segments(normal.partition(b"?")[0])
-        self._require(method, segments, lenient=False)
-        loosely = lenient_segments(segments)
-        self._require(method, loosely, lenient=True)
+        table = self._table
+        normal = paths.normalise_target(target, encoded_slashes=table.allow_encoded_slashes)
+        path = normal.partition(b"?")[0].decode("ascii")
+        if table.has_plain_patterns and _ONE_READING.fullmatch(path):
+            self._require(method, readings.PLAIN, readings.PLAIN.segments(path), path)
+            return normal
+        judged = set()
+        for reading in readings.ALL if "%" in path or table.has_escapes else readings.UNDECODED:
+            segments = reading.segments(path)
+            same = (table.alike[reading], segments)
+            if same not in judged:
+                judged.add(same)
+                self._require(method, reading, segments, path)
+                self._require_no_denial(method, reading, segments)
         return normal
 
-    def _require(self, method: bytes, segments: Sequence[bytes], *, lenient: bool) -> None:
+    def judge_request(self, request: Request) -> None:
+        """Judge all that names a path in ``request``, and have it go on as it was judged. Raises as :meth:`judge`.
+
+        A WebDAV ``Destination`` (RFC 4918 section 10.3) is written to, so it has to be open to PUT as well.
+        """
+        request.target = self.judge(request.method, request.target)
+        if request.destination is None:
+            return
+        match = _DESTINATION.fullmatch(request.destination)
+        if match is None or not request.destination:
+            raise MessageRefused(400, Reason.BAD_PATH, "the Destination is neither an absolute URI nor a path")
+        authority, path = match.groups()
+        self.judge(b"PUT", path or b"/")
+        request.destination = authority + self.judge(request.method, path or b"/")
+
+    def _require(self, method: bytes, reading: Reading, segments: Sequence[str], path: str) -> None:
+        for route, allowed in self._routes:
+            if (route.methods and method not in route.methods) or not route.patterns[reading].matches(segments):
+                continue
+            if not allowed:
+                raise _denied(route)
+            if not route.allow_encoded_slashes and "%2F" in path:
+                raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash", rule=route.text)
+            return
+        if not self._listener_allows:
+            raise MessageRefused(403, Reason.NOT_ALLOWED, "no route matches", stage=Stage.AUTHORIZE)
+        if "%2F" in path:
+            raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash")
+
+    def _require_no_denial(self, method: bytes, reading: Reading, segments: Sequence[str]) -> None:
+        """No rule that turns this client away is for what a service could take this path for. A rule that lets it in
+        and names the path as it is comes before those after it."""
         for route, allowed in self._routes:
             if route.methods and method not in route.methods:
                 continue
-            pattern = route.lenient if lenient else route.exact
-            if pattern.matches(segments):
-                if not allowed:
-                    raise MessageRefused(403, Reason.ROUTE_DENIED, stage=Stage.AUTHORIZE, rule=route.text)
+            pattern = route.patterns[reading]
+            if allowed and pattern.matches(segments):
                 return
-        if not self._listener_allows:
-            raise MessageRefused(403, Reason.NOT_ALLOWED, "no route matches", stage=Stage.AUTHORIZE)
+            if not allowed and pattern.matches(segments, loosely=True):
+                raise _denied(route)
 
 
-def lenient_segments(segments: Sequence[bytes]) -> list[bytes]:
-    """Segments as a service reads them for which case, path parameters and a trailing slash do not count."""
-    kept: list[bytes] = []
-    for segment in segments:
-        bare = segment.partition(b";")[0].lower()
-        if bare == b"..":
-            del kept[-1:]
-        elif bare not in (b"", b"."):
-            kept.append(bare)
-    return kept or [b""]
+def _denied(route: _Compiled) -> MessageRefused:
+    return MessageRefused(403, Reason.ROUTE_DENIED, stage=Stage.AUTHORIZE, rule=route.text)
 
 
 def _compile(route: Route) -> _Compiled:
-    pattern = PathPattern.parse(route.path)
     methods = {method.encode("ascii") for method in route.methods}
     if b"GET" in methods:
         methods.add(b"HEAD")  # services answer HEAD from what serves GET
     text = " ".join([",".join(route.methods) or "any method", route.path])
-    return _Compiled(text, frozenset(methods), pattern, pattern.lenient(), parse_rules(route.allow))
+    patterns = {reading: PathPattern.parse(route.path, reading) for reading in readings.ALL}
+    return _Compiled(text, frozenset(methods), patterns, parse_rules(route.allow), route.allow_encoded_slashes)
 
 
-def _segment_matches(pattern: bytes, segment: bytes) -> bool:
-    before, star, after = pattern.partition(_ANY)
+def _segment_matches(pattern: str, segment: str) -> bool:
+    before, star, after = pattern.partition(ANY)
     if not star:
         return pattern == segment
     # An empty segment is a trailing slash, not a name.

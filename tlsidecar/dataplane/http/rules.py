@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
@@ -16,6 +16,7 @@ class RequestRules:
     limits: Limits
     removed: names.RemovedNames
     kept: frozenset[bytes]
+    judges_destination: bool  # a WebDAV Destination is a path that route rules are for
     underscores: str
     upgrades: frozenset[bytes]
 
@@ -28,14 +29,17 @@ class RequestRules:
         keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
         if authenticated and mode in keeps_certificate:
             kept.add(names.CLIENT_CERTIFICATE)
-        removed = names.RemovedNames.of(http.remove_headers, routed=routed)
+        removed = names.RemovedNames.of(
+            http.remove_headers, terminates=authenticated, routed=routed, unsafely_kept=http.unsafe_keep_headers
+        )
         if traced:
             kept.update(name for name in names.TRACE_CONTEXT if name not in removed)
-            removed = names.RemovedNames(removed.exact | names.TRACE_CONTEXT, removed.prefixes)
+            removed = replace(removed, exact=removed.exact | names.TRACE_CONTEXT)
         return cls(
             limits=limits,
             removed=removed,
             kept=frozenset(kept),
+            judges_destination=routed and names.DESTINATION not in removed,
             underscores=http.underscores,
             upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),
         )

@@ -22,8 +22,10 @@ _PLAIN = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _HEX_PAIR = re.compile(r"[0-9A-Fa-f]{2}")
 
 # One or more elements of one or more pairs. The two forms of a value start with different bytes, so that a match that
-# fails gives each byte back once.
-_PAIR = rb'[A-Za-z]+=(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^",;=\\\x00-\x20\x7f]*)'
+# fails gives each byte back once. After a backslash only what RFC 4514 has there, and what all readers take for one
+# value: before a quote, two backslashes are the value's end to some and not to others.
+_ESCAPED = rb'\\(?:[",;+<>#= ]|[0-9A-Fa-f]{2})'
+_PAIR = rb'[A-Za-z]+=(?:"(?:[^"\\\x00-\x1f\x7f]|' + _ESCAPED + rb')*"|[^",;=\\\x00-\x20\x7f]*)'
 _ELEMENTS = re.compile(_PAIR + rb"(?:;" + _PAIR + rb")*(?:,[ \t]?" + _PAIR + rb"(?:;" + _PAIR + rb")*)*")
 
 

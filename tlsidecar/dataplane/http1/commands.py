@@ -32,9 +32,11 @@ class SendDownstream:
 
 @dataclass(slots=True)
 class ReleaseUpstream:
-    """Done with the upstream connection: keep it for reuse, or else close it now."""
+    """Done with the upstream connection: keep it for reuse, where ``bound`` by this client alone, or else close it
+    now."""
 
     reusable: bool
+    bound: bool = False
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class HttpConnection(Connection):
 
     __slots__ = (
         "_active_at",
+        "_bound",
         "_client",
         "_client_ended",
         "_close_wanted",
@@ -81,6 +82,7 @@ class HttpConnection(Connection):
         self._conversation: Conversation | None = None
         self._upstream: UpstreamConnection | None = None
         self._opening: Reach | None = None
+        self._bound: UpstreamConnection | None = None  # between two exchanges, for this client alone
         self._unsent: list[bytes] | None = None  # for the upstream, while it is being opened
         self._tunnel: Relay | None = None
         self._client_ended = False
@@ -243,6 +245,7 @@ class HttpConnection(Connection):
             self._opening.cancel()
             self._opening = None
         self._release_upstream(reusable=False)
+        self._drop_bound()
         client = self._client
         if client is None:
             if self.handshake is not None:
@@ -373,7 +376,9 @@ class HttpConnection(Connection):
 
     def upstream_readable(self) -> None:
         upstream, conversation, client = self._upstream, self._conversation, self._client
-        assert upstream is not None
+        if upstream is None:
+            self._drop_bound()  # it ended, or spoke though nobody had asked
+            return
         assert conversation is not None
         assert client is not None
         count = upstream.endpoint.read()
@@ -461,10 +466,33 @@ class HttpConnection(Connection):
                 return
         self._upstream_failed(upstream)
 
-    def _release_upstream(self, *, reusable: bool) -> None:
+    def _release_upstream(self, *, reusable: bool, bound: bool = False) -> None:
         upstream, self._upstream = self._upstream, None
-        if upstream is not None:
+        if upstream is None:
+            return
+        if reusable and bound and not upstream.endpoint.queued_bytes:
+            upstream.end(self.reactor.now, reusable=True)
+            upstream.owner = self  # nobody else gets it
+            self._bound = upstream
+        else:
             self._pool.give_back(upstream, reusable=reusable)
+
+    def _take_upstream(self) -> UpstreamConnection | None:
+        """One that is open: the client's own, where it has one, or one that idles."""
+        upstream = self._bound
+        if upstream is None:
+            return self._pool.take()
+        if upstream.has_expired(self.reactor.now, self.shared.contexts.generation):
+            self._drop_bound()
+            return None
+        self._bound = None
+        upstream.begin()
+        return upstream
+
+    def _drop_bound(self) -> None:
+        upstream, self._bound = self._bound, None
+        if upstream is not None:
+            self._pool.give_back(upstream, reusable=False)
 
     # Commands.
 
@@ -505,7 +533,7 @@ class HttpConnection(Connection):
                 self._opening.cancel()
                 self._opening = None
                 self._unsent = None
-            self._release_upstream(reusable=command.reusable)
+            self._release_upstream(reusable=command.reusable, bound=command.bound)
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason
         elif isinstance(command, AbortDownstream):
@@ -532,7 +560,7 @@ class HttpConnection(Connection):
     def _connect(self, command: Connect) -> None:
         self._requests += not command.fresh
         self._upstream_answered = False
-        upstream = None if command.fresh else self._pool.take()
+        upstream = None if command.fresh else self._take_upstream()
         if upstream is not None:
             self._attach(command.exchange, upstream, self.reactor.now)
         else:

@@ -18,10 +18,11 @@ they make the same moves as the general way, or none.
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from tlsidecar.dataplane.http.exchange import Downstream, Exchange
-from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
+from tlsidecar.dataplane.http.grammar import CONNECTION_SCHEMES, MAX_CONTENT_LENGTH
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response, upstream_failed
 from tlsidecar.dataplane.http1 import forward, responses
@@ -52,6 +53,8 @@ JOINED_BYTES = 16 * 1024
 # Methods whose request bodies have no meaning (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5 and 9.3.7).
 _BODY_WITHOUT_MEANING = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 
+_ASKS_FOR_CONNECTION = re.compile(rb"(?i)\nWWW-Authenticate:[^\r]*?\b" + CONNECTION_SCHEMES + rb"\b").search
+
 _IDLE = State.IDLE
 _AWAITING = State.AWAITING
 _LENGTH = Framing.LENGTH
@@ -71,6 +74,7 @@ class Conversation(Life):
 
     __slots__ = (
         "_asks_first",
+        "_binds_upstream",
         "_clock",
         "_downstream",
         "_force_h11",
@@ -110,6 +114,7 @@ class Conversation(Life):
         self._responses = rules.responses
         self._rules = rules
         self._force_h11 = force_h11
+        self._binds_upstream = False  # its upstream connection knows this client now: nobody else may have it
         self._held = Held()  # from downstream: a part of a head, or what came before its turn
         self.head_begun_at = 0.0  # in HEAD: since when
         self._reset()
@@ -176,6 +181,8 @@ class Conversation(Life):
             return None
         if head.length and head.method in _BODY_WITHOUT_MEANING:
             return None
+        if head.binds_connection or self._binds_upstream:
+            return None
         if self._used_halves:
             self._reset()
         exchange = Exchange(self._downstream, head, self._clock.now)
@@ -206,7 +213,7 @@ class Conversation(Life):
         if self.draining or self.client_ended or exchange is None or exchange.request.method == b"HEAD":
             return None
         status = self._responses.whole(buffer, end)
-        if not status:
+        if not status or status == 401:
             return None
         exchange.status = status
         exchange.bytes_out = end
@@ -432,6 +439,7 @@ class Conversation(Life):
         exchange = self.exchange = Exchange(self._downstream, head, now)
         exchange.bytes_in = head.end - head.start
         self._used_halves = True
+        self._binds_upstream |= head.binds_connection
         if self._requests_left is not None:
             self._requests_left -= 1
         self.stays = head.keep_alive and not self.draining and self._requests_left != 0
@@ -512,6 +520,8 @@ class Conversation(Life):
         assert self.exchange is not None
         self.exchange.status = response.status
         self._response_head = response
+        if response.status == 401 and _ASKS_FOR_CONNECTION(buffer, response.start, response.end):
+            self._binds_upstream = True
         self._replay = self._request.replay = None
         self._downstream_data(out, self._response.begin(response, buffer, request, close=not self.stays))
         self.move(Event.RESPONSE_BEGUN)
@@ -636,7 +646,7 @@ class Conversation(Life):
 
     def _release(self, out: list[Command], *, reusable: bool) -> None:
         if self.exchange is not None and self.exchange.release():
-            out.append(ReleaseUpstream(reusable))
+            out.append(ReleaseUpstream(reusable, self._binds_upstream))
 
     def _close(self, out: list[Command]) -> None:
         out.append(CloseDownstream())

@@ -46,6 +46,8 @@ def request_fields(
         fields = [(name, host_rewrite if name.lower() == b"host" else value) for name, value in fields]
     if head.framing is Framing.CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
+    if head.destination is not None:
+        fields.append((b"Destination", head.destination))
     if head.expects_continue:
         fields.append((b"Expect", b"100-continue"))
     if head.upgrade:

@@ -52,6 +52,7 @@ class RequestHead(Request):
     """
 
     __slots__ = (
+        "binds_connection",
         "cuts",
         "end",
         "expects_continue",
@@ -83,6 +84,8 @@ class RequestHead(Request):
         self.kept = ()
         self.request_id = b""
         self.target_rewritten = False
+        self.binds_connection = False  # it authenticates its client for the whole connection (NTLM, Negotiate)
+        self.destination = None
         self.trace = None
 
     def __repr__(self) -> str:
@@ -120,10 +123,13 @@ class RequestScanner:
             b"transfer-encoding",
             *names.REQUEST_HOP_BY_HOP,
             *rules.removed.exact,
+            *([names.DESTINATION] if rules.judges_destination else []),
             *prefixes,
             names.REQUEST_ID,
         ]
-        self._search = re.compile(rb"\n(" + names.any_case(special) + rb"):([^\r]*)").search
+        # And credentials for the connection: what begins otherwise is passed by.
+        special_names = names.any_case(special) + rb"|(?i:authorization)(?=:[ \t]*[Nn])"
+        self._search = re.compile(rb"\n(" + special_names + rb"):([^\r]*)").search
         self._takes_request_ids = names.REQUEST_ID not in rules.removed
 
     def scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
@@ -195,9 +201,9 @@ class RequestScanner:
                 if not value:
                     return False
                 head.request_id = head.request_id or value
-            elif name in (b"expect", b"upgrade") or name in self.rules.kept:
+            elif name in (b"authorization", b"expect", b"upgrade", names.DESTINATION) or name in self.rules.kept:
                 return False
-            else:
+            elif name not in self.rules.removed.kept:
                 cuts.append((found.start() + 1, found.end() + 2))
             found = self._search(buffer, found.end() + 1, stop)
         return head.host is not None
@@ -293,6 +299,8 @@ class _FieldSorter:
         self._expectations: list[bytes] = []
         self._kept: list[tuple[bytes, bytes]] = []
         self._fields: list[tuple[bytes, bytes]] = []
+        self._binds_connection = False
+        self._destinations: list[bytes] = []
         self._seen = {
             b"host": self._hosts,
             b"content-length": self._lengths,
@@ -320,11 +328,16 @@ class _FieldSorter:
             pass
         elif lowered in rules.kept:
             self._kept.append((lowered, value))
+        elif lowered == names.DESTINATION and rules.judges_destination:
+            self._destinations.append(value)
         elif folded not in rules.removed and (value or lowered != names.REQUEST_ID):
             self._fields.append((name, value))
+            if lowered == b"authorization" and grammar.CONNECTION_SCHEME.match(value):
+                self._binds_connection = True
 
     def head(self, head: RequestHead, minor: int) -> RequestHead:
         head.minor = minor
+        head.binds_connection = self._binds_connection
         head.fields = self._fields
         head.kept = self._kept
         self._judge_framing(head)
@@ -392,6 +405,10 @@ class _FieldSorter:
         if not named.isdisjoint(names.FRAMING):
             raise self._refusal(Reason.BAD_HEADER, "Connection names a framing field")
         named -= {b"close", b"keep-alive"}
+        if self._destinations and names.DESTINATION not in named:
+            if len(self._destinations) > 1:
+                raise self._refusal(Reason.BAD_HEADER, "two Destinations")
+            head.destination = self._destinations[0]
         if named:
             head.fields = [(name, value) for name, value in self._fields if fold(name) not in named]
             head.kept = [(name, value) for name, value in self._kept if name not in named]

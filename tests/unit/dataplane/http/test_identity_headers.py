@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from unit.dataplane.http1.conversation import (
     CLIENT_ADDRESS,
@@ -23,7 +25,21 @@ SPOOFS = [
     b"X-SSL-Client-Verify", b"x_ssl_client_dn", b"SSL-Client-Cert", b"Ssl_Client_S_Dn", b"Client-Cert", b"client_cert",
     b"Client-Cert-Chain", b"X-Forwarded-For", b"X_Forwarded_For", b"X-Forwarded-Proto", b"X-Forwarded-Host",
     b"Forwarded", b"X-Real-IP", b"x_real_ip",
+    # Of other proxies: what they say of a certificate, of a user, of a path.
+    b"X-Forwarded-Tls-Client-Cert", b"X-Forwarded-Tls-Client-Cert-Info", b"x_forwarded_tls_client_cert_info",
+    b"X-ARR-ClientCert", b"X-Amzn-Mtls-Clientcert", b"X-Amzn-Mtls-Clientcert-Subject", b"L5d-Client-Id",
+    b"X-SSL-Cert", b"X-Client-DN", b"X-Client-Verify", b"X-SSL-Issuer", b"SSLClientCertSubject",
+    b"Cf-Client-Cert-Sha256", b"CloudFront-Viewer-Cert-Subject", b"WL-Proxy-Client-Cert", b"$WSCC", b"$WSRU",
+    b"X-SPIFFE-ID", b"X-MTLS-Subject",
+    b"X-Envoy-Peer-Metadata", b"X-TLS-Client-CN", b"Remote-User", b"REMOTE_USER", b"Remote-Groups", b"X-Remote-User",
+    b"X-Remote-Extra-Scopes", b"X-WEBAUTH-USER", b"X-Forwarded-User", b"X-Forwarded-Groups", b"X-Auth-Request-Email",
+    b"X-MS-CLIENT-PRINCIPAL-NAME", b"X-Amzn-Oidc-Identity", b"X-Goog-Authenticated-User-Email", b"X-Consumer-Username",
+    b"X-Authenticated-Userid", b"Tailscale-User-Login", b"X-Pomerium-Claim-Email", b"X-authentik-username", b"SM_USER",
+    b"iv-user", b"True-Client-IP", b"CF-Connecting-IP", b"X-Cluster-Client-Ip", b"X-Original-Forwarded-For",
+    b"X-Original-URI", b"X-Original-URL", b"X-Rewrite-URL", b"X-Forwarded-Uri", b"X-Forwarded-Prefix",
+    b"x_original_uri", b"X-Envoy-Original-Path",
 ]  # fmt: skip
+CERTIFICATE_SPOOFS = [name for name in SPOOFS if re.search(rb"(?i)cert|ssl|wscc|l5d|spiffe|-dn$", name)]
 MODES = list(ClientCertificateHeader)
 
 
@@ -50,6 +66,39 @@ def test_a_spoofed_field_never_arrives(name: bytes, force_h11: bool) -> None:
         assert message.values("x-forwarded-proto") == [b"https"]
         assert message.values("x-forwarded-host") == [b"a.example"]
         assert message.values("forwarded") == [b'for=192.0.2.7;host="a.example";proto=https']
+
+
+@pytest.mark.parametrize("name", SPOOFS)
+def test_trusting_what_is_forwarded_brings_none_of_the_others_back(name: bytes) -> None:
+    message = told(name + b": spoof", http=Http(underscores="allow", trust_forwarded=True))
+    spoofed = {said for said, value in message.headers if b"spoof" in value}
+    assert spoofed <= {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+
+
+@pytest.mark.parametrize("name", CERTIFICATE_SPOOFS)
+def test_no_application_of_ours_speaks_of_certificates(name: bytes) -> None:
+    message = told(name + b": spoof", mode=Mode.ORIGINATE)
+    assert not any(b"spoof" in value for _, value in message.headers)
+
+
+@pytest.mark.parametrize("force_h11", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [b"X-Forwarded-For", b"X-Forwarded-Proto", b"Forwarded", b"X-Forwarded-Prefix", b"Remote-User", b"X-Real-IP"],
+)
+def test_an_application_of_ours_says_for_itself_whom_it_serves(name: bytes, force_h11: bool) -> None:
+    message = told(name + b": its own", mode=Mode.ORIGINATE, force_h11=force_h11)
+    assert message.values(name.decode().lower()) == [b"its own"]
+
+
+@pytest.mark.parametrize("force_h11", [False, True])
+def test_what_a_front_door_of_ours_writes_can_be_kept(force_h11: bool) -> None:
+    http = Http(unsafe_keep_headers=("cf-connecting-ip", "cf-client-cert-sha256", "x-forwarded-client-cert"))
+    lines = [b"CF-Connecting-IP: 1", b"Cf-Client-Cert-Sha256: 2", b"Cf-Client-Cert-Der: 3", b"True-Client-IP: 4"]
+    message = told(*lines, b"X-Forwarded-Client-Cert: 5", http=http, force_h11=force_h11)
+    assert message.values("cf-connecting-ip") == [b"1"]
+    assert message.values("cf-client-cert-sha256") == [b"2"]
+    assert not [value for _, value in message.headers if value in (b"3", b"4", b"5")]
 
 
 @pytest.mark.parametrize("force_h11", [False, True])

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from unit.dataplane.http.identities import identity
 from unit.dataplane.http1.conversation import Conversation, listener
 
-from tlsidecar.dataplane.http import paths
+from tlsidecar.dataplane.http import paths, readings
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.routes import PathPattern, RouteTable, lenient_segments
+from tlsidecar.dataplane.http.routes import PathPattern, RouteTable
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Route
 
@@ -26,7 +26,9 @@ USER = identity(dns=("user.test",))
         (b"/a/%2e%2e/b", b"/b"), (b"/%c3%a9", b"/%C3%A9"), (b"/a%20b", b"/a%20b"), (b"/...", b"/..."), (b"*", b"*"),
         (b"/..", None), (b"/a/../..", None), (b"/%2f", None), (b"/%5c", None), (b"/%00", None), (b"/%0a", None),
         (b"/%7f", None), (b"/%", None), (b"/%4", None), (b"/%zz", None), (b"/a\\b", None), (b"/%252e", None),
-        (b"/%25%32%65", None), (b"/;a=b", b"/;a=b"),
+        (b"/%25%32%65", None), (b"/;a=b", b"/;a=b"), (b"/%c0%af", None), (b"/%e0%80%af", None),
+        (b"/%F0%80%80%AF", None), (b"/%C3%80", b"/%C3%80"), (b"/a/..%20/b", None), (b"/a/%20.", None),
+        (b"/a/b%20c", b"/a/b%20c"), (b"/%20", b"/%20"),
     ],
 )  # fmt: skip
 def test_normal_form(path: bytes, normal: bytes | None) -> None:
@@ -70,7 +72,8 @@ def test_the_normal_form_stays_as_it_is_and_has_nothing_left_to_resolve(path: by
 )
 def test_patterns(pattern: str, matching: list[bytes], others: list[bytes]) -> None:
     compiled = PathPattern.parse(pattern)
-    assert [path for path in matching + others if compiled.matches(paths.segments(path))] == matching
+    split = readings.PLAIN.segments
+    assert [path for path in matching + others if compiled.matches(split(path.decode()))] == matching
 
 
 @pytest.mark.parametrize("text", ["a", "", "/é", "/a?b", "/a#b", "/a//b", "/../a", "/%61", "/**/**", "/a*b*c", "/%2f"])
@@ -124,11 +127,6 @@ def test_who_may_pass(who: object, method: bytes, target: bytes, goes_on: bytes 
     assert refused.value.status == 403
 
 
-def test_lenient_segments() -> None:
-    assert lenient_segments([b"A;x", b"", b".;y", b"b", b"..;z", b"C"]) == [b"a", b"c"]
-    assert lenient_segments([b""]) == [b""]
-
-
 def test_what_was_judged_is_what_goes_on_and_overrides_do_not() -> None:
     settings = listener(routes=(Route("/a/**", (), ("any",)),))
     for force_h11 in (False, True):
@@ -146,3 +144,68 @@ def test_what_was_judged_is_what_goes_on_and_overrides_do_not() -> None:
             "any method /admin/**",
         )
         assert talk.upstreams == []
+
+
+def test_an_encoded_slash_is_judged_both_ways_where_the_route_lets_it_pass() -> None:
+    table = RouteTable(
+        [
+            Route("/admin/**", (), ("dns:admin.test",)),
+            Route("/packages/**", (), ("any",), allow_encoded_slashes=True),
+            Route("/**", (), ("dns:user.test",)),
+        ],
+        ["dns:admin.test"],
+    )
+    guard = table.guard(USER)
+    assert guard.judge(b"GET", b"/packages/@a%2fb/1") == b"/packages/@a%2Fb/1"
+    for target, status in {
+        b"/other/a%2Fb": 400,
+        b"/packages/..%2Fother": 400,
+        b"/packages/..%2fadmin/x": 403,
+        b"/packages/%2e%2e%2Fadmin": 403,
+        b"/packages/x%2F..%2F..%2FADMIN": 400,
+        b"/packages/a%5Cb": 400,
+        b"/packages/a%252Fb": 400,
+        b"/%2Fadmin": 400,
+    }.items():
+        with pytest.raises(MessageRefused) as refused:
+            guard.judge(b"GET", target)
+        assert refused.value.status == status, target
+
+
+@pytest.mark.parametrize("force_h11", [False, True])
+@pytest.mark.parametrize(
+    ("value", "goes_on"),
+    [
+        (b"/copy", b"/copy"),
+        (b"http://a/copy%41", b"http://a/copyA"),
+        (b"https://a:8443/x/./../copy?q", b"https://a:8443/copy?q"),
+        (b"/admin/x", 403),
+        (b"http://a/x/../ADMIN/..;/x", 403),
+        (b"http://a/%61dmin", 403),
+        (b"http://a", b"http://a/"),
+        (b"/a%2fb", 400),
+        (b"//admin/x", 400),
+        (b"admin/x", 400),
+        (b"/a b", 400),
+        (b"", 400),
+    ],
+)
+def test_a_webdav_destination_is_judged_as_a_path(value: bytes, goes_on: bytes | int, force_h11: bool) -> None:
+    settings = listener(routes=(Route("/a/**", (), ("any",)),))
+    table = RouteTable([Route("/admin/**", (), ("dns:admin.test",))], ["any"])
+    talk = Conversation(settings, guard=table.guard(USER), force_h11=force_h11)
+    talk.client(b"MOVE /x HTTP/1.1\r\nHost: a\r\nDestination: " + value + b"\r\n\r\n")
+    if isinstance(goes_on, int):
+        assert talk.statuses == [goes_on]
+        assert talk.upstreams == []
+    else:
+        (message,) = talk.requests()
+        assert message.values("destination") == [goes_on]
+
+
+def test_a_destination_is_written_to() -> None:
+    table = RouteTable([Route("/a/**", ("PUT",), ("dns:admin.test",))], ["any"])
+    settings = listener(routes=(Route("/a/**", (), ("any",)),))
+    for lines, statuses in ((b"Destination: /a/x", [403]), (b"Destination: /b\r\ndestination: /c", [400])):
+        talk = Conversation(settings, guard=table.guard(USER))
+        assert talk.client(b"COPY /a/y HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n\r\n").statuses == statuses

@@ -99,7 +99,7 @@ class UpstreamPeer:
     """One connection to the upstream, as the service sees it."""
 
     received: bytearray = field(default_factory=bytearray)
-    released: bool | None = None  # None: still in use; else whether it may be reused
+    released: bool | str | None = None  # None: still in use; else whether it may be reused, "bound" by the same client
 
 
 class Conversation:
@@ -209,9 +209,9 @@ class Conversation:
                 case SendDownstream(data):
                     assert not self.closed, "sent to a client that was closed"
                     self.heard += data
-                case ReleaseUpstream(reusable):
+                case ReleaseUpstream(reusable, bound):
                     assert self.upstreams[-1].released is None
-                    self.upstreams[-1].released = reusable
+                    self.upstreams[-1].released = "bound" if reusable and bound else reusable
                 case CloseDownstream():
                     assert not self.closed
                     self.closed = "close"

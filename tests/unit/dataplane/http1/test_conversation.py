@@ -370,6 +370,31 @@ def test_a_chunked_response_to_http_1_0_goes_without_chunks_and_host_can_be_rewr
     assert [message.values("host") for message in talk.requests()] == [[b"inside.example"]]
 
 
+@pytest.mark.parametrize("value", [b"NTLM TlRM", b"negotiate YII=", b"Negotiate"])
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
+@pytest.mark.parametrize("in_one", [True, False])
+def test_credentials_for_a_connection_bind_it(name: bytes, value: bytes, in_one: bool) -> None:
+    request = GET[:-2] + name + b": " + value + b"\r\n\r\n"
+    talk = Conversation(in_one=in_one).client(request).upstream(OK).client(GET).upstream(OK)
+    assert [peer.released for peer in talk.upstreams] == ["bound", "bound"]
+    assert b"\r\n" + name + b": " + value + b"\r\n" in talk.sent_up
+
+
+@pytest.mark.parametrize("line", [b"WWW-Authenticate: NTLM", b"www-authenticate: Basic realm=x, Negotiate"])
+def test_a_service_that_asks_for_them_binds_it(line: bytes) -> None:
+    answer = b"HTTP/1.1 401 No\r\n" + line + b"\r\nContent-Length: 0\r\n\r\n"
+    talk = Conversation().client(GET).upstream(answer).client(GET).upstream(OK)
+    assert [peer.released for peer in talk.upstreams] == ["bound", "bound"]
+
+
+@pytest.mark.parametrize("value", [b"Bearer NTLM", b"Basic TlRMTQ==", b"NTLMv3 x", b"Digest username=Negotiate"])
+def test_credentials_for_a_request_do_not(value: bytes) -> None:
+    request = GET[:-2] + b"Authorization: " + value + b"\r\n\r\n"
+    answer = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
+    talk = Conversation().client(request).upstream(answer)
+    assert talk.upstreams[0].released is True
+
+
 # Times, with the clock in hand: each account tells of its own request alone.
 
 
