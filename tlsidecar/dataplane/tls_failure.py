@@ -146,9 +146,9 @@ class SslFailure:
 
     @property
     def was_alerted(self) -> bool:
-        """Whether OpenSSL has told the peer by an alert, which a reset would destroy before it is read. A flood that
-        we found ourselves was not."""
-        return self.kind is FailureKind.PROTOCOL and self.text != FLOOD_TEXT
+        """Whether OpenSSL has told the peer by an alert, which a reset would destroy before it is read. A flood is no
+        peer that wants to read one."""
+        return self.kind is FailureKind.PROTOCOL and self.stream_reason() is not Reason.RECORD_FLOOD
 
     def handshake_reason(self) -> Reason:
         """The reason of a handshake that ended so."""
