@@ -18,7 +18,7 @@ from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.linger import Lingerer, reset
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
-from tlsidecar.dataplane.stream import DONE, FAILED, RECORD_BYTES, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import BUFFER_BYTES, CLOSED, DONE, FAILED, RECORD_BYTES, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 
 Readable = Callable[[int], None]
@@ -44,6 +44,8 @@ class Holder(Protocol):
 
 # So much of a plain socket is read at once: what the other side does not take is copied.
 _WINDOW = VIEW[: 64 * 1024]
+# So much of a TLS stream is gathered in one turn while the other side keeps up; after it the others get theirs.
+MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
 
 class Endpoint(ABC):
@@ -98,6 +100,10 @@ class Endpoint(ABC):
     @abstractmethod
     def _end_writing(self) -> int:
         """Tell the other end that no more comes: DONE, WANT_READ, WANT_WRITE or FAILED."""
+
+    @abstractmethod
+    def widen(self, wider: bool) -> None:
+        """Read more at once from now on, where the other side keeps up, or as little as at first."""
 
     # Watching.
 
@@ -259,11 +265,15 @@ class Endpoint(ABC):
 class PlainEndpoint(Endpoint):
     """A plain socket: the local service, or the local application."""
 
-    __slots__ = ()
+    __slots__ = ("_window",)
+
+    def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
+        super().__init__(reactor, sock)
+        self._window = _WINDOW
 
     def read(self) -> int:
         try:
-            return self.sock.recv_into(_WINDOW)
+            return self.sock.recv_into(self._window)
         except BlockingIOError:
             return WANT_READ
         except OSError as error:
@@ -271,6 +281,9 @@ class PlainEndpoint(Endpoint):
 
     def has_unread(self) -> bool:
         return True
+
+    def widen(self, wider: bool) -> None:
+        self._window = VIEW if wider else _WINDOW
 
     def _write(self, data: bytes | memoryview) -> int:
         try:
@@ -294,20 +307,57 @@ class PlainEndpoint(Endpoint):
 
 
 class TlsEndpoint(Endpoint):
-    """A TLS stream after its handshake."""
+    """A TLS stream after its handshake.
 
-    __slots__ = ("_stream",)
+    OpenSSL reads a record at a time. While the other side keeps up several of them are gathered, for one large send
+    there costs less than several. An end that was met on the way is told after what came before it.
+    """
+
+    __slots__ = ("_gathers", "_met", "_stream")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
         super().__init__(reactor, sock)
         self._stream = stream
+        self._gathers = False
+        self._met = WANT_READ  # or the end that was met, CLOSED or FAILED: nothing is read any more
 
     def read(self) -> int:
         stream = self._stream
-        count = stream.read()
+        count = stream.read() if self._met == WANT_READ else self._met
         if count == FAILED:
             self.failure = stream.failure
+        elif count == RECORD_BYTES and self._gathers:
+            return self._gather(count)
         return count
+
+    def _gather(self, count: int) -> int:
+        """Read on after a full record: others are likely at hand."""
+        stream = self._stream
+        while count < MOST_GATHERED_BYTES:
+            more = stream.read_more(count)
+            if more > 0:
+                count += more
+            elif more in (CLOSED, FAILED):
+                self._met = more
+                self._reactor.loop.call_soon(self._tell_end)  # the socket need not become readable for it
+            if more != RECORD_BYTES:
+                break
+        return count
+
+    def _tell_end(self) -> None:
+        if self.is_reading and not self.closed:
+            try:
+                self._readable(READ)
+            except Exception:
+                self._reactor.crashed(self.sock.fileno(), self._readable)
+
+    def resume(self) -> None:
+        if self._met != WANT_READ and not self.is_reading:
+            self._reactor.loop.call_soon(self._tell_end)
+        super().resume()
+
+    def widen(self, wider: bool) -> None:
+        self._gathers = wider
 
     def has_unread(self) -> bool:
         # A record of the protocol's own, a session ticket say, is taken in by looking.

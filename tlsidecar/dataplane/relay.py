@@ -31,11 +31,11 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Protocol
 
+from tlsidecar.dataplane.endpoint import MOST_GATHERED_BYTES
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import (
-    BUFFER_BYTES,
     CLOSED,
     DONE,
     FAILED,
@@ -47,9 +47,6 @@ from tlsidecar.dataplane.stream import (
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
-
-# So much is read in one turn while the plain side keeps up; after it the other connections get theirs.
-MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
 
 class Owner(Protocol):

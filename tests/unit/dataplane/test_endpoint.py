@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import types
@@ -17,10 +18,10 @@ from support.pki import Pki
 from support.services import reset
 
 from tlsidecar.dataplane import stream, stream_fast, stream_portable
-from tlsidecar.dataplane.endpoint import RemoteEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint, TlsEndpoint
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.reactor import Reactor
-from tlsidecar.dataplane.stream import DONE, WANT_READ
+from tlsidecar.dataplane.stream import BUFFER_BYTES, CLOSED, DONE, FAILED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 
 ENGINES = {
@@ -99,3 +100,81 @@ def refused(
     poll.register(near, select.POLLIN)
     assert poll.poll(5000)[0][1] & select.POLLERR
     return ours
+
+
+class Reader:
+    """Reads whenever it is told to, and keeps what each read gave."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.counts: list[int] = []
+        self.over = asyncio.Event()
+
+    def readable(self, _events: int) -> None:
+        count = self.endpoint.read()
+        if count not in (WANT_READ, WANT_WRITE):
+            self.counts.append(count)
+        if count in (CLOSED, FAILED):
+            self.endpoint.pause()
+            self.over.set()
+
+    def drained(self) -> None: ...
+
+    def broken(self) -> None: ...
+
+    def fail(self) -> None:
+        self.over.set()
+
+
+SENT_BYTES = 100_000
+
+
+@pytest.mark.parametrize("end", ["close_notify", "bad record"])
+@pytest.mark.parametrize("wide", [False, True])
+async def test_records_are_gathered_while_wide_and_their_end_is_told_after_them(
+    wide: bool, end: str, engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki
+) -> None:
+    """The end comes with the last record, and nothing after it that would make the socket readable once more."""
+    module, kind = engine
+    near, far = pair
+    context = server_context(pki.trust, pki.issue("server", "localhost"))
+    module.install_verifier(context, SSL.VERIFY_PEER)
+    ours = kind(context, near, TrustsAll(), server_side=True)
+    theirs = SSL.Connection(client_context(pki.trust, pki.issue("client", "client.test")), far)
+    theirs.set_connect_state()
+    far.setblocking(False)
+    done = 0
+    while done != DONE:
+        with contextlib.suppress(SSL.WantReadError):
+            theirs.do_handshake()
+        done = ours.handshake()
+    sent = 0
+    while sent < SENT_BYTES:
+        sent += theirs.send(bytes(min(16384, SENT_BYTES - sent)))
+    if end == "close_notify":
+        theirs.shutdown()
+    else:
+        far.send(b"\x17\x03\x03\x00\x13" + bytes(19))
+    endpoint = TlsEndpoint(Reactor(asyncio.get_running_loop()), near, ours)
+    endpoint.widen(wide)
+    reader = Reader(endpoint)
+    endpoint.attach(reader.readable, reader)
+    await asyncio.wait_for(reader.over.wait(), 10)
+    *counts, last = reader.counts
+    assert sum(counts) == SENT_BYTES
+    assert last == (CLOSED if end == "close_notify" else FAILED)
+    assert (endpoint.failure is not None) is (last == FAILED)
+    assert len(counts) == 1 if wide else len(counts) > 6
+    endpoint.close()
+
+
+async def test_a_wide_plain_end_reads_more_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    far.setblocking(False)
+    sent = far.send(bytes(BUFFER_BYTES))
+    assert sent > 150_000
+    endpoint = PlainEndpoint(Reactor(asyncio.get_running_loop()), near)
+    assert endpoint.read() == 64 * 1024
+    endpoint.widen(True)
+    assert endpoint.read() > 64 * 1024
+    endpoint.close()

@@ -36,7 +36,7 @@ from tlsidecar.dataplane.outbound.pool import UpstreamConnection
 from tlsidecar.dataplane.outbound.reach import Missed, Reach
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
-from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import BUFFER, CLOSED, RECORD_BYTES, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -276,6 +276,14 @@ class HttpConnection(Connection):
             data = conversation.request_in_one(BUFFER, count)
             if data is None:
                 self._run(conversation.receive_downstream(BUFFER, 0, count))
+                if count >= RECORD_BYTES:
+                    upstream = self._upstream
+                    # Requests ahead of their turn wait in memory: of these no more than need be is read.
+                    client.widen(
+                        upstream is not None
+                        and not upstream.endpoint.queued_bytes
+                        and conversation.state is State.SENDING
+                    )
                 return
             self._requests += 1
             self._upstream_answered = False
@@ -398,6 +406,8 @@ class HttpConnection(Connection):
                 return
             self._upstream_answered = True
             self._run(conversation.receive_upstream(BUFFER, 0, count))
+            if count >= RECORD_BYTES:
+                upstream.endpoint.widen(not client.queued_bytes and self._upstream is upstream)
             return
         if count in (WANT_READ, WANT_WRITE):
             return
@@ -470,6 +480,7 @@ class HttpConnection(Connection):
         upstream, self._upstream = self._upstream, None
         if upstream is None:
             return
+        upstream.endpoint.widen(False)
         if reusable and bound and not upstream.endpoint.queued_bytes:
             upstream.end(self.reactor.now, reusable=True)
             upstream.owner = self  # nobody else gets it
