@@ -93,8 +93,9 @@ def leaf(
     serial: bytes | None = None,
     extensions: tuple[bytes, ...] = (),
     without: tuple[x509.ObjectIdentifier, ...] = (),
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Odd:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = _builder(key).add_extension(x509.BasicConstraints(False, None), True).add_extension(usage, True)

@@ -375,7 +375,14 @@ TLS = Table(
     "Tls",
     "TLS on both sides. Only AEAD cipher suites are ever offered.",
     _defaults(settings.Tls),
-    (Entry("min_version", one_of("1.2", "1.3"), "The lowest version spoken."),),
+    (
+        Entry("min_version", one_of("1.2", "1.3"), "The lowest version spoken."),
+        Entry(
+            "groups",
+            Many(one_of(*settings.TLS_GROUPS), at_least=1),
+            "The groups for the key exchange, in order of preference; for peers that have none of these.",
+        ),
+    ),
 )
 
 LOG = Table(

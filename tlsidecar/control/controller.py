@@ -485,7 +485,7 @@ class Controller:
 
 def build_contexts(settings: Settings, material: Material, number: int) -> Contexts:
     """The contexts of a new generation, each proved by a handshake. Raises :class:`MaterialError`."""
-    contexts = Contexts(number, material, settings.tls.min_version, soft_crl=settings.identity.crl_policy == "soft")
+    contexts = Contexts(number, material, settings.tls, soft_crl=settings.identity.crl_policy == "soft")
     for listener in settings.listeners:
         server_side = listener.mode is Mode.TERMINATE
         try:

@@ -16,7 +16,7 @@ from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.reactor import EDGE, READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls import Contexts
-from tlsidecar.dataplane.tls_failure import FailureKind
+from tlsidecar.dataplane.tls_failure import SENTENCES, FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Protocol
 
@@ -263,7 +263,7 @@ class Handshake:
             reason = Reason.CERTIFICATE_INVALID
         elif reason in (Reason.NO_CERTIFICATE, Reason.BAD_SIGNATURE):
             self.stage = Stage.VERIFY
-        self._end(reason, _UNPROVED if reason is Reason.BAD_SIGNATURE else failure.text)
+        self._end(reason, _UNPROVED if reason is Reason.BAD_SIGNATURE else SENTENCES.get(failure.text, failure.text))
 
     def _expired(self) -> None:
         reason = Reason.HANDSHAKE_TIMEOUT if self.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT

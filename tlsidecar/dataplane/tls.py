@@ -14,7 +14,8 @@ from certs.handshake import prove_context
 from certs.material import Material
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_verifier, select_protocol
-from tlsidecar.settings import Protocol
+from tlsidecar.dataplane.offers import restrict
+from tlsidecar.settings import Protocol, Tls
 
 # TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
 TLS12_CIPHERS = b"ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -52,11 +53,11 @@ class ProofError(Exception):
 class Contexts:
     """The contexts of one generation, made when first asked for."""
 
-    def __init__(self, generation: int, material: Material, min_version: str, *, soft_crl: bool = False) -> None:
+    def __init__(self, generation: int, material: Material, tls: Tls, *, soft_crl: bool = False) -> None:
         self.generation = generation
         self.material = material
         self.soft_crl = soft_crl
-        self._min_version = min_version
+        self._tls = tls
         self._made: dict[tuple[bool, Protocol], SSL.Context] = {}
 
     def __repr__(self) -> str:
@@ -74,7 +75,7 @@ class Contexts:
         made = self._made.get((server_side, protocol))
         if made is None:
             made = self._made[server_side, protocol] = _build(
-                self.material, protocol, self._min_version, server_side=server_side
+                self.material, protocol, self._tls, server_side=server_side
             )
         return made
 
@@ -87,9 +88,10 @@ def prove(context: SSL.Context, material: Material, *, server_side: bool) -> Non
         raise ProofError(error.detail) from None
 
 
-def _build(material: Material, protocol: Protocol, min_version: str, *, server_side: bool) -> SSL.Context:
+def _build(material: Material, protocol: Protocol, tls: Tls, *, server_side: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD if server_side else SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(_VERSIONS[min_version])
+    context.set_min_proto_version(_VERSIONS[tls.min_version])
+    restrict(context, tls, material.leaf)
     context.set_cipher_list(TLS12_CIPHERS)
     context.set_tls13_ciphersuites(TLS13_CIPHERS)
     context.set_options(_OPTIONS)

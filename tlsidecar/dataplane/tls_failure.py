@@ -54,6 +54,14 @@ _TRUNCATED_TEXT = "unexpected eof while reading"
 
 FLOOD_TEXT = "too many key updates or renegotiations"  # found by us
 
+_WRONG_CURVE = "wrong curve"
+# Where OpenSSL's words leave people guessing.
+SENTENCES = {
+    _WRONG_CURVE: "the peer's certificate has a key on a curve that is not among tls.groups, as TLS 1.2 needs it",
+    "no suitable key share": "the peer offers no group for the key exchange that is among tls.groups",
+    "no suitable groups": "the peer offers no group for the key exchange that is among tls.groups",
+}
+
 _PASSED_ON = frozenset({"record layer failure", "nested asn1 error", "ssl lib", "evp lib", "x509 lib", "asn1 lib"})
 
 _BY_TEXT = {
@@ -80,7 +88,7 @@ _BY_TEXT = {
     "bad rsa signature": Reason.BAD_SIGNATURE,
     "bad ecc signature": Reason.BAD_SIGNATURE,
     "wrong signature type": Reason.NO_SHARED_CIPHER,
-    "wrong curve": Reason.NO_SHARED_CIPHER,
+    _WRONG_CURVE: Reason.NO_SHARED_CIPHER,
     "bad key share": Reason.PROTOCOL_ERROR,
     FLOOD_TEXT: Reason.RECORD_FLOOD,
     "record too small": Reason.RECORD_FLOOD,

@@ -178,7 +178,7 @@ class _Process:
         generation, made_of = material
         settings = self._start.settings
         soft_crl = settings.identity.crl_policy == "soft"
-        contexts = Contexts(generation, made_of, settings.tls.min_version, soft_crl=soft_crl)  # type: ignore[arg-type]
+        contexts = Contexts(generation, made_of, settings.tls, soft_crl=soft_crl)  # type: ignore[arg-type]
         for listener in settings.listeners:
             make = contexts.server if listener.mode is Mode.TERMINATE else contexts.client
             make(listener.protocol)
