@@ -153,6 +153,17 @@ class Authority:
     def intermediate_issuer(self, generation: str) -> Issuer:
         return Issuer(_made_here(self.intermediate(generation)), self._key(generation, "intermediate"))
 
+    def examine(self, request: LeafRequest) -> None:
+        """Whatever keeps :meth:`issue` from issuing and can be told without it. Changes nothing.
+        Raises :class:`AuthorityError`."""
+        request.checked()
+        state = self.state()
+        self.trust()
+        self.crls()
+        issuer = self.intermediate_issuer(state.active).certificate
+        if issuer.not_valid_after_utc <= self.clock.now() and not self.has_root_key(state.active):
+            raise _issuer_expired(state.active, issuer)
+
     def issue(self, request: LeafRequest, requester: str, *, unsafe_ttl: bool = False) -> Material:
         """A new key and leaf, journaled on the disk before this returns. ``unsafe_ttl`` allows server leaves that live
         longer than browsers take. Raises :class:`AuthorityError`."""
@@ -228,11 +239,7 @@ class Authority:
         if remaining < wanted and could_last_longer and self.has_root_key(state.active):
             issuer = self._certify_again(state, issuer, lifetime, now)
         if not issuer.certificate.not_valid_before_utc <= now < issuer.certificate.not_valid_after_utc:
-            expired_at = time_text(issuer.certificate.not_valid_after_utc)
-            raise AuthorityError(
-                f"the intermediate of {state.active} is only valid until {expired_at}: "
-                "bring its root.key back to renew it, or start a rollover"
-            )
+            raise _issuer_expired(state.active, issuer.certificate)
         return issuer
 
     def _bundle(self, state: AuthorityState) -> bytes:
@@ -302,6 +309,13 @@ class Authority:
             return read_file(self.directory / name, Secrecy.TRUSTED)
         except MaterialError as error:
             raise AuthorityError(f"{error} (is {self.directory} a CA's directory? see certs init)") from None
+
+
+def _issuer_expired(generation: str, issuer: x509.Certificate) -> AuthorityError:
+    return AuthorityError(
+        f"the intermediate of {generation} is only valid until {time_text(issuer.not_valid_after_utc)}: "
+        "bring its root.key back to renew it, or start a rollover"
+    )
 
 
 def _judge_directory(directory: Path) -> None:

@@ -21,6 +21,7 @@ from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
+from tlsidecar.control.configuration import Reread
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import source_of
@@ -30,6 +31,7 @@ from tlsidecar.event_loop import EventLoopMissing, loop_factory
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
+from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.log import ProcessLog, open_sink
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
@@ -54,8 +56,9 @@ LAST_WORDS_S = 1.0
 _log = logging.getLogger("tlsidecar.daemon")
 
 
-def run(settings: Settings, manager: ServiceManager) -> int:
-    """Serve until told to stop; returns the exit code. ``manager`` is told when."""
+def run(settings: Settings, manager: ServiceManager, reread: Reread | None = None) -> int:
+    """Serve until told to stop; returns the exit code. ``manager`` is told when. ``reread`` gives the settings as a
+    start would have them later: it raises tlsidecar.config.ConfigError."""
     # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit()
@@ -74,7 +77,7 @@ def run(settings: Settings, manager: ServiceManager) -> int:
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, SYSTEM_CLOCK, log, access_log, sink, spans, manager))
+            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, manager))
     except (BindError, AdminSocketTaken, CrewError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
@@ -100,6 +103,7 @@ def _whose_socket(error: Exception, settings: Settings) -> str:
 
 async def _serve(
     settings: Settings,
+    reread: Reread | None,
     clock: Clock,
     log: ProcessLog,
     access_log: AccessLog,
@@ -107,18 +111,20 @@ async def _serve(
     spans: SpanExport | None,
     manager: ServiceManager,
 ) -> int:
-    hub, refusals = EventHub(clock), RefusalLog()
+    hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
     controller = Controller(
         settings,
         source_of(settings.identity, clock),
         clock,
         refusals,
+        failures,
         hub,
         set_log_level=log.set_level,
         dropped_log_lines=lambda: access_log.dropped_lines,
+        reread=reread,
     )
-    desk = Desk(refusals, hub, controller.upstream_health)
+    desk = Desk(refusals, failures, hub, controller.upstream_health)
     async with contextlib.AsyncExitStack() as stack:
         nursery = _nursery(settings, stack)
         contexts = await controller.first_material()
@@ -204,7 +210,7 @@ async def _until_stopped(
             await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)
             if not drain.done():
                 _log.warning("stopping at once: told so again")
-                controller.forced = True
+                controller.life.forced = True
             raise _Finished
     except* _Finished:
         pass
@@ -215,7 +221,7 @@ async def _until_stopped(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await loop.shutdown_default_executor()
-    return EXIT_FAILED if controller.forced else EXIT_OK
+    return EXIT_FAILED if controller.life.forced else EXIT_OK
 
 
 class _Finished(Exception):

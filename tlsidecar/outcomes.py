@@ -195,10 +195,54 @@ class Refusal:
     method: str = ""
     target: str = ""
     request_id: str = ""
+    upstream: str = ""  # where it was to go, as far as that had been chosen
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether nobody was turned away: what was asked for could not be done."""
+        return self.stage is Stage.UPSTREAM and self.reason.culprit not in (Culprit.OPERATOR, Culprit.POLICY)
 
     def with_request(self, *, status: int, method: str, target: str, request_id: str, rule: str) -> Refusal:
         """The same, with the request it was about."""
         return replace(self, status=status, method=method, target=target, request_id=request_id, rule=rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One connection or request that could not be served, and is nobody's guilt who asked: the upstream's doing, or
+    ours. ``at`` is POSIX seconds; ``upstream`` is the address, empty where none was chosen; the last four are a
+    request's. Text from the peer is hostile: escape it before it reaches a terminal."""
+
+    at: float
+    listener: str
+    upstream: str
+    reason: Reason
+    detail: str = ""
+    peer_address: str = ""
+    identity: str = ""
+    connection_id: int = 0
+    status: int = 0
+    method: str = ""
+    target: str = ""
+    request_id: str = ""
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Failure:
+        """What is told in the form of a refusal, and is none."""
+        return cls(
+            at=refusal.at,
+            listener=refusal.listener,
+            upstream=refusal.upstream,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            peer_address=refusal.peer_address,
+            identity=refusal.identity,
+            connection_id=refusal.connection_id,
+            status=refusal.status,
+            method=refusal.method,
+            target=refusal.target,
+            request_id=refusal.request_id,
+        )
 
 
 class Trace(NamedTuple):

@@ -14,11 +14,14 @@ from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.observe import events
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.events import EventHub
+from tlsidecar.observe.failures import FailureLog
+from tlsidecar.observe.line_limit import LineLimit
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.tracing import SpanExport
-from tlsidecar.outcomes import AccessEntry, Reason, Refusal
+from tlsidecar.outcomes import AccessEntry, Failure, Reason, Refusal
 
-_log = logging.getLogger("tlsidecar.refusals")
+_refusals_log = logging.getLogger("tlsidecar.refusals")
+_failures_log = logging.getLogger("tlsidecar.failures")
 
 
 class Closed(NamedTuple):
@@ -49,15 +52,20 @@ class Announcer(Protocol):
 
     def refused(self, refusal: Refusal) -> None: ...
 
+    def failed(self, failure: Failure) -> None: ...
+
     def upstream_changed(self, change: UpstreamChange) -> None: ...
 
 
 class Desk:
-    """Where everything that is announced ends: the kept refusals, the numbered events, what the checks hold of
-    upstreams."""
+    """Where everything that is announced ends: the kept refusals and failures, the numbered events, what the checks
+    hold of upstreams."""
 
-    def __init__(self, refusals: RefusalLog, hub: EventHub, upstream_health: UpstreamHealth) -> None:
+    def __init__(
+        self, refusals: RefusalLog, failures: FailureLog, hub: EventHub, upstream_health: UpstreamHealth
+    ) -> None:
         self.refusals = refusals
+        self.failures = failures
         self.hub = hub
         self.upstream_health = upstream_health
 
@@ -69,8 +77,13 @@ class Desk:
 
     def refused(self, refusal: Refusal) -> None:
         number = self.refusals.record(refusal)
-        told = {"number": number, "sentence": refusal.reason.sentence, **_told(refusal)}
+        told = {"number": number, "sentence": refusal.reason.sentence, **_refusal_fields(refusal)}
         self.hub.publish(events.REFUSAL, told)
+
+    def failed(self, failure: Failure) -> None:
+        number = self.failures.record(failure)
+        told = {"number": number, "sentence": failure.reason.sentence, **_failure_fields(failure)}
+        self.hub.publish(events.FAILURE, told)
 
     def upstream_changed(self, change: UpstreamChange) -> None:
         self.upstream_health.changed(change)
@@ -83,6 +96,7 @@ class Recorder:
         self._access_log = access_log
         self._announcer = announcer
         self._spans = spans
+        self._limit = LineLimit()
         self.wants_exchanges = access_log.enabled or spans is not None
 
     def opened(self, connection: Opened) -> None:
@@ -111,13 +125,50 @@ class Recorder:
 
     def refused(self, refusal: Refusal) -> None:
         self._announcer.refused(refusal)
-        _log.info("refused: %s", refusal.reason.sentence, extra={"fields": _told(refusal)})
+        self._say(_refusals_log, logging.INFO, "refused", refusal.listener, refusal.reason, _refusal_fields(refusal))
+
+    def failed(self, failure: Failure) -> None:
+        self._announcer.failed(failure)
+        self._say(_failures_log, logging.WARNING, "failed", failure.listener, failure.reason, _failure_fields(failure))
 
     def upstream_changed(self, change: UpstreamChange) -> None:
         self._announcer.upstream_changed(change)
 
+    def _say(
+        self, log: logging.Logger, level: int, what: str, listener: str, reason: Reason, fields: dict[str, object]
+    ) -> None:
+        """One line, unless there have been many for the same cause: then their number is said later."""
 
-def _told(refusal: Refusal) -> dict[str, object]:
+        def flush(left_out: int) -> None:
+            told = {"listener": listener, "reason": reason.value, "left_out": left_out}
+            log.log(level, "%s, %d more: %s", what, left_out, reason.sentence, extra={"fields": told})
+
+        if not log.isEnabledFor(level):
+            return
+        left_out = self._limit.admit((what, listener, reason), flush)
+        if left_out is None:
+            return
+        if left_out:
+            fields["left_out"] = left_out
+        log.log(level, "%s: %s", what, reason.sentence, extra={"fields": fields})
+
+
+def _failure_fields(failure: Failure) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "listener": failure.listener,
+        "upstream": failure.upstream,
+        "reason": failure.reason.value,
+        "detail": failure.detail,
+        "peer_address": failure.peer_address,
+        "identity": failure.identity,
+        "connection_id": failure.connection_id,
+    }
+    if failure.status:
+        fields |= {"status": failure.status, "method": failure.method, "target": failure.target}
+    return fields
+
+
+def _refusal_fields(refusal: Refusal) -> dict[str, object]:
     told: dict[str, object] = {
         "listener": refusal.listener,
         "peer_address": refusal.peer_address,

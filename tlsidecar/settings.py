@@ -160,6 +160,7 @@ class Identity:
     common_name: str = ""
     ttl_s: float = 86400.0
     poll_interval_s: float = 1.0
+    source_timeout_s: float = 30.0  # one attempt to read, or to have something issued
     clock_skew_s: float = 300.0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -20,8 +20,14 @@ from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, crls_in, key_in, read_blocks
 from certs.safe_files import Directory, Secrecy
+from certs.sources import Candidate, Event, Failed
+from certs.sources.attempts import DEADLINE_S, Attempts
 
+POLL_S = 1.0
 READ_ATTEMPTS = 3
+# A file caught while it is being written is read again, so often and after so long, before it is called bad.
+TORN_READ_ATTEMPTS = 4
+TORN_READ_WAIT_S = 0.15
 RECENT_S = 3.0  # a file changed this recently is read again: its timestamps may be too coarse to show a second change
 
 # What a set looks like while it is being replaced: halves of two sets, or a generation removed while it was read.
@@ -41,8 +47,11 @@ class FileSource:
         key_group_readable: bool = False,
         federated: Mapping[str, Path] | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        poll_s: float = POLL_S,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
-        """``key=None``: the certificate's file holds the key, too. ``federated``: SPIFFE trust domain to bundle."""
+        """``key=None``: the certificate's file holds the key, too. ``federated``: SPIFFE trust domain to bundle.
+        ``poll_s`` is how often :meth:`follow` looks, ``deadline_s`` how long one look or reading may take."""
         self._cert = cert
         self._key = key or cert
         self._trust = trust
@@ -51,6 +60,48 @@ class FileSource:
         self._federated = dict(federated or {})
         self._secret = Secrecy.SECRET_GROUP_READABLE if key_group_readable else Secrecy.SECRET
         self._watch = _Watch([path for path in self._paths() if path is not None], clock)
+        self._poll_s = poll_s
+        self._attempts = Attempts(clock, deadline_s)
+        self._seen = ""  # the fingerprint of what was read last
+
+    async def read(self) -> Material:
+        """Reads again, a few times, what looks as if it was being written."""
+        for remaining in range(TORN_READ_ATTEMPTS - 1, -1, -1):
+            try:
+                return await self._attempts.make("reading the files", self._look_and_load)
+            except MaterialError as error:
+                if not error.retry or not remaining:
+                    raise
+                await asyncio.sleep(TORN_READ_WAIT_S)
+        raise AssertionError("unreachable")
+
+    async def renew(self) -> Material:
+        """Somebody else renews files: what they hold now."""
+        return await self.read()
+
+    async def follow(self) -> AsyncIterator[Event]:
+        """Looks at the files, and reads them when they have changed, also while they are bad and may get better."""
+        hangs = False
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                fingerprint = await self._attempts.make("looking at the files", self._watch.fingerprint)
+            except MaterialError as error:
+                if not hangs:
+                    hangs = True
+                    yield Failed(error)
+                continue
+            if fingerprint == self._seen and not hangs:
+                continue
+            hangs = False
+            try:
+                yield Candidate(await self.read())
+            except MaterialError as error:
+                yield Failed(error)
+
+    def _look_and_load(self) -> Material:
+        self._seen = self._watch.fingerprint()
+        return self.load()
 
     def load(self) -> Material:
         """Reads each file once; where key and leaf do not fit, as in the middle of a change, reads again, three times
@@ -73,8 +124,8 @@ class FileSource:
         return f"files: {pair}; trust {self._trust}{crl}"
 
     @property
-    def renewal_due(self) -> datetime | None:
-        return None
+    def renews(self) -> bool:
+        return False
 
     def __repr__(self) -> str:
         return f"FileSource({self.describe()})"

@@ -38,10 +38,13 @@ def test_nobody_listens(pki: Pki, tmp_path: Path) -> None:
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
     with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
         assert peer.recv_all() == b""  # close_notify and FIN: nothing was relayed, so nothing can be missing
-        refusal = sidecar.refusal(reason="upstream_refused")
-        assert refusal["stage"] == "upstream"
-        assert refusal["detail"] == f"127.0.0.1:{port}: Connection refused"
-        assert refusal["identity"] == "client.test"
+        failure = sidecar.failure(reason="upstream_refused")
+        assert (failure["listener"], failure["upstream"], failure["count"]) == ("in", f"127.0.0.1:{port}", 1)
+        assert failure["detail"] == f"127.0.0.1:{port}: Connection refused"
+        assert failure["last_identity"] == "client.test"
+        assert sidecar.refusals() == []
+        assert sidecar.metric("tlsidecar_failures_total", reason="upstream_refused") == 1
+        assert sidecar.metric("tlsidecar_refusals_total") == 0
         assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 1
 
 
@@ -52,7 +55,7 @@ def test_nobody_answers_the_connection(pki: Pki, tmp_path: Path) -> None:
         config += configs.terminate(f"127.0.0.1:{port}")
         with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
             assert peer.recv_all() == b""
-            assert "0.3 s" in sidecar.refusal(reason="upstream_timeout")["detail"]
+            assert "0.3 s" in sidecar.failure(reason="upstream_timeout")["detail"]
 
 
 def test_it_accepts_and_resets(pki: Pki, tmp_path: Path) -> None:

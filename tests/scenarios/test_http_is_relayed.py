@@ -129,14 +129,15 @@ def test_the_upstreams_failures_have_their_status_and_reason(pki: Pki, tmp_path:
                 ("/garbage", "502", "upstream_bad_response"),
             ):
                 assert curl(sidecar, pki, client, *status, path=path) == code
-                refusal = sidecar.refusal(reason=reason)
-                assert (refusal["stage"], refusal["status"], refusal["target"]) == ("upstream", int(code), path)
+                failure = sidecar.failure(reason=reason)
+                assert (failure["upstream"], failure["count"]) == (service.address, 1), path
             with pytest.raises(subprocess.CalledProcessError):
                 curl(sidecar, pki, client, path="/short")
             command = ["curl", "-sS", "--cacert", str(pki.trust), *client.curl(), *status]
             command.append(f"https://localhost:{sidecar.port('down')}/")
             assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "502"
-            assert sidecar.refusal(reason="upstream_refused")["listener"] == "down"
+            assert sidecar.failure(reason="upstream_refused")["listener"] == "down"
+            assert sidecar.refusals() == []
             hang.set()
             sidecar.settles()
 

@@ -82,16 +82,17 @@ REFUSED: list[tuple[str, bytes, bytes, bytes]] = [
 @pytest.mark.parametrize(("data", "method", "lines"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_an_answer_that_is_refused(world: World, data: bytes, method: bytes, lines: bytes) -> None:
     with world.connect() as peer:
-        address = "{}:{}".format(*peer.sock.getsockname())
+        before = sum(each["count"] for each in world.sidecar.failures())
         ask(world, peer, Answer(data), target=b"/bad", method=method, lines=lines)
         answer = peer.recv_all()
         head = answer.rpartition(b"HTTP/1.1 ")[2]
         assert head.startswith(b"502 "), answer
         assert b"Connection: close\r\n" in head
         assert b"y" * 100 not in answer
-    refusal = world.sidecar.refusal(peer_address=address)
-    assert (refusal["status"], refusal["reason"]) == (502, "upstream_bad_response")
-    assert (refusal["stage"], refusal["target"]) == ("upstream", "/bad")
+    failure = world.sidecar.failure(reason="upstream_bad_response", upstream=world.recorder.address)
+    assert failure["last_identity"] == "client.test"
+    assert sum(each["count"] for each in world.sidecar.failures()) == before + 1
+    assert world.sidecar.refusals() == []
     bad = world.recorder.requests[-1].connection
     with world.connect() as peer:
         ask(world, peer, Answer(), target=b"/good")

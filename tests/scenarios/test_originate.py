@@ -148,8 +148,10 @@ def test_a_remote_that_is_down_is_said_so(pki: Pki, tmp_path: Path) -> None:
     with running(tmp_path / "sidecar", config) as sidecar:
         with pytest.raises(ConnectionResetError):
             talk(sidecar.port(), b"hello")
-        refusal = sidecar.refusal(reason="upstream_refused")
-        assert refusal["stage"] == "upstream"
-        assert f"localhost:{port}" in refusal["detail"]
+        failure = sidecar.failure(reason="upstream_refused")
+        assert (failure["upstream"], failure["count"]) == (f"localhost:{port}", 1)
+        assert f"localhost:{port}" in failure["detail"]
+        assert sidecar.refusals() == []
         assert sidecar.status()["listeners"][0]["upstreams"][0]["healthy"] is False
-        assert sidecar.status()["problems"][0]["code"] == "upstream_down"
+        problem = sidecar.status()["problems"][0]
+        assert (problem["code"], problem["severity"], problem["subject"]) == ("upstream_down", "critical", "out")

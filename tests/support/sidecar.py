@@ -163,6 +163,23 @@ class Sidecar:
         assert found is not None
         return found
 
+    def failures(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json("/v1/failures")["failures"]
+        return found
+
+    def failure(self, **wanted: object) -> dict[str, Any]:
+        """Wait for failures that have these values, counted together."""
+
+        def look() -> dict[str, Any] | None:
+            for failure in self.failures():
+                if all(failure[key] == value for key, value in wanted.items()):
+                    return failure
+            raise AssertionError(f"no failure with {wanted} in {self.failures()}")
+
+        found = eventually(look)
+        assert found is not None
+        return found
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of ``name`` that carry these labels."""
         total = 0.0

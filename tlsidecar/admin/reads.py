@@ -62,6 +62,14 @@ async def refusals(api: Api, request: Request) -> Reply:
     return api.json_reply({"total": refusals.total, "refusals": newest})
 
 
+async def failures(api: Api, request: Request) -> Reply:
+    limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    await api.control.caught_up()
+    failures = api.control.failures
+    newest = [views.failure_view(group) for group in failures.newest(limit)]
+    return api.json_reply({"total": failures.total, "failures": newest})
+
+
 async def events(api: Api, request: Request) -> Stream:
     text = request.headers.get("last-event-id", "").strip()
     if not text:

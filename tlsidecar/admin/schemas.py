@@ -87,7 +87,7 @@ _CONNECTION: dict[str, Schema] = {
 
 SCHEMAS: dict[str, Schema] = {
     "Error": _reply(error=_object(code=TEXT, message=TEXT)),
-    "Problem": _object(severity=_one_of(Severity), code=TEXT, message=TEXT, since=TIME, subject=TEXT),
+    "Problem": _object(severity=_one_of(Severity), code=TEXT, message=TEXT, since=TIME, subject=TEXT, advice=TEXT),
     "Upstream": _object(
         address=TEXT,
         healthy=FLAG,
@@ -179,6 +179,8 @@ SCHEMAS: dict[str, Schema] = {
         serial=TEXT,
         duration_s=SECONDS,
         warnings=_list(TEXT),
+        configuration=TEXT,
+        configuration_changes=_list(TEXT),
     ),
     "AttemptReply": _reply(outcome=_one_of(Outcome), attempt=reference("Attempt")),
     "Certificates": _reply(
@@ -216,6 +218,18 @@ SCHEMAS: dict[str, Schema] = {
         request_id=TEXT,
     ),
     "Refusals": _reply(total=COUNT, refusals=_list(reference("Refusal"))),
+    "Failure": _object(
+        listener=TEXT,
+        upstream=TEXT,
+        reason=TEXT,
+        sentence=TEXT,
+        detail=TEXT,
+        count=COUNT,
+        first_at=TIME,
+        last_at=TIME,
+        last_identity=TEXT,
+    ),
+    "Failures": _reply(total=COUNT, failures=_list(reference("Failure"))),
     "Drained": _reply(outcome=_one_of(("drained", "forced")), closed=COUNT, forced=COUNT, duration_s=SECONDS),
     "DrainRequest": {
         "type": "object",

@@ -29,6 +29,7 @@ from tlsidecar.settings import Listener
 
 if TYPE_CHECKING:
     from tlsidecar.observe.events import Event
+from tlsidecar.observe.failures import FailureGroup
 
 View = dict[str, object]
 
@@ -82,6 +83,7 @@ def problem_view(problem: Problem) -> View:
         "message": problem.message,
         "since": timestamp(problem.since),
         "subject": problem.subject,
+        "advice": problem.advice,
     }
 
 
@@ -155,6 +157,8 @@ def attempt_view(attempt: Attempt) -> View:
         "serial": attempt.serial,
         "duration_s": round(attempt.duration_s, 6),
         "warnings": list(attempt.warnings),
+        "configuration": attempt.configuration,
+        "configuration_changes": list(attempt.configuration_changes),
     }
 
 
@@ -180,6 +184,20 @@ def refusal_view(number: int, refusal: Refusal) -> View:
         "method": refusal.method,
         "target": refusal.target,
         "request_id": refusal.request_id,
+    }
+
+
+def failure_view(group: FailureGroup) -> View:
+    return {
+        "listener": group.listener,
+        "upstream": group.upstream,
+        "reason": group.reason.value,
+        "sentence": group.reason.sentence,
+        "detail": group.detail,
+        "count": group.count,
+        "first_at": timestamp(group.first_at),
+        "last_at": timestamp(group.last_at),
+        "last_identity": group.last_identity,
     }
 
 

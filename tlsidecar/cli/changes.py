@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
-from tlsidecar.cli.context import EXIT_FAILED, Failure, Seconds, echo_json, json_option, socket_option
+from tlsidecar.cli.context import EXIT_FAILED, EXIT_REFUSED, Failure, Seconds, echo_json, json_option, socket_option
 from tlsidecar.cli.text import duration, safe_text
 
 # A call answers when it is done: a renewal may wait for an issuer, a drain for the slowest connection.
@@ -38,7 +38,15 @@ def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
     document = _call(client, "POST", target, None, as_json, RENEWAL_S)
     if as_json:
         echo_json(document)
-        return
+    else:
+        _tell_of_attempt(document)
+    attempt = document["attempt"]
+    if attempt.get("configuration"):
+        changes = ", ".join(attempt["configuration_changes"])
+        raise Failure(f"configuration changed: {attempt['configuration']}: {changes}", EXIT_REFUSED)
+
+
+def _tell_of_attempt(document: Mapping[str, Any]) -> None:
     attempt = document["attempt"]
     was = f" (was {attempt['previous_serial']})" if attempt["previous_serial"] not in ("", attempt["serial"]) else ""
     click.echo(

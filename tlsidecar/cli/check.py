@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class MaterialReport:
     identity: str = ""
     serial: str = ""
     not_after: str = ""
+    source: str = ""
+    is_at_hand: bool = True  # False: it has to be ordered first, which a check does not do
     problems: list[Finding] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -52,7 +55,7 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
     """Report every problem of the configuration at once; then load the material, judge it as `run` would, and prove
     it by a handshake in memory. Nothing is bound. Exit code 2 when anything is wrong.
 
-    With a local authority as the source a certificate is issued for the proof, and thrown away.
+    Nothing is ordered: of a local authority it is said whether it would issue.
     """
     try:
         settings = load(config_file, given(flags), os.environ)
@@ -76,13 +79,18 @@ def judge(settings: Settings, clock: Clock) -> MaterialReport:
     from OpenSSL import SSL
 
     from certs.preflight import inspect
-    from tlsidecar.control.controller import build_contexts
+    from tlsidecar.control.proof import build_contexts
     from tlsidecar.control.sources import roles_of, source_of
 
     identity = settings.identity
     report = MaterialReport()
     try:
-        material = source_of(identity, clock).load()
+        source = source_of(identity, clock)
+        report.source = source.describe()
+        material = asyncio.run(source.read())
+        if material is None:
+            report.is_at_hand = False
+            return report
         soft_crl = identity.crl_policy == "soft"
         skew = timedelta(seconds=identity.clock_skew_s)
         found = inspect(material, roles_of(settings), clock.now(), skew, soft_crl=soft_crl)
@@ -117,6 +125,8 @@ def _document(report: MaterialReport) -> dict[str, object]:
         "identity": report.identity,
         "serial": report.serial,
         "not_after": report.not_after or None,
+        "source": report.source,
+        "at_hand": report.is_at_hand,
         "problems": problems,
         "warnings": report.warnings,
     }
@@ -131,4 +141,7 @@ def _print(settings: Settings, report: MaterialReport) -> None:
     for listener in settings.listeners:
         upstreams = ", ".join(map(str, listener.upstreams))
         click.echo(safe_text(f"ok: {listener.name}: {listener.mode} {listener.listen} -> {upstreams}"))
+    if not report.is_at_hand:
+        click.echo(safe_text(f"ok: {report.source}: in order; nothing was issued for this check"))
+        return
     click.echo(safe_text(f"ok: {report.identity}, serial {report.serial}, until {moment(report.not_after)}"))

@@ -10,6 +10,7 @@ import click
 
 from tlsidecar.cli.settings_options import given, report, settings_options
 from tlsidecar.config import ConfigError, load
+from tlsidecar.settings import Settings
 
 
 @click.command()
@@ -21,15 +22,19 @@ def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> No
     Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
     config schema` shows has a flag, hidden here but for the most used.
     """
+
+    def read() -> Settings:
+        return load(config_file, given(flags), os.environ)
+
     try:
-        settings = load(config_file, given(flags), os.environ)
+        settings = read()
     except ConfigError as error:
         report(error)
         return
     from tlsidecar import daemon
     from tlsidecar.service_manager import ServiceManager
 
-    context.exit(daemon.run(settings, ServiceManager.from_environment(os.environ)))
+    context.exit(daemon.run(settings, ServiceManager.from_environment(os.environ), read))
 
 
 @click.command()

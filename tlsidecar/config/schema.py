@@ -347,7 +347,13 @@ IDENTITY = Table(
         Entry("spiffe", SPIFFE_ID, "Authority: the SPIFFE ID to ask for."),
         Entry("cn", TEXT, "Authority: the common name to ask for.", "common_name"),
         Entry("ttl", DURATION, "Authority: the lifetime to ask for; renewed at about two thirds of it.", "ttl_s"),
-        Entry("poll_interval", DURATION, "Files: how often they are looked at.", "poll_interval_s"),
+        Entry("poll_interval", DURATION, "How often files, or the authority, are looked at.", "poll_interval_s"),
+        Entry(
+            "source_timeout",
+            DURATION,
+            "How long one attempt may take to read material, or to have it issued.",
+            "source_timeout_s",
+        ),
         Entry(
             "clock_skew", DURATION_OR_ZERO, "How far another machine's clock may be ahead or behind.", "clock_skew_s"
         ),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from certs.clock import Clock
     from certs.material import Material
     from tlsidecar.observe.events import EventHub
+    from tlsidecar.observe.failures import FailureLog
     from tlsidecar.observe.refusals import RefusalLog
 
 
@@ -45,6 +46,7 @@ class Problem:
     message: str
     since: datetime
     subject: str = ""  # the listener, file or certificate it is about
+    advice: str = ""
 
 
 class Trigger(StrEnum):
@@ -79,6 +81,18 @@ class Attempt:
     serial: str = ""
     duration_s: float = 0.0
     warnings: tuple[str, ...] = ()
+    configuration: str = ""  # "not applied": the one on disk is not the one in force; "invalid": it would be refused
+    configuration_changes: tuple[str, ...] = ()  # the keys that differ, or what is wrong with it
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationState:
+    """The configuration on disk, where it is not the one in force: the keys that differ, or why it would be refused."""
+
+    file: str
+    since: datetime
+    changes: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,7 @@ class Control(Protocol):
     settings: Settings
     clock: Clock
     refusals: RefusalLog
+    failures: FailureLog
     events: EventHub
     reload_counts: ReloadCounts
 
@@ -134,8 +149,14 @@ class Control(Protocol):
     @property
     def last_attempt(self) -> Attempt | None: ...
 
+    def attempts(self, limit: int) -> Sequence[Attempt]:
+        """The newest attempts to put new material to use, newest first."""
+        ...
+
     @property
-    def next_renewal_at(self) -> datetime | None: ...
+    def next_renewal_at(self) -> datetime | None:
+        """When the source will be asked to renew; None where somebody else renews."""
+        ...
 
     @property
     def log_level(self) -> str: ...
@@ -157,7 +178,7 @@ class Control(Protocol):
         ...
 
     async def caught_up(self) -> None:
-        """Return when all refusals up to now are in ``refusals``: workers tell of them a moment later."""
+        """Return when everything up to now is in ``refusals`` and ``failures``: workers tell of it a moment later."""
         ...
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage: ...

@@ -24,6 +24,8 @@ def source_of(identity: Identity, clock: Clock) -> Source:
             common_name=identity.common_name,
             ttl=timedelta(seconds=identity.ttl_s),
             clock=clock,
+            poll_s=identity.poll_interval_s,
+            deadline_s=identity.source_timeout_s,
         )
     assert identity.cert is not None
     assert identity.trust is not None
@@ -35,6 +37,8 @@ def source_of(identity: Identity, clock: Clock) -> Source:
         passphrase_file=identity.passphrase_file,
         key_group_readable=identity.key_group_readable,
         clock=clock,
+        poll_s=identity.poll_interval_s,
+        deadline_s=identity.source_timeout_s,
     )
 
 

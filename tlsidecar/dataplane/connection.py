@@ -299,6 +299,7 @@ class Connection(ABC):
             not_after=identity.not_after.timestamp() if identity else None,
             rule=self.rule,
             connection_id=self.id,
+            upstream=self.upstream_address,
         )
 
     def entry(self, reason: Reason) -> AccessEntry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from tlsidecar.outcomes import AccessEntry, Refusal
+from tlsidecar.outcomes import AccessEntry, Failure, Refusal
 
 
 class Opened(NamedTuple):
@@ -55,6 +55,10 @@ class Observer(Protocol):
 
     def refused(self, refusal: Refusal) -> None:
         """A connection or a request was turned away, by us or by the other end."""
+        ...
+
+    def failed(self, failure: Failure) -> None:
+        """A connection or a request could not be served; nobody was turned away."""
         ...
 
     def upstream_changed(self, change: UpstreamChange) -> None: ...

@@ -87,7 +87,7 @@ class ListenerCounters:
     handshakes_active: int = 0
     connections: dict[str, int] = field(
         default_factory=dict
-    )  # outcome: accepted, established, refused, probe, empty, and each Reason
+    )  # outcome: accepted, established, refused, failed, probe, empty, and each Reason
     handshakes: dict[tuple[str, str], int] = field(default_factory=dict)  # (outcome ok|failed, reason)
     handshake_seconds: Histogram = field(default_factory=lambda: Histogram(HANDSHAKE_BUCKETS_S))
     bytes_in: int = 0  # from the mTLS peer (terminate) or the remote (originate) towards the plaintext side
@@ -95,7 +95,8 @@ class ListenerCounters:
     requests: dict[str, int] = field(default_factory=dict)  # "1xx" … "5xx"
     exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
     refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
-    upstream_errors: dict[str, int] = field(default_factory=dict)  # reason
+    failures: dict[str, int] = field(default_factory=dict)  # reason: what could not be served
+    upstream_errors: dict[str, int] = field(default_factory=dict)  # reason: each address that was tried in vain
 
     def add(self, other: ListenerCounters) -> None:
         """Take another worker's counts in."""
@@ -109,6 +110,7 @@ class ListenerCounters:
         _add_counts(self.handshakes, other.handshakes)
         _add_counts(self.requests, other.requests)
         _add_counts(self.refusals, other.refusals)
+        _add_counts(self.failures, other.failures)
         _add_counts(self.upstream_errors, other.upstream_errors)
 
     def copy_with(self, *, bytes_in: int, bytes_out: int) -> ListenerCounters:
@@ -124,6 +126,7 @@ class ListenerCounters:
             requests=dict(self.requests),
             exchange_seconds=self.exchange_seconds.copy(),
             refusals=dict(self.refusals),
+            failures=dict(self.failures),
             upstream_errors=dict(self.upstream_errors),
         )
 

@@ -5,11 +5,12 @@ Whoever reports need not know the listener. The counters are plain integers; not
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from tlsidecar.dataplane.report import Observer, Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import ListenerCounters
-from tlsidecar.outcomes import AccessEntry, Reason, Refusal
+from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, Stage
 
 _CODE_CLASSES = ("none", *(f"{first}xx" for first in range(1, 10)))
 
@@ -56,11 +57,23 @@ class Tally:
     def closed(self, entry: AccessEntry) -> None:
         """A connection that was opened is over."""
         _count(self.counters.connections, entry.reason.value)
+        if entry.protocol == "tcp" and entry.reason.culprit is Culprit.UPSTREAM:
+            self.failed(
+                Failure(
+                    at=entry.at,
+                    listener=entry.listener,
+                    upstream=entry.upstream,
+                    reason=entry.reason,
+                    peer_address=entry.peer_address,
+                    identity=entry.identity,
+                    connection_id=entry.connection_id,
+                )
+            )
         self.observer.closed(entry)
 
     def turned_away(self, refusal: Refusal) -> None:
         """A connection is over before it was opened."""
-        _count(self.counters.connections, "refused")
+        _count(self.counters.connections, "failed" if refusal.is_failure else "refused")
         self.refused(refusal)
 
     def probed(self) -> None:
@@ -72,9 +85,19 @@ class Tally:
         _count(self.counters.connections, "empty")
 
     def refused(self, refusal: Refusal) -> None:
-        """Somebody was turned away: a connection, or one request on it."""
+        """Somebody was turned away: a connection, or one request on it. What could only not be done is a failure."""
+        if refusal.is_failure:
+            self.failed(Failure.of(refusal))
+            return
+        if refusal.stage is Stage.UPSTREAM:  # a drain came in between: as far as a request comes
+            refusal = replace(refusal, stage=Stage.REQUEST)
         _count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
         self.observer.refused(refusal)
+
+    def failed(self, failure: Failure) -> None:
+        """A connection or a request could not be served."""
+        _count(self.counters.failures, failure.reason.value)
+        self.observer.failed(failure)
 
     # Handshakes, with peers and with remotes.
 

@@ -152,7 +152,7 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
         text.sample("tlsidecar_handshakes_active", counters.handshakes_active, (("listener", listener),))
     counter(
         "tlsidecar_connections_total",
-        "Connections by outcome: accepted, established, refused, probe, and the reason each ended for.",
+        "Connections by outcome: accepted, established, refused, failed, probe, and the reason each ended for.",
         (
             ((("listener", listener), ("outcome", outcome)), count)
             for listener, counters in each
@@ -208,8 +208,17 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
         ),
     )
     counter(
+        "tlsidecar_failures_total",
+        "Connections and requests that could not be served, by reason.",
+        (
+            ((("listener", listener), ("reason", reason)), count)
+            for listener, counters in each
+            for reason, count in counters.failures.items()
+        ),
+    )
+    counter(
         "tlsidecar_upstream_errors_total",
-        "Failures of the upstream, by reason.",
+        "Failures of the upstream, by reason: each address that was tried in vain.",
         (
             ((("listener", listener), ("reason", reason)), count)
             for listener, counters in each

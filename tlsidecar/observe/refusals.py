@@ -1,28 +1,106 @@
-"""The newest refusals, kept for whoever asks who was turned away and why."""
+"""Who was turned away and why: the refusals of one party for one reason together, with their number and the newest
+examples.
+
+Noise does not displace what matters. A thousand strangers that a scanner sends each take the place of another stranger,
+never that of somebody who is known (whose certificate was good, and whom a rule turned away), nor that of a stranger
+who comes again and again. What is no longer kept is still counted.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import replace
-from itertools import islice
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from heapq import nlargest
+from typing import NamedTuple
 
-from tlsidecar.outcomes import Refusal
+from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 
-KEPT_REFUSALS = 1000
-# A peer chooses these texts: a thousand refusals of 8 KiB targets and 64 KiB subjects must not add up.
-KEPT_TEXT_CHARACTERS = 1024
+# Parties that are kept, of those who are known and of strangers each, and refusals kept of each party.
+KEPT_GROUPS = 250
+KEPT_EXAMPLES = 8
+# A peer chooses these texts: thousands of refusals of 8 KiB targets and 64 KiB subjects must not add up.
+KEPT_TEXT_CHARACTERS = 512
 _PEER_TEXTS = ("peer_address", "detail", "identity", "subject", "issuer", "serial", "method", "target", "request_id")
+
+_KNOWN_STAGES = (Stage.AUTHORIZE, Stage.REQUEST)  # the certificate was good: the name in it is true
+
+
+class Party(NamedTuple):
+    """What one group has in common. ``who`` is the best name there is: of strangers without a certificate the
+    address."""
+
+    who: str
+    listener: str
+    side: Side
+    stage: Stage
+    reason: Reason
+    rule: str
+
+
+@dataclass(slots=True)
+class RefusalGroup:
+    """The refusals of one party for one reason; times are POSIX seconds."""
+
+    party: Party
+    first_at: float
+    last_at: float = 0.0
+    count: int = 0
+    examples: deque[tuple[int, Refusal]] = field(default_factory=lambda: deque(maxlen=KEPT_EXAMPLES))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether ``who`` is somebody the trust bundle vouches for."""
+        return self.party.stage in _KNOWN_STAGES
+
+    def add(self, number: int, refusal: Refusal) -> None:
+        self.count += 1
+        self.last_at = refusal.at
+        self.examples.append((number, refusal))
+
+
+class _Groups:
+    """The groups of one kind, at most so many; those that came once go first, the oldest of them."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._once: OrderedDict[Party, RefusalGroup] = OrderedDict()
+        self._often: OrderedDict[Party, RefusalGroup] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._once) + len(self._often)
+
+    def __iter__(self) -> Iterator[RefusalGroup]:
+        yield from self._once.values()
+        yield from self._often.values()
+
+    def group(self, party: Party, at: float) -> RefusalGroup:
+        known = self._often.get(party)
+        if known is not None:
+            self._often.move_to_end(party)
+            return known
+        known = self._once.pop(party, None)
+        if known is not None:
+            self._often[party] = known
+            return known
+        if len(self) >= self._capacity:
+            (self._once or self._often).popitem(last=False)
+        fresh = self._once[party] = RefusalGroup(party, first_at=at)
+        return fresh
 
 
 class RefusalLog:
-    """The last ``capacity`` refusals, numbered from 1 since the process began."""
+    """Refusals, numbered from 1 since the process began, and grouped."""
 
-    def __init__(self, capacity: int = KEPT_REFUSALS) -> None:
-        self._kept: deque[Refusal] = deque(maxlen=capacity)
+    def __init__(self, kept_groups: int = KEPT_GROUPS) -> None:
+        self._known = _Groups(kept_groups)
+        self._strangers = _Groups(kept_groups)
         self._total = 0
 
     def __repr__(self) -> str:
-        return f"<RefusalLog {self._total} recorded, {len(self._kept)} kept>"
+        return (
+            f"<RefusalLog {self._total} recorded, {len(self._known)} known parties, {len(self._strangers)} strangers>"
+        )
 
     @property
     def total(self) -> int:
@@ -32,12 +110,31 @@ class RefusalLog:
     def record(self, refusal: Refusal) -> int:
         """Keep one; returns its number. Over-long text from the peer is cut and ends in an ellipsis."""
         self._total += 1
-        self._kept.append(_bounded(refusal))
+        refusal = _bounded(refusal)
+        groups = self._known if refusal.stage in _KNOWN_STAGES else self._strangers
+        groups.group(_party(refusal), refusal.at).add(self._total, refusal)
         return self._total
 
     def newest(self, limit: int = 100) -> list[tuple[int, Refusal]]:
-        """At most ``limit`` with their numbers, newest first."""
-        return [(self._total - age, refusal) for age, refusal in enumerate(islice(reversed(self._kept), limit))]
+        """At most ``limit`` of those that are kept, with their numbers, newest first."""
+        kept = (example for group in self._groups() for example in group.examples)
+        return nlargest(limit, kept, key=lambda example: example[0])
+
+    def groups(self, limit: int = 2 * KEPT_GROUPS) -> list[RefusalGroup]:
+        """At most ``limit``, those that came last first."""
+        return nlargest(limit, self._groups(), key=lambda group: group.examples[-1][0])
+
+    def _groups(self) -> Iterator[RefusalGroup]:
+        yield from self._known
+        yield from self._strangers
+
+
+def _party(refusal: Refusal) -> Party:
+    address = refusal.peer_address
+    if not address.startswith("unix"):
+        address = address.rpartition(":")[0].strip("[]")
+    who = refusal.identity or refusal.subject or address
+    return Party(who, refusal.listener, refusal.side, refusal.stage, refusal.reason, refusal.rule)
 
 
 def _bounded(refusal: Refusal) -> Refusal:

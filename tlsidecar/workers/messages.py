@@ -30,7 +30,7 @@ STOP = "stop"  # nothing; the process ends
 
 ANNOUNCED = "announced"  # from the worker: what happened, as a list of (one of the kinds below, its value)
 LOST = "lost"  # from the worker: how many announcements were dropped because nobody took them
-OPENED, CLOSED, REFUSED, UPSTREAM = "opened", "closed", "refused", "upstream"
+OPENED, CLOSED, REFUSED, FAILED, UPSTREAM = "opened", "closed", "refused", "failed", "upstream"
 
 _GENERATION = struct.Struct(">Q")
 

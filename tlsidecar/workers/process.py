@@ -33,7 +33,7 @@ from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.log import ProcessLog
 from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, open_span_export
-from tlsidecar.outcomes import Reason, Refusal
+from tlsidecar.outcomes import Failure, Reason, Refusal
 from tlsidecar.recorder import Closed, Recorder
 from tlsidecar.settings import Mode, Settings
 from tlsidecar.workers import messages
@@ -281,6 +281,9 @@ class _Announcements:
 
     def refused(self, refusal: Refusal) -> None:
         self._add(messages.REFUSED, plain_of(Refusal, refusal))
+
+    def failed(self, failure: Failure) -> None:
+        self._add(messages.FAILED, plain_of(Failure, failure))
 
     def upstream_changed(self, change: UpstreamChange) -> None:
         self._add(messages.UPSTREAM, plain_of(UpstreamChange, change))

@@ -38,7 +38,7 @@ from tlsidecar.dataplane.snapshot import (
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import HEARTBEAT_S
 from tlsidecar.observe import events
-from tlsidecar.outcomes import Reason, Refusal
+from tlsidecar.outcomes import Failure, Reason, Refusal
 from tlsidecar.recorder import Closed, Desk
 from tlsidecar.settings import Listener, Settings
 from tlsidecar.workers import messages
@@ -269,6 +269,8 @@ class RemoteWorker:
             desk.closed(value_of(Closed, value))
         elif kind == messages.REFUSED:
             desk.refused(value_of(Refusal, value))
+        elif kind == messages.FAILED:
+            desk.failed(value_of(Failure, value))
         elif kind == messages.UPSTREAM:
             desk.upstream_changed(value_of(UpstreamChange, value))
         else:

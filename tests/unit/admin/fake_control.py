@@ -39,6 +39,7 @@ from tlsidecar.dataplane.snapshot import (
     WorkerSnapshot,
 )
 from tlsidecar.observe.events import CLOSED, EventHub
+from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Protocol, Settings
@@ -143,6 +144,7 @@ def made_counters() -> ListenerCounters:
     counters.handshakes = {("ok", ""): 40, ("failed", "no_certificate"): 2}
     counters.requests = {"2xx": 10, "5xx": 1}
     counters.refusals = {("handshake", "no_certificate"): 2, ("authorize", "not_allowed"): 1}
+    counters.failures = {"upstream_refused": 1}
     counters.upstream_errors = {"upstream_refused": 1}
     for seconds in (0.002, 0.003, 0.2, 99.0):
         counters.handshake_seconds.observe(seconds)
@@ -170,6 +172,7 @@ class FakeControl:
         )
         self.clock = clock
         self.refusals = RefusalLog()
+        self.failures = FailureLog()
         self.events = EventHub(clock)
         self.reload_counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
         self.state = State.READY
@@ -188,6 +191,9 @@ class FakeControl:
         self.hold: asyncio.Event | None = None  # reload waits for it when it is set
         self.workers = 1
         self.first_pid = 4711
+
+    def attempts(self, limit: int) -> Sequence[Attempt]:
+        return [self.last_attempt][:limit] if self.last_attempt is not None else []
 
     def problems(self) -> Sequence[Problem]:
         return self.found_problems

@@ -51,7 +51,7 @@ def test_a_whole_set_is_loaded(files: forge.Files) -> None:
     assert material.federated == {"other.example": (ROOT.read,)}
     assert material.notes == ()
     assert isinstance(source, Source)
-    assert source.renewal_due is None
+    assert not source.renews
     assert material.source == f"files: {files.cert}, {files.key}; trust {files.trust}; CRL {crl}"
 
 

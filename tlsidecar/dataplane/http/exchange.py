@@ -26,7 +26,7 @@ from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
+from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, Side, Stage
 
 IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
 
@@ -52,6 +52,8 @@ class Account(Protocol):
     def answered(self, status: int, seconds: float) -> None: ...
 
     def refused(self, refusal: Refusal) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
 
     def exchanged(self, entry: AccessEntry) -> None: ...
 
@@ -142,6 +144,7 @@ class Exchange:
         "side",
         "stage",
         "status",
+        "tried",
         "upstream",
         "was_wanted",
     )
@@ -161,6 +164,7 @@ class Exchange:
         self.rule = downstream.rule
         self.identity = downstream.identity
         self.upstream = ""
+        self.tried = ""  # the upstream address it had, or was to have, last
         self.is_admitted = False  # by the admission, which is owed a release
         self.holds_upstream = False  # an upstream connection is asked for or there, and is to be released
         self.was_wanted = False  # one was asked for
@@ -191,7 +195,7 @@ class Exchange:
 
     def attach(self, upstream: str, now: float) -> None:
         """It has its upstream connection, to the address ``upstream``."""
-        self.upstream = upstream
+        self.upstream = self.tried = upstream
         self.attached_at = now
 
     def knows_remote(self, identity: Identity | None, rule: str, side: Side = Side.LOCAL) -> None:
@@ -240,8 +244,11 @@ class Exchange:
         if self.is_admitted:
             assert downstream.admission is not None
             downstream.admission.leave()
-        if self.reason is not None and self.status >= 400:
-            account.refused(self._refusal(self.reason))
+        reason = self.reason
+        if reason is not None and self.status >= 400:
+            account.refused(self._refusal(reason))
+        elif reason is not None and reason.culprit is _UPSTREAM:  # its answer had begun, and broke off
+            account.failed(Failure.of(self._refusal(reason)))
         if account.wants_exchanges:
             account.exchanged(self._entry(now))
 
@@ -297,6 +304,7 @@ class Exchange:
             method=request.method.decode("latin-1"),
             target=request.target.decode("latin-1"),
             request_id=request.request_id.decode("latin-1"),
+            upstream=self.tried,
         )
 
 
@@ -304,3 +312,4 @@ class Exchange:
 _REQUEST = Stage.REQUEST
 _LOCAL = Side.LOCAL
 _COMPLETED = Reason.COMPLETED
+_UPSTREAM = Culprit.UPSTREAM

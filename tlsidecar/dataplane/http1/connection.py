@@ -362,6 +362,8 @@ class HttpConnection(Connection):
         self._opening = None
         self._unsent = None
         handshake, exchange = missed.handshake, conversation.exchange
+        if exchange is not None:
+            exchange.tried = missed.upstream
         if handshake is not None and exchange is not None:
             judge = handshake.judge
             exchange.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)

@@ -81,6 +81,7 @@ class Missed(NamedTuple):
     detail: str
     side: Side
     handshake: Handshake | None
+    upstream: str = ""  # the address that was tried last
 
 
 class AttemptOwner(Protocol):
@@ -147,7 +148,7 @@ class Attempt:
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
         self._dial = None
-        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None))
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address)))
 
     def _connected(self, sock: socket.socket) -> None:
         self._dial = None
@@ -184,7 +185,9 @@ class Attempt:
         # Of one that says nothing there is nothing to judge: it was not reached.
         late = handshake.reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT
         stage = Stage.UPSTREAM if late else handshake.stage
-        self._owner.attempt_missed(Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake))
+        self._owner.attempt_missed(
+            Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake, str(self._address))
+        )
 
 
 class Reach:

@@ -30,7 +30,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.outcomes import AccessEntry, Reason, Refusal
+from tlsidecar.outcomes import AccessEntry, Failure, Reason, Refusal
 from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
 
 ELEMENT = b'Hash=00ff;Subject="CN=client";URI=spiffe://td.example/client'
@@ -75,10 +75,14 @@ class Ledger:
     wants_exchanges = True
     durations: list[tuple[int, float]] = field(default_factory=list)  # by status
     refusals: list[Refusal] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     entries: list[AccessEntry] = field(default_factory=list)
 
     def answered(self, status: int, seconds: float) -> None:
         self.durations.append((status, seconds))
+
+    def failed(self, failure: Failure) -> None:
+        self.failures.append(failure)
 
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)

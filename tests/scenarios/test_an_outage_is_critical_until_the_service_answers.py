@@ -1,0 +1,121 @@
+"""The service dies: that is a critical problem, with the error, since when and what it cost; the clients are nobody's
+refusals; and it ends with the first answer."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import configs
+from support.mtls import connected
+from support.pki import Pair, Pki
+from support.services import echo, serving
+from support.sidecar import Sidecar, running
+from support.waiting import eventually
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def curl(sidecar: Sidecar, pki: Pki, client: Pair, name: str = "in") -> str:
+    command = ["curl", "-sS", "--cacert", str(pki.trust), *client.curl(), "-o", "/dev/null", "-w", "%{http_code}"]
+    command.append(f"https://localhost:{sidecar.port(name)}/")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def problem(sidecar: Sidecar, code: str) -> dict[str, Any] | None:
+    return next((each for each in sidecar.status()["problems"] if each["code"] == code), None)
+
+
+def answer(*status: bytes) -> Any:
+    return answers(list(status))
+
+
+def answers(status: list[bytes]) -> Any:
+    """A service that answers with the first of ``status``, as it stands then."""
+
+    def handle(sock: socket.socket) -> None:
+        while sock.recv(65536):
+            sock.sendall(b"HTTP/1.1 " + status[0] + b"\r\nContent-Length: 0\r\n\r\n")
+
+    return handle
+
+
+def test_http(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    port = free_port()
+    config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}", protocol="http")
+    with running(tmp_path / "sidecar", config) as sidecar:
+        assert problem(sidecar, "upstream_down") is None
+        for _ in range(4):
+            assert curl(sidecar, pki, client) == "502"
+        down = eventually(lambda: problem(sidecar, "upstream_down"))
+        assert down is not None
+        assert (down["severity"], down["subject"], sidecar.status()["state"]) == ("critical", "in", "degraded")
+        assert "Connection refused" in down["message"]
+        assert "4 requests failed since" in down["message"]
+        assert down["advice"]
+        failure = sidecar.failure(reason="upstream_refused")
+        assert (failure["count"], failure["last_identity"]) == (4, "client.test")
+        assert sidecar.refusals() == []
+        with serving(answer(b"200 OK"), port=port):
+            assert eventually(lambda: curl(sidecar, pki, client) == "200")
+            eventually(lambda: problem(sidecar, "upstream_down") is None and sidecar.status()["state"] == "ready", 3)
+
+
+def test_tcp(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    port = free_port()
+    config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
+    with running(tmp_path / "sidecar", config) as sidecar:
+        for _ in range(3):
+            with connected(sidecar.port(), pki.trust, client) as peer:
+                assert peer.recv_all() == b""
+        down = eventually(lambda: problem(sidecar, "upstream_down"))
+        assert down is not None
+        assert "3 connections failed since" in down["message"]
+        assert sidecar.metric("tlsidecar_connections_total", outcome="failed") == 3
+        assert sidecar.metric("tlsidecar_connections_total", outcome="refused") == 0
+        with serving(echo, port=port), connected(sidecar.port(), pki.trust, client) as peer:
+            peer.send(b"!")
+            assert peer.recv_exactly(1) == b"!"
+            eventually(lambda: problem(sidecar, "upstream_down") is None, 3)
+
+
+def test_another_listener_that_reaches_it_ends_it(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    port = free_port()
+    config = configs.identity(server, pki.trust)
+    config += configs.terminate(f"127.0.0.1:{port}", protocol="http", name="one")
+    config += configs.terminate(f"127.0.0.1:{port}", protocol="http", name="two")
+    # One worker: several learn of it each for itself.
+    with running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": "1"}) as sidecar:
+        assert curl(sidecar, pki, client, "one") == "502"
+        assert eventually(lambda: problem(sidecar, "upstream_down"))
+        with serving(answer(b"200 OK"), port=port):
+            assert eventually(lambda: curl(sidecar, pki, client, "two") == "200")
+            eventually(lambda: problem(sidecar, "upstream_down") is None, 3)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_that_answers_with_errors(pki: Pki, tmp_path: Path, workers: str) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    said = [b"500 Internal Server Error"]
+
+    with serving(answers(said)) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
+        with running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": workers}) as sidecar:
+            for _ in range(5):
+                assert curl(sidecar, pki, client) == "500"
+            failing = eventually(lambda: problem(sidecar, "requests_failing"))
+            assert failing is not None
+            assert (failing["severity"], failing["subject"]) == ("critical", "in")
+            assert "5 of its last 5 requests failed, mostly because the service answers 5xx" in failing["message"]
+            said[0] = b"200 OK"
+            eventually(lambda: curl(sidecar, pki, client) == "200" and problem(sidecar, "requests_failing") is None, 20)

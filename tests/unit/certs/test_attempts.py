@@ -1,0 +1,41 @@
+"""Attempts that may hang: each with a deadline, and at most one thread that cannot be stopped."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from unit.certs import forge
+
+from certs.errors import MaterialError, MaterialReason
+from certs.sources.attempts import Attempts
+
+
+@pytest.fixture
+def attempts() -> Attempts:
+    return Attempts(forge.ManualClock(), deadline_s=0.05)
+
+
+async def test_what_it_returns_and_what_it_raises(attempts: Attempts) -> None:
+    assert await attempts.make("adding", lambda: 1 + 1) == 2
+    with pytest.raises(ZeroDivisionError):
+        await attempts.make("dividing", lambda: 1 / 0)
+
+
+async def test_one_that_hangs_fails_and_so_does_the_next_until_it_ends(attempts: Attempts) -> None:
+    over = threading.Event()
+    with pytest.raises(MaterialError, match=r"reading took longer than 0\.05 s") as raised:
+        await attempts.make("reading", over.wait)
+    assert raised.value.reason is MaterialReason.SOURCE_TIMEOUT
+    with pytest.raises(MaterialError, match="an earlier attempt has been waiting"):
+        await attempts.make("reading", lambda: 1)
+    assert "one hangs" in repr(attempts)
+    over.set()
+    for thread in threading.enumerate():
+        if thread.name == "source: reading":
+            thread.join(5)
+    assert await attempts.make("reading", lambda: 1) == 1
+
+
+async def test_its_thread_keeps_no_process_from_ending(attempts: Attempts) -> None:
+    assert await attempts.make("looking", lambda: threading.current_thread().daemon)

@@ -1,0 +1,241 @@
+"""How material is replaced: candidates judged, proved, put to use; refused ones change only what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from unit.certs import forge
+from unit.control.world import SETTINGS, Issuer, ScriptedSource
+
+from certs.errors import MaterialError, MaterialReason
+from certs.sources import Candidate, Failed, RenewalWanted
+from tlsidecar.control.interface import Attempt, ConfigurationState, Outcome, Trigger
+from tlsidecar.control.requests import Batch
+from tlsidecar.control.rotation import Rotation
+from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.observe.events import EventHub
+
+HOUR = timedelta(hours=1)
+GONE = MaterialError(MaterialReason.MISSING_FILE, "tls.crt")
+
+
+class Story:
+    """A rotation over a scripted source; ``used`` are the generations that workers were given."""
+
+    def __init__(self, directory: Path, *, renews: bool = False) -> None:
+        self.clock = forge.ManualClock()
+        self.issuer = Issuer(directory, self.clock)
+        self.source = ScriptedSource(renews=renews)
+        self.used: list[int] = []
+        self.configuration: ConfigurationState | None = None
+        self.rotation = Rotation(
+            SETTINGS,
+            self.source,
+            self.clock,
+            EventHub(self.clock),
+            self._use,
+            self._configure,
+            random_unit=lambda: 0.5,
+        )
+
+    async def _use(self, contexts: Contexts) -> None:
+        self.used.append(contexts.generation)
+
+    async def _configure(self) -> ConfigurationState | None:
+        return self.configuration
+
+    async def ask(self, trigger: Trigger = Trigger.ADMIN, *, renew: bool = False, configure: bool = False) -> Attempt:
+        answer = self.rotation.requests.join(trigger, renew=renew, configure=configure)
+        await self.turn()
+        return answer.result()
+
+    async def turn(self) -> None:
+        await self.rotation.run_batch(await self.rotation.requests.next())
+
+    async def start(self) -> Attempt:
+        answer: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+        return await self.rotation.attempt(Batch(answer, [Trigger.START]))
+
+    @property
+    def is_idle(self) -> bool:
+        return "empty" in repr(self.rotation.requests)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Story:
+    return Story(tmp_path)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Story:
+    return Story(tmp_path, renews=True)
+
+
+async def test_the_first_material_the_same_again_and_new(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    assert (await files.start()).outcome is Outcome.APPLIED
+    assert (await files.ask()).outcome is Outcome.UNCHANGED
+    files.source.at_hand = files.issuer.material()
+    attempt = await files.ask()
+    assert (attempt.outcome, attempt.generation) == (Outcome.APPLIED, 2)
+    assert attempt.previous_serial != attempt.serial
+    assert files.used == [1, 2]
+
+
+async def test_a_refused_candidate_changes_only_what_is_shown(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.source.at_hand = GONE
+    attempt = await files.ask()
+    assert (attempt.outcome, attempt.reason, attempt.generation) == (Outcome.REFUSED, "missing_file", 1)
+    assert files.rotation.attempts.refused_since == files.clock.now()
+    assert files.used == [1]
+    files.source.at_hand = files.issuer.material()
+    assert (await files.ask()).outcome is Outcome.APPLIED
+    assert files.rotation.attempts.refused_since is None
+
+
+async def test_a_source_with_nothing_at_hand_is_asked_to_order_the_first(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    assert (await authority.start()).outcome is Outcome.APPLIED
+    assert authority.source.calls == ["read", "renew"]
+
+
+async def test_reload_reads_and_rotate_renews(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    authority.source.calls.clear()
+    assert (await authority.ask()).outcome is Outcome.UNCHANGED
+    assert authority.source.calls == ["read"]
+    authority.source.fresh = authority.issuer.material()
+    assert (await authority.ask(renew=True)).outcome is Outcome.APPLIED
+    assert authority.source.calls == ["read", "renew"]
+
+
+async def test_it_renews_at_two_thirds_of_the_life_and_tries_again_after_a_failure(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material(24 * HOUR)
+    await authority.start()
+    assert authority.rotation.next_renewal_at == authority.clock.now() + 16 * HOUR
+    authority.clock.advance(15 * HOUR)
+    authority.rotation.tick()
+    assert authority.is_idle
+    authority.clock.advance(HOUR)
+    authority.source.fresh = MaterialError(MaterialReason.AUTHORITY_FAILED, "the CA is away")
+    authority.rotation.tick()
+    authority.rotation.tick()  # once is enough while the first has not been answered
+    await authority.turn()
+    assert authority.is_idle
+    assert (authority.rotation.renewal_failures, authority.source.calls[-1]) == (1, "renew")
+    due = authority.rotation.next_renewal_at
+    assert due is not None
+    assert authority.clock.now() < due <= authority.clock.now() + HOUR
+    authority.source.fresh = authority.issuer.material()
+    authority.clock.advance(HOUR)
+    authority.rotation.tick()
+    await authority.turn()
+    assert authority.rotation.renewal_failures == 0
+    assert authority.used == [1, 2]
+
+
+async def test_reading_what_is_at_hand_does_not_put_off_a_renewal_that_fails(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    authority.source.fresh = GONE
+    await authority.ask(renew=True)
+    due = authority.rotation.next_renewal_at
+    assert (await authority.ask()).outcome is Outcome.UNCHANGED
+    assert (authority.rotation.next_renewal_at, authority.rotation.renewal_failures) == (due, 1)
+
+
+async def test_files_have_no_renewal_time_and_are_read_again_while_they_are_bad(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    assert files.rotation.next_renewal_at is None
+    files.clock.advance(23 * HOUR)
+    files.rotation.tick()
+    assert files.is_idle
+    good, files.source.at_hand = files.source.at_hand, GONE
+    await files.ask()
+    assert (files.rotation.next_renewal_at, files.rotation.renewal_failures) == (None, 0)
+    files.source.at_hand = good
+    files.clock.advance(timedelta(minutes=10))
+    files.rotation.tick()
+    await files.turn()
+    assert files.source.calls[-1] == "read"
+    assert files.rotation.attempts.refused_since is None
+    files.clock.advance(HOUR)
+    files.rotation.tick()
+    assert files.is_idle
+
+
+async def test_material_that_will_be_good_is_tried_when_it_is(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    soon = files.clock.now() + timedelta(minutes=30)
+    files.source.at_hand = MaterialError(MaterialReason.NOT_YET_VALID, retry_at=soon)
+    await files.ask()
+    files.source.at_hand = files.issuer.material()
+    files.clock.advance(timedelta(minutes=30))
+    files.rotation.tick()
+    await files.turn()
+    assert files.used == [1, 2]
+
+
+async def test_a_jump_of_the_clock_is_noticed(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.rotation.tick()
+    files.clock.jump(HOUR)
+    files.rotation.tick()
+    assert files.rotation.clock_jump == (files.clock.now(), 3600.0)
+
+
+async def test_what_the_source_says_by_itself_is_taken_up(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    authority.source.calls.clear()
+    following = asyncio.get_running_loop().create_task(authority.rotation.follow_source())
+    pushed = authority.issuer.material()
+    authority.source.events.put_nowait(Candidate(pushed))
+    await authority.turn()
+    assert authority.rotation.generation is not None
+    assert authority.rotation.generation.material is pushed
+    authority.source.events.put_nowait(Failed(GONE))
+    await authority.turn()
+    assert authority.rotation.attempts.refused_since is not None
+    assert authority.source.calls == []
+    authority.source.fresh = authority.issuer.material()
+    authority.source.events.put_nowait(RenewalWanted("another CA issues now"))
+    await authority.turn()
+    assert authority.source.calls == ["renew"]
+    following.cancel()
+
+
+async def test_a_reload_says_that_the_configuration_is_not_applied(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.configuration = ConfigurationState("tlsidecar.toml", files.clock.now(), ("listener[web].allow",))
+    attempt = await files.ask(configure=True)
+    assert (attempt.configuration, attempt.configuration_changes) == ("not applied", ("listener[web].allow",))
+    assert (await files.ask()).configuration == ""
+    files.configuration = ConfigurationState("tlsidecar.toml", files.clock.now(), error="line 3")
+    attempt = await files.ask(configure=True)
+    assert (attempt.configuration, attempt.configuration_changes) == ("invalid", ("line 3",))
+
+
+async def test_a_defect_answers_whoever_asked_and_is_passed_on(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    files.source.read = broken  # type: ignore[method-assign,assignment] - a defect
+    answer = files.rotation.requests.join(Trigger.ADMIN)
+    with pytest.raises(ZeroDivisionError):
+        await files.turn()
+    with pytest.raises(ZeroDivisionError):
+        answer.result()
