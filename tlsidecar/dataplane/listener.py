@@ -277,11 +277,12 @@ class Listener:
 class _Acceptor:
     """The handler of one listening socket."""
 
-    __slots__ = ("_accepts", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket")
+    __slots__ = ("_accepts", "_family", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self._listener = listener
         self._socket = sock
+        self._family = sock.family
         self._looks_again = False
         self._accepts = 1
         self._others_took = -1
@@ -321,7 +322,7 @@ class _Acceptor:
                 listener.pause_accepting(error.errno or 0)
             return False
         has_room = descriptors.may_accept(sock.fileno())
-        listener.accepted(sock, peer_address(sock.family, name))
+        listener.accepted(sock, peer_address(self._family, name))
         if not has_room:
             listener.pause_accepting(errno.EMFILE)
         return has_room
