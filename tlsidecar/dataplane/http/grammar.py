@@ -34,7 +34,7 @@ HOST = re.compile(HOST_PATTERN)
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 MAX_CONTENT_LENGTH = 2**63 - 1
 
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([" + VALUE_BYTES + rb"]*))?")
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([" + VALUE_BYTES + rb"]*))?")
 STATUS_LINE_START = b"HTTP/1."
 
 # Whatever is not a letter or digit becomes "-": CGI-like gateways turn those bytes into "_" and so make two names one.

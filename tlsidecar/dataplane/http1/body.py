@@ -3,11 +3,17 @@
 A reader is given bytes where they lie, says how many of them are the message's, and appends what goes on to ``out``:
 views on the buffer, as they are the message's own bytes. Chunks keep their boundaries, whatever pieces they arrive in;
 chunk extensions and unlisted trailers do not go on.
+
+What a reader is asked first is whether a whole read goes on as it is (:meth:`BodyReader.passes`): then nobody has to
+look at its pieces. Small chunks are not looked at one by one but matched in one go, or a sender of one-byte chunks
+would keep us busy for two orders of magnitude longer than itself.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from typing import Protocol
 
 from tlsidecar.dataplane.http import grammar
@@ -25,10 +31,14 @@ Piece = bytes | memoryview
 
 
 class BodyReader(Protocol):
-    """Reads one body. ``received`` counts its bytes without chunk framing; ``done`` once the last one was read."""
+    """Reads one body. ``done`` once its last byte was read."""
 
     done: bool
-    received: int
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        """Take all of ``buffer[:end]``, if it goes on as it is and the body goes on after it; else ``False``, and
+        nothing has happened: call :meth:`read`."""
+        ...
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         """Take what belongs to the body from ``buffer[start:end]``; returns where that ends.
@@ -42,7 +52,9 @@ class NoBody:
     """The message ended with its head."""
 
     done = True
-    received = 0
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        return False
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         return start
@@ -53,38 +65,65 @@ class LengthReader:
 
     def __init__(self, length: int) -> None:
         self._remaining = length
-        self.received = 0
         self.done = length == 0
 
     def __repr__(self) -> str:
-        return f"<LengthReader received={self.received} remaining={self._remaining}>"
+        return f"<LengthReader remaining={self._remaining}>"
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        if end >= self._remaining:
+            return False
+        self._remaining -= end
+        return True
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         count = min(end - start, self._remaining)
         if count:
             out.append(memoryview(buffer)[start : start + count])
-            self.received += count
             self._remaining -= count
             self.done = self._remaining == 0
         return start + count
 
 
 class CloseReader:
-    """A body that ends when the connection does; :meth:`finish` says that it did, cleanly."""
+    """A body that ends when the connection does, and goes on like that; :meth:`finish` says that it did, cleanly."""
 
     def __init__(self) -> None:
-        self.received = 0
         self.done = False
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        return True
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         if end > start:
             out.append(memoryview(buffer)[start:end])
-            self.received += end - start
         return end
 
-    def finish(self) -> None:
+    def finish(self) -> bytes:
+        """What is left to send."""
         self.done = True
+        return b""
 
+
+class ChunkingReader(CloseReader):
+    """The same for a connection that stays: it goes on in chunks, one for each read."""
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        return False
+
+    def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
+        if end > start:
+            out.append(b"%x\r\n" % (end - start))
+            super().read(buffer, start, end, out)
+            out.append(b"\r\n")
+        return end
+
+    def finish(self) -> bytes:
+        super().finish()
+        return LAST_CHUNK
+
+
+LAST_CHUNK = b"0\r\n\r\n"
 
 # The size line of a chunk: bytes that are not so are refused one state earlier than any parser could disagree.
 _SIZE_LINE = re.compile(
@@ -98,6 +137,47 @@ _SIZE_LINE_START = re.compile(
 )
 _MAX_SIZE_LINE_BYTES = MAX_CHUNK_SIZE_DIGITS + MAX_CHUNK_EXTENSION_BYTES + 2
 
+# Chunks up to this size are matched many at a time. Above it what is said about a chunk is little beside its data.
+_SMALL_BYTES = 63
+_AROUND_CHUNK_BYTES = 4  # the ends of its size line and of its data
+_TWO_CHUNKS_BYTES = 2 * (_AROUND_CHUNK_BYTES + 2)
+
+# Each extension is work, and they are of no use to anybody: about 4,000 short ones a body, more where data comes with
+# them (Go's net/http has a bound of the same kind, after CVE-2023-39326).
+MAX_EXCESS_BYTES = 64 * 1024
+_EXTENSION_EXCESS_BYTES = 16
+_DATA_BYTES_FOR_ONE_OF_EXCESS = 256
+
+
+class _SmallChunks:
+    """``run`` matches as many small chunks without extensions as there are; ``sizes`` are the digits of each."""
+
+    def __init__(self) -> None:
+        zeros = rb"0{0,%d}+" % (MAX_CHUNK_SIZE_DIGITS - 2)
+        chunk = zeros + b"(?:" + b"|".join(_by_first_digit()) + b")"
+        self.run = re.compile(b"(?:" + chunk + b")*+").match
+        self.sizes = re.compile(rb"(?=(" + zeros + rb"[1-9A-Fa-f][0-9A-Fa-f]?)\r)" + chunk).findall
+
+
+def _by_first_digit() -> Iterator[bytes]:
+    def digit(value: int) -> bytes:
+        return b"[%x%X]" % (value, value) if value > 9 else b"%d" % value
+
+    def rest(size: int) -> bytes:
+        return rb"\r\n[\x00-\xff]{%d}\r\n" % size
+
+    for high in range(1, 16):
+        branches = [digit(low) + rest(high * 16 + low) for low in range(16) if high * 16 + low <= _SMALL_BYTES]
+        yield digit(high) + b"(?:" + b"|".join([rest(high), *branches]) + b")"
+
+
+@cache  # made when the first small chunk comes: most processes see none
+def _small_chunks() -> _SmallChunks:
+    return _SmallChunks()
+
+
+_CHUNKS_IN_ONE = 16
+
 _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
 
 
@@ -106,10 +186,13 @@ class ChunkedReader:
 
     ``trailers`` are the names, lowercase, of the trailer fields that go on; the caller sees to it that no framing or
     identity field is among them. ``max_body_bytes`` bounds the data: a chunk that says it will exceed it is refused
-    with 413 before its first byte.
+    with 413 before its first byte. Without ``framed`` only the data goes on.
     """
 
-    def __init__(self, trailers: frozenset[bytes] = frozenset(), max_body_bytes: int | None = None) -> None:
+    def __init__(
+        self, trailers: frozenset[bytes] = frozenset(), max_body_bytes: int | None = None, *, framed: bool = True
+    ) -> None:
+        self._framed = framed
         self._trailers = trailers
         self._max_body_bytes = max_body_bytes
         self._state = _SIZE
@@ -118,21 +201,51 @@ class ChunkedReader:
         self._trailer_bytes = 0
         self._trailer_fields = 0
         self.kept_trailers: list[tuple[bytes, bytes]] = []
-        self.received = 0
+        self._data_bytes = 0  # so far as it has a bound
+        self._excess_bytes = 0  # of extensions
         self.done = False
 
     def __repr__(self) -> str:
         state = ("size", "data", "data end", "trailer", "done")[self._state]
-        return f"<ChunkedReader {state} received={self.received} remaining={self._remaining}>"
+        return f"<ChunkedReader {state} remaining={self._remaining}>"
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        """Within one chunk, or whole chunks that are not small."""
+        if self._state == _DATA:
+            if end >= self._remaining:
+                return False
+            self._remaining -= end
+            return True
+        if self._state != _SIZE or self._line or not self._framed or self._max_body_bytes is not None:
+            return False
+        position = 0
+        while position < end:
+            match = _SIZE_LINE.match(buffer, position, end)
+            if match is None or match[2] is not None:
+                return False
+            size = int(match[1], 16)
+            after = match.end() + size + 2
+            if (
+                after > end
+                or buffer[after - 2 : after] != b"\r\n"
+                or not (size > _SMALL_BYTES or (size and not position))
+            ):
+                return False
+            position = after
+        return True
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         view = memoryview(buffer)
+        data_out = None
+        if not self._framed:
+            data_out, out = out, []
         position = raw_from = start  # what lies between the two goes on as it is
         while position < end:
             if self._state == _DATA:
                 count = min(end - position, self._remaining)
+                if data_out is not None:
+                    data_out.append(view[position : position + count])
                 position += count
-                self.received += count
                 self._remaining -= count
                 if not self._remaining:
                     self._state = _DATA_END
@@ -151,7 +264,14 @@ class ChunkedReader:
                     if line_from > raw_from:
                         out.append(view[raw_from:line_from])
                     return position
-                size, as_it_is = size_line
+                size, as_it_is, extension_bytes = size_line
+                if as_it_is and (len(size) < 3 or size[:1] == b"0") and data_out is None:
+                    small_end = self._small_chunks(buffer, line_from, end)
+                    if small_end > line_from:
+                        position = small_end
+                        continue
+                if extension_bytes:
+                    self._count_extension(extension_bytes, int(size, 16))
                 self._begin_chunk(size)
                 if as_it_is and self._state == _DATA:
                     continue
@@ -175,29 +295,54 @@ class ChunkedReader:
             out.append(view[raw_from:position])
         return position
 
-    def _size_line(self, buffer: Buffer, start: int, end: int) -> tuple[tuple[bytes, bool] | None, int]:
-        """The digits, whether the line can go on as it lies there, and where it ends; no digits while it does not."""
+    def _size_line(self, buffer: Buffer, start: int, end: int) -> tuple[tuple[bytes, bool, int] | None, int]:
+        """The digits, whether the line can go on as it lies there, how long its extension is, and where it ends; no
+        digits while it does not."""
         if not self._line:
             match = _SIZE_LINE.match(buffer, start, end)
             if match is not None:
-                return (match[1], match[2] is None), match.end()
+                return (match[1], match[2] is None, len(match[2] or b"")), match.end()
         # In pieces, or wrong. A line that is not wrong is bounded, and so is what is looked at again.
         fresh = bytes(memoryview(buffer)[start : min(end, start + _MAX_SIZE_LINE_BYTES - len(self._line))])
         line = bytes(self._line) + fresh
         match = _SIZE_LINE.match(line)
         if match is not None:
-            return (match[1], False), start + match.end() - len(self._line)
+            return (match[1], False, len(match[2] or b"")), start + match.end() - len(self._line)
         if _SIZE_LINE_START.match(line) is None:
             raise _bad_chunk("the size is not plain hexadecimal of at most 16 digits, or its line is malformed")
         self._line += fresh
         return None, start + len(fresh)
 
+    def _small_chunks(self, buffer: Buffer, start: int, end: int) -> int:
+        """Where the small chunks end that lie whole at ``start``; ``start`` where there are fewer than two."""
+        patterns = _small_chunks()
+        run = patterns.run(buffer, start, end)
+        assert run is not None  # of no chunk at all
+        stop = run.end()
+        if stop - start < _TWO_CHUNKS_BYTES:
+            return start
+        if self._max_body_bytes is not None:
+            sizes = patterns.sizes(buffer, start, stop)
+            self._count(stop - start - len(b"".join(sizes)) - _AROUND_CHUNK_BYTES * len(sizes))
+        return stop
+
+    def _count(self, size: int) -> None:
+        """So much more data is to come, or there."""
+        self._data_bytes += size
+        if self._max_body_bytes is not None and self._data_bytes > self._max_body_bytes:
+            raise MessageRefused(413, Reason.BODY_TOO_LARGE)
+
+    def _count_extension(self, length: int, size: int) -> None:
+        earned = size // _DATA_BYTES_FOR_ONE_OF_EXCESS
+        self._excess_bytes = max(0, self._excess_bytes + length + _EXTENSION_EXCESS_BYTES - earned)
+        if self._excess_bytes > MAX_EXCESS_BYTES:
+            raise _bad_chunk("too many extensions")
+
     def _begin_chunk(self, digits: bytes) -> None:
         size = int(digits, 16)
         if size > grammar.MAX_CONTENT_LENGTH:
             raise _bad_chunk("its size is over 2^63-1")
-        if self._max_body_bytes is not None and self.received + size > self._max_body_bytes:
-            raise MessageRefused(413, Reason.BODY_TOO_LARGE)
+        self._count(size)
         self._remaining = size
         self._state = _DATA if size else _TRAILER
 
@@ -237,15 +382,37 @@ class ChunkedReader:
             self.kept_trailers.append((name, value.strip(b" \t")))
 
 
+def is_whole_in_chunks(buffer: Buffer, start: int, end: int) -> bool:
+    """Whether ``buffer[start:end]`` is exactly one chunked body that goes on as it is, in not too many chunks."""
+    for _ in range(_CHUNKS_IN_ONE):
+        match = _SIZE_LINE.match(buffer, start, end)
+        if match is None or match[2] is not None:
+            return False
+        size = int(match[1], 16)
+        start = match.end() + size + 2
+        if start > end or buffer[start - 2 : start] != b"\r\n":
+            return False
+        if not size:
+            return start == end and match[1] == b"0"
+    return False
+
+
 def body_reader(
-    framing: Framing, length: int, trailers: frozenset[bytes] = frozenset(), max_body_bytes: int | None = None
+    framing: Framing,
+    length: int,
+    trailers: frozenset[bytes] = frozenset(),
+    max_body_bytes: int | None = None,
+    *,
+    takes_chunks: bool = True,
 ) -> BodyReader:
-    """The reader for a body that is framed so."""
+    """The reader for a body that is framed so, and goes on to somebody who ``takes_chunks`` (HTTP/1.1) or not."""
     if framing is Framing.LENGTH:
         return LengthReader(length)
     if framing is Framing.CHUNKED:
-        return ChunkedReader(trailers, max_body_bytes)
-    return CloseReader() if framing is Framing.CLOSE else NoBody()
+        return ChunkedReader(trailers, max_body_bytes, framed=takes_chunks)
+    if framing is Framing.CLOSE:
+        return ChunkingReader() if takes_chunks else CloseReader()
+    return NoBody()
 
 
 def _bad_chunk(detail: str) -> MessageRefused:

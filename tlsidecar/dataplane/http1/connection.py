@@ -275,6 +275,13 @@ class HttpConnection(Connection):
             now = self._active_at = self.reactor.now
             data = conversation.request_in_one(BUFFER, count)
             if data is None:
+                upstream = self._upstream
+                if upstream is not None and conversation.request_data_in_one(BUFFER, count):
+                    if not upstream.endpoint.send_read(count):
+                        self.upstream_broken()
+                    elif upstream.endpoint.queued_bytes:
+                        self._settle()
+                    return
                 self._run(conversation.receive_downstream(BUFFER, 0, count))
                 if count >= RECORD_BYTES:
                     upstream = self._upstream
@@ -402,6 +409,13 @@ class HttpConnection(Connection):
                 sent = client.send_read(count)
                 exchange.finish(self.reactor.now)
                 if not sent:
+                    self.broken()
+                elif client.queued_bytes:
+                    self._settle()
+                return
+            if self._upstream_answered and conversation.response_data_in_one(BUFFER, count):
+                self._sent += count
+                if not client.send_read(count):
                     self.broken()
                 elif client.queued_bytes:
                     self._settle()

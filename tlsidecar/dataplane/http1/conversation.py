@@ -57,6 +57,8 @@ _ASKS_FOR_CONNECTION = re.compile(rb"(?i)\nWWW-Authenticate:[^\r]*?\b" + CONNECT
 
 _IDLE = State.IDLE
 _AWAITING = State.AWAITING
+_SENDING = State.SENDING
+_ANSWERING = State.ANSWERING
 _LENGTH = Framing.LENGTH
 
 
@@ -149,7 +151,7 @@ class Conversation(Life):
     def _response(self) -> ResponseHalf:
         half = self._response_half
         if half is None:
-            half = self._response_half = ResponseHalf(self._rules, force_h11=self._force_h11)
+            half = self._response_half = ResponseHalf(self._rules)
         return half
 
     @property
@@ -221,6 +223,23 @@ class Conversation(Life):
         self.exchange = self.head = self._replay = None
         self.state = _IDLE
         return exchange
+
+    def request_data_in_one(self, buffer: Buffer, end: int) -> bool:
+        """Whether all of ``buffer[:end]`` is of a body that is being sent, goes up as it is, and goes on after it; else
+        nothing has happened."""
+        if self.state is not _SENDING or not self._request.passes(buffer, end):
+            return False
+        assert self.exchange is not None
+        self.exchange.bytes_in += end
+        return True
+
+    def response_data_in_one(self, buffer: Buffer, end: int) -> bool:
+        """The same of a response."""
+        if self.state is not _ANSWERING or not self._response.passes(buffer, end):
+            return False
+        assert self.exchange is not None
+        self.exchange.bytes_out += end
+        return True
 
     def _is_let_through(self, exchange: Exchange, head: RequestHead) -> bool:
         """Ask whoever has a say, as :meth:`_begin` does; ``False`` leaves it to that."""
@@ -487,7 +506,7 @@ class Conversation(Life):
         while position < end:
             if self.state is State.SENDING or self.state is State.AWAITING:
                 assert self.head is not None
-                response = self._response.scan(buffer, position, end, self.head.method)
+                response = self._response.scan(buffer, position, end, self.head)
                 if response is None:
                     break
                 self._used_halves = True

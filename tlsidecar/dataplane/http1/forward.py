@@ -78,7 +78,7 @@ def response_fields(head: ResponseHead, *, close: bool) -> Fields:
     """The fields of a precise head for the client."""
     assert head.fields is not None
     fields = list(head.fields)
-    if head.framing is Framing.CHUNKED:
+    if head.goes_in_chunks:
         fields.append((b"Transfer-Encoding", b"chunked"))
     if head.status == 101:
         fields += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]

@@ -1,5 +1,4 @@
-"""The second lane: two h11 machines and full re-serialisation, for what the plain lane leaves: HTTP/1.0, Expect,
-upgrades, interim responses and bodies that end with their connection.
+"""The second lane: two h11 machines and full re-serialisation, for requests that ask to leave HTTP.
 
 The strict scanner and body readers have judged every byte before h11 sees it, and say where each message ends. h11
 parses the same heads a second time, and of bodies what goes on: a trailer that is dropped anyway is not its business.
@@ -33,19 +32,6 @@ class H11Lane:
 
     def __repr__(self) -> str:
         return f"<H11Lane downstream={self._server.states} upstream={self._client.states}>"
-
-    @classmethod
-    def after_plain_request(cls, method: bytes, max_head_bytes: int, trailers: frozenset[bytes]) -> H11Lane:
-        """A lane for the response to a request that went up the plain lane: h11 needs only its method."""
-        lane = cls(max_head_bytes, trailers)
-        lane._server.receive_data(method + b" / HTTP/1.1\r\nHost: -\r\n\r\n")
-        request = lane._server.next_event()
-        assert isinstance(request, h11.Request)
-        lane._server.next_event()
-        lane._client.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"-")]))
-        lane._client.send(h11.EndOfMessage())
-        lane._request_ended = True
-        return lane
 
     def request_head(self, raw: bytes, head: RequestHead, fields: Fields) -> bytes:
         """The head for the upstream. ``raw`` is the head as it came, ``fields`` those it is to have."""

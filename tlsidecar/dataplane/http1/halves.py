@@ -11,7 +11,7 @@ from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.body import BodyReader, CloseReader, NoBody, Piece, body_reader
 from tlsidecar.dataplane.http1.h11_lane import H11Lane
 from tlsidecar.dataplane.http1.head_reader import Buffer
-from tlsidecar.dataplane.http1.request_head import RequestHead, RequestReader
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead, RequestReader
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
 from tlsidecar.dataplane.http1.rules import Http1Rules
 
@@ -30,6 +30,7 @@ class RequestHalf:
         "_force_h11",
         "_identity",
         "_reader",
+        "_replay_bytes",
         "_rules",
         "lane",
         "replay",
@@ -42,6 +43,7 @@ class RequestHalf:
         self.lane: H11Lane | None = None
         self._reader: RequestReader | None = None
         self._body: BodyReader = _NO_BODY
+        self._replay_bytes = 0
         self.replay: list[bytes] | None = None  # all that was handed over, while it can be handed over again
 
     @property
@@ -89,7 +91,16 @@ class RequestHalf:
             if self._body.done:
                 data += self.lane.request_body(b"", ended=True)
         self.replay = [data]
+        self._replay_bytes = len(data)
         return data
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        """Take all of ``buffer[:end]``, if it goes up as it is and the body goes on after it; else ``False``, and
+        nothing has happened."""
+        if self.lane is not None or not self._body.passes(buffer, end):
+            return False
+        self._keep_for_replay([memoryview(buffer)[:end]])
+        return True
 
     def read(self, buffer: Buffer, start: int, end: int) -> tuple[int, list[Piece]]:
         """Where the body's part of ``buffer[start:end]`` ends, and what goes up for it. Raises
@@ -98,11 +109,17 @@ class RequestHalf:
         position = self._body.read(buffer, start, end, pieces)
         if self.lane is not None:
             pieces = [self.lane.request_body(b"".join(pieces), ended=self._body.done)]
-        if self.replay is not None:
-            self.replay += map(bytes, pieces)
-            if sum(map(len, self.replay)) > REPLAY_BYTES:
-                self.replay = None
+        self._keep_for_replay(pieces)
         return position, pieces
+
+    def _keep_for_replay(self, pieces: list[Piece]) -> None:
+        if self.replay is None:
+            return
+        self._replay_bytes += sum(map(len, pieces))
+        if self._replay_bytes > REPLAY_BYTES:
+            self.replay = None
+        else:
+            self.replay += map(bytes, pieces)
 
 
 class ResponseHalf:
@@ -110,7 +127,6 @@ class ResponseHalf:
 
     __slots__ = (
         "_body",
-        "_force_h11",
         "_interim",
         "_reader",
         "_rules",
@@ -118,9 +134,8 @@ class ResponseHalf:
         "partial_head",
     )
 
-    def __init__(self, rules: Http1Rules, *, force_h11: bool) -> None:
+    def __init__(self, rules: Http1Rules) -> None:
         self._rules = rules
-        self._force_h11 = force_h11
         self.lane: H11Lane | None = None
         self._reader: ResponseReader | None = None
         self._body: BodyReader = _NO_BODY
@@ -135,25 +150,25 @@ class ResponseHalf:
     def ends_by_close(self) -> bool:
         return isinstance(self._body, CloseReader)
 
-    def scan(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
+    def scan(self, buffer: Buffer, start: int, end: int, request: RequestHead) -> ResponseHead | None:
         """The head that starts at ``start``, or ``None`` while it is incomplete: call again with all of it.
 
         Raises :class:`MessageRefused`.
         """
         resumed = self._reader
-        head = self._fast_head(buffer, start, end, method) if resumed is None else None
+        head = self._fast_head(buffer, start, end, request) if resumed is None else None
         if head is not None:
             return head
-        reader = resumed or self._rules.responses.reader(method)
+        reader = resumed or self._rules.responses.reader(request.method)
         head_end = reader.read(buffer, start, end)
         if head_end is None:
             self._reader = reader
             return None
         self._reader = None
-        head = self._fast_head(buffer, start, head_end, method) if resumed is not None else None
+        head = self._fast_head(buffer, start, head_end, request) if resumed is not None else None
         return head or reader.head(start, head_end)
 
-    def interim(self, response: ResponseHead, buffer: Buffer, request: RequestHead) -> bytes:
+    def interim(self, response: ResponseHead, buffer: Buffer, request: RequestHead) -> Piece:
         """An interim head for the client, or nothing. Raises :class:`MessageRefused`."""
         self._interim += 1
         if self._interim > MAX_INTERIM_RESPONSES:
@@ -163,19 +178,26 @@ class ResponseHalf:
                 raise bad_response("101 without a request for it")
         elif request.minor == 0 or (response.status == 100 and not request.expects_continue):
             return b""  # the client would not know what to make of it
-        return self._through_h11(response, buffer, request, close=False)
+        return self._head(response, buffer, close=False)
 
     def begin(self, response: ResponseHead, buffer: Buffer, request: RequestHead, *, close: bool) -> Piece:
         """A final head for the client; ``close`` says that its connection ends with it. Raises
         :class:`MessageRefused`."""
-        self._body = body_reader(response.framing, response.length, self._rules.trailers)
-        if response.is_plain and self.lane is None and not self._force_h11:
-            return forward.response_bytes(response, buffer, close=close)
-        data = self._through_h11(response, buffer, request, close=close)
-        if self._body.done:
-            assert self.lane is not None
-            data += self.lane.response_body(b"", ended=True)
+        framing = response.framing
+        in_chunks = request.minor == 1 and framing in (Framing.CHUNKED, Framing.CLOSE)
+        response.goes_in_chunks = in_chunks
+        if self.lane is not None:
+            in_chunks = framing is Framing.CHUNKED  # h11 reads it as it came, and frames it anew
+        self._body = body_reader(framing, response.length, self._rules.trailers, takes_chunks=in_chunks)
+        data = self._head(response, buffer, close=close)
+        if self._body.done and self.lane is not None:
+            return bytes(data) + self.lane.response_body(b"", ended=True)
         return data
+
+    def passes(self, buffer: Buffer, end: int) -> bool:
+        """Take all of ``buffer[:end]``, if it goes down as it is and the body goes on after it; else ``False``, and
+        nothing has happened."""
+        return self.lane is None and self._body.passes(buffer, end)
 
     def read(self, buffer: Buffer, start: int, end: int) -> tuple[int, list[Piece]]:
         """Where the body's part of ``buffer[start:end]`` ends, and what goes down for it. Raises
@@ -189,19 +211,17 @@ class ResponseHalf:
     def finish(self) -> bytes:
         """The upstream ended its connection, and with it the body; what is left to say to the client."""
         assert isinstance(self._body, CloseReader)
-        assert self.lane is not None
-        self._body.finish()
-        return self.lane.response_closed()
+        rest = self._body.finish()
+        return self.lane.response_closed() if self.lane is not None else rest
 
-    def _fast_head(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
-        # The h11 lane writes heads anew, from the fields that only a precise one has.
-        if self.lane is not None or self._force_h11:
+    def _fast_head(self, buffer: Buffer, start: int, end: int, request: RequestHead) -> ResponseHead | None:
+        # What is written anew is written from the fields that only a precise head has.
+        if self.lane is not None or request.minor == 0:
             return None
-        return self._rules.responses.fast(buffer, start, end, method)
+        return self._rules.responses.fast(buffer, start, end, request.method)
 
-    def _through_h11(self, response: ResponseHead, buffer: Buffer, request: RequestHead, *, close: bool) -> bytes:
+    def _head(self, response: ResponseHead, buffer: Buffer, *, close: bool) -> Piece:
         if self.lane is None:
-            rules = self._rules
-            self.lane = H11Lane.after_plain_request(request.method, rules.limits.max_header_bytes, rules.trailers)
+            return forward.response_bytes(response, buffer, close=close)
         raw = bytes(memoryview(buffer)[response.start : response.end])
         return self.lane.response_head(raw, response, close=close)

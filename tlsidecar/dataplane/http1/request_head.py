@@ -98,8 +98,8 @@ class RequestHead(Request):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the plain lane can take it: nothing has to be agreed with the client before or after the body."""
-        return self.minor == 1 and not self.expects_continue and not self.upgrade
+        """Whether the plain lane can take it: it stays HTTP."""
+        return not self.upgrade
 
 
 class RequestScanner:

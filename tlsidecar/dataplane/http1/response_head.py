@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
+from tlsidecar.dataplane.http1.body import is_whole_in_chunks
 from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
@@ -34,6 +35,7 @@ class ResponseHead:
         "end",
         "fields",
         "framing",
+        "goes_in_chunks",
         "keep_alive",
         "keep_alive_cuts",
         "length",
@@ -52,6 +54,7 @@ class ResponseHead:
         self.body_may_follow = False
         self.phrase = b""
         self.framing = Framing.CLOSE
+        self.goes_in_chunks = False
         self.length = 0
         self.keep_alive = True
         self.upgrade = b""
@@ -62,11 +65,6 @@ class ResponseHead:
     def __repr__(self) -> str:
         kind = "fast" if self.fields is None else "precise"
         return f"<ResponseHead {kind} {self.status} {self.framing.name} {self.length}>"
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the plain lane can take it: a final HTTP/1.1 response that says where it ends."""
-        return self.minor == 1 and self.status >= 200 and self.framing is not Framing.CLOSE
 
 
 class ResponseScanner:
@@ -79,14 +77,17 @@ class ResponseScanner:
         phrase = rb"[" + grammar.VALUE_BYTES + rb"]*+\r\n"
         line = rb"[" + grammar.TCHAR + rb"]++:[" + grammar.VALUE_BYTES + rb"]*+\r\n"
         lines = rb"(?:" + line + rb"){0,%d}+" % limits.max_header_fields
-        self._head = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) " + phrase + lines + rb"\r\n").match
+        self._head = re.compile(rb"HTTP/1\.1 ([2-9][0-9][0-9]) " + phrase + lines + rb"\r\n").match
         special = names.any_case([b"content-length", b"transfer-encoding", *names.RESPONSE_HOP_BY_HOP])
         self._search = re.compile(rb"\n(" + special + rb"):([^\r]*)").search
-        # The two fields of the ordinary response in the spellings of nginx, Go, Node and Python; the third group is
-        # any other special field.
+        # The fields of the ordinary response in the spellings of nginx, Go, Node and Python; the last group is any
+        # other special field.
         length = rb"[Cc]ontent-[Ll]ength: (0|[1-9][0-9]{0,17})\r"
         keep_alive = rb"([Cc]onnection: keep-alive\r)"
-        ordinary = rb"\n(?=[" + _INITIALS + rb"])(?:" + length + rb"|" + keep_alive + rb"|(" + special + rb":))"
+        chunked = rb"([Tt]ransfer-[Ee]ncoding: chunked\r)"
+        ordinary = (
+            rb"\n(?=[" + _INITIALS + rb"])(?:" + b"|".join((length, keep_alive, chunked, b"(" + special + b":)")) + b")"
+        )
         self._ordinary = re.compile(ordinary).findall
 
     def scan(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
@@ -108,7 +109,7 @@ class ResponseScanner:
     def whole(self, buffer: Buffer, end: int) -> int:
         """The status, if ``buffer[:end]`` is exactly one ordinary response to anything but HEAD, else 0.
 
-        Ordinary: a Content-Length, and nothing to take away or add before it goes to a client that stays.
+        Ordinary: it says where it ends, and there is nothing to take away or add before it goes to a client that stays.
         """
         search, find_all = self._head, self._ordinary  # CPython calls a local faster than an attribute
         match = search(buffer, 0, end)
@@ -117,15 +118,22 @@ class ResponseScanner:
         stop = match.end()
         if stop > self._fast_bytes:
             return 0
-        length = b""
-        for digits, _keep_alive, other in find_all(buffer, match.end(1), stop):
+        length = framed = b""
+        for digits, _keep_alive, chunked, other in find_all(buffer, match.end(1), stop):
             if digits:
                 if length:
                     return 0
                 length = digits
+            elif chunked:
+                if framed:
+                    return 0
+                framed = chunked
             elif other:
                 return 0
-        if not length or stop + int(length) != end:
+        if framed:
+            if length or not is_whole_in_chunks(buffer, stop, end):
+                return 0
+        elif not length or stop + int(length) != end:
             return 0
         status = int(match[1])
         return 0 if status in BODILESS_STATUSES else status
@@ -168,7 +176,7 @@ class ResponseScanner:
             else:
                 head.cuts.append(line)
             found = self._search(buffer, found.end() + 1, stop)
-        # What does not say where it ends goes on in chunks, through the h11 lane, which takes precise heads only.
+        # What does not say where it ends goes on in chunks, and its head is written anew.
         return None if head.status in BODILESS_STATUSES or head.framing is Framing.CLOSE else head
 
 

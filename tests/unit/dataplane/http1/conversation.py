@@ -134,6 +134,7 @@ class Conversation:
         self.tunnel = False
         self.reaches_nobody = False  # no upstream connection is had
         self.went_in_one = 0
+        self.passed_on = 0  # reads of a body that went on as they were
 
     @property
     def sent_up(self) -> bytes:
@@ -158,6 +159,9 @@ class Conversation:
                 exchange = self.machine.exchange
                 assert exchange is not None
                 self._do([Connect(exchange), SendUpstream(whole)])
+            elif self._in_one and self.machine.request_data_in_one(self._buffer, len(piece)):
+                self.passed_on += 1
+                self._do([SendUpstream(bytes(piece))])
             else:
                 self._do(self.machine.receive_downstream(self._buffer, 0, len(piece)))
             self._wipe()
@@ -171,6 +175,9 @@ class Conversation:
             if over is not None:
                 self.went_in_one += 1
                 self._do([ReleaseUpstream(reusable=True), SendDownstream(bytes(piece)), Finished(over)])
+            elif self._in_one and self.machine.response_data_in_one(self._buffer, len(piece)):
+                self.passed_on += 1
+                self._do([SendDownstream(bytes(piece))])
             else:
                 self._do(self.machine.receive_upstream(self._buffer, 0, len(piece)))
             self._wipe()

@@ -1,0 +1,109 @@
+"""What the data path need not do it does not: counted, since nothing else would tell when it was lost."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from unit.dataplane.http1.conversation import Conversation
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        HEAD + b"2\r\nok\r\n0\r\n\r\n",
+        HEAD + b"1\r\na\r\n4\r\n\r\n\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nDate: x\r\nConnection: keep-alive\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 799 Odd\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_whole_answer_needs_no_commands(answer: bytes) -> None:
+    talk = Conversation().client(GET).upstream(answer)
+    assert talk.went_in_one == 2
+    assert bytes(talk.heard) == answer
+    assert talk.upstreams[0].released is True
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"2;x\r\nok\r\n0\r\n\r\n",
+        HEAD + b"2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n",
+        HEAD + b"2\r\nok\r\n0\r\n\r\nmore",
+        HEAD + b"2\r\nok\r\n00\r\n\r\n",
+        HEAD + b"1\r\na\r\n" * 20 + b"0\r\n\r\n",
+        HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"0\r\n\r\n",
+    ],
+)
+def test_what_is_not_ordinary_is_looked_at(answer: bytes) -> None:
+    assert Conversation().client(GET).upstream(answer).went_in_one == 1
+
+
+def test_an_event_stream_passes_event_by_event() -> None:
+    talk = Conversation().client(GET).upstream(HEAD)
+    for number in range(100):
+        event = b"data: %d\n\n" % number
+        talk.upstream(b"%x\r\n%b\r\n" % (len(event), event))
+    assert talk.passed_on == 100
+    talk.upstream(b"0\r\n\r\n")
+    assert (talk.passed_on, talk.upstreams[0].released, talk.records[0].reason) == (100, True, None)
+    assert talk.records[0].bytes_out == len(talk.heard)
+
+
+def test_a_large_body_passes_read_by_read() -> None:
+    for framing in (b"Content-Length: 1000000", b"Transfer-Encoding: chunked"):
+        body = b"x" * 1_000_000
+        if framing.startswith(b"T"):
+            body = b"f4240\r\n" + body + b"\r\n0\r\n\r\n"
+        reads = range(0, len(body), 16_000)
+        talk = Conversation().client(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n").client(body, reads)
+        assert talk.passed_on >= len(reads) - 3
+        assert talk.sent_up.endswith(body)
+        assert talk.records == []
+        talk.upstream(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n").upstream(body, reads)
+        assert talk.passed_on >= 2 * (len(reads) - 3)
+        assert bytes(talk.heard).endswith(body)
+        assert talk.records[0].bytes_in == len(body) + len(framing) + len(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", HEAD + b"2\r\nok\r\n0\r\n\r\n"),
+        (GET, b"HTTP/1.1 200 OK\r\n\r\nok"),
+        (GET, b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (GET, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ),
+    ],
+)
+def test_nothing_but_an_upgrade_is_parsed_twice(
+    request_: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Parsed(Exception):
+        pass
+
+    def never(*_: object, **__: object) -> None:
+        raise Parsed
+
+    monkeypatch.setattr(h11, "Connection", never)
+    talk = Conversation().client(request_).upstream(answer).upstream_ends()
+    assert talk.statuses == [200]
+    assert b"ok" in talk.heard
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with pytest.raises(Parsed):
+        Conversation().client(upgrade)
+
+
+def test_many_small_reads_are_kept_for_a_retry_without_counting_them_all_again() -> None:
+    talk = Conversation().client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    half = talk.machine._request
+    for _ in range(3):
+        talk.client(b"1\r\na\r\n")
+    assert half._replay_bytes == sum(map(len, half.replay or ()))
