@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
+from tlsidecar.admin.scraping import ScrapingServer
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
 from tlsidecar.control.configuration import Reread
@@ -133,6 +134,9 @@ async def _serve(
         bound |= bind_all(settings.listeners)
         await admin.start()
         stack.push_async_callback(admin.close)
+        scraping = ScrapingServer(controller, settings)
+        await scraping.start()
+        stack.push_async_callback(scraping.close)
         crew: Crew
         if nursery is None:
             loop = asyncio.get_running_loop()
@@ -143,6 +147,8 @@ async def _serve(
 
             crew = RemoteCrew(settings, bound, contexts, desk, clock, sink, nursery)
         controller.crew = crew
+        if scraping.address is not None:
+            _log.info("metrics", extra={"fields": {"address": str(scraping.address)}})
         return await _until_stopped(controller, crew, bound, sink, manager)
 
 

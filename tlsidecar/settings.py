@@ -11,6 +11,9 @@ from pathlib import Path
 
 KIB = 1024
 
+METRICS_LISTENER = "metrics"
+"""The name of the listener that stands before ``[metrics]`` when that asks for mutual TLS."""
+
 
 class Mode(StrEnum):
     """Which side of a listener speaks mutual TLS: the one that comes in, or the one that goes out."""
@@ -190,6 +193,14 @@ TLS_GROUPS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """A port for scraping and probes from outside; off without ``listen``. With ``allow`` it speaks mutual TLS."""
+
+    listen: Address | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """``groups``: those for the key exchange, in order of preference. Others are slow (one hello with ffdhe3072 costs
     2.5 ms) or in nobody's guide."""
@@ -221,6 +232,7 @@ class Settings:
     admin: Admin
     identity: Identity
     listeners: tuple[Listener, ...]
+    metrics: Metrics = field(default_factory=Metrics)
     tls: Tls = field(default_factory=Tls)
     log: Log = field(default_factory=Log)
     tracing: Tracing = field(default_factory=Tracing)

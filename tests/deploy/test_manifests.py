@@ -127,13 +127,48 @@ def test_the_example_configuration_loads_and_reads_what_is_mounted() -> None:
     assert [listener.listen.port for listener in settings.listeners] == [sidecar()["ports"][0]["containerPort"]]
 
 
+def test_what_is_scraped_is_what_the_example_serves() -> None:
+    settings = load(KUBERNETES / "example/tlsidecar.toml", {}, {})
+    assert settings.metrics.listen is not None
+    (patch,) = documents(KUBERNETES / "monitoring/metrics.yaml")
+    template = patch["spec"]["template"]
+    (port,) = template["spec"]["initContainers"][0]["ports"]
+    assert port["containerPort"] == settings.metrics.listen.port
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(settings.metrics.listen.port)
+    (monitor,) = documents(KUBERNETES / "monitoring/podmonitor.yaml")
+    assert [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]] == [port["name"]]
+    (policy,) = documents(KUBERNETES / "monitoring/networkpolicy.yaml")
+    named = {each["port"] for rule in policy["spec"]["ingress"] for each in rule["ports"]}
+    assert named == {port["name"], sidecar()["ports"][0]["name"]}
+    labels = template["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"] == policy["spec"]["podSelector"]["matchLabels"] == labels
+
+
 def test_compose_runs_it_as_the_image_is_meant_to_run() -> None:
     service = compose_sidecar()
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert int(service["stop_grace_period"].removesuffix("s")) > Limits().drain_timeout_s
-    assert (DEPLOY / service["build"]["context"] / "Dockerfile").exists()
+    (compose,) = documents(DEPLOY / "compose.yaml")
+    assert (DEPLOY / compose["services"]["pki"]["build"]["context"] / "Dockerfile").exists()
+
+
+def test_compose_brings_every_file_it_names() -> None:
+    (compose,) = documents(DEPLOY / "compose.yaml")
+    named = [volume.split(":") for service in compose["services"].values() for volume in service.get("volumes", ())]
+    files = [source for source, *_ in named if source.startswith((".", "/"))]
+    assert files
+    assert [file for file in files if not (DEPLOY / file).is_file()] == []
+    assert {source for source, *_ in named} - set(files) == set(compose["volumes"])
+
+
+def test_the_configuration_of_compose_loads(tmp_path: Path) -> None:
+    settings = load(DEPLOY / "compose/tlsidecar.toml", {}, {})
+    assert settings.identity.authority == Path("/var/lib/tlsidecar/pki")
+    assert [str(listener.listen.port) for listener in settings.listeners] == [
+        compose_sidecar()["ports"][0].split(":")[1]
+    ]
 
 
 @pytest.mark.needs("kubectl")
@@ -143,7 +178,7 @@ def test_the_component_reaches_the_deployment() -> None:
     )
     assert built.returncode == 0, built.stderr
     objects = {document["kind"]: document for document in yaml.safe_load_all(built.stdout)}
-    assert set(objects) == {"ConfigMap", "Service", "Deployment", "Certificate"}
+    assert set(objects) == {"ConfigMap", "Service", "Deployment", "Certificate", "PodMonitor", "NetworkPolicy"}
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     assert [container["name"] for container in itertools.chain(pod["initContainers"], pod["containers"])] == [
         "tlsidecar",

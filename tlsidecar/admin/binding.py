@@ -69,22 +69,26 @@ class SocketFile:
 
 def bind_loopback(address: Address) -> socket.socket:
     """Listen on a loopback TCP address. Raises AdminSocketError for any other address, or when it is in use."""
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    if not (host == "::1" or host.startswith("127.")):
+        raise AdminSocketError(f"admin.http is {address}, which is not a loopback address")
+    return bind_tcp(Address(host=host, port=address.port), "admin.http")
+
+
+def bind_tcp(address: Address, key: str) -> socket.socket:
+    """Listen on a TCP address; ``[::]`` takes IPv4, too. Raises AdminSocketError, naming the configuration's key."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        host = "127.0.0.1" if address.host == "localhost" else address.host
-        if not (host == "::1" or host.startswith("127.")):
-            raise AdminSocketError(f"admin.http is {address}, which is not a loopback address")
-        listener.bind((host, address.port))
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address.host, address.port))
         listener.listen(BACKLOG_CONNECTIONS)
     except OSError as error:
         listener.close()
         kind = AdminSocketTaken if error.errno == errno.EADDRINUSE else AdminSocketError
-        raise kind(f"admin.http cannot listen on {address}: {error.strerror}") from error
-    except AdminSocketError:
-        listener.close()
-        raise
+        raise kind(f"{key} cannot listen on {address}: {error.strerror or error}") from error
     return listener
 
 

@@ -45,7 +45,7 @@ class Door:
         self,
         listener: socket.socket,
         access: Access,
-        hosts: frozenset[str],
+        hosts: frozenset[str] | None,
         group_id: int | None,
         api: Api,
         guard: ChangeGuard,

@@ -38,7 +38,7 @@ class Client:
         connection: socket.socket,
         caller: Caller,
         access: Access,
-        hosts: frozenset[str],
+        hosts: frozenset[str] | None,
         api: Api,
         guard: ChangeGuard,
         clock: Clock,

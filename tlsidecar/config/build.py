@@ -17,10 +17,15 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
     """Every default that is not written here is the dataclass's own."""
     root = document.root
     limits = root.tables["limits"].fields
+    metrics = settings.Metrics(**root.tables["metrics"].fields)
+    listeners = [_listener(part, limits) for part in root.arrays["listener"]]
+    if metrics.listen is not None and metrics.allow:
+        listeners.append(_metrics_listener(metrics.listen, metrics.allow, document.admin_socket, limits))
     return settings.Settings(
         admin=settings.Admin(**{**root.tables["admin"].fields, "socket": document.admin_socket}),
         identity=settings.Identity(**root.tables["identity"].fields),
-        listeners=tuple(_listener(part, limits) for part in root.arrays["listener"]),
+        listeners=tuple(listeners),
+        metrics=metrics,
         tls=settings.Tls(**root.tables["tls"].fields),
         log=settings.Log(**root.tables["log"].fields),
         tracing=settings.Tracing(**root.tables["tracing"].fields),
@@ -48,6 +53,22 @@ def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Liste
         http=settings.Http(**http),
         routes=tuple(settings.Route(**{"methods": (), **route.fields}) for route in part.arrays["route"]),
         health_check=settings.HealthCheck(**part.tables["health_check"].fields) if "health_check" in part else None,
+    )
+
+
+def _metrics_listener(
+    listen: settings.Address, allow: tuple[str, ...], admin_socket: Path, limits: Mapping[str, Any]
+) -> settings.Listener:
+    """What stands before the metrics when they are only for some: mutual TLS as everywhere, and a socket beside the
+    admin socket behind it."""
+    return settings.Listener(
+        name=settings.METRICS_LISTENER,
+        mode=settings.Mode.TERMINATE,
+        protocol=settings.Protocol.HTTP,
+        listen=listen,
+        upstreams=(settings.Address(path=str(admin_socket.with_name("metrics.sock"))),),
+        allow=allow,
+        limits=settings.Limits(**limits),
     )
 
 

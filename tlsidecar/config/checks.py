@@ -16,7 +16,7 @@ from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, quoted
 from tlsidecar.extras import install_line
-from tlsidecar.settings import Address
+from tlsidecar.settings import METRICS_LISTENER, Address
 
 _AUTHORITY_KEYS = ("dns", "ip", "spiffe", "cn", "ttl")
 _FILE_KEYS = ("cert", "key", "trust", "crl", "passphrase_file", "key_group_readable", "poll_interval")
@@ -58,6 +58,7 @@ def check(document: Document) -> Iterator[Finding]:
     yield from _root(document)
     yield from _identity(document.root.tables["identity"])
     yield from _admin(document)
+    yield from _metrics(document)
     yield from _names(document)
     yield from _bindings(document)
     yield from _limits(limits)
@@ -112,6 +113,24 @@ def _admin(document: Document) -> Iterator[Finding]:
         )
 
 
+def _metrics(document: Document) -> Iterator[Finding]:
+    metrics = document.root.tables["metrics"]
+    listen = metrics.read("listen")
+    if listen is not None and listen.is_unix:
+        yield metrics.finding(
+            "listen", "is a Unix socket", 'write "host:port"; a socket to look at is admin.view_socket'
+        )
+    if "allow" not in metrics:
+        return
+    if "listen" not in metrics:
+        yield metrics.finding("allow", "there is no listen", "add listen, or leave it out")
+    if not metrics.read("allow", ("any",)):
+        yield metrics.finding("allow", "lets nobody in", 'leave it out for plain HTTP, or write a rule ("any")')
+    for listener in document.listeners:
+        if listener.read("name") == METRICS_LISTENER:
+            yield listener.finding("name", "is that of the [metrics] port", "give it another name")
+
+
 def _names(document: Document) -> Iterator[Finding]:
     for one, other in combinations(document.listeners, 2):
         name = one.read("name")
@@ -130,6 +149,9 @@ def _bindings(document: Document) -> Iterator[Finding]:
     http = document.admin.read("http")
     if http is not None:
         bound.append(((*document.admin.key, "http"), http, "admin.http"))
+    scraped = document.root.tables["metrics"].read("listen")
+    if scraped is not None:
+        bound.append((("metrics", "listen"), scraped, "metrics.listen"))
     for listener in document.listeners:
         listen = listener.read("listen")
         if listen is not None:

@@ -377,6 +377,20 @@ ADMIN = Table(
     ),
 )
 
+METRICS = Table(
+    "Metrics",
+    "A port for scrapers and probes on other machines: `/metrics`, `/healthz`, `/readyz`, and nothing else.",
+    _defaults(settings.Metrics),
+    (
+        Entry("listen", LISTEN_ADDRESS, "Where: any address."),
+        Entry(
+            "allow",
+            RULES,
+            "Who may ask: mutual TLS, by a listener with the name `metrics`. Without it, plain HTTP.",
+        ),
+    ),
+)
+
 TLS = Table(
     "Tls",
     "TLS on both sides. Only AEAD cipher suites are ever offered.",
@@ -440,6 +454,14 @@ ROOT = Table(
             "The event loop; `auto` takes the one that measures best.",
         ),
     ),
-    tables={"admin": ADMIN, "identity": IDENTITY, "tls": TLS, "log": LOG, "tracing": TRACING, "limits": LIMITS},
+    tables={
+        "admin": ADMIN,
+        "identity": IDENTITY,
+        "metrics": METRICS,
+        "tls": TLS,
+        "log": LOG,
+        "tracing": TRACING,
+        "limits": LIMITS,
+    },
     arrays={"listener": LISTENER},
 )
