@@ -39,8 +39,9 @@ LABEL org.opencontainers.image.title="tlsidecar" \
 ENV PATH=/opt/tlsidecar/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 COPY --from=build /opt/tlsidecar /opt/tlsidecar
-# Where the admin socket goes; with --read-only, a tmpfs of this owner and mode.
-RUN install -d -m 0700 -o 65532 -g 65532 /run/tlsidecar
+# Where the admin socket goes (with --read-only, a tmpfs of this owner and mode), and where a local CA, renewed
+# certificates and what a client is given may be kept: a new named volume takes owner and mode from here.
+RUN install -d -m 0700 -o 65532 -g 65532 /run/tlsidecar /var/lib/tlsidecar /var/lib/clients
 # A number, so that runAsNonRoot can be checked without reading /etc/passwd.
 USER 65532:65532
 WORKDIR /

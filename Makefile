@@ -11,12 +11,13 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test matrix check docs bench bench-quick soak fuzz slowhttp lock clean
+.PHONY: help demo test matrix image-test check docs bench bench-quick soak fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
 	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
 	@echo 'make matrix       the scenarios on each event loop and engine, and with two workers'
+	@echo 'make image-test   the image built, run and tried; manifests checked strictly (root; Debian: mmdebstrap buildah podman runc)'
 	@echo 'make check        format, lint, types, import contracts and cycles, owned tasks'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
@@ -39,6 +40,18 @@ matrix: $(READY)
 	@for way in $(MATRIX); do echo "matrix: $$way"; \
 		env "$$way" $(BIN)/python -m pytest tests/scenarios -n $(JOBS) --dist loadgroup -q --no-header $(ARGS) || exit 1; \
 	done
+
+# As root, with Debian's container tools; nothing of it is left behind.
+image-test: $(READY) $(VENV)/manifests/.ready
+	@IMAGE_TEST=1 $(BIN)/python -m pytest -n0 -q --no-header -o faulthandler_timeout=0 \
+		tests/deploy/test_container.py tests/deploy/test_manifests_strictly.py $(ARGS)
+
+# A validator with dependencies of its own, so in an environment of its own.
+$(VENV)/manifests/.ready: locks/manifests.txt | $(READY)
+	@rm -rf $(VENV)/manifests && $(BIN)/python -m venv $(VENV)/manifests
+	@$(VENV)/manifests/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
+		--only-binary :all: -r locks/manifests.txt
+	@touch $@
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .
@@ -90,7 +103,8 @@ lock:
 	$(UV_COMPILE) pyproject.toml locks/build.in --extra fast --extra otel --extra ui --extra yaml --group dev -o locks/dev.txt && \
 	$(UV_COMPILE) pyproject.toml --extra fast --constraint locks/dev.txt -o locks/image.txt && \
 	$(UV_COMPILE) locks/build.in --constraint locks/dev.txt -o locks/build.txt && \
-	$(UV_COMPILE) locks/fuzz.in -o locks/fuzz.txt
+	$(UV_COMPILE) locks/fuzz.in -o locks/fuzz.txt && \
+	$(UV_COMPILE) locks/manifests.in -o locks/manifests.txt
 
 clean:
 	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache snapshot_report.html

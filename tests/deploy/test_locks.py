@@ -34,7 +34,7 @@ def read_lock(name: str) -> dict[str, tuple[Requirement, frozenset[str]]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["dev.txt", "image.txt", "build.txt"])
+@pytest.mark.parametrize("name", ["dev.txt", "image.txt", "build.txt", "manifests.txt"])
 def test_every_package_has_one_version_and_its_hashes(name: str) -> None:
     lock = read_lock(name)
     assert lock
