@@ -155,3 +155,5 @@ def test_only_what_may_be_repeated_is_repeated(method: str, status: int, times: 
             peer.send(request(method, "/second", body=b"x" if method == "POST" else b""))
             assert read_answer(peer).status == status
             assert seen.count(f"{method} /second HTTP/1.1".encode()) == times
+            # What was made good is no failure of the upstream's.
+            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_closed") == (status != 200)

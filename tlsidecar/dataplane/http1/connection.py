@@ -202,7 +202,8 @@ class HttpConnection(Connection):
                 # One that was opened ahead and never used waits as long as one that is kept.
                 overdue = waited > limits.keepalive_timeout_s
                 if overdue:
-                    self._retire_reason = Reason.IDLE_TIMEOUT if self._requests else Reason.HEAD_TIMEOUT
+                    asked = self._requests or self._cut_reason is not None
+                    self._retire_reason = Reason.IDLE_TIMEOUT if asked else Reason.HEAD_TIMEOUT
             case State.HEAD:
                 overdue = now - conversation.head_begun_at > limits.head_timeout_s
             case State.AWAITING:
@@ -467,7 +468,10 @@ class HttpConnection(Connection):
             # It was closed while it idled, or as our request was under way: the service has not begun with it. As Go's
             # client does, an idempotent request is then sent once more on a fresh connection (RFC 9112 section 9.3.1).
             self._release_upstream(reusable=False)
-            self._run(conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True))
+            commands = conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True)
+            if not any(isinstance(command, Connect) for command in commands[:1]):
+                self.frontend.tally.upstream_failed(reason)
+            self._run(commands)
             return
         if not clean or not self._upstream_answered:
             self.frontend.tally.upstream_failed(reason)
