@@ -8,7 +8,7 @@ and most name constraints are OpenSSL's to judge, with ``X509_V_FLAG_X509_STRICT
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from cryptography import x509
@@ -130,6 +130,34 @@ def chain_defect(leaf: Certificate, above: Sequence[Certificate]) -> str:
         if problem:
             return f"{problem}, by {certificate.title} (RFC 5280 section 4.2.1.10)"
     return ""
+
+
+class ChainForms:
+    """What :func:`chain_defect` found in the chains seen last, by the digests of their certificates: it depends on
+    nothing else, so that a known chain costs its digests. Owned by one event loop: not safe from several threads."""
+
+    __slots__ = ("_capacity", "_found")
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self._capacity = capacity
+        self._found: dict[bytes, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def defect(self, digests: bytes, leaf: Callable[[], bytes], above: Callable[[], Sequence[bytes]]) -> str:
+        """``digests`` are the SHA-256 of the DER of each, leaf first; ``leaf`` and ``above`` are asked for that when
+        they are not known."""
+        found = self._found.get(digests)
+        if found is None:
+            try:
+                found = chain_defect(Certificate(leaf()), [Certificate(each) for each in above()])
+            except ValueError as error:
+                found = f"a certificate above it in the chain cannot be read: {error}"
+            if len(self._found) >= self._capacity:
+                self._found.clear()
+            self._found[digests] = found
+        return found
 
 
 def _says_ca(basic: bytes) -> bool:

@@ -7,6 +7,7 @@ from OpenSSL import crypto
 
 from certs.certificate import Certificate
 from certs.chain import issued, verification_error
+from certs.form import authority_defect, chain_defect
 from certs.material import Material
 
 # A CA in the bundle with any other extension (name constraints, an extended key usage, policies …) has a say in what
@@ -48,7 +49,8 @@ def _issues_leaves_only(authority: Certificate) -> bool:
 
 
 def _vouches(authority: Certificate, issuer: Certificate) -> bool:
-    if authority.extensions_defect:
+    # Neither is looked at again in a peer's chain, which ends at the issuer then.
+    if authority.extensions_defect or authority_defect(issuer) or chain_defect(issuer, [authority]):
         return False
     if any(not isinstance(extension.value, _SAYS_NOTHING_OF_OTHERS) for extension in authority.extensions):
         return False

@@ -69,19 +69,24 @@ class Odd:
 def authority(
     subject: bytes | None = None,
     *,
+    issuer: Odd | None = None,
     validity: bytes | None = None,
     serial: bytes | None = None,
     extensions: tuple[bytes, ...] = (),
     without: tuple[x509.ObjectIdentifier, ...] = (),
 ) -> Odd:
-    """A root. ``validity``, ``serial``: their whole DER; ``extensions``: more of them; ``without``: those to drop."""
+    """A root, or a CA under ``issuer``. ``validity``, ``serial``: their whole DER; ``extensions``: more of them;
+    ``without``: those to drop."""
     subject = subject if subject is not None else name((UTF8, b"Some CA"))
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     builder = _builder(key).add_extension(x509.BasicConstraints(True, None), True).add_extension(usage, True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+    if issuer is not None:
+        builder = builder.add_extension(_key_identifier(issuer), False)
     made = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-    return _changed(made, key, key, subject, subject, validity, serial, extensions, without)
+    signer, signer_name = (key, subject) if issuer is None else (issuer.key, issuer.subject)
+    return _changed(made, key, signer, signer_name, subject, validity, serial, extensions, without)
 
 
 def leaf(
@@ -100,8 +105,7 @@ def leaf(
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = _builder(key).add_extension(x509.BasicConstraints(False, None), True).add_extension(usage, True)
     builder = builder.add_extension(purposes, False)
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
-    builder = builder.add_extension(identifier, False)
+    builder = builder.add_extension(_key_identifier(issuer), False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     made = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
@@ -134,6 +138,10 @@ def extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
 
 def times(begin: tuple[int, bytes], end: tuple[int, bytes]) -> bytes:
     return tlv(0x30, tlv(*begin) + tlv(*end))
+
+
+def _key_identifier(issuer: Odd) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
 
 
 def _pem(label: str, encoded: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from certs.errors import CertificateInvalid
+from certs.form import ChainForms
 from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_problem
 from certs.rules import Kind, Rule, first_match
 from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
@@ -83,6 +84,7 @@ class PeerJudge:
     """Judges one peer during one handshake and keeps what it found; a :class:`~.stream.Verifier`."""
 
     __slots__ = (
+        "_forms",
         "_identities",
         "_policy",
         "_role",
@@ -100,6 +102,7 @@ class PeerJudge:
         policy: Policy,
         role: Role,
         identities: IdentityCache,
+        forms: ChainForms,
         *,
         soft_crl: bool,
         is_probe: Callable[[Identity], bool] | None = None,
@@ -109,6 +112,7 @@ class PeerJudge:
         self._policy = policy
         self._role = role
         self._identities = identities
+        self._forms = forms
         self._soft_crl = soft_crl
         self.is_probe = is_probe
         self.identity: Identity | None = None
@@ -129,6 +133,9 @@ class PeerJudge:
             place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
             shown = _HAS_EXPIRED if error == _NOT_YET_VALID else error
             return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", shown)
+        defect = self._forms.defect(leaf.sha256() + leaf.above_sha256(), leaf.der, leaf.above)
+        if defect:
+            return self._refuse(Reason.CERTIFICATE_INVALID, defect, CERTIFICATE_REJECTED)
         problem, self.rule = self._policy.decide(self.identity, self._role)
         if problem is not None:
             reason = Reason(problem[0].value)
@@ -157,36 +164,68 @@ class PeerJudge:
 
 
 def openssl_sentence(error: int) -> str:
-    """OpenSSL's own words for a verification error."""
+    """OpenSSL's words for a verification error, nearly."""
     return _OPENSSL_SENTENCES.get(error, f"OpenSSL verification error {error}")
 
 
-# X509_verify_cert_error_string(3), for the errors that peers really cause; the public API does not give it.
+# X509_verify_cert_error_string(3), for what can be wrong with a peer's chain, with RFC 5280's section where it has one;
+# the public API does not give it.
 _OPENSSL_SENTENCES = {
     2: "unable to get issuer certificate",
     3: "unable to get certificate CRL",
+    4: "unable to decrypt the certificate's signature",
+    6: "unable to decode the issuer's public key",
     7: "certificate signature failure",
     8: "CRL signature failure",
     9: "certificate is not yet valid",
     10: "certificate has expired",
     11: "CRL is not yet valid",
     12: "CRL has expired",
+    13: "format error in the certificate's notBefore (RFC 5280 section 4.1.2.5)",
+    14: "format error in the certificate's notAfter (RFC 5280 section 4.1.2.5)",
+    15: "format error in the CRL's thisUpdate (RFC 5280 section 5.1.2.4)",
+    16: "format error in the CRL's nextUpdate (RFC 5280 section 5.1.2.5)",
     18: "self-signed certificate",
     19: "self-signed certificate in certificate chain",
     20: "unable to get local issuer certificate",
     21: "unable to verify the first certificate",
     22: "certificate chain too long",
     23: "certificate revoked",
-    24: "invalid CA certificate",
-    25: "path length constraint exceeded",
-    26: "unsuitable certificate purpose",
-    47: "permitted subtree violation",
-    48: "excluded subtree violation",
+    24: "the issuer's certificate has no public key",
+    25: "path length constraint exceeded (RFC 5280 section 4.2.1.9)",
+    26: "unsuitable certificate purpose (RFC 5280 section 4.2.1.12)",
+    32: "key usage does not include certificate signing (RFC 5280 section 4.2.1.3)",
+    34: "unhandled critical extension (RFC 5280 section 4.2)",
+    36: "unhandled critical CRL extension (RFC 5280 section 5.2)",
+    41: "invalid or inconsistent certificate extension (RFC 5280 section 4.2)",
+    42: "invalid or inconsistent certificate policy extension (RFC 5280 section 4.2.1.4)",
+    43: "no explicit policy (RFC 5280 section 4.2.1.11)",
+    47: "permitted subtree violation (RFC 5280 section 4.2.1.10)",
+    48: "excluded subtree violation (RFC 5280 section 4.2.1.10)",
+    49: "minimum and maximum in name constraints (RFC 5280 section 4.2.1.10)",
+    51: "unsupported type of name constraint (RFC 5280 section 4.2.1.10)",
+    52: "invalid syntax in a name constraint (RFC 5280 section 4.2.1.10)",
+    53: "invalid syntax in a name (RFC 5280 section 4.2.1.6)",
     66: "EE certificate key too weak",
     67: "CA certificate key too weak",
     68: "CA signature digest algorithm too weak",
-    79: "invalid CA certificate",
-    85: "missing Authority Key Identifier",
-    86: "missing Subject Key Identifier",
-    92: "CA cert does not include key usage extension",
+    76: "the certificate's signature algorithm is not known",
+    77: "the certificate's signature algorithm is not that of the issuer's key",
+    78: "two different signature algorithms in one certificate (RFC 5280 section 4.1.1.2)",
+    79: "invalid CA certificate (RFC 5280 section 4.2.1.9)",
+    80: "a path length in a certificate that is no CA's (RFC 5280 section 4.2.1.9)",
+    81: "a path length without the key usage keyCertSign (RFC 5280 section 4.2.1.9)",
+    82: "the key usage keyCertSign in a certificate that is no CA's (RFC 5280 section 4.2.1.3)",
+    83: "empty issuer (RFC 5280 section 4.1.2.4)",
+    84: "empty subject (RFC 5280 section 4.1.2.6)",
+    85: "missing authority key identifier (RFC 5280 section 4.2.1.1)",
+    86: "missing subject key identifier (RFC 5280 section 4.2.1.2)",
+    87: "empty subject alternative name (RFC 5280 section 4.2.1.6)",
+    88: "empty subject, and a subject alternative name that is not critical (RFC 5280 section 4.2.1.6)",
+    89: "a CA's basic constraints are not critical (RFC 5280 section 4.2.1.9)",
+    90: "critical authority key identifier (RFC 5280 section 4.2.1.1)",
+    91: "critical subject key identifier (RFC 5280 section 4.2.1.2)",
+    92: "a CA without key usage (RFC 5280 section 4.2.1.3)",
+    93: "extensions in a certificate that is not of version 3 (RFC 5280 section 4.1.2.1)",
+    94: "a key with parameters of its own instead of a named curve (RFC 5480 section 2.1.1)",
 }

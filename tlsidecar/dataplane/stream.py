@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from OpenSSL import SSL, crypto
@@ -65,6 +66,14 @@ class Leaf(Protocol):
         ...
 
     def der(self) -> bytes: ...
+
+    def above_sha256(self) -> bytes:
+        """The digests of the verified chain above it, issuer first, one after the other."""
+        ...
+
+    def above(self) -> Sequence[bytes]:
+        """The DER of each of them."""
+        ...
 
 
 class Verifier(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL, crypto
@@ -33,6 +34,11 @@ try:
     _store_set_error = lib.X509_STORE_CTX_set_error
     _store_depth = lib.X509_STORE_CTX_get_error_depth
     _store_leaf = lib.X509_STORE_CTX_get0_cert
+    _store_chain = lib.X509_STORE_CTX_get1_chain
+    _stack_size = lib.sk_X509_num
+    _stack_value = lib.sk_X509_value
+    _stack_free = lib.sk_X509_free
+    _x509_free = lib.X509_free
     _store_data = lib.X509_STORE_CTX_get_ex_data
     _STORE_INDEX = lib.SSL_get_ex_data_X509_STORE_CTX_idx()
     _set_verify = lib.SSL_CTX_set_verify
@@ -215,14 +221,39 @@ class _Leaf:
         self._store = store
 
     def sha256(self) -> bytes:
-        if not _x509_digest(_store_leaf(self._store), _SHA256, _DIGEST, _DIGEST_BYTES):
-            raise MemoryError("X509_digest failed")  # there is no other reason for it
-        return bytes(_DIGEST_BUFFER)
+        return _sha256_of(_store_leaf(self._store))
 
     def der(self) -> bytes:
-        pointer = _store_leaf(self._store)
-        _x509_up_ref(pointer)
-        return der_of(_wrap_certificate(pointer))
+        return _der_of(_store_leaf(self._store))
+
+    def above_sha256(self) -> bytes:
+        return b"".join(self._of_above(_sha256_of))
+
+    def above(self) -> list[bytes]:
+        return self._of_above(_der_of)
+
+    def _of_above(self, ask: Callable[[Any], bytes]) -> list[bytes]:
+        chain = _store_chain(self._store)
+        if chain == _NULL:
+            raise MemoryError("X509_STORE_CTX_get1_chain failed")
+        pointers = [_stack_value(chain, index) for index in range(_stack_size(chain))]
+        try:
+            return [ask(pointer) for pointer in pointers[1:]]
+        finally:
+            for pointer in pointers:
+                _x509_free(pointer)
+            _stack_free(chain)
+
+
+def _sha256_of(pointer: Any) -> bytes:
+    if not _x509_digest(pointer, _SHA256, _DIGEST, _DIGEST_BYTES):
+        raise MemoryError("X509_digest failed")  # there is no other reason for it
+    return bytes(_DIGEST_BUFFER)
+
+
+def _der_of(pointer: Any) -> bytes:
+    _x509_up_ref(pointer)
+    return der_of(_wrap_certificate(pointer))
 
 
 def install_verifier(context: SSL.Context, mode: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Sequence
 
 from OpenSSL import SSL, crypto
 
@@ -26,7 +27,7 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 class PortableStream(StreamBase):
     """See :mod:`.stream` for the contract."""
 
-    __slots__ = ("_connection", "_established", "deferred_error")
+    __slots__ = ("_connection", "_established", "deferred_error", "verified")
 
     def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
         super().__init__(verifier)
@@ -38,6 +39,7 @@ class PortableStream(StreamBase):
             connection.set_connect_state()
         self._established = False
         self.deferred_error = (VERIFIED, 0)
+        self.verified: dict[int, crypto.X509] = {}  # by depth, while the leaf is yet to come
 
     @property
     def connection(self) -> SSL.Connection:
@@ -113,14 +115,21 @@ class PortableStream(StreamBase):
 class _Leaf:
     """See :class:`.stream.Leaf`."""
 
-    def __init__(self, certificate: crypto.X509) -> None:
+    def __init__(self, certificate: crypto.X509, above: Sequence[crypto.X509] = ()) -> None:
         self._certificate = certificate
+        self._above = above
 
     def sha256(self) -> bytes:
         return hashlib.sha256(self.der()).digest()
 
     def der(self) -> bytes:
         return der_of(self._certificate)
+
+    def above_sha256(self) -> bytes:
+        return b"".join(hashlib.sha256(each).digest() for each in self.above())
+
+    def above(self) -> list[bytes]:
+        return [der_of(each) for each in self._above]
 
 
 def install_verifier(context: SSL.Context, mode: int) -> None:
@@ -137,13 +146,17 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
         if verifier is None:
             return False
         if depth:
+            if not error:
+                stream.verified[depth] = shown
             if error and stream.deferred_error[0] == VERIFIED:
                 stream.deferred_error = (error, depth)
             return True
         deferred, at = stream.deferred_error
         if deferred:
             return verifier.verify(deferred, at, _Leaf(shown)) == VERIFIED
-        return verifier.verify(error, depth, _Leaf(shown)) == VERIFIED
+        above = [stream.verified[each] for each in sorted(stream.verified)]
+        stream.verified = {}
+        return verifier.verify(error, depth, _Leaf(shown, above)) == VERIFIED
 
     def told(connection: SSL.Connection, where: int, _value: int) -> None:
         stream = connection.get_app_data()

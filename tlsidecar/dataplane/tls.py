@@ -10,6 +10,7 @@ from OpenSSL import SSL, crypto
 
 from certs.certificate import name_authorities, show_certificate, show_chain
 from certs.errors import MaterialError
+from certs.form import ChainForms
 from certs.handshake import prove_context
 from certs.material import Material
 from certs.vouching import vouched_issuer
@@ -58,6 +59,7 @@ class Contexts:
         self.material = material
         self.soft_crl = soft_crl
         self._tls = tls
+        self.forms = ChainForms()
         self._made: dict[tuple[bool, Protocol], SSL.Context] = {}
 
     def __repr__(self) -> str:
