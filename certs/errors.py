@@ -78,6 +78,7 @@ class MaterialReason(StrEnum):
     CRL_INVALID = "crl_invalid", "a revocation list is not signed by a CA in the trust bundle, or cannot be parsed"
     CRL_EXPIRED = "crl_expired", "a revocation list is past its next update"
 
+    COMMAND_FAILED = "command_failed", "the command that prints the material failed"
     SOURCE_TIMEOUT = "source_timeout", "the source of the material did not answer in time"
     HANDSHAKE_FAILED = "handshake_failed", "a trial handshake with the material failed"
     AUTHORITY_FAILED = "authority_failed", "the local CA did not issue"

@@ -3,7 +3,7 @@ without a word, so these checks are ours."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -113,7 +113,7 @@ def inspect(
         _inspect_strength(material, found)
         _inspect_names(material, found)
         _inspect_trust(material, roles, found)
-        if material.trust:
+        if material.trust or material.federated:
             _inspect_crls(material, now, skew, soft_crl, found)
             _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, found)
         else:
@@ -252,16 +252,27 @@ def _signed(crl: x509.CertificateRevocationList, authority: Certificate) -> bool
 def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, found: Inspection) -> None:
     """Builds the chain with OpenSSL, as our peers will."""
     partial = crypto.X509StoreFlags.PARTIAL_CHAIN
-    error = _verify(material, None, partial)
+    anchors = material.trust
+    error = _verify(material, anchors, None, partial)
+    own = _top_of_chain(material)
+    is_incomplete = error is not None and _REASON_OF_VERIFY_ERROR.get(error[0]) is MaterialReason.CHAIN_INCOMPLETE
+    if is_incomplete and own is not None:
+        anchors = (own,)
+        error = _verify(material, anchors, None, partial)
+        if error is None:
+            found.warn(f"our own chain ends in {own.title}, which is not in the trust bundle: peers must trust it")
     if error is None and judge_time:
         # The leaf may start a little after our clock's now, within the allowance for skew, judged before.
-        error = _verify(material, max(now, material.leaf.not_valid_before_utc), partial)
+        error = _verify(material, anchors, max(now, material.leaf.not_valid_before_utc), partial)
     if error is not None:
         number, depth, text = error
         reason = _REASON_OF_VERIFY_ERROR.get(number, MaterialReason.CHAIN_INVALID)
-        found.refuse(reason, f"{text} (at depth {depth} of the chain)")
+        hint = ""
+        if reason is MaterialReason.CHAIN_INCOMPLETE and own is None:
+            hint = "; where peers trust other CAs than we do, put the certificate of its issuer behind it"
+        found.refuse(reason, f"{text} (at depth {depth} of the chain){hint}")
         return
-    error = _verify(material, None, partial | crypto.X509StoreFlags.X509_STRICT)
+    error = _verify(material, anchors, None, partial | crypto.X509StoreFlags.X509_STRICT)
     problem = error[2] if error is not None else chain_defect(material.leaf, _upwards(material))
     if problem:
         found.warn(f"peers that verify strictly (RFC 5280), such as another tlsidecar, refuse the chain: {problem}")
@@ -281,5 +292,17 @@ def _upwards(material: CertificateSet) -> tuple[Certificate, ...]:
     return tuple(above)
 
 
-def _verify(material: CertificateSet, moment: datetime | None, flags: int) -> tuple[int, int, str] | None:
-    return verification_error(material.leaf, material.chain, material.trust, moment, flags)
+def _top_of_chain(material: CertificateSet) -> Certificate | None:
+    """The highest CA of our own chain; ``None`` where not even the leaf's issuer is in it."""
+    above: list[Certificate] = []
+    current = material.leaf
+    while issuer := next((each for each in material.chain if each not in above and issued(each, current)), None):
+        above.append(issuer)
+        current = issuer
+    return above[-1] if above else None
+
+
+def _verify(
+    material: CertificateSet, anchors: Sequence[Certificate], moment: datetime | None, flags: int
+) -> tuple[int, int, str] | None:
+    return verification_error(material.leaf, material.chain, anchors, moment, flags)

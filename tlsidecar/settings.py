@@ -146,16 +146,26 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustFile:
+    """A PEM file or a directory of them: CAs that may vouch for peers, or for those of one SPIFFE trust domain only."""
+
+    path: Path
+    trust_domain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Where our own material comes from: files, or a local authority that issues it."""
+    """Where our own material comes from: files, a program, or a local authority that issues it; and whom we trust."""
 
     cert: Path | None = None
     key: Path | None = None  # None with cert: one combined PEM
-    trust: Path | None = None
+    trust: tuple[TrustFile, ...] = ()
     crl: Path | None = None
     passphrase_file: Path | None = None
     key_group_readable: bool = False
     crl_policy: str = "strict"  # strict | soft
+    command: tuple[str, ...] = ()
+    command_env: tuple[str, ...] = ()  # names of variables that the command gets
     authority: Path | None = None
     dns: tuple[str, ...] = ()
     ip: tuple[str, ...] = ()

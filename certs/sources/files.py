@@ -1,34 +1,31 @@
-"""Material from files that somebody else renews: cert-manager, certbot, a Kubernetes Secret, ``certs rotate``."""
+"""Material from files that somebody else renews: cert-manager, certbot, a Kubernetes Secret, ``certs rotate``. PEM, or
+the pair as PKCS #12."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from cryptography import x509
 
 from certs.certificate import Certificate
 from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import certificates_in, crls_in, key_in, read_blocks
+from certs.pem import certificates_in, key_in, read_blocks
+from certs.pkcs12 import is_pkcs12, read_pkcs12
 from certs.safe_files import Directory, Secrecy
 from certs.sources import Candidate, Event, Failed
 from certs.sources.attempts import DEADLINE_S, Attempts
+from certs.sources.bundles import Bundles, TrustFile
+from certs.sources.watch import Watch
 
 POLL_S = 1.0
 READ_ATTEMPTS = 3
 # A file caught while it is being written is read again, so often and after so long, before it is called bad.
 TORN_READ_ATTEMPTS = 4
 TORN_READ_WAIT_S = 0.15
-RECENT_S = 3.0  # a file changed this recently is read again: its timestamps may be too coarse to show a second change
 
 # What a set looks like while it is being replaced: halves of two sets, or a generation removed while it was read.
 _CHANGING = (MaterialReason.KEY_MISMATCH, MaterialReason.MISSING_FILE)
@@ -41,25 +38,22 @@ class FileSource:
         self,
         cert: Path,
         key: Path | None,
-        trust: Path,
+        trust: Path | Sequence[TrustFile],
         crl: Path | None = None,
         passphrase_file: Path | None = None,
         key_group_readable: bool = False,
-        federated: Mapping[str, Path] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         poll_s: float = POLL_S,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """``key=None``: the certificate's file holds the key, too. ``federated``: SPIFFE trust domain to bundle.
-        ``poll_s`` is how often :meth:`follow` looks, ``deadline_s`` how long one look or reading may take."""
+        """``key=None``: the certificate's file holds the key, too. ``poll_s`` is how often :meth:`follow` looks,
+        ``deadline_s`` how long one look or reading may take."""
         self._cert = cert
         self._key = key or cert
-        self._trust = trust
-        self._crl = crl
+        self._bundles = Bundles([TrustFile(trust)] if isinstance(trust, Path) else trust, crl)
         self._passphrase_file = passphrase_file
-        self._federated = dict(federated or {})
         self._secret = Secrecy.SECRET_GROUP_READABLE if key_group_readable else Secrecy.SECRET
-        self._watch = _Watch([path for path in self._paths() if path is not None], clock)
+        self._watch = Watch(self._paths, clock)
         self._poll_s = poll_s
         self._attempts = Attempts(clock, deadline_s)
         self._seen = ""  # the fingerprint of what was read last
@@ -120,8 +114,7 @@ class FileSource:
 
     def describe(self) -> str:
         pair = f"{self._cert}" if self._key == self._cert else f"{self._cert}, {self._key}"
-        crl = f"; CRL {self._crl}" if self._crl is not None else ""
-        return f"files: {pair}; trust {self._trust}{crl}"
+        return f"files: {pair}; {self._bundles}"
 
     @property
     def renews(self) -> bool:
@@ -130,46 +123,54 @@ class FileSource:
     def __repr__(self) -> str:
         return f"FileSource({self.describe()})"
 
-    def _paths(self) -> tuple[Path | None, ...]:
-        return (self._cert, self._key, self._trust, self._crl, self._passphrase_file, *self._federated.values())
+    def _paths(self) -> list[Path]:
+        own = [self._cert, self._key, *([self._passphrase_file] if self._passphrase_file is not None else [])]
+        return [*own, *self._bundles.paths()]
 
     def _load_once(self) -> Material:
         content = self._read_files()
         passphrase = None
         if self._passphrase_file is not None:
             passphrase = content[self._passphrase_file].removesuffix(b"\n").removesuffix(b"\r")
-        cert_blocks = read_blocks(content[self._cert], self._cert)
-        key_blocks = cert_blocks if self._key == self._cert else read_blocks(content[self._key], self._key)
-        key = PrivateKey(key_in(key_blocks, passphrase, self._key))
-        certificates = certificates_in(cert_blocks, self._cert)
+        if is_pkcs12(content[self._cert]):
+            key, certificates = self._from_pkcs12(content[self._cert], passphrase)
+        else:
+            key, certificates = self._from_pem(content, passphrase)
         if not certificates:
             raise MaterialError(MaterialReason.PEM_INVALID, "no certificate in the file", self._cert, retry=True)
         leaf = leaf_of(certificates, key.spki)
         if leaf is None:
             raise MaterialError(MaterialReason.KEY_MISMATCH, f"{self._key} does not fit {self._cert}")
         chain, notes = arrange(leaf, certificates)
-        crls: list[x509.CertificateRevocationList] = []
-        if self._crl is not None:
-            crls = crls_in(read_blocks(content[self._crl], self._crl), self._crl)
-            if not crls:
-                raise MaterialError(MaterialReason.CRL_INVALID, "no X509 CRL block in the file", self._crl)
+        bundle = self._bundles.parse(content)
         return Material(
             leaf=leaf,
             chain=chain,
             key=key,
-            trust=self._bundle(self._trust, content),
-            crls=tuple(crls),
+            trust=bundle.trust,
+            crls=bundle.crls,
             source=self.describe(),
             notes=notes,
-            federated={domain: self._bundle(path, content) for domain, path in self._federated.items()},
+            federated=bundle.federated,
         )
+
+    def _from_pem(
+        self, content: Mapping[Path, bytes], passphrase: bytes | None
+    ) -> tuple[PrivateKey, list[Certificate]]:
+        cert_blocks = read_blocks(content[self._cert], self._cert)
+        key_blocks = cert_blocks if self._key == self._cert else read_blocks(content[self._key], self._key)
+        key = PrivateKey(key_in(key_blocks, passphrase, self._key))
+        return key, certificates_in(cert_blocks, self._cert)
+
+    def _from_pkcs12(self, data: bytes, passphrase: bytes | None) -> tuple[PrivateKey, list[Certificate]]:
+        if self._key != self._cert:
+            detail = "a PKCS #12 file holds its key: name it as cert alone, without key"
+            raise MaterialError(MaterialReason.PEM_INVALID, detail, self._cert)
+        return read_pkcs12(data, passphrase, self._cert)
 
     def _read_files(self) -> dict[Path, bytes]:
         """Every file once, files of one directory from one generation of it."""
-        wanted: dict[Path, Secrecy] = {}
-        for bundle in (self._trust, self._crl, *self._federated.values()):
-            if bundle is not None:
-                wanted[bundle] = Secrecy.TRUSTED
+        wanted = dict.fromkeys(self._bundles.paths(), Secrecy.TRUSTED)
         wanted.setdefault(self._cert, Secrecy.PUBLIC)
         for secret in (self._key, self._passphrase_file):
             if secret is not None:
@@ -180,57 +181,3 @@ class FileSource:
                 if path.parent not in directories:
                     directories[path.parent] = stack.enter_context(Directory(path.parent))
             return {path: directories[path.parent].read(path.name, secrecy) for path, secrecy in wanted.items()}
-
-    def _bundle(self, path: Path, content: Mapping[Path, bytes]) -> tuple[Certificate, ...]:
-        certificates = certificates_in(read_blocks(content[path], path), path)
-        if not certificates:
-            raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)
-        return tuple(dict.fromkeys(certificates))
-
-
-@dataclass(slots=True)
-class _Seen:
-    status: tuple[int, ...]
-    content: str
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Whether any of some files changed: by their status first, by content where the status cannot tell."""
-
-    paths: list[Path]
-    clock: Clock
-    salt: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)  # hides digests of passphrases
-    seen: dict[Path, _Seen] = field(default_factory=dict)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16, key=self.salt)
-        now_s = self.clock.now().timestamp()
-        for path in self.paths:
-            digest.update(self._state(path, now_s).encode())
-            digest.update(b"\n")
-        return digest.hexdigest()
-
-    def _state(self, path: Path, now_s: float) -> str:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            self.seen.pop(path, None)
-            return f"error {error.errno}"
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        access = f"{status.st_mode:o} {status.st_uid}"
-        seen = self.seen.get(path)
-        # A timestamp in the future, as after the wall clock was set back, counts as recent: it says nothing.
-        is_recent = now_s - max(status.st_ctime, status.st_mtime) < RECENT_S
-        if seen is None or seen.status != key or is_recent:
-            seen = _Seen(key, self._content(path))
-            self.seen[path] = seen
-        return f"{access} {seen.content}"
-
-    def _content(self, path: Path) -> str:
-        try:
-            with Directory(path.parent) as directory:
-                data = directory.read(path.name, Secrecy.PUBLIC)
-        except MaterialError as error:
-            return f"error {error.reason.value}"
-        return hashlib.blake2b(data, digest_size=16, key=self.salt).hexdigest()

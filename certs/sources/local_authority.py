@@ -20,6 +20,8 @@ from certs.revocation import refresh_crls
 from certs.safe_files import Secrecy, read_file
 from certs.sources import Candidate, Event, Failed, RenewalWanted
 from certs.sources.attempts import DEADLINE_S, Attempts
+from certs.sources.bundles import Bundles
+from certs.sources.watch import Watch
 
 REQUESTER = "tlsidecar"
 POLL_S = 1.0
@@ -36,11 +38,13 @@ class LocalAuthoritySource:
         spiffe: str = "",
         common_name: str = "",
         ttl: timedelta = timedelta(hours=24),
+        bundles: Bundles | None = None,
         clock: Clock = SYSTEM_CLOCK,
         poll_s: float = POLL_S,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """``deadline_s`` is how long the CA may take, to get its lock included."""
+        """``bundles`` is whom to trust in place of the CA's own roots; ``deadline_s`` is how long the CA may take, to
+        get its lock included."""
         self._directory = directory
         self._clock = clock
         self._request = LeafRequest(
@@ -51,6 +55,8 @@ class LocalAuthoritySource:
             ttl=ttl,
             roles=(Role.SERVER, Role.CLIENT),
         )
+        self._bundles = bundles
+        self._watch = Watch(bundles.paths if bundles is not None else list, clock)
         self._poll_s = poll_s
         self._attempts = Attempts(clock, deadline_s)
         self._issued: Material | None = None  # set by the thread that issues, also when nobody waits for it any more
@@ -98,12 +104,15 @@ class LocalAuthoritySource:
             except MaterialError as error:
                 content = error.reason.encode()
             digest.update(hashlib.sha256(content).digest())
+        digest.update(self._watch.fingerprint().encode())
         return digest.hexdigest()
 
     def describe(self) -> str:
         request = self._request
         names = [request.spiffe, *request.dns, *request.ip, request.common_name]
-        return f"local CA {self._directory}, issuing for {', '.join(filter(None, names))}"
+        return f"local CA {self._directory}, issuing for {', '.join(filter(None, names))}" + (
+            f"; {self._bundles}" if self._bundles is not None else ""
+        )
 
     @property
     def renews(self) -> bool:
@@ -120,7 +129,9 @@ class LocalAuthoritySource:
             self._seen = self.fingerprint()
             issued = self._issued
             if issued is not None:
-                return replace(issued, trust=authority.trust(), crls=authority.crls())
+                return self._trusting(issued, authority)
+            if self._bundles is not None:
+                self._bundles.read()
             authority.examine(self._request)
         except AuthorityError as error:
             raise MaterialError(MaterialReason.AUTHORITY_FAILED, str(error)) from None
@@ -134,8 +145,15 @@ class LocalAuthoritySource:
             material = authority.issue(self._request, REQUESTER)
         except AuthorityError as error:
             raise MaterialError(MaterialReason.AUTHORITY_FAILED, str(error)) from None
-        self._issued = replace(material, source=self.describe())
+        self._issued = self._trusting(replace(material, source=self.describe()), authority)
         return self._issued
+
+    def _trusting(self, material: Material, authority: Authority) -> Material:
+        """The same with whom to trust as of now."""
+        if self._bundles is None:
+            return replace(material, trust=authority.trust(), crls=authority.crls())
+        bundle = self._bundles.read()
+        return replace(material, trust=bundle.trust, crls=bundle.crls, federated=bundle.federated)
 
     def _is_stale(self, material: Material) -> bool:
         """Whether another CA generation issues now, as after ``certs rollover … switch``."""

@@ -119,7 +119,7 @@ def test_the_example_configuration_loads_and_reads_what_is_mounted() -> None:
     settings = load(KUBERNETES / "example/tlsidecar.toml", {}, {})
     mounted = {mount["name"]: Path(mount["mountPath"]) for mount in sidecar()["volumeMounts"]}
     identity = settings.identity
-    for file in (identity.cert, identity.key, identity.trust):
+    for file in (identity.cert, identity.key, *(trusted.path for trusted in identity.trust)):
         assert file is not None
         assert file.parent == mounted["tlsidecar-identity"]
     assert identity.key_group_readable

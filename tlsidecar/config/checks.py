@@ -18,8 +18,11 @@ from tlsidecar.config.problems import Key, quoted
 from tlsidecar.extras import install_line
 from tlsidecar.settings import METRICS_LISTENER, Address
 
-_AUTHORITY_KEYS = ("dns", "ip", "spiffe", "cn", "ttl")
-_FILE_KEYS = ("cert", "key", "trust", "crl", "passphrase_file", "key_group_readable", "poll_interval")
+_KEYS_OF_SOURCES = {
+    "cert": (("key", "passphrase_file", "key_group_readable"), "belongs to a cert, and there is none"),
+    "command": (("command_env",), "is for a command, and there is none"),
+    "authority": (("dns", "ip", "spiffe", "cn", "ttl"), "is asked of a local CA, and there is none"),
+}
 _HTTP_KEYS = (
     "client_certificate_header",
     "client_certificate_details",
@@ -76,24 +79,25 @@ def _root(document: Document) -> Iterator[Finding]:
 
 
 def _identity(identity: Part) -> Iterator[Finding]:
-    if "cert" in identity and "authority" in identity:
-        yield identity.finding("authority", "there is a cert, too; exactly one source is needed", "keep one of them")
+    sources = [name for name in ("cert", "command", "authority") if name in identity]
+    if len(sources) > 1:
+        message = f"there is a {sources[0]}, too; exactly one source is needed"
+        yield identity.finding(sources[-1], message, "keep one of them")
         return
-    if "authority" in identity:
-        for name in _FILE_KEYS:
-            if name in identity:
-                yield identity.finding(name, "belongs to a cert; a local CA brings its own", "leave it out")
-        if not any(name in identity for name in ("dns", "ip", "spiffe")):
-            yield identity.finding("authority", "there is no name to ask for", 'add for example dns = ["web.internal"]')
-        return
-    if "cert" not in identity:
-        suggestion = "set cert, key and trust, or authority (flags: --cert, --key, --trust)"
+    source = sources[0] if sources else ""
+    if not source:
+        suggestion = "set cert, key and trust, or command, or authority (flags: --cert, --key, --trust)"
         yield identity.finding("cert", "there is no certificate to show to peers", suggestion)
-    elif "trust" not in identity:
+    elif source == "cert" and "trust" not in identity:
         yield identity.finding("trust", "nothing says who may vouch for peers", 'add for example trust = "ca.crt"')
-    for name in _AUTHORITY_KEYS:
-        if name in identity:
-            yield identity.finding(name, "is asked of a local CA, and there is none", "add authority, or leave it out")
+    elif source == "authority" and not any(name in identity for name in ("dns", "ip", "spiffe")):
+        yield identity.finding("authority", "there is no name to ask for", 'add for example dns = ["web.internal"]')
+    for owner, (names, whose) in _KEYS_OF_SOURCES.items():
+        for name in names:
+            if source and source != owner and name in identity:
+                yield identity.finding(name, whose, f"add {owner}, or leave it out")
+    if source == "authority" and "crl" in identity and "trust" not in identity:
+        yield identity.finding("crl", "belongs to a trust; a local CA brings its own", "add trust, or leave it out")
 
 
 def _admin(document: Document) -> Iterator[Finding]:

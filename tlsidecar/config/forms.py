@@ -53,6 +53,25 @@ _TOKEN = _text(pattern=values.TOKEN_PATTERN)
 TEXT = One(values.parse_text, _text(minLength=1))
 NAME = One(values.parse_name, _text(pattern=values.NAME_PATTERN))
 PATH = One(values.parse_path, _text(minLength=1), str)
+TRUST = Many(
+    One(
+        values.parse_trust,
+        {
+            "anyOf": [
+                _text(minLength=1),
+                {
+                    "type": "object",
+                    "properties": {"path": _text(minLength=1), "trust_domain": _text(minLength=1)},
+                    "required": ["path"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+        values.show_trust,
+    ),
+    at_least=1,
+    or_one=True,
+)
 DURATION = One(values.parse_duration, _text(pattern=DURATION_PATTERN), values.show_duration)
 DURATION_OR_ZERO = One(values.parse_duration_or_zero, DURATION.schema, values.show_duration)
 SIZE = One(values.parse_size, _text(pattern=values.SIZE_PATTERN), values.show_size)

@@ -10,7 +10,7 @@ from typing import Any
 from tlsidecar.config.forms import Many
 from tlsidecar.config.problems import InvalidValue, Key, did_you_mean, quoted
 from tlsidecar.config.schema import ROOT, Entry, Table
-from tlsidecar.settings import Address
+from tlsidecar.settings import Address, TrustFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ class _Judging:
     def absolute(self, value: object, key: Key) -> object:
         if isinstance(value, Path):
             return self.base(key) / value
+        if isinstance(value, TrustFile):
+            return TrustFile(self.base(key) / value.path, value.trust_domain)
         if isinstance(value, Address) and value.is_unix:
             return Address(path=str(self.base(key) / value.path))
         return value

@@ -37,6 +37,7 @@ from tlsidecar.config.forms import (
     SPIFFE_ID,
     TEXT,
     TRAILER_NAME,
+    TRUST,
     UPGRADE,
     UPSTREAM_ADDRESSES,
     WORKERS,
@@ -327,12 +328,18 @@ HTTP_FIELDS = frozenset(field.name for field in dataclasses.fields(settings.Http
 
 IDENTITY = Table(
     "Identity",
-    "Where our own certificate comes from: files (`cert`) or a local CA (`authority`), exactly one of them.",
+    "Where our own certificate comes from: files (`cert`), a program (`command`) or a local CA (`authority`).",
     _defaults(settings.Identity),
     (
-        Entry("cert", PATH, "PEM: the leaf, then intermediates. A combined PEM may hold the key, too."),
+        Entry("cert", PATH, "PEM: the leaf, then intermediates; may hold the key, too. Or PKCS #12."),
         Entry("key", PATH, "PEM: the private key.", worked_out="the key in `cert`"),
-        Entry("trust", PATH, "PEM: the CAs that may vouch for peers."),
+        Entry(
+            "trust",
+            TRUST,
+            "The CAs that may vouch for peers: PEM files and directories of them (`*.pem`, `*.crt`, `*.cer`). "
+            '`{ path = "…", trust_domain = "…" }` are good for SPIFFE IDs of that domain only. '
+            "Our own chain need not lead there.",
+        ),
         Entry("crl", PATH, "Revocation lists."),
         Entry("passphrase_file", PATH, "A file with the key's passphrase, which is never asked for."),
         Entry("key_group_readable", FLAG, "Accept a key that its group may read, as Kubernetes `fsGroup` needs."),
@@ -341,6 +348,13 @@ IDENTITY = Table(
             one_of("strict", "soft"),
             "Whether a missing or expired revocation list refuses the peer (`strict`) or raises an alarm (`soft`).",
         ),
+        Entry(
+            "command",
+            Many(TEXT, at_least=1),
+            "A program that prints one combined PEM: leaf, intermediates, key, and who is trusted where `trust` does "
+            "not say. No shell; run again at about two thirds of the certificate's life.",
+        ),
+        Entry("command_env", Many(TEXT), "Command: the environment variables that it gets, besides PATH."),
         Entry("authority", PATH, "The directory of a local CA, which issues and renews for us."),
         Entry("dns", Many(DNS_NAME), "Authority: DNS names to ask for."),
         Entry("ip", Many(IP_ADDRESS), "Authority: IP addresses to ask for."),

@@ -19,7 +19,11 @@ def json_schema() -> dict[str, Any]:
         {"properties": {"mode": {"const": "terminate"}}, "required": ["allow"]},
         {"properties": {"mode": {"const": "originate"}}, "required": ["mode"]},
     ]
-    definitions[IDENTITY.title]["oneOf"] = [{"required": ["cert", "trust"]}, {"required": ["authority"]}]
+    definitions[IDENTITY.title]["oneOf"] = [
+        {"required": ["cert", "trust"]},
+        {"required": ["command"]},
+        {"required": ["authority"]},
+    ]
     return {"$schema": DIALECT, "title": ROOT.title, **root, "$defs": definitions}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from certs.durations import InvalidDuration, parse_seconds
+from certs.spiffe import trust_domain_problem
 from tlsidecar.config.problems import InvalidValue, did_you_mean, quoted
+from tlsidecar.settings import TrustFile
 
 SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
@@ -184,6 +186,30 @@ def parse_path(value: object) -> Path:
     if text.startswith("~"):
         raise InvalidValue(f"~ is not expanded in {quoted(text)}", "write the whole path")
     return Path(text)
+
+
+def parse_trust(value: object) -> TrustFile:
+    """A path, or a table of a path and the SPIFFE trust domain that it is good for.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, Mapping):
+        return TrustFile(parse_path(value))
+    unknown = sorted(set(value) - {"path", "trust_domain"})
+    if unknown or "path" not in value:
+        message = f"{quoted(unknown[0])} is no key of a trust bundle" if unknown else "a trust bundle has no path"
+        raise InvalidValue(message, 'write { path = "ca.crt", trust_domain = "prod.example" }')
+    domain = value.get("trust_domain", "")
+    problem = trust_domain_problem(domain) if isinstance(domain, str) else "it is not text"
+    if domain and problem:
+        raise InvalidValue(f"{quoted(domain)} is no trust domain: {problem}", 'write for example "prod.example"')
+    return TrustFile(parse_path(value["path"]), str(domain))
+
+
+def show_trust(trusted: TrustFile) -> object:
+    if not trusted.trust_domain:
+        return str(trusted.path)
+    return {"path": str(trusted.path), "trust_domain": trusted.trust_domain}
 
 
 def parse_text(value: object) -> str:

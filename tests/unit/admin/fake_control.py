@@ -42,7 +42,7 @@ from tlsidecar.observe.events import CLOSED, EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
-from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Protocol, Settings
+from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Protocol, Settings, TrustFile
 
 STARTED_AT = dt.datetime(2026, 11, 23, 23, 15, tzinfo=dt.UTC)
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[/red]\u202e\x9b\n\udcff"
@@ -158,7 +158,7 @@ class FakeControl:
     def __init__(self, admin: Admin, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = Settings(
             admin=admin,
-            identity=Identity(cert=Path("tls.crt"), key=Path("tls.key"), trust=Path("ca.crt")),
+            identity=Identity(cert=Path("tls.crt"), key=Path("tls.key"), trust=(TrustFile(Path("ca.crt")),)),
             listeners=(
                 Listener(
                     name="web",

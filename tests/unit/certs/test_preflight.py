@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[Callable[[], Material], MaterialReason]] = {
         MaterialReason.CHAIN_INCOMPLETE,
     ),
     "another's trust": (
-        lambda: forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[forge.authority("Other")]),
+        lambda: forge.material(forge.leaf(MIDDLE), trust=[forge.authority("Other")]),
         MaterialReason.CHAIN_INCOMPLETE,
     ),
     "self-signed": (lambda: forge.material(forge.leaf(), trust=[ROOT]), MaterialReason.CHAIN_INCOMPLETE),
@@ -124,6 +124,26 @@ def test_bad_material_is_refused_with_its_reason(what: str) -> None:
     assert raised.value.reason is reason
     assert set(reasons(material)) == {reason}
     assert raised.value.reason.sentence in str(raised.value)
+
+
+def test_our_own_chain_need_not_lead_to_whom_we_trust() -> None:
+    """A public server certificate, and a private CA for the clients."""
+    other = forge.authority("Other")
+    for material in (
+        forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[other]),
+        forge.material(forge.leaf(MIDDLE), MIDDLE, ROOT, trust=[other]),
+        forge.material(forge.leaf(ROOT), ROOT, trust=[other]),
+    ):
+        (warning,) = preflight(material, BOTH, forge.NOW)
+        assert "not in the trust bundle: peers must trust it" in warning
+
+
+def test_but_it_must_be_whole_and_valid() -> None:
+    other = forge.authority("Other")
+    expired = forge.authority("Middle", ROOT, ends=forge.NOW - timedelta(hours=1))
+    assert reasons(forge.material(forge.leaf(expired), expired, trust=[other])) == [MaterialReason.EXPIRED]
+    with pytest.raises(MaterialError, match="put the certificate of its issuer behind it"):
+        preflight(forge.material(forge.leaf(MIDDLE), trust=[other]), BOTH, forge.NOW)
 
 
 @pytest.mark.parametrize(

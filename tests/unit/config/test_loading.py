@@ -24,6 +24,7 @@ from tlsidecar.settings import (
     Route,
     Settings,
     Tls,
+    TrustFile,
 )
 
 MINIMAL = """
@@ -156,7 +157,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
         identity=Identity(
             cert=tmp_path / "tls.crt",
             key=Path("/keys/tls.key"),
-            trust=tmp_path / "ca.crt",
+            trust=(TrustFile(tmp_path / "ca.crt"),),
             crl=tmp_path / "ca.crl",
             passphrase_file=tmp_path / "passphrase",
             key_group_readable=True,
@@ -244,7 +245,7 @@ def test_what_is_left_out_has_the_default_of_the_settings(tmp_path: Path) -> Non
     )
     assert settings.admin == Admin(Path("/run/tlsidecar/admin.sock"))
     assert (settings.tls, settings.log, settings.workers, settings.event_loop) == (Tls(), Log(), 1, "auto")
-    assert settings.identity == Identity(cert=tmp_path / "tls.crt", trust=tmp_path / "ca.crt")
+    assert settings.identity == Identity(cert=tmp_path / "tls.crt", trust=(TrustFile(tmp_path / "ca.crt"),))
 
 
 def test_a_local_authority_is_a_source(tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ def test_flags_alone_make_one_listener(tmp_path: Path, monkeypatch: pytest.Monke
             allow=("ou:a,b", "ou:c"),
         ),
     )
-    assert settings.identity == Identity(tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt")
+    assert settings.identity == Identity(tmp_path / "tls.crt", tmp_path / "tls.key", (TrustFile(tmp_path / "ca.crt"),))
     assert settings.admin.socket == tmp_path / "admin.sock"
     assert settings.config_file is None
 
@@ -337,7 +338,8 @@ def test_a_flag_wins_over_a_variable_over_the_file_over_the_default(
     }
     settings = load(file, {"log_level": "debug"}, environ)
     assert settings.log == Log(access="text", level="debug", file=tmp_path / "etc/log")
-    assert (settings.identity.cert, settings.identity.trust) == (tmp_path / "etc/tls.crt", tmp_path / "env.crt")
+    assert settings.identity.cert == tmp_path / "etc/tls.crt"
+    assert settings.identity.trust == (TrustFile(tmp_path / "env.crt"),)
     assert (settings.identity.key, settings.identity.key_group_readable) == (None, True)
     assert settings.listeners[0].allow == ("ou:x", "ou:y")
     assert settings.listeners[0].limits.max_connections == 7

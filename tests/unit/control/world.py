@@ -17,11 +17,11 @@ from certs.material import Material
 from certs.profiles import LeafRequest
 from certs.sources import Event
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, UpstreamRecord, WorkerSnapshot
-from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Settings
+from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Settings, TrustFile
 
 SETTINGS = Settings(
     admin=Admin(socket=Path("admin.sock")),
-    identity=Identity(cert=Path("tls.crt"), trust=Path("ca.crt")),
+    identity=Identity(cert=Path("tls.crt"), trust=(TrustFile(Path("ca.crt")),)),
     listeners=(
         Listener(
             name="web",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tlsidecar.config import load
 from tlsidecar.migrate import envoy, ghostunnel, hitch, stunnel
 from tlsidecar.migrate.draft import Draft, MigrateError
-from tlsidecar.settings import Mode, Protocol, Settings
+from tlsidecar.settings import Mode, Protocol, Settings, TrustFile
 
 
 def settings_of(draft: Draft, directory: Path) -> Settings:
@@ -162,7 +162,8 @@ def test_hitch(tmp_path: Path) -> None:
     settings = settings_of(draft, tmp_path)
     assert [str(each.listen) for each in settings.listeners] == ["0.0.0.0:8443", "[::1]:9443"]
     assert all(each.proxy_protocol == "v2" and each.allow == ("any",) for each in settings.listeners)
-    assert (settings.identity.cert, settings.identity.trust) == (tmp_path / "s.crt", tmp_path / "ca.crt")
+    assert settings.identity.cert == tmp_path / "s.crt"
+    assert settings.identity.trust == (TrustFile(tmp_path / "ca.crt"),)
 
 
 @pytest.mark.parametrize(

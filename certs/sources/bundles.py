@@ -1,0 +1,98 @@
+"""Whom to trust: the CAs in some files and directories, each for everybody or for one SPIFFE trust domain, and CRLs.
+
+Apart from where our own leaf comes from: a program or a CA may issue that, while who may vouch for peers stands in
+files; and our own chain need not lead there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+
+from certs.certificate import Certificate
+from certs.errors import MaterialError, MaterialReason
+from certs.pem import certificates_in, crls_in, read_blocks
+from certs.safe_files import Secrecy, read_file
+
+# What is read in a directory. Others (a README, a key, Kubernetes' ``..data``) are left alone.
+SUFFIXES = (".pem", ".crt", ".cer")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFile:
+    """A PEM file with CAs, or a directory of such files. With a ``trust_domain`` they vouch for SPIFFE IDs of that
+    domain and for nobody else."""
+
+    path: Path
+    trust_domain: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} for {self.trust_domain}" if self.trust_domain else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What was read; ``federated`` are the CAs by the trust domain that they are good for."""
+
+    trust: tuple[Certificate, ...] = ()
+    crls: tuple[x509.CertificateRevocationList, ...] = ()
+    federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
+
+
+class Bundles:
+    """The trust of one identity, and its revocation lists."""
+
+    def __init__(self, trust: Sequence[TrustFile], crl: Path | None = None) -> None:
+        self.trust = tuple(trust)
+        self.crl = crl
+
+    def __str__(self) -> str:
+        crl = f"; CRL {self.crl}" if self.crl is not None else ""
+        return f"trust {', '.join(map(str, self.trust))}{crl}"
+
+    def paths(self) -> list[Path]:
+        """Every file that counts now. What is in a directory may change: asked each time. Never raises."""
+        found = [path for trusted in self.trust for path in _files_of(trusted.path)]
+        return found + ([self.crl] if self.crl is not None else [])
+
+    def read(self) -> Bundle:
+        """Raises :class:`MaterialError`."""
+        return self.parse({path: read_file(path, Secrecy.TRUSTED) for path in self.paths()})
+
+    def parse(self, content: Mapping[Path, bytes]) -> Bundle:
+        """From the content of all :meth:`paths`. Raises :class:`MaterialError`."""
+        trust: list[Certificate] = []
+        federated: dict[str, list[Certificate]] = {}
+        for trusted in self.trust:
+            into = federated.setdefault(trusted.trust_domain, []) if trusted.trust_domain else trust
+            files = [path for path in content if path == trusted.path or path.parent == trusted.path]
+            if not files:
+                names = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+                raise MaterialError(MaterialReason.TRUST_EMPTY, f"no file in the directory ({names})", trusted.path)
+            for path in files:
+                certificates = certificates_in(read_blocks(content[path], path), path)
+                if not certificates:
+                    raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)
+                into += certificates
+        crls: list[x509.CertificateRevocationList] = []
+        if self.crl is not None:
+            crls = crls_in(read_blocks(content[self.crl], self.crl), self.crl)
+            if not crls:
+                raise MaterialError(MaterialReason.CRL_INVALID, "no X509 CRL block in the file", self.crl)
+        return Bundle(
+            tuple(dict.fromkeys(trust)),
+            tuple(crls),
+            {domain: tuple(dict.fromkeys(found)) for domain, found in federated.items()},
+        )
+
+
+def _files_of(path: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        return [path]  # a file, or something whose reading says what is wrong with it
+    return [path / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
