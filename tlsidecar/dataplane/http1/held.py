@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http1.head_reader import Buffer
 
-# So many moments of arrival are told apart; what came after that counts as having come with the last of them.
+# So many moments of arrival are told apart, the latest; what came before counts as having come with the first byte.
 MOST_ARRIVALS = 64
 
 
@@ -27,7 +27,8 @@ class Held:
         self.data += memoryview(buffer)[start:end]
         arrivals = self._arrivals
         if len(arrivals) == MOST_ARRIVALS:
-            now = arrivals.pop()[1]
+            first_at = arrivals.pop(0)[1]
+            arrivals[0] = (arrivals[0][0], first_at)
         arrivals.append((len(self.data), now))
 
     def arrived(self, end: int) -> float:

@@ -459,11 +459,13 @@ def test_a_refused_request_after_a_served_one_tells_of_itself() -> None:
 
 
 @pytest.mark.parametrize("in_one", [True, False])
-def test_a_slow_head_is_not_part_of_its_request(in_one: bool) -> None:
-    talk = Conversation(in_one=in_one).client(GET[:10])
-    talk.clock.now = 3.0
+@pytest.mark.parametrize("head", [GET, GET[:-2] + b"X-Long: " + b"x" * 500 + b"\r\n\r\n"], ids=["short", "long"])
+def test_a_slow_head_is_not_part_of_its_request(head: bytes, in_one: bool) -> None:
+    talk = Conversation(in_one=in_one)
+    for at in range(len(head)):
+        talk.clock.now = 3.0 * at / (len(head) - 1)
+        talk.client(head[at : at + 1])
     assert talk.machine.head_begun_at == 0
-    talk.client(GET[10:])
     talk.clock.now = 3.5
     talk.upstream(OK)
     (entry,) = talk.ledger.entries
