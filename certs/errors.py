@@ -82,6 +82,8 @@ class MaterialReason(StrEnum):
     SOURCE_TIMEOUT = "source_timeout", "the source of the material did not answer in time"
     HANDSHAKE_FAILED = "handshake_failed", "a trial handshake with the material failed"
     AUTHORITY_FAILED = "authority_failed", "the local CA did not issue"
+    AGENT_FAILED = "agent_failed", "the SPIFFE agent gave no identity that can be used"
+    ACME_FAILED = "acme_failed", "the ACME server did not issue"
     HANDOVER_INVALID = "handover_invalid", "material handed from one process to another was damaged"
 
 

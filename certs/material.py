@@ -115,6 +115,12 @@ class Material:
         own = self.identity.spiffe
         return self.trust if own is None or own.trust_domain == domain else ()
 
+    @cached_property
+    def authorities(self) -> tuple[Certificate, ...]:
+        """Every CA that may vouch for some peer: our own bundle's, then the federated ones, each once."""
+        federated = (each for domain in sorted(self.federated) for each in self.federated[domain])
+        return tuple(dict.fromkeys((*self.trust, *federated)))
+
     def __repr__(self) -> str:
         serial = serial_text(self.leaf.serial_number)
         return f"Material(serial={serial}, chain={len(self.chain)}, trust={len(self.trust)}, crls={len(self.crls)})"

@@ -1,12 +1,14 @@
 """SPIFFE IDs and what makes a leaf an X.509-SVID.
 
-Source: SPIFFE-ID.md section 2 and X509-SVID.md sections 2 to 5 of the SPIFFE standard.
+Source: SPIFFE-ID.md section 2, X509-SVID.md sections 2 to 5 and SPIFFE_Workload_Endpoint.md section 4 of the standard.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 SCHEME = "spiffe://"
 MAX_ID_BYTES = 2048
@@ -82,3 +84,24 @@ def is_spiffe_uri(uri: str) -> bool:
     """Whether ``uri`` claims to be a SPIFFE ID, well-formed or not. The scheme is compared without case so that a
     look-alike is judged as an SVID and refused, not passed on as some other URI."""
     return uri[:7].lower() == "spiffe:"
+
+
+class EndpointError(ValueError):
+    """Not an address of a SPIFFE agent; the text says what one looks like."""
+
+
+def endpoint_of(text: str) -> tuple[str, str, int]:
+    """An agent's address (section 4.1) as ``(path, "", 0)`` or ``("", ip, port)``. Raises :class:`EndpointError`."""
+    parts = urlsplit(text)
+    if (
+        parts.scheme == "unix"
+        and not parts.netloc
+        and parts.path.startswith("/")
+        and not (parts.query or parts.fragment)
+    ):
+        return parts.path, "", 0
+    if parts.scheme == "tcp" and not (parts.path or parts.query or parts.fragment or parts.username):
+        with contextlib.suppress(ValueError):
+            if parts.hostname and parts.port:
+                return "", parts.hostname, parts.port
+    raise EndpointError("a SPIFFE agent's address is unix:///absolute/path or tcp://IP:PORT")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tlsidecar.config import json_schema
 from tlsidecar.config.overrides import OVERRIDES
 from tlsidecar.config.problems import quoted
-from tlsidecar.config.schema import IDENTITY, LISTENER, ROOT, Entry, Table
+from tlsidecar.config.schema import ACME, IDENTITY, LISTENER, ROOT, Entry, Table
 
 DOCS = Path(__file__).parent
 SCHEMA_FILE = DOCS / "config.schema.json"
@@ -39,13 +39,17 @@ def reference_text(text: str) -> str:
 
 def table_names() -> set[str]:
     """The tables that the reference must have."""
-    return {"top", "variables", "listener", *ROOT.tables} | {f"listener.{name}" for name in _within_listener()}
+    return {"top", "variables", "listener", "identity.acme", *ROOT.tables} | {
+        f"listener.{name}" for name in _within_listener()
+    }
 
 
 def _rows(name: str) -> str:
     if name == "variables":
         return _variables()
-    table = {"top": ROOT, **ROOT.tables, **ROOT.arrays}.get(name) or _within_listener()[name.removeprefix("listener.")]
+    table = {"top": ROOT, "identity.acme": ACME, **ROOT.tables, **ROOT.arrays}.get(name) or _within_listener()[
+        name.removeprefix("listener.")
+    ]
     rows = [f"| `{entry.key}` | {_default(table, entry)} | {_escaped(entry.description)} |" for entry in table]
     return "\n".join(["| key | default | |", "|---|---|---|", *rows]) + "\n"
 

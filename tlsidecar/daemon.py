@@ -25,7 +25,7 @@ from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
 from tlsidecar.control.configuration import Reread
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
-from tlsidecar.control.sources import source_of
+from tlsidecar.control.sources import responder_of, source_of
 from tlsidecar.dataplane.bind import BindError, bind_all, bound_address, close_all
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
@@ -114,9 +114,10 @@ async def _serve(
 ) -> int:
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
+    responder = responder_of(settings, clock, lambda: controller.crew)
     controller = Controller(
         settings,
-        source_of(settings.identity, clock),
+        source_of(settings.identity, clock, responder),
         clock,
         refusals,
         failures,

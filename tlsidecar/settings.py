@@ -65,8 +65,7 @@ class Limits:
     drain_timeout_s: float = 30.0
     max_header_bytes: int = 32 * KIB
     max_header_fields: int = 100
-    max_line_bytes: int = 32 * KIB
-    max_target_bytes: int = 8 * KIB
+    max_line_bytes: int = 8 * KIB
     max_body_bytes: int | None = None
     max_requests_per_connection: int | None = None
     max_concurrent_requests: int | None = None
@@ -116,8 +115,7 @@ class Http:
     client_certificate_details: tuple[str, ...] = ()  # of "cert", "chain"
     remove_headers: tuple[str, ...] = ()
     unsafe_keep_headers: tuple[str, ...] = ()  # of those that are removed by default
-    underscores: str = "drop"  # drop | refuse | allow
-    http10_without_host: str = "listener_name"  # listener_name | refuse
+    underscores: str = "refuse"  # refuse | drop | allow
     trust_forwarded: bool = False
     host_rewrite: str = ""
     upgrades: tuple[str, ...] = ("websocket",)
@@ -156,8 +154,26 @@ class TrustFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Acme:
+    """An ACME server that issues our material (RFC 8555), and the account with it."""
+
+    directory: str
+    state: Path
+    contact: tuple[str, ...] = ()
+    terms_agreed: bool = False
+    challenge: str = "tls-alpn-01"  # tls-alpn-01 | http-01
+    http: Address | None = None  # where http-01 is answered
+    key_type: str = "ecdsa-p256"  # ecdsa-p256 | ecdsa-p384 | rsa-2048 | rsa-3072
+    profile: str = ""
+    eab_key_id: str = ""
+    eab_key_file: Path | None = None
+    server_trust: Path | None = None  # the CAs of the server's own certificate; None: the system's
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Where our own material comes from: files, a program, or a local authority that issues it; and whom we trust."""
+    """Where our own material comes from: files, a program, a local authority, a SPIFFE agent or an ACME server; and
+    whom we trust."""
 
     cert: Path | None = None
     key: Path | None = None  # None with cert: one combined PEM
@@ -174,6 +190,9 @@ class Identity:
     spiffe: str = ""
     common_name: str = ""
     ttl_s: float = 86400.0
+    spiffe_socket: str = ""
+    spiffe_hint: str = ""
+    acme: Acme | None = None
     poll_interval_s: float = 1.0
     source_timeout_s: float = 30.0  # one attempt to read, or to have something issued
     clock_skew_s: float = 300.0

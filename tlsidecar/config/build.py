@@ -23,7 +23,7 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
         listeners.append(_metrics_listener(metrics.listen, metrics.allow, document.admin_socket, limits))
     return settings.Settings(
         admin=settings.Admin(**{**root.tables["admin"].fields, "socket": document.admin_socket}),
-        identity=settings.Identity(**root.tables["identity"].fields),
+        identity=_identity(root.tables["identity"]),
         listeners=tuple(listeners),
         metrics=metrics,
         tls=settings.Tls(**root.tables["tls"].fields),
@@ -33,6 +33,11 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
         config_file=config_file,
         **root.fields,
     )
+
+
+def _identity(part: Part) -> settings.Identity:
+    acme = settings.Acme(**part.tables["acme"].fields) if "acme" in part else None
+    return settings.Identity(**part.fields, acme=acme)
 
 
 def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Listener:

@@ -6,7 +6,7 @@ Each check looks only at what could be read: a key that is itself wrong has been
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,13 +15,17 @@ from typing import Any
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, quoted
+from tlsidecar.config.schema import ACME
 from tlsidecar.extras import install_line
 from tlsidecar.settings import METRICS_LISTENER, Address
 
-_KEYS_OF_SOURCES = {
-    "cert": (("key", "passphrase_file", "key_group_readable"), "belongs to a cert, and there is none"),
-    "command": (("command_env",), "is for a command, and there is none"),
-    "authority": (("dns", "ip", "spiffe", "cn", "ttl"), "is asked of a local CA, and there is none"),
+# Each source of an identity with the keys that say something to it.
+_SOURCES: Mapping[str, frozenset[str]] = {
+    "cert": frozenset({"cert", "key", "passphrase_file", "key_group_readable", "trust", "crl"}),
+    "command": frozenset({"command", "command_env", "trust", "crl"}),
+    "authority": frozenset({"authority", "dns", "ip", "spiffe", "cn", "ttl", "trust", "crl"}),
+    "spiffe_socket": frozenset({"spiffe_socket", "spiffe", "spiffe_hint"}),
+    "acme": frozenset({"acme", "dns", "ip", "trust", "crl"}),
 }
 _HTTP_KEYS = (
     "client_certificate_header",
@@ -29,7 +33,6 @@ _HTTP_KEYS = (
     "remove_headers",
     "unsafe_keep_headers",
     "underscores",
-    "http10_without_host",
     "trust_forwarded",
     "host_rewrite",
     "upgrades",
@@ -80,25 +83,47 @@ def _root(document: Document) -> Iterator[Finding]:
 
 
 def _identity(identity: Part) -> Iterator[Finding]:
-    sources = [name for name in ("cert", "command", "authority") if name in identity]
+    sources = [name for name in _SOURCES if name in identity]
     if len(sources) > 1:
-        message = f"there is a {sources[0]}, too; exactly one source is needed"
+        message = f"there is {sources[0]}, too; exactly one source is needed"
         yield identity.finding(sources[-1], message, "keep one of them")
         return
-    source = sources[0] if sources else ""
-    if not source:
-        suggestion = "set cert, key and trust, or command, or authority (flags: --cert, --key, --trust)"
+    if not sources:
+        suggestion = (
+            "set cert, key and trust, or command, authority, spiffe_socket or acme (flags: --cert, --key, --trust)"
+        )
         yield identity.finding("cert", "there is no certificate to show to peers", suggestion)
-    elif source == "cert" and "trust" not in identity:
+        return
+    source = sources[0]
+    if source in ("cert", "acme") and "trust" not in identity:
         yield identity.finding("trust", "nothing says who may vouch for peers", 'add for example trust = "ca.crt"')
-    elif source == "authority" and not any(name in identity for name in ("dns", "ip", "spiffe")):
-        yield identity.finding("authority", "there is no name to ask for", 'add for example dns = ["web.internal"]')
-    for owner, (names, whose) in _KEYS_OF_SOURCES.items():
-        for name in names:
-            if source and source != owner and name in identity:
-                yield identity.finding(name, whose, f"add {owner}, or leave it out")
+    elif source in ("authority", "acme") and not any(name in identity for name in ("dns", "ip", "spiffe")):
+        yield identity.finding(source, "there is no name to ask for", 'add for example dns = ["web.internal"]')
+    for key in sorted({each for keys in _SOURCES.values() for each in keys} - _SOURCES[source]):
+        if key in identity:
+            owners = " or ".join(name for name, keys in _SOURCES.items() if key in keys)
+            yield identity.finding(key, f"belongs to {owners}, and the source here is {source}", "leave it out")
     if source == "authority" and "crl" in identity and "trust" not in identity:
         yield identity.finding("crl", "belongs to a trust; a local CA brings its own", "add trust, or leave it out")
+    if source == "acme":
+        yield from _acme(identity.tables["acme"])
+
+
+def _acme(acme: Part) -> Iterator[Finding]:
+    for entry in ACME:
+        if entry.required and entry.key not in acme:
+            yield acme.finding(entry.key, "is missing")
+    if acme.read("challenge") == "http-01":
+        if "http" not in acme:
+            yield acme.finding("http", "http-01 needs an address to answer at", 'add for example http = "0.0.0.0:80"')
+    elif "http" in acme:
+        yield acme.finding("http", "is for http-01, and the challenge is tls-alpn-01", "leave it out, or set challenge")
+    http = acme.read("http")
+    if http is not None and http.is_unix:
+        yield acme.finding("http", "a CA cannot reach a Unix socket", 'write for example "0.0.0.0:80"')
+    for one, other in (("eab_key_id", "eab_key_file"), ("eab_key_file", "eab_key_id")):
+        if one in acme and other not in acme:
+            yield acme.finding(other, f"{one} needs it", "the CA gives both")
 
 
 def _admin(document: Document) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from tlsidecar.config.forms import (
     HEADER_NAME,
     HEALTH_PATH,
     HTTP_URL,
+    HTTPS_URL,
     IP_ADDRESS,
     LISTEN_ADDRESS,
     METHOD,
@@ -34,6 +35,7 @@ from tlsidecar.config.forms import (
     RULES,
     SHARE,
     SIZE,
+    SPIFFE_ENDPOINT,
     SPIFFE_ID,
     TEXT,
     TRAILER_NAME,
@@ -171,8 +173,7 @@ LIMITS = Table(
         ),
         Entry("max_header_bytes", SIZE, "HTTP: the largest head."),
         Entry("max_header_fields", COUNT, "HTTP: the most header fields."),
-        Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head."),
-        Entry("max_target_bytes", SIZE, "HTTP: the longest target of a request."),
+        Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head, the target included."),
         Entry("max_body_bytes", SIZE, "HTTP: the largest request body."),
         Entry("max_requests_per_connection", COUNT, "HTTP: a connection is closed after this many requests."),
         Entry("max_concurrent_requests", COUNT, "HTTP: requests at once on a listener; more are answered 503."),
@@ -298,13 +299,8 @@ LISTENER = Table(
         ),
         Entry(
             "underscores",
-            one_of("drop", "refuse", "allow"),
-            "HTTP: what to do with a request header whose name has an underscore. What is dropped is counted.",
-        ),
-        Entry(
-            "http10_without_host",
-            one_of("listener_name", "refuse"),
-            "HTTP: what to do with a request of HTTP/1.0 that has no Host: give it the listener's name, or 400.",
+            one_of("refuse", "drop", "allow"),
+            "HTTP: what to do with a header whose name has an underscore.",
         ),
         Entry(
             "trust_forwarded",
@@ -332,9 +328,41 @@ LISTENER = Table(
 HTTP_FIELDS = frozenset(field.name for field in dataclasses.fields(settings.Http))
 """Fields that the file has among the listener's own, and the settings have in ``Listener.http``."""
 
+ACME = Table(
+    "Acme",
+    "An ACME server (RFC 8555) that issues our certificate: ordered when it is due, kept in `state` between runs.",
+    _defaults(settings.Acme),
+    (
+        Entry("directory", HTTPS_URL, "The server's directory.", required=True),
+        Entry("state", PATH, "A directory of our own for the account's key and what was issued.", required=True),
+        Entry("contact", Many(TEXT), 'How the CA reaches you, as `"mailto:ops@example.com"`.'),
+        Entry("terms_agreed", FLAG, "Whether you agree to the CA's terms of service."),
+        Entry(
+            "challenge",
+            one_of("tls-alpn-01", "http-01"),
+            "How the CA is shown that the names are ours: by a TLS handshake on our `terminate` listeners, which it "
+            "begins at port 443 of the names, or over HTTP, which it asks for at port 80.",
+        ),
+        Entry("http", LISTEN_ADDRESS, "http-01: where to answer; open only while the CA may ask."),
+        Entry(
+            "key_type", one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072"), "The kind of key, new each time."
+        ),
+        Entry("profile", TEXT, "The profile to ask for, where the CA has several."),
+        Entry("eab_key_id", TEXT, "External account binding: the key's name, as the CA gave it."),
+        Entry("eab_key_file", PATH, "External account binding: a file with the MAC key, in base64url."),
+        Entry(
+            "server_trust",
+            PATH,
+            "PEM: the CAs that may vouch for the ACME server itself.",
+            worked_out="the system's",
+        ),
+    ),
+)
+
 IDENTITY = Table(
     "Identity",
-    "Where our own certificate comes from: files (`cert`), a program (`command`) or a local CA (`authority`).",
+    "Where our own certificate comes from: files (`cert`), a program (`command`), a local CA (`authority`), a SPIFFE "
+    "agent (`spiffe_socket`) or an ACME server (`acme`).",
     _defaults(settings.Identity),
     (
         Entry("cert", PATH, "PEM: the leaf, then intermediates; may hold the key, too. Or PKCS #12."),
@@ -362,9 +390,18 @@ IDENTITY = Table(
         ),
         Entry("command_env", Many(TEXT), "Command: the environment variables that it gets, besides PATH."),
         Entry("authority", PATH, "The directory of a local CA, which issues and renews for us."),
-        Entry("dns", Many(DNS_NAME), "Authority: DNS names to ask for."),
-        Entry("ip", Many(IP_ADDRESS), "Authority: IP addresses to ask for."),
-        Entry("spiffe", SPIFFE_ID, "Authority: the SPIFFE ID to ask for."),
+        Entry(
+            "spiffe_socket",
+            SPIFFE_ENDPOINT,
+            "The SPIFFE Workload API, whose agent renews for us: `unix:///path` or `tcp://IP:PORT`.",
+            worked_out="`$SPIFFE_ENDPOINT_SOCKET`, where no other source is given",
+        ),
+        Entry("spiffe_hint", TEXT, "SPIFFE: the hint of the identity to take, where the agent has several."),
+        Entry("dns", Many(DNS_NAME), "Authority, ACME: DNS names to ask for."),
+        Entry("ip", Many(IP_ADDRESS), "Authority, ACME: IP addresses to ask for."),
+        Entry(
+            "spiffe", SPIFFE_ID, "The SPIFFE ID: authority: to ask for; spiffe_socket: to take of those the agent has."
+        ),
         Entry("cn", TEXT, "Authority: the common name to ask for.", "common_name"),
         Entry("ttl", DURATION, "Authority: the lifetime to ask for; renewed at about two thirds of it.", "ttl_s"),
         Entry("poll_interval", DURATION, "How often files, or the authority, are looked at.", "poll_interval_s"),
@@ -378,6 +415,7 @@ IDENTITY = Table(
             "clock_skew", DURATION_OR_ZERO, "How far another machine's clock may be ahead or behind.", "clock_skew_s"
         ),
     ),
+    {"acme": ACME},
 )
 
 ADMIN = Table(

@@ -24,6 +24,9 @@ MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end
 DEFAULT_LISTENER_NAME = "default"
 
+SPIFFE_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
+IDENTITY_SOURCES = ("cert", "command", "authority", "spiffe_socket", "acme")
+
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 _SYNTAX_ERROR_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -95,7 +98,18 @@ def read_layers(
         _read_file(layers.file, layers)
     _overlay("environment", environment, layers)
     _overlay("flag", given, layers)
+    _lay_spiffe_agent(environ.get(SPIFFE_VARIABLE, ""), layers)
     return layers
+
+
+def _lay_spiffe_agent(endpoint: str, layers: Layers) -> None:
+    """The agent that the environment names for every SPIFFE workload (SPIFFE Workload Endpoint, section 4), where no
+    other source is given."""
+    identity = layers.tree.setdefault("identity", {})
+    if not endpoint or not isinstance(identity, dict) or any(source in identity for source in IDENTITY_SOURCES):
+        return
+    identity["spiffe_socket"] = endpoint
+    layers.overlaid[("identity", "spiffe_socket")] = Origin("environment", SPIFFE_VARIABLE)
 
 
 def _choose_file(

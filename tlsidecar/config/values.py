@@ -17,7 +17,6 @@ RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]{1,255}(/[\x21\x24-\x7e]{0,1023})?$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-UPGRADE_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(/[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$"
 TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -135,6 +134,34 @@ def parse_http_url(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(HTTP_URL_PATTERN, value):
         raise InvalidValue(f"{quoted(value)} is not a URL", 'write for example "http://127.0.0.1:4318/v1/traces"')
     return value
+
+
+def parse_https_url(value: object) -> str:
+    """An absolute https URL, without user information.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(HTTP_URL_PATTERN, value) or not value.startswith("https://"):
+        raise InvalidValue(
+            f"{quoted(value)} is not an https URL", 'write for example "https://ca.internal/acme/directory"'
+        )
+    return value
+
+
+def parse_spiffe_endpoint(value: object) -> str:
+    """A SPIFFE agent's address (SPIFFE Workload API, section 4.1).
+
+    Raises InvalidValue.
+    """
+    from certs.spiffe import EndpointError, endpoint_of
+
+    try:
+        endpoint_of(parse_text(value))
+    except EndpointError as error:
+        raise InvalidValue(
+            f"{quoted(value)} is not one: {error}", 'write for example "unix:///run/spire/agent.sock"'
+        ) from None
+    return str(value)
 
 
 def parse_count(value: object) -> int:
@@ -293,10 +320,8 @@ def parse_upgrade(value: object) -> str:
 
     Raises InvalidValue.
     """
-    if not isinstance(value, str) or not re.fullmatch(UPGRADE_PATTERN, value):
-        raise InvalidValue(f"{quoted(value)} is not a protocol's name", 'write for example "websocket" or "SPDY/3.1"')
-    name = value.lower()
-    if name.partition("/")[0] in {"h2c", "h2", "http"} or name.startswith("tls"):
+    name = parse_token(value)
+    if name in {"h2c", "h2", "tls", "http"} or name.startswith("tls"):
         raise InvalidValue(f"{quoted(name)} would carry requests past the access rules")
     return name
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from certs.clock import Clock
 from certs.identity import Role
 from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
 from certs.sources.files import FileSource
-from tlsidecar.settings import Identity, Mode, Settings
+from tlsidecar.settings import Acme, Identity, Mode, Settings
+
+if TYPE_CHECKING:
+    from certs.acme.transport import Responder
+    from tlsidecar.control.alpn_challenges import AlpnChallenges
+    from tlsidecar.control.http_challenges import HttpChallenges
+    from tlsidecar.workers.handle import Crew
 
 
-def source_of(identity: Identity, clock: Clock) -> Source:
-    """The configured source. Raises certs.errors.CertsError when a CA directory is not in order."""
+def source_of(identity: Identity, clock: Clock, responder: Responder | None = None) -> Source:
+    """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
+    Raises certs.errors.CertsError when a CA directory is not in order."""
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
     bundles = Bundles(trust, identity.crl) if trust else None
     if identity.authority is not None:
@@ -42,6 +51,12 @@ def source_of(identity: Identity, clock: Clock) -> Source:
             poll_s=identity.poll_interval_s,
             deadline_s=identity.source_timeout_s,
         )
+    if identity.spiffe_socket:
+        from tlsidecar.control.workload_api import WorkloadApiSource
+
+        return WorkloadApiSource(identity.spiffe_socket, identity.spiffe, identity.spiffe_hint)
+    if identity.acme is not None:
+        return _acme_source(identity, identity.acme, trust, clock, responder)
     assert identity.cert is not None
     return FileSource(
         identity.cert,
@@ -53,6 +68,54 @@ def source_of(identity: Identity, clock: Clock) -> Source:
         clock=clock,
         poll_s=identity.poll_interval_s,
         deadline_s=identity.source_timeout_s,
+    )
+
+
+def responder_of(
+    settings: Settings, clock: Clock, crew: Callable[[], Crew | None]
+) -> HttpChallenges | AlpnChallenges | None:
+    """What answers an ACME CA's challenges, where there is one; made on the loop that it is to live on.
+
+    ``crew`` gives the workers, once they accept.
+    """
+    acme = settings.identity.acme
+    if acme is None:
+        return None
+    if acme.http is not None:
+        from tlsidecar.control.http_challenges import HttpChallenges
+
+        return HttpChallenges(acme.http)
+    from tlsidecar.control.alpn_challenges import AlpnChallenges
+
+    return AlpnChallenges(settings.listeners, clock, crew)
+
+
+def _acme_source(
+    identity: Identity, acme: Acme, trust: list[TrustFile], clock: Clock, responder: Responder | None
+) -> Source:
+    from certs.acme.challenges import ChallengeType
+    from certs.sources.acme import AcmeAccount, AcmeSource
+
+    account = AcmeAccount(
+        directory=acme.directory,
+        state=acme.state,
+        contact=acme.contact,
+        terms_agreed=acme.terms_agreed,
+        challenge=ChallengeType(acme.challenge),
+        key_type=acme.key_type,
+        profile=acme.profile,
+        external_key_id=acme.eab_key_id,
+        mac_key_file=acme.eab_key_file,
+        server_trust=acme.server_trust,
+    )
+    return AcmeSource(
+        account,
+        (*identity.dns, *identity.ip),
+        trust,
+        responder,
+        crl=identity.crl,
+        clock=clock,
+        poll_s=identity.poll_interval_s,
     )
 
 

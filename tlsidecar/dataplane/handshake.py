@@ -138,7 +138,15 @@ class Handshake:
         self.sock = sock
         self.server_side = server_side
         is_probe = self._is_probe if server_side else None
-        self.judge = PeerJudge(policy, role, identities, contexts.forms, soft_crl=contexts.soft_crl, is_probe=is_probe)
+        self.judge = PeerJudge(
+            policy,
+            role,
+            identities,
+            contexts.forms,
+            soft_crl=contexts.soft_crl,
+            may_vouch=contexts.may_vouch if contexts.material.federated else None,
+            is_probe=is_probe,
+        )
         context = contexts.server(protocol) if server_side else contexts.client(protocol)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):

@@ -178,11 +178,18 @@ class Listener:
             self._refused_at_the_door(peer_address, Reason.MAX_HANDSHAKES, f"the limit is {self.max_handshakes}")
             return
         sock.setblocking(False)
+        challenges = self.shared.challenges
+        if challenges and self._frontend.terminates:
+            challenges.look(sock, partial(self._begin, sock, peer_address), tally.validated)
+        else:
+            self._begin(sock, peer_address)
+
+    def _begin(self, sock: socket.socket, peer_address: str) -> None:
         connection = self._make(sock, peer_address)
         self.connections[connection.id] = connection
-        active = tally.began()
-        if turn is not None:
-            turn.active(active)
+        active = self.tally.began()
+        if self.turn is not None:
+            self.turn.active(active)
         try:
             connection.start()
         except Exception:

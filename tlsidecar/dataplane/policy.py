@@ -20,7 +20,9 @@ from tlsidecar.settings import Listener, Mode
 
 # X509_V_ERR numbers, which decide the alert that the peer sees. certificate_expired is the one for "expired or not
 # currently valid" (RFC 8446 section 6.2); OpenSSL would say bad_certificate of one that is not valid yet.
-_NOT_YET_VALID, _HAS_EXPIRED, _INVALID_PURPOSE = 9, 10, 26
+_NOT_YET_VALID, _HAS_EXPIRED, _NO_ISSUER, _INVALID_PURPOSE = 9, 10, 20, 26
+
+_DIGEST_BYTES = 32  # SHA-256
 
 Problem = tuple[PeerProblem, str]
 
@@ -86,6 +88,7 @@ class PeerJudge:
     __slots__ = (
         "_forms",
         "_identities",
+        "_may_vouch",
         "_policy",
         "_role",
         "_soft_crl",
@@ -105,15 +108,18 @@ class PeerJudge:
         forms: ChainForms,
         *,
         soft_crl: bool,
+        may_vouch: Callable[[bytes, Identity], bool] | None = None,
         is_probe: Callable[[Identity], bool] | None = None,
     ) -> None:
-        """``is_probe`` tells whether a peer that would be refused is one of our own probes: it may finish its
+        """``may_vouch`` tells whether the CA with a digest may vouch for a peer, where that is not so for all of them;
+        ``is_probe`` tells whether a peer that would be refused is one of our own probes: it may finish its
         handshake, and gets nothing else."""
         self._policy = policy
         self._role = role
         self._identities = identities
         self._forms = forms
         self._soft_crl = soft_crl
+        self._may_vouch = may_vouch
         self.is_probe = is_probe
         self.identity: Identity | None = None
         self.rule: Rule | None = None
@@ -126,15 +132,15 @@ class PeerJudge:
         if error and self._forgives(error, depth):
             return VERIFIED
         try:
-            digest = leaf.sha256()
-            self.identity = self._identities.identify(digest, leaf.der)
+            self.identity = self._identities.identify(leaf.sha256(), leaf.der)
         except CertificateInvalid as invalid:
             return self._refuse(Reason.CERTIFICATE_INVALID, str(invalid), error or CERTIFICATE_REJECTED)
         if error:
             place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
             shown = _HAS_EXPIRED if error == _NOT_YET_VALID else error
             return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", shown)
-        defect = self._forms.defect(digest + leaf.above_sha256(), leaf.der, leaf.above)
+        chain = leaf.sha256() + leaf.above_sha256()
+        defect = self._forms.defect(chain, leaf.der, leaf.above)
         if defect:
             return self._refuse(Reason.CERTIFICATE_INVALID, defect, CERTIFICATE_REJECTED)
         problem, self.rule = self._policy.decide(self.identity, self._role)
@@ -142,6 +148,10 @@ class PeerJudge:
             reason = Reason(problem[0].value)
             code = _INVALID_PURPOSE if reason is Reason.WRONG_PURPOSE else CERTIFICATE_REJECTED
             return self._refuse(reason, problem[1], code)
+        if self._may_vouch is not None and not self._may_vouch(chain[-_DIGEST_BYTES:], self.identity):
+            domain = self.identity.spiffe.trust_domain if self.identity.spiffe is not None else "none"
+            detail = f"its chain ends in a CA that may not vouch for its trust domain, {domain}"
+            return self._refuse(verify_reason(_NO_ISSUER), detail, _NO_ISSUER)
         if self.rule is not None:
             return VERIFIED
         self.stage = Stage.AUTHORIZE

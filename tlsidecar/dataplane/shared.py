@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from certs.clock import Clock
 from certs.identity import IdentityCache
+from tlsidecar.dataplane.challenges import Challenges
 from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
 from tlsidecar.dataplane.reactor import Reactor
@@ -31,6 +32,7 @@ class Shared:
         self.observer = observer
         self.contexts = contexts
         self.lingerer = Lingerer(reactor)
+        self.challenges = Challenges(reactor, self.lingerer)
         self.turnstile = Turnstile(reactor)
         self.identities = IdentityCache()
         self.ids = ids if ids is not None else itertools.count(1)
@@ -49,4 +51,5 @@ class Shared:
             self.on_gone()
 
     def close(self) -> None:
+        self.challenges.close()
         self.lingerer.close_all()

@@ -80,6 +80,10 @@ class Tally:
         """One of our own probes has seen our leaf."""
         _count(self.counters.connections, "probe")
 
+    def validated(self) -> None:
+        """An ACME CA has asked for proof of a name, and was answered."""
+        _count(self.counters.connections, "acme_validation")
+
     def empty(self) -> None:
         """A client came and went without a byte: a load balancer's probe, most likely."""
         _count(self.counters.connections, "empty")
@@ -125,10 +129,6 @@ class Tally:
         self.observer.upstream_changed(UpstreamChange(self.worker, self.listener, address, healthy, detail))
 
     # Requests.
-
-    def dropped_headers(self, count: int) -> None:
-        """A request had so many header fields that did not go on, for an underscore in their names."""
-        self.counters.dropped_headers += count
 
     @property
     def wants_exchanges(self) -> bool:

@@ -12,6 +12,7 @@ from certs.certificate import name_authorities, show_certificate, show_chain
 from certs.errors import MaterialError
 from certs.form import ChainForms
 from certs.handshake import prove_context
+from certs.identity import Identity
 from certs.material import Material
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_verifier, select_protocol
@@ -61,9 +62,20 @@ class Contexts:
         self._tls = tls
         self.forms = ChainForms()
         self._made: dict[tuple[bool, Protocol], SSL.Context] = {}
+        self._anchors: dict[str, frozenset[bytes]] = {}  # digests of the CAs good for a trust domain
 
     def __repr__(self) -> str:
         return f"<Contexts generation={self.generation} serial={self.material.identity.serial}>"
+
+    def may_vouch(self, anchor: bytes, peer: Identity) -> bool:
+        """Whether a chain that ends in the CA with this digest (SHA-256 of its DER) may vouch for ``peer``: with
+        federated bundles OpenSSL is given all of them, and each is good for its own trust domain only."""
+        anchors = self._anchors.get(peer.spiffe.trust_domain if peer.spiffe is not None else "")
+        if anchors is None:
+            anchors = frozenset(bytes.fromhex(each.sha256) for each in self.material.anchors_for(peer))
+            if peer.spiffe is None or peer.spiffe.trust_domain in self.material.federated:
+                self._anchors[peer.spiffe.trust_domain if peer.spiffe is not None else ""] = anchors
+        return anchor in anchors
 
     def server(self, protocol: Protocol) -> SSL.Context:
         """For accepting mutual TLS. Raises :class:`OpenSSL.SSL.Error` when OpenSSL will not have the material."""
@@ -103,8 +115,8 @@ def _build(material: Material, protocol: Protocol, tls: Tls, *, server_side: boo
     _load_pair(context, material)
     _load_trust(context, material)
     if server_side:
-        if sum(len(authority.subject.der) + 2 for authority in material.trust) <= MAX_AUTHORITY_NAMES_BYTES:
-            name_authorities(context, material.trust)
+        if sum(len(authority.subject.der) + 2 for authority in material.authorities) <= MAX_AUTHORITY_NAMES_BYTES:
+            name_authorities(context, material.authorities)
         install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     else:
         install_verifier(context, SSL.VERIFY_PEER)
@@ -126,7 +138,7 @@ def _load_pair(context: SSL.Context, material: Material) -> None:
 def _load_trust(context: SSL.Context, material: Material) -> None:
     store = context.get_cert_store()
     assert store is not None
-    for authority in material.trust:
+    for authority in material.authorities:
         store.add_cert(authority.openssl())
     vouched = vouched_issuer(material)
     if vouched is not None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
@@ -102,6 +103,10 @@ class Worker:
         for listener in self.listeners:
             if listener.settings.close_on_revocation and contexts.material.crls:
                 listener.close_revoked(contexts.material.crls)
+
+    def present(self, challenges: Sequence[Challenge]) -> None:
+        """Answer these challenges of an ACME CA from now on, and no others."""
+        self.shared.challenges.present(challenges, self.shared.wall())
 
     def stop_accepting(self) -> None:
         for listener in self.listeners:

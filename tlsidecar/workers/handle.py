@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
@@ -38,6 +39,10 @@ class WorkerHandle(Protocol):
 
     async def apply(self, contexts: Contexts) -> None:
         """Returns when new connections get this generation."""
+        ...
+
+    async def present(self, challenges: Sequence[Challenge]) -> None:
+        """Returns when these challenges of an ACME CA, and no others, are answered."""
         ...
 
     async def snapshot(self) -> WorkerSnapshot: ...

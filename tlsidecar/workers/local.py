@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
@@ -45,6 +46,9 @@ class LocalWorker:
 
     async def apply(self, contexts: Contexts) -> None:
         self._worker.apply(contexts)
+
+    async def present(self, challenges: Sequence[Challenge]) -> None:
+        self._worker.present(challenges)
 
     async def snapshot(self) -> WorkerSnapshot:
         return self._worker.snapshot()

@@ -16,6 +16,7 @@ from tlsidecar.workers.wire import WireError
 
 START = "start"  # Start -> nothing, once it accepts
 APPLY = "apply"  # generation and material -> nothing, once new connections get it
+PRESENT = "present"  # the challenges of an ACME CA, all of them -> True, once they are answered
 SNAPSHOT = "snapshot"  # nothing -> WorkerSnapshot
 CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from certs.acme.challenges import Challenge
 from certs.clock import SYSTEM_CLOCK
 from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import stop_listening
@@ -131,6 +132,7 @@ class _Process:
         self._background = Background()
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             messages.APPLY: self._apply,
+            messages.PRESENT: self._present,
             messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
             messages.CONNECTIONS: self._connections,
             messages.CONNECTION_KEYS: self._connection_keys,
@@ -238,6 +240,10 @@ class _Process:
     def _apply(self, body: bytes) -> bytes:
         self._worker.apply(self._contexts(messages.unpacked_material(body)))
         return b""
+
+    def _present(self, body: bytes) -> bytes:
+        self._worker.present(unpack(tuple[Challenge, ...], body))
+        return pack(bool, True)
 
     def _snapshot(self) -> WorkerSnapshot:
         return replace(self._worker.snapshot(), log_lines_dropped=self._sink.dropped_lines)

@@ -16,10 +16,12 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from certs.material import Material
 from tlsidecar.dataplane.bind import bound_address
@@ -300,6 +302,9 @@ class RemoteWorker:
             pass  # so will its replacement
         except RemoteFailure as error:
             self._kill(f"it could not put new material to use: {error}")
+
+    async def present(self, challenges: Sequence[Challenge]) -> None:
+        await self._asked(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
 
     async def snapshot(self) -> WorkerSnapshot:
         await self._refresh()

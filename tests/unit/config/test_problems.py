@@ -16,6 +16,8 @@ cert = "tls.crt"
 key = "tls.key"
 trust = "ca.crt"
 """
+ACME = "[identity]\ndns = ['a.b']\ntrust = 'x'\n"
+ACME_TABLE = "[identity.acme]\nstate = 's'\ndirectory = 'https://ca.test/dir'\n"
 TERMINATE = """
 [[listener]]
 name = "web"
@@ -145,9 +147,20 @@ CASES = [
     (TERMINATE, "identity.cert", "no certificate to show", "--cert"),
     ("[identity]\ncert = 'x'" + TERMINATE, "identity.trust", "who may vouch", "ca.crt"),
     (IDENTITY + "authority = 'pki'" + TERMINATE, "identity.authority", "exactly one", ""),
-    (IDENTITY + "dns = ['a']" + TERMINATE, "identity.dns", "no", "authority"),
+    (IDENTITY + "dns = ['a']" + TERMINATE, "identity.dns", "belongs to authority or acme, and", "leave it out"),
     ("[identity]\nauthority = 'pki'" + TERMINATE, "identity.authority", "no name", "dns"),
-    ("[identity]\nauthority = 'pki'\ndns = ['a']\nkey = 'k'" + TERMINATE, "identity.key", "belongs to a cert", ""),
+    ("[identity]\nauthority = 'pki'\ndns = ['a']\nkey = 'k'" + TERMINATE, "identity.key", "belongs to cert, and", ""),
+    ("[identity]\nspiffe_socket = '/run/a'" + TERMINATE, "identity.spiffe_socket", "unix:///absolute/path", "unix:///"),
+    ("[identity]\nspiffe_socket = 'unix:///a'\ntrust = 'x'" + TERMINATE, "identity.trust", "belongs to cert or ", ""),
+    ("[identity]\nspiffe_socket = 'unix:///a'\ncert = 'x'" + TERMINATE, "identity.spiffe_socket", "there is cert", ""),
+    (f"{ACME}ttl = '1h'\n{ACME_TABLE}" + TERMINATE, "identity.ttl", "belongs to authority, and", ""),
+    (f"[identity]\ntrust = 'x'\n{ACME_TABLE}" + TERMINATE, "identity.acme", "no name to ask for", "dns"),
+    (f"[identity]\ndns = ['a.b']\n{ACME_TABLE}" + TERMINATE, "identity.trust", "who may vouch", ""),
+    (f"{ACME}{ACME_TABLE}http = ':80'\n" + TERMINATE, "identity.acme.http", "", ""),
+    (f"{ACME}{ACME_TABLE}challenge = 'http-01'\n" + TERMINATE, "identity.acme.http", "needs an address", "0.0.0.0:80"),
+    (f"{ACME}{ACME_TABLE}eab_key_id = 'k'\n" + TERMINATE, "identity.acme.eab_key_file", "eab_key_id needs it", ""),
+    (f"{ACME}[identity.acme]\nstate = 's'\n" + TERMINATE, "identity.acme.directory", "", ""),
+    (f"{ACME}[identity.acme]\nstate = 's'\ndirectory = 'http://a'" + TERMINATE, "identity.acme.directory", "https", ""),
     ("[identity]\nauthority = 'pki'\nspiffe = 'spiffe://A/b'" + TERMINATE, "identity.spiffe", "not a SPIFFE ID", ""),
     ("[identity]\nauthority = 'pki'\nip = ['a']" + TERMINATE, "identity.ip.0", "not an IP address", ""),
     # The admin sockets.

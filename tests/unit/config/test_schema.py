@@ -14,6 +14,7 @@ import pytest
 from tlsidecar import settings
 from tlsidecar.config import json_schema, load
 from tlsidecar.config.schema import (
+    ACME,
     ADMIN,
     HEALTH_CHECK,
     IDENTITY,
@@ -48,7 +49,8 @@ def generate() -> dict[str, Any]:
         (ROUTE, [settings.Route], set()),
         (HEALTH_CHECK, [settings.HealthCheck], set()),
         (LIMITS, [settings.Limits], set()),
-        (IDENTITY, [settings.Identity], set()),
+        (IDENTITY, [settings.Identity], {"acme"}),
+        (ACME, [settings.Acme], set()),
         (ADMIN, [settings.Admin], set()),
         (METRICS, [settings.Metrics], set()),
         (TLS, [settings.Tls], set()),

@@ -1,0 +1,125 @@
+"""The ACME source against a real server: orders once, keeps what it got, says why it got nothing."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.pebble import EAB_KEY_ID, EAB_MAC_KEY, Pebble
+from support.pki import Pki
+from unit.certs import forge
+from unit.certs.acme.test_with_pebble import HttpResponder
+
+from certs.acme.challenges import ChallengeType
+from certs.clock import SYSTEM_CLOCK
+from certs.errors import MaterialError, MaterialReason
+from certs.sources import Source
+from certs.sources.acme import ACCOUNT_FILE, AcmeAccount, AcmeSource
+from certs.sources.bundles import TrustFile
+
+NAMES = ("web.example.test",)
+needs_pebble = pytest.mark.needs("pebble", "pebble-challtestsrv")
+
+
+@pytest.fixture
+def responder() -> Iterator[HttpResponder]:
+    made = HttpResponder()
+    yield made
+    made.close()
+
+
+def source(
+    url: str, tmp_path: Path, responder: HttpResponder | None, names: tuple[str, ...] = NAMES, **changes: object
+) -> AcmeSource:
+    settings: dict[str, object] = {
+        "directory": url,
+        "state": tmp_path / "acme",
+        "terms_agreed": True,
+        "challenge": ChallengeType.HTTP_01,
+    }
+    account = AcmeAccount(**(settings | changes))  # type: ignore[arg-type]
+    return AcmeSource(account, names, [TrustFile(tmp_path / "pki/ca.crt")], responder, clock=SYSTEM_CLOCK)
+
+
+@needs_pebble
+async def test_it_orders_once_and_keeps_what_it_got(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
+    with Pebble(tmp_path / "pebble", http_port=responder.port, bad_nonces=30) as pebble:
+        first = source(pebble.url, tmp_path, responder, server_trust=pebble.trust)
+        assert isinstance(first, Source)
+        assert await first.read() is None
+        assert not (tmp_path / "acme").exists()
+        material = await first.renew()
+        assert material.identity.dns == NAMES
+        assert len(material.trust) == 1
+        account = (tmp_path / "acme" / ACCOUNT_FILE).read_bytes()
+        again = source(pebble.url, tmp_path, None, server_trust=pebble.trust)
+        found = await again.read()
+        assert found is not None
+        assert found.leaf == material.leaf
+        renewed = await first.renew()
+        assert renewed.leaf != material.leaf
+        assert renewed.key.spki != material.key.spki
+    assert (tmp_path / "acme" / ACCOUNT_FILE).read_bytes() == account
+    for name in (ACCOUNT_FILE, "tls.key"):
+        assert stat.S_IMODE((tmp_path / "acme" / name).stat().st_mode) == 0o600
+
+
+@needs_pebble
+async def test_other_names_and_an_expired_certificate_are_ordered_anew(
+    tmp_path: Path, pki: Pki, responder: HttpResponder
+) -> None:
+    with Pebble(tmp_path / "pebble", http_port=responder.port) as pebble:
+        await source(pebble.url, tmp_path, responder, server_trust=pebble.trust).renew()
+        other = source(pebble.url, tmp_path, responder, ("other.example.test",), server_trust=pebble.trust)
+        assert await other.read() is None
+    later = source(pebble.url, tmp_path, responder)
+    later._clock = forge.ManualClock(SYSTEM_CLOCK.now() + timedelta(days=10_000))
+    assert await later.read() is None
+
+
+@needs_pebble
+async def test_an_external_account_has_its_key_in_a_file(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
+    mac = tmp_path / "eab.key"
+    mac.write_text(f"{EAB_MAC_KEY}\n")
+    mac.chmod(0o600)
+    with Pebble(tmp_path / "pebble", http_port=responder.port, external_account=True) as pebble:
+        bound = source(
+            pebble.url, tmp_path, responder, server_trust=pebble.trust, external_key_id=EAB_KEY_ID, mac_key_file=mac
+        )
+        assert (await bound.renew()).identity.dns == NAMES
+    mac.write_text("not base64url!")
+    assert "not a key in base64url" in await refused(
+        source(pebble.url, tmp_path, responder, external_key_id=EAB_KEY_ID, mac_key_file=mac)
+    )
+
+
+async def refused(made: AcmeSource) -> str:
+    with pytest.raises(MaterialError) as failure:
+        await made.renew()
+    assert failure.value.reason is MaterialReason.ACME_FAILED
+    return failure.value.detail
+
+
+async def test_a_server_that_is_not_there_is_told(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
+    assert "127.0.0.1:1 cannot be asked" in await refused(source("https://127.0.0.1:1/dir", tmp_path, responder))
+    assert "not an https address" in await refused(source("http://127.0.0.1:1/dir", tmp_path, responder))
+    bad_trust = source("https://127.0.0.1:1/dir", tmp_path, responder, server_trust=tmp_path / "none.pem")
+    assert "none.pem: cannot be used" in await refused(bad_trust)
+
+
+async def test_a_damaged_account_key_is_named(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
+    (tmp_path / "acme").mkdir()
+    file = tmp_path / "acme" / ACCOUNT_FILE
+    file.write_text("no key")
+    file.chmod(0o600)
+    made = source("https://127.0.0.1:1/dir", tmp_path, responder)
+    assert str(file) in await refused(made)
+    with pytest.raises(MaterialError, match=r"account\.key"):
+        await made.read()
+    file.chmod(0o644)
+    with pytest.raises(MaterialError) as failure:
+        await made.read()
+    assert failure.value.reason is MaterialReason.KEY_PERMISSIONS
