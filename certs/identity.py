@@ -26,6 +26,7 @@ from certs.spiffe import SpiffeId, is_spiffe_uri
 from certs.strength import key_weakness
 
 IDENTITY_CACHE_ENTRIES = 4096
+MAX_KEPT_BYTES = 16 * 1024  # a stranger may show certificates of 100 KiB: kept, they would come to 400 MiB
 MAX_SERIAL_BITS = 159  # 20 octets of DER INTEGER, the top bit is its sign (RFC 5280 section 4.1.2.2)
 
 
@@ -220,7 +221,10 @@ class IdentityCache:
         Raises :class:`CertificateInvalid`; failures are not kept."""
         identity = self._entries.pop(digest, None)
         if identity is None:
-            identity = Identity.from_der(der())
+            encoded = der()
+            identity = Identity.from_der(encoded)
+            if len(encoded) > MAX_KEPT_BYTES:
+                return identity
             if len(self._entries) >= self._capacity:
                 del self._entries[next(iter(self._entries))]
         self._entries[digest] = identity  # inserted last: a dict keeps the order, the first is the least recently seen

@@ -245,3 +245,11 @@ def test_which_hosts_a_certificate_covers(names: list[str], host: str, covered: 
 
 def test_serials_have_whole_octets() -> None:
     assert [serial_text(number) for number in (0, 1, 0x100, -5)] == ["00", "01", "0100", "-05"]
+
+
+def test_a_huge_certificate_is_read_and_not_kept() -> None:
+    cache = IdentityCache()
+    for names, kept in (([f"host-{number}.example" for number in range(100)], 1), (["a.example"] * 2000, 1)):
+        made = forge.leaf(ROOT, dns=names)
+        assert cache.identify(hashlib.sha256(made.der).digest(), lambda made=made: made.der).dns == tuple(names)
+        assert len(cache) == kept
