@@ -1,4 +1,5 @@
-"""Write what is made from the code: ``config.schema.json``, and the tables of ``config.md`` between their markers.
+"""Write what is made from the code: ``config.schema.json``, and the tables of ``config.md`` and ``admin-api.md``
+between their markers.
 
 Run it by ``make docs``. A test fails while it has something to change.
 """
@@ -7,8 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
+from tlsidecar.admin.routes import ROUTES
+from tlsidecar.api.declare import Field, fields_of
+from tlsidecar.api.schema import reachable
 from tlsidecar.config import json_schema
 from tlsidecar.config.overrides import OVERRIDES
 from tlsidecar.config.problems import quoted
@@ -17,14 +22,17 @@ from tlsidecar.config.schema import ACME, IDENTITY, LISTENER, ROOT, Entry, Table
 DOCS = Path(__file__).parent
 SCHEMA_FILE = DOCS / "config.schema.json"
 REFERENCE_FILE = DOCS / "config.md"
+API_FILE = DOCS / "admin-api.md"
 
+_RECORDS = re.compile(r"(<!-- records -->\n).*?(<!-- end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all three files."""
     SCHEMA_FILE.write_text(schema_text())
     REFERENCE_FILE.write_text(reference_text(REFERENCE_FILE.read_text()))
+    API_FILE.write_text(api_text(API_FILE.read_text()))
 
 
 def schema_text() -> str:
@@ -35,6 +43,39 @@ def schema_text() -> str:
 def reference_text(text: str) -> str:
     """The reference with every table between markers made anew."""
     return _BLOCK.sub(lambda block: block[1] + _rows(block[2]) + block[3], text)
+
+
+def api_text(text: str) -> str:
+    """The admin API's page with the records between its markers made anew."""
+    records = reachable(route.reply for route in ROUTES if isinstance(route.reply, type))
+    sections = "\n".join(f"### {record.__name__}\n{record.__doc__}\n\n{record_rows(record)}" for record in records)
+    return _RECORDS.sub(lambda block: block[1] + sections + block[2], text)
+
+
+def record_rows(record: type) -> str:
+    """A record's fields as a table."""
+    rows = [
+        f"| `{field.name}` | {_kind(field)} | {field.told.unit} | {_escaped(_meaning(field))} |"
+        for field in fields_of(record)
+    ]
+    return "\n".join(["| field | type | unit | |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _kind(field: Field) -> str:
+    kind = field.item if field.is_tuple else field.kind
+    if field.is_counters:
+        name = "counts by name"
+    elif field.record is not None:
+        name = f"[{field.record.__name__}](#{field.record.__name__.lower()})"
+    else:
+        name = {bool: "flag", int: "integer", float: "number", datetime: "time"}.get(kind, "text")
+    name = f"list of {name}" if field.is_tuple else name
+    return f"{name} or null" if field.nullable and not field.told.always else name
+
+
+def _meaning(field: Field) -> str:
+    words = field.vocabulary
+    return f"{field.told.meaning}: {', '.join(f'`{word}`' for word in words)}" if words else field.told.meaning
 
 
 def table_names() -> set[str]:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tlsidecar.api.decode import decoded, integer, text
+from tlsidecar.api.errors import AdminError, Refused
 from tui.amounts import counted, grouped
 from tui.client import CHANGE_TIMEOUT_S
-from tui.decode import Fields, Json
-from tui.errors import AdminError, Refused
 from tui.model import Snapshot
-from tui.replies import attempt_view
+from tui.records import AttemptReply, Connection, Json, Severity
 from tui.text import SafeText, shorten_middle
-from tui.views import Connection, Severity
 
 DRAIN_TIMEOUT_S = 30
 _DRAIN_ANSWER_S = DRAIN_TIMEOUT_S + 15.0
@@ -127,11 +126,11 @@ class Told:
 
 def outcome(action: Action, reply: Json) -> Told:
     """The words for an action that was carried out."""
-    fields = Fields(reply)
     match action.verb:
         case Verb.RELOAD | Verb.ROTATE:
-            attempt = attempt_view(fields.object("attempt").raw)
-            how = fields.text("outcome") or attempt.outcome
+            answer = decoded(AttemptReply, reply)
+            attempt = answer.attempt
+            how = answer.outcome or attempt.outcome
             if how == "unchanged":
                 return Told(SafeText(f"{action.verb}: unchanged, the same certificate is in use"))
             words = f"{action.verb}: {how}, generation {attempt.generation}, serial {attempt.serial}"
@@ -139,13 +138,15 @@ def outcome(action: Action, reply: Json) -> Told:
                 return Told(SafeText(f"{words}; warning: {'; '.join(attempt.warnings)}"), Severity.WARNING)
             return Told(SafeText(words))
         case Verb.DRAIN:
-            closed, forced = fields.integer("closed"), fields.integer("forced")
-            words = f"drain: {fields.text('outcome')}, {counted(closed, 'connection')} finished, {grouped(forced)} cut"
+            closed, forced = integer(reply.get("closed")), integer(reply.get("forced"))
+            words = (
+                f"drain: {text(reply.get('outcome'))}, {counted(closed, 'connection')} finished, {grouped(forced)} cut"
+            )
             return Told(SafeText(words), Severity.WARNING if forced else None)
         case Verb.CLOSE:
-            return Told(SafeText(f"connection {fields.integer('id')} closed"))
+            return Told(SafeText(f"connection {integer(reply.get('id'))} closed"))
         case Verb.LOG_LEVEL:
-            return Told(SafeText(f"log level {fields.text('level')}, before {fields.text('previous')}"))
+            return Told(SafeText(f"log level {text(reply.get('level'))}, before {text(reply.get('previous'))}"))
 
 
 def failure(action: Action, error: AdminError) -> Told:

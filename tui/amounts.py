@@ -121,9 +121,9 @@ def byte_rate(rate: float | None) -> SafeText:
     return UNKNOWN if rate is None else SafeText(f"{size(rate)}/s")
 
 
-def latency(seconds: float) -> SafeText:
+def latency(seconds: float | None) -> SafeText:
     """``0.8ms``, ``12ms``, ``1.2s``; a dash for none measured."""
-    if seconds <= 0:
+    if seconds is None or seconds <= 0:
         return UNKNOWN
     if seconds < 0.00995:
         return SafeText(f"{seconds * 1000:.1f}ms")

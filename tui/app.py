@@ -21,13 +21,11 @@ from textual.theme import BUILTIN_THEMES
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
+from tlsidecar.api.errors import AdminError
 from tui.actions import LOG_LEVELS, Action, Told, actions, failure, log_level_action, outcome
 from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK, Clock
-from tui.decode import Json
-from tui.errors import AdminError
 from tui.export import as_json, save
-from tui.findings import Finding, findings
 from tui.freshness import Freshness, freshness
 from tui.keys import help_page
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Role, Target
@@ -36,12 +34,13 @@ from tui.monitor import Monitor
 from tui.options import Options
 from tui.pages.chrome import Banner
 from tui.plan import Interest, View
+from tui.problems import problems
+from tui.records import Json, Problem, Severity
 from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Menu, Question, Reading
 from tui.screens.detail import DetailScreen
 from tui.screens.main import MainScreen
 from tui.text import SafeText, ascii_only, safe_text
-from tui.views import Severity
 
 REPAINT_INTERVAL_S = 1.0
 _SHORTEST_REPAINT_S = 0.1
@@ -87,7 +86,7 @@ class Console(App[int]):
         self.monotonic = clock.monotonic()
         self.shown: Snapshot = self.monitor.model.snapshot(self.monotonic)
         self.shown_at: datetime = clock.now()
-        self.found: Sequence[Finding] = ()
+        self.found: Sequence[Problem] = ()
         self._pause_updates: int | None = None
         self._was_lost = False
         self._generation: int | None = None
@@ -169,7 +168,7 @@ class Console(App[int]):
             self.shown = self.monitor.model.snapshot(self.monotonic)
             # Stale data is shown as of when it was fresh: a countdown that goes on would look alive.
             self.shown_at = self.shown.taken_at or self.clock.now() if self.is_stale else self.clock.now()
-            self.found = findings(self.shown, self.shown_at)
+            self.found = problems(self.shown)
         front = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
         if front is not None and front.is_mounted:
             front.repaint()
@@ -314,14 +313,14 @@ class Console(App[int]):
 
     def _seed_connection(self, target: Target) -> None:
         """Start with what the row told, so that there is something at once, and something at all while paused."""
-        page = self.shown.connections
-        row = next((each for each in (page.connections if page else ()) if each.id == target.key), None)
+        row = self.shown.raw_row("connections", "connections", "id", target.key)
         model = self.monitor.model
         model.leave_connection()
         if row is not None:
-            model.take_connection(row)
+            model.take_connection({"connection": row})
         if self.is_paused:
-            self.shown = replace(self.shown, connection=row, connection_gone=False)
+            raw = {**self.shown.raw, **{name: model.raw[name] for name in ("connection",) if name in model.raw}}
+            self.shown = replace(self.shown, connection=model.connection, connection_gone=False, raw=raw)
 
     def close_detail(self) -> None:
         if self._detail is not None:

@@ -18,9 +18,9 @@ from urllib.parse import urlencode
 
 import h11
 
-from tui.decode import Json
-from tui.errors import AdminError, BadReply, Refused, Unreachable
-from tui.sse import SseMessage, SseOverflow, SseParser
+from tlsidecar.api.errors import AdminError, BadReply, Refused, Unreachable
+from tlsidecar.api.sse import SseMessage, SseOverflow, SseParser
+from tui.records import Json
 from tui.text import SafeText, safe_text
 
 TIMEOUT_S = 5.0

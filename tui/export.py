@@ -7,7 +7,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from tui.decode import Json
+from tui.records import Json
 
 
 def as_json(raw: Json) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tui.views import Listener, Status
+from tui.records import Listener, Status
 
 WINDOW_S = 60.0
 """Rates are over the last minute."""

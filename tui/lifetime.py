@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tui.lines import Glyphs, Role
+from tui.records import Severity
 from tui.text import SafeText
-from tui.views import Severity
 
 DUE_FRACTION = 1 / 3
 """Of its lifetime left: it is time to renew."""
@@ -37,7 +37,7 @@ class Stage(StrEnum):
 
     @property
     def severity(self) -> Severity | None:
-        """How much of a finding it is; None for none."""
+        """How much of a problem it is; None for none."""
         match self:
             case Stage.EXPIRED | Stage.NOT_YET_VALID | Stage.EXPIRING:
                 return Severity.CRITICAL

@@ -35,7 +35,7 @@ class Span:
 class Kind(StrEnum):
     """What a line opens when entered."""
 
-    FINDING = "finding"
+    PROBLEM = "problem"
     CONNECTION = "connection"
     CERTIFICATE = "certificate"
     REFUSAL = "refusal"

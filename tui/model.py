@@ -13,8 +13,18 @@ from enum import StrEnum
 from tui.freshness import SKEW_LIMIT_S, Link
 from tui.history import History, Rates
 from tui.lifetime import Validity
+from tui.records import (
+    Certificates,
+    ConnectionInFull,
+    ConnectionReply,
+    Connections,
+    Event,
+    Json,
+    Refusals,
+    Status,
+    decoded,
+)
 from tui.text import SafeText
-from tui.views import Certificates, Connection, ConnectionPage, Event, Refusals, Status
 
 EVENTS_KEPT = 2000
 
@@ -54,9 +64,9 @@ class Snapshot:
     status: Status | None = None
     certificates: Certificates | None = None
     refusals: Refusals | None = None
-    connections: ConnectionPage | None = None
+    connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
-    connection: Connection | None = None
+    connection: ConnectionInFull | None = None
     connection_gone: bool = False
     events: tuple[Event, ...] = ()
     rates: Rates = field(default_factory=Rates)
@@ -67,6 +77,7 @@ class Snapshot:
     link: Link = field(default_factory=Link)
     taken_at: datetime | None = None  # our clock, when the last reply came
     troubles: Mapping[str, SafeText] = field(default_factory=dict)  # what could not be read, and why
+    raw: Mapping[str, Json] = field(default_factory=dict, repr=False, compare=False)  # replies as they came, to copy
 
     @property
     def is_skewed(self) -> bool:
@@ -78,7 +89,20 @@ class Snapshot:
         if self.status is None:
             return Validity(None, None)
         certificate = self.status.certificate
+        if certificate is None:
+            return Validity(None, None)
         return Validity(certificate.not_before, certificate.not_after, certificate.next_renewal_at)
+
+    def whole(self, reply: str) -> tuple[str, Json] | None:
+        """A reply as it came, and its name; None before the first."""
+        raw = self.raw.get(reply)
+        return None if raw is None else (reply, raw)
+
+    def raw_row(self, reply: str, rows: str, key: str, value: object) -> Json | None:
+        """The row of a reply, as it came, that has this value under ``key``."""
+        listed = self.raw.get(reply, {}).get(rows)
+        rows_held = listed if isinstance(listed, list) else []
+        return next((row for row in rows_held if isinstance(row, dict) and row.get(key) == value), None)
 
     @property
     def name(self) -> SafeText:
@@ -99,9 +123,9 @@ class Model:
     refusals_limit: int = 0
     refusals_at: float = 0.0
     refusals_seen: int = 0  # the status' total when they were read
-    connections: ConnectionPage | None = None
+    connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
-    connection: Connection | None = None
+    connection: ConnectionInFull | None = None
     connection_gone: bool = False
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     last_event_id: int | None = None
@@ -112,13 +136,16 @@ class Model:
     updates: int = 0
     restarts: int = 0
     troubles: dict[str, SafeText] = field(default_factory=dict)
+    raw: dict[str, Json] = field(default_factory=dict)
 
-    def take_status(self, status: Status, monotonic: float, now: datetime, round_trip_s: float) -> None:
+    def take_status(self, reply: Json, monotonic: float, now: datetime, round_trip_s: float) -> None:
         """A status, received at ``monotonic`` and ``now`` on our clocks after ``round_trip_s``."""
+        status = decoded(Status, reply)
         before = self.status
         if before is not None and (before.started_at, before.pid) != (status.started_at, status.pid):
             self._forget()
         self.status = status
+        self.raw["status"] = reply
         self.history.add(monotonic, status)
         self.taken_at = now
         if status.now is not None:
@@ -136,8 +163,9 @@ class Model:
         self.connections = None
         self.last_event_id = None
 
-    def take_certificates(self, certificates: Certificates, monotonic: float) -> None:
-        self.certificates = certificates
+    def take_certificates(self, reply: Json, monotonic: float) -> None:
+        self.certificates = decoded(Certificates, reply)
+        self.raw["certificates"] = reply
         self.certificates_at = monotonic
         self.certificates_key = self.certificates_fingerprint()
 
@@ -148,18 +176,22 @@ class Model:
         problems = tuple((problem.code, problem.since) for problem in self.status.problems)
         return (self.status.generation, self.status.certificate, problems)
 
-    def take_refusals(self, refusals: Refusals, limit: int, monotonic: float) -> None:
-        self.refusals = refusals
+    def take_refusals(self, reply: Json, limit: int, monotonic: float) -> None:
+        self.refusals = decoded(Refusals, reply)
+        self.raw["refusals"] = reply
         self.refusals_limit = limit
         self.refusals_at = monotonic
         self.refusals_seen = 0 if self.status is None else self.status.totals.refusals_total
 
-    def take_connections(self, page: ConnectionPage, query: ConnectionQuery) -> None:
-        self.connections = page
+    def take_connections(self, reply: Json, query: ConnectionQuery) -> None:
+        self.connections = decoded(Connections, reply)
+        self.raw["connections"] = reply
         self.connections_query = query
 
-    def take_connection(self, connection: Connection) -> None:
-        self.connection = connection
+    def take_connection(self, reply: Json) -> None:
+        """``GET /v1/connections/{id}``."""
+        self.connection = decoded(ConnectionReply, reply).connection
+        self.raw["connection"] = reply
         self.connection_gone = False
 
     def take_connection_gone(self) -> None:
@@ -200,4 +232,5 @@ class Model:
             link=self.link,
             taken_at=self.taken_at,
             troubles=dict(self.troubles),
+            raw=dict(self.raw),
         )

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
+from tlsidecar.api.errors import AdminError, BadReply, Refused
+from tlsidecar.api.sse import SseMessage
+from tlsidecar.api.times import moment
 from tui.client import AdminClient, Backoff
 from tui.clock import Clock
-from tui.decode import Json
-from tui.errors import AdminError, BadReply, Refused
 from tui.model import Model
 from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Ask, Interest, asks, refusals_limit
-from tui.replies import certificates_view, connection_page_view, connection_view, event_view, refusals_view, status_view
-from tui.sse import SseMessage
+from tui.records import Json, event_of
 from tui.text import SafeText, safe_text
 
 
@@ -54,10 +54,9 @@ class Monitor:
         sent_at = self.clock.monotonic()
         reply = await self.client.read("/v1/status")
         received_at = self.clock.monotonic()
-        status = status_view(reply)
-        if status.now is None:
+        if moment(reply.get("now")) is None:
             raise BadReply(SafeText("the reply is not a sidecar's status"))
-        self.model.take_status(status, received_at, self.clock.now(), received_at - sent_at)
+        self.model.take_status(reply, received_at, self.clock.now(), received_at - sent_at)
 
     async def _poll_one(self, ask: Ask, interest: Interest) -> None:
         """A read that the sidecar refuses is that view's trouble; only a lost socket is everybody's."""
@@ -75,11 +74,11 @@ class Monitor:
         match ask:
             case Ask.CERTIFICATES:
                 reply = await self.client.read("/v1/certificates")
-                self.model.take_certificates(certificates_view(reply), self.clock.monotonic())
+                self.model.take_certificates(reply, self.clock.monotonic())
             case Ask.REFUSALS:
                 limit = refusals_limit(interest)
                 reply = await self.client.read("/v1/refusals", limit=limit)
-                self.model.take_refusals(refusals_view(reply), limit, self.clock.monotonic())
+                self.model.take_refusals(reply, limit, self.clock.monotonic())
             case Ask.CONNECTIONS:
                 query = interest.connections
                 reply = await self.client.read(
@@ -90,10 +89,10 @@ class Monitor:
                     limit=query.limit,
                     offset=query.offset,
                 )
-                self.model.take_connections(connection_page_view(reply), query)
+                self.model.take_connections(reply, query)
             case Ask.CONNECTION:
                 reply = await self.client.read(f"/v1/connections/{interest.connection_id}")
-                self.model.take_connection(connection_view(reply))
+                self.model.take_connection(reply)
 
     def wake(self) -> None:
         """End the present wait: poll now."""
@@ -140,7 +139,7 @@ class Monitor:
         if not isinstance(data, dict):
             return
         self.model.troubles.pop("events", None)
-        self.model.take_event(event_view(message.event, _with_sequence(data, message.id)))
+        self.model.take_event(event_of(message.event, _with_sequence(data, message.id)))
         if message.event == "lost":
             self.model.certificates_key = None
             self.wake()

@@ -20,7 +20,6 @@ from typing import TextIO
 from tui.amounts import count, duration, grouped, utc
 from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK, Clock
-from tui.findings import Finding, findings, worst_severity
 from tui.freshness import freshness
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Line, heading, line
 from tui.model import ConnectionQuery, Snapshot, Sort
@@ -29,9 +28,10 @@ from tui.pages.chrome import Banner, identity_row
 from tui.pages.connections import connections_table
 from tui.pages.overview import overview
 from tui.plan import POLL_INTERVAL_S, Interest, View
+from tui.problems import problems, worst_severity
+from tui.records import Problem, Severity
 from tui.sheet import Look, Sheet
 from tui.text import EMPTY, SafeText, ascii_only
-from tui.views import Severity
 
 _TABLE_WIDTH = 100
 _WIDE_WIDTH = 240
@@ -67,7 +67,7 @@ class Sight:
     """One sidecar at one moment, and what is wrong with it."""
 
     snapshot: Snapshot
-    found: Sequence[Finding]
+    found: Sequence[Problem]
 
     @property
     def exit(self) -> Exit:
@@ -133,9 +133,8 @@ async def _look(monitors: Sequence[Monitor], clock: Clock, interest: Interest) -
     async with asyncio.TaskGroup() as group:
         for monitor in monitors:
             group.create_task(monitor.poll(interest))
-    now = clock.now()
     snapshots = [monitor.model.snapshot(clock.monotonic()) for monitor in monitors]
-    return [Sight(snapshot, findings(snapshot, now)) for snapshot in snapshots]
+    return [Sight(snapshot, problems(snapshot)) for snapshot in snapshots]
 
 
 def _as_json(sight: Sight) -> dict[str, object]:
@@ -149,16 +148,16 @@ def _as_json(sight: Sight) -> dict[str, object]:
         "clock_skew_s": round(snapshot.skew_s, 3),
         "findings": [
             {
-                "severity": finding.severity.value,
-                "code": finding.code,
-                "message": finding.message,
-                "subject": finding.subject,
+                "severity": problem.severity.value,
+                "code": problem.code,
+                "message": problem.message,
+                "subject": problem.subject,
             }
-            for finding in sight.found
+            for problem in sight.found
         ],
-        "status": None if snapshot.status is None else snapshot.status.raw,
-        "certificates": None if snapshot.certificates is None else snapshot.certificates.raw,
-        "refusals": None if snapshot.refusals is None else [each.raw for each in snapshot.refusals.refusals],
+        "status": snapshot.raw.get("status"),
+        "certificates": snapshot.raw.get("certificates"),
+        "refusals": snapshot.raw.get("refusals", {}).get("refusals"),
     }
 
 
@@ -184,7 +183,7 @@ def _head(sight: Sight, look: Look) -> list[Line]:
     status = snapshot.status
     assert status is not None
     fresh = freshness(snapshot.link, snapshot.link.last_reply_at or 0.0)
-    until = utc(status.certificate.not_after)
+    until = utc(snapshot.own_validity.not_after)
     open_now = count(status.totals.connections_active)
     summary = f"up {duration(status.uptime_s)}, generation {status.generation}, {open_now} open connections"
     return [

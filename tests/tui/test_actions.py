@@ -5,23 +5,22 @@ from __future__ import annotations
 import pytest
 from ui_world import connection, healthy
 
+from tlsidecar.api.errors import Refused, Unreachable
 from tui.actions import LOG_LEVELS, Verb, actions, failure, log_level_action, outcome
-from tui.errors import Refused, Unreachable
 from tui.model import Model, Snapshot
-from tui.replies import connection_view, status_view
+from tui.records import ConnectionReply, Severity, decoded
 from tui.text import SafeText
-from tui.views import Severity
 
 
 @pytest.fixture
 def snapshot() -> Snapshot:
     world, model = healthy(), Model(SafeText("x"))
-    model.take_status(status_view(world.document("status")), 1.0, world.now, 0.0)
+    model.take_status(world.document("status"), 1.0, world.now, 0.0)
     return model.snapshot(1.0)
 
 
 def test_every_action_names_its_call_and_its_consequence(snapshot: Snapshot) -> None:
-    one = connection_view({"connection": connection(7, healthy().now)})
+    one = decoded(ConnectionReply, {"connection": connection(7, healthy().now)}).connection
     calls = {action.verb: (action.method, action.path, action.body) for action in actions(snapshot, one)}
     assert calls == {
         Verb.RELOAD: ("POST", "/v1/reload", None),
@@ -68,7 +67,7 @@ def test_every_action_names_its_call_and_its_consequence(snapshot: Snapshot) -> 
 def test_outcomes(
     snapshot: Snapshot, verb: Verb, reply: dict[str, object], words: str, severity: Severity | None
 ) -> None:
-    one = connection_view({"connection": connection(7, healthy().now)})
+    one = decoded(ConnectionReply, {"connection": connection(7, healthy().now)}).connection
     action = next(action for action in actions(snapshot, one) if action.verb is verb)
     told = outcome(action, reply)
     assert (told.words, told.severity) == (words, severity)

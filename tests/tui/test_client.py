@@ -13,8 +13,8 @@ import pytest
 from ui_sidecar import Sidecar
 from ui_world import World, healthy
 
+from tlsidecar.api.sse import SseMessage
 from tui.client import AdminClient, Backoff, BadReply, Refused, Unreachable
-from tui.sse import SseMessage
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 

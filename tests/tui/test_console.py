@@ -16,7 +16,7 @@ from tui.lines import Kind, Target
 from tui.model import Sort
 from tui.pages.arrange import RefusalSort
 from tui.plan import View
-from tui.replies import event_view
+from tui.records import event_of
 from tui.screens.detail import DetailScreen
 
 
@@ -539,7 +539,7 @@ def _event(desk: Bench, number: int) -> None:
     """One more, handed over as the subscription would."""
     desk.sidecar.world.happen("opened", id=number, listener="web")
     kind, fields = desk.sidecar.world.events[-1]
-    desk.app.monitor.model.take_event(event_view(kind, fields))
+    desk.app.monitor.model.take_event(event_of(kind, fields))
 
 
 def _without_scroll_bar(desk: Bench) -> list[str]:

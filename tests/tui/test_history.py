@@ -5,15 +5,14 @@ from __future__ import annotations
 from ui_world import healthy
 
 from tui.history import History, Rates
-from tui.replies import status_view
-from tui.views import Status
+from tui.records import Status, decoded
 
 
 def _status(**totals: int) -> Status:
     world = healthy()
     for counters in (world.status["totals"], world.status["listeners"][0]):
         counters.update({"bytes_in": 0, "bytes_out": 0, "handshakes_failed": 0, "connections_total": 0, **totals})
-    return status_view(world.document("status"))
+    return decoded(Status, world.document("status"))
 
 
 def test_one_sample_says_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tui.lifetime import RENEWAL_GRACE, Stage, Validity
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Role
-from tui.views import Severity
+from tui.records import Severity
 
 NOW = datetime(2026, 11, 23, 23, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -7,22 +7,22 @@ from datetime import timedelta
 from ui_world import World, healthy, stamp
 
 from tui.model import Model
-from tui.replies import certificates_view, event_view, refusals_view, status_view
+from tui.records import event_of
 from tui.text import SafeText
 
 
 def _take(model: Model, world: World, monotonic: float, round_trip_s: float = 0.0) -> None:
-    model.take_status(status_view(world.document("status")), monotonic, world.now, round_trip_s)
+    model.take_status(world.document("status"), monotonic, world.now, round_trip_s)
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
     _take(model, world, 10.0)
-    model.take_event(event_view("opened", {"seq": 1}))
+    model.take_event(event_of("opened", {"seq": 1}))
     before = model.snapshot(10.0)
     world.advance(1, bytes_in=500, connections=3)
     _take(model, world, 11.0)
-    model.take_event(event_view("closed", {"seq": 2}))
+    model.take_event(event_of("closed", {"seq": 2}))
     assert before.status is not None
     assert before.status.totals.connections_total == 8484
     assert len(before.events) == 1
@@ -42,14 +42,14 @@ def test_updates_count_what_changed() -> None:
     assert model.updates == 1
     world.advance(1)
     _take(model, world, 12.0)
-    model.take_event(event_view("opened", {"seq": 1}))
+    model.take_event(event_of("opened", {"seq": 1}))
     assert model.updates == 3
 
 
 def test_clock_skew_is_measured_against_the_middle_of_the_round_trip() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
     world.skew = timedelta(seconds=42)
-    model.take_status(status_view(world.document("status")), 10.0, world.now + timedelta(seconds=1), round_trip_s=2.0)
+    model.take_status(world.document("status"), 10.0, world.now + timedelta(seconds=1), round_trip_s=2.0)
     assert model.skew_s == 42.0
     assert model.snapshot(10.0).is_skewed
     world.skew = timedelta(seconds=2)
@@ -60,9 +60,9 @@ def test_clock_skew_is_measured_against_the_middle_of_the_round_trip() -> None:
 def test_a_restart_forgets_what_was_the_other_process() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
     _take(model, world, 10.0)
-    model.take_certificates(certificates_view(world.document("certificates")), 10.0)
-    model.take_refusals(refusals_view({"total": 3, "refusals": world.refusals}), 100, 10.0)
-    model.take_event(event_view("opened", {"seq": 900}))
+    model.take_certificates(world.document("certificates"), 10.0)
+    model.take_refusals({"total": 3, "refusals": world.refusals}, 100, 10.0)
+    model.take_event(event_of("opened", {"seq": 900}))
     world.status["pid"] = 4712
     world.status["started_at"] = stamp(world.now)
     _take(model, world, 11.0)
@@ -97,7 +97,7 @@ def test_the_name_is_the_node_or_the_socket() -> None:
 def test_events_are_bounded_and_remember_where_they_were() -> None:
     model = Model(SafeText("admin.sock"))
     for seq in range(1, 3001):
-        model.take_event(event_view("opened", {"seq": seq}))
-    model.take_event(event_view("lost", {"from": 1, "to": 2}))
+        model.take_event(event_of("opened", {"seq": seq}))
+    model.take_event(event_of("lost", {"from": 1, "to": 2}))
     assert len(model.events) == 2000
     assert model.last_event_id == 3000

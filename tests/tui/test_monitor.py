@@ -11,12 +11,12 @@ from ui_clock import StillClock
 from ui_sidecar import Sidecar
 from ui_world import World, healthy
 
+from tlsidecar.api.sse import SseMessage
 from tui.client import AdminClient
 from tui.clock import Clock
 from tui.model import ConnectionQuery, Sort
 from tui.monitor import Monitor
 from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Interest, View
-from tui.sse import SseMessage
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 

@@ -42,7 +42,7 @@ async def test_the_exit_code_says_how_bad_it_is(
 
 async def test_warnings_alone_are_one(serve: Serve, clock: StillClock) -> None:
     world = healthy()
-    world.status["listeners"][0]["connections_active"] = 8000
+    world.status["problems"] = [{"severity": "warning", "code": "connections_nearly_full", "message": "web is full"}]
     sidecar = await serve(world)
     assert (await _once(clock, sidecar.socket))[0] == Exit.WARNING
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from ui_world import NOW, World, degraded, empty, expired, healthy, hostile
 
-from tui.findings import findings
 from tui.freshness import Link, freshness
 from tui.keys import help_page, hints
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
@@ -19,18 +18,12 @@ from tui.pages.config import config_page, listener_page
 from tui.pages.connecting import connecting_page
 from tui.pages.connections import connection_page, connections_note, connections_table
 from tui.pages.events import event_page, events_table
-from tui.pages.finding import finding_page
 from tui.pages.overview import overview, refusal_groups
+from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page, refusals_note, refusals_table
 from tui.plan import View
-from tui.replies import (
-    certificates_view,
-    connection_page_view,
-    connection_view,
-    event_view,
-    refusals_view,
-    status_view,
-)
+from tui.problems import problems
+from tui.records import Connections, decoded, event_of
 from tui.sheet import Look, Sheet, field_lines
 from tui.text import SafeText, cell_width
 
@@ -39,22 +32,22 @@ LOOK = Look(NOW, 80, 20)
 
 def _snapshot(world: World) -> Snapshot:
     model = Model(SafeText("/run/admin.sock"))
-    model.take_status(status_view(world.document("status")), 100.0, world.now, 0.0)
+    model.take_status(world.document("status"), 100.0, world.now, 0.0)
     world.advance(1, bytes_in=2048, bytes_out=4096, connections=1)
-    model.take_status(status_view(world.document("status")), 101.0, world.now, 0.0)
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
     world.now = NOW
     model.skew_s = 0.0
-    model.take_certificates(certificates_view(world.document("certificates")), 101.0)
+    model.take_certificates(world.document("certificates"), 101.0)
     total = world.status["totals"]["refusals_total"]
-    model.take_refusals(refusals_view({"total": total, "refusals": world.refusals}), 100, 101.0)
+    model.take_refusals({"total": total, "refusals": world.refusals}, 100, 101.0)
     listed = {"total": len(world.connections), "matched": len(world.connections), "connections": world.connections}
-    model.take_connections(connection_page_view(listed), ConnectionQuery())
+    model.take_connections(listed, ConnectionQuery())
     for kind, fields in world.events:
-        model.take_event(event_view(kind, fields))
+        model.take_event(event_of(kind, fields))
     if world.connections:
         number = world.connections[0]["id"]
         first = {**world.connections[0], "chain": world.chains.get(number, [])}
-        model.take_connection(connection_view({"connection": first}))
+        model.take_connection({"connection": first})
     return model.snapshot(101.0)
 
 
@@ -68,7 +61,7 @@ def _text(sheet: Sheet) -> list[str]:
 
 
 def _every_sheet(snapshot: Snapshot, look: Look) -> list[Sheet]:
-    found = findings(snapshot, look.now)
+    found = problems(snapshot)
     certificates = snapshot.certificates
     assert certificates is not None
     assert certificates.leaf is not None
@@ -87,8 +80,8 @@ def _every_sheet(snapshot: Snapshot, look: Look) -> list[Sheet]:
         config_page(snapshot, look),
         listener_page(snapshot, "web", look),
         listener_page(snapshot, "gone", look),
-        *(finding_page(found, finding.key, look) for finding in found),
-        finding_page(found, "gone", look),
+        *(problem_page(found, problem.key, look) for problem in found),
+        problem_page(found, "gone", look),
         connecting_page(snapshot, 100.0, look),
     ]
 
@@ -110,7 +103,7 @@ def test_every_line_of_every_view_fits_and_is_safe(world, width, glyphs) -> None
 
 
 def test_the_overview_answers_the_four_questions_in_order() -> None:
-    text = _text(overview(_snapshot(degraded()), findings(_snapshot(degraded()), NOW), LOOK))
+    text = _text(overview(_snapshot(degraded()), problems(_snapshot(degraded())), LOOK))
     places = [next(i for i, each in enumerate(text) if each.startswith(title)) for title in _SECTIONS]
     assert places == sorted(places)
     assert len(text) <= 21  # 24 rows less the two at the top, the tabs and the keys, with one to scroll
@@ -140,7 +133,7 @@ def test_quiet_traffic_is_told() -> None:
     model = Model(SafeText("x"))
     for second in range(30):
         world.advance(1, bytes_in=100 if second < 10 else 0)
-        model.take_status(status_view(world.document("status")), float(second), world.now, 0.0)
+        model.take_status(world.document("status"), float(second), world.now, 0.0)
     text = _text(overview(model.snapshot(29.0), [], LOOK))
     assert any(each.startswith("Traffic  none for 20s") for each in text)
 
@@ -248,7 +241,7 @@ def test_tables_say_why_they_are_empty() -> None:
     assert _text(refusals_table(full, LOOK, "zzz"))[1] == "  no refusal matches the filter"
     assert _text(events_table(full, LOOK, "zzz"))[1] == "  no event matches the filter"
     none_match = replace(
-        full, connections=connection_page_view({"total": 12}), connections_query=ConnectionQuery(filter="zzz")
+        full, connections=decoded(Connections, {"total": 12}), connections_query=ConnectionQuery(filter="zzz")
     )
     assert _text(connections_table(none_match, LOOK))[1] == "  no connection matches the filter"
     assert connections_note(none_match) == "0 of 12 connections"

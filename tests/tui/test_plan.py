@@ -7,7 +7,6 @@ from ui_world import healthy, stamp
 
 from tui.model import Model
 from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest, View, asks, refusals_limit
-from tui.replies import certificates_view, connection_view, refusals_view, status_view
 from tui.text import SafeText
 
 
@@ -15,9 +14,9 @@ from tui.text import SafeText
 def model() -> Model:
     """With everything read at the monotonic moment 100."""
     world, model = healthy(), Model(SafeText("admin.sock"))
-    model.take_status(status_view(world.document("status")), 100.0, world.now, 0.0)
-    model.take_certificates(certificates_view(world.document("certificates")), 100.0)
-    model.take_refusals(refusals_view({"total": 3, "refusals": world.refusals}), OVERVIEW_REFUSALS, 100.0)
+    model.take_status(world.document("status"), 100.0, world.now, 0.0)
+    model.take_certificates(world.document("certificates"), 100.0)
+    model.take_refusals({"total": 3, "refusals": world.refusals}, OVERVIEW_REFUSALS, 100.0)
     return model
 
 
@@ -27,7 +26,7 @@ def _asks(view: View | None, model: Model, monotonic: float = 101.0, **interest:
 
 def test_at_first_everything_that_is_shown() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
-    model.take_status(status_view(world.document("status")), 100.0, world.now, 0.0)
+    model.take_status(world.document("status"), 100.0, world.now, 0.0)
     assert _asks(View.OVERVIEW, model) == [Ask.CERTIFICATES, Ask.REFUSALS]
     assert _asks(View.CONNECTIONS, model) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
     assert _asks(None, model) == []
@@ -58,18 +57,18 @@ def test_certificates_every_ten_seconds_where_they_are_visible(model: Model) -> 
 def test_certificates_when_the_generation_or_the_problems_change(model: Model) -> None:
     world = healthy()
     world.status["generation"] = 4
-    model.take_status(status_view(world.document("status")), 101.0, world.now, 0.0)
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
     assert _asks(View.CONFIG, model) == [Ask.CERTIFICATES]
-    model.take_certificates(certificates_view(world.document("certificates")), 101.0)
+    model.take_certificates(world.document("certificates"), 101.0)
     world.status["problems"] = [{"severity": "critical", "code": "reload_refused", "since": stamp(world.now)}]
-    model.take_status(status_view(world.document("status")), 102.0, world.now, 0.0)
+    model.take_status(world.document("status"), 102.0, world.now, 0.0)
     assert _asks(View.CONNECTIONS, model, 102.0) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
 
 
 def test_refusals_when_their_total_changes(model: Model) -> None:
     world = healthy()
     world.refuse()
-    model.take_status(status_view(world.document("status")), 101.0, world.now, 0.0)
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
     assert _asks(View.OVERVIEW, model) == [Ask.REFUSALS]
     assert _asks(View.REFUSALS, model) == [Ask.REFUSALS]
     assert _asks(View.CONFIG, model) == []
@@ -78,10 +77,10 @@ def test_refusals_when_their_total_changes(model: Model) -> None:
 def test_many_refusals_are_read_less_often(model: Model) -> None:
     world = healthy()
     world.refuse()
-    model.take_refusals(refusals_view({"total": 3, "refusals": world.refusals}), MAX_REFUSALS, 100.0)
-    model.take_status(status_view(world.document("status")), 101.0, world.now, 0.0)
+    model.take_refusals({"total": 3, "refusals": world.refusals}, MAX_REFUSALS, 100.0)
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
     world.refuse()
-    model.take_status(status_view(world.document("status")), 101.0, world.now, 0.0)
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
     assert _asks(View.REFUSALS, model, 101.0, refusals_limit=MAX_REFUSALS) == []
     assert _asks(View.REFUSALS, model, 103.0, refusals_limit=MAX_REFUSALS) == [Ask.REFUSALS]
 
@@ -89,7 +88,7 @@ def test_many_refusals_are_read_less_often(model: Model) -> None:
 def test_more_refusals_when_the_reader_scrolls_on_and_there_are_more(model: Model) -> None:
     assert _asks(View.REFUSALS, model, refusals_limit=400) == []
     world = healthy()
-    model.take_refusals(refusals_view({"total": 500, "refusals": world.refusals}), OVERVIEW_REFUSALS, 100.0)
+    model.take_refusals({"total": 500, "refusals": world.refusals}, OVERVIEW_REFUSALS, 100.0)
     assert _asks(View.REFUSALS, model, refusals_limit=400) == [Ask.REFUSALS]
     assert refusals_limit(Interest(view=View.REFUSALS, refusals_limit=5000)) == MAX_REFUSALS
     assert refusals_limit(Interest(view=View.OVERVIEW, refusals_limit=5000)) == OVERVIEW_REFUSALS
@@ -97,7 +96,7 @@ def test_more_refusals_when_the_reader_scrolls_on_and_there_are_more(model: Mode
 
 def test_one_connection_instead_of_the_table_until_it_is_gone(model: Model) -> None:
     assert _asks(View.CONNECTIONS, model, connection_id=7) == [Ask.CONNECTION]
-    model.take_connection(connection_view({"connection": {"id": 7}}))
+    model.take_connection({"connection": {"id": 7}})
     model.take_connection_gone()
     assert _asks(View.CONNECTIONS, model, connection_id=7) == []
     model.leave_connection()

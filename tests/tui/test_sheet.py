@@ -66,11 +66,11 @@ def test_a_table_knows_only_its_window() -> None:
 
 
 def test_a_page_selects_what_has_a_target() -> None:
-    target = Target(Kind.FINDING, "k")
-    page = Page([line(literal("heading")), line(SafeText("finding"), target=target)])
+    target = Target(Kind.PROBLEM, "k")
+    page = Page([line(literal("heading")), line(SafeText("problem"), target=target)])
     assert [page.is_selectable(index) for index in (-1, 0, 1, 2)] == [False, False, True, False]
     assert page.find(target) == 1
-    assert page.find(Target(Kind.FINDING, "other")) is None
+    assert page.find(Target(Kind.PROBLEM, "other")) is None
     assert page.line(5) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.sse import MAX_MESSAGE_BYTES, SseMessage, SseOverflow, SseParser
+from tlsidecar.api.sse import MAX_MESSAGE_BYTES, SseMessage, SseOverflow, SseParser
 
 STREAM = (
     b": hello\n\n"

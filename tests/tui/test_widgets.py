@@ -143,18 +143,18 @@ def _repoison(world: World, texts: list[str]) -> None:
 
 
 def _feed(app: Console, world: World) -> None:
-    from tui import replies
     from tui.model import ConnectionQuery
+    from tui.records import event_of
 
     model = app.monitor.model
-    model.take_status(replies.status_view(world.document("status")), app.clock.monotonic(), NOW, 0.0)
-    model.take_certificates(replies.certificates_view(world.document("certificates")), app.clock.monotonic())
-    model.take_refusals(replies.refusals_view({"total": 40, "refusals": world.refusals}), 100, app.clock.monotonic())
+    model.take_status(world.document("status"), app.clock.monotonic(), NOW, 0.0)
+    model.take_certificates(world.document("certificates"), app.clock.monotonic())
+    model.take_refusals({"total": 40, "refusals": world.refusals}, 100, app.clock.monotonic())
     page = {"total": 12, "matched": 12, "connections": world.connections}
-    model.take_connections(replies.connection_page_view(page), ConnectionQuery())
+    model.take_connections(page, ConnectionQuery())
     model.events.clear()
     for kind, fields in world.events:
-        model.take_event(replies.event_view(kind, fields))
+        model.take_event(event_of(kind, fields))
 
 
 _console: list[tuple[Console, Pilot[int]]] = []

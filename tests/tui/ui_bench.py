@@ -16,7 +16,7 @@ from ui_world import World
 
 from tui.app import Console
 from tui.options import Options
-from tui.replies import event_view
+from tui.records import event_of
 
 _ROUNDS = 3
 _CHARACTERS = {"slash": "/", "question_mark": "?", "colon": ":", "space": " "}
@@ -69,7 +69,7 @@ class Bench:
     def happened(self) -> None:
         """Hand over the events that the sidecar has, as the subscription would."""
         for kind, fields in self.sidecar.world.events:
-            self.app.monitor.model.take_event(event_view(kind, fields))
+            self.app.monitor.model.take_event(event_of(kind, fields))
 
     @property
     def lines(self) -> list[str]:

@@ -354,7 +354,33 @@ def degraded(now: datetime = NOW) -> World:
             "the key does not belong to the certificate (/etc/tls/tls.key)",
             "since": stamp(now - timedelta(minutes=12, seconds=30)),
             "subject": "key_mismatch",
-        }
+            "advice": "What was served before is still served. Mend the files named, then reload.",
+        },
+        {
+            "severity": "critical",
+            "code": "upstream_down",
+            "message": "payments: no upstream answers; payments.internal:8443: connection refused; 14 requests failed",
+            "since": stamp(now - timedelta(minutes=4)),
+            "subject": "payments",
+            "advice": "Look at the service itself: the sidecar cannot reach it.",
+        },
+        {
+            "severity": "warning",
+            "code": "renewal_overdue",
+            "message": "our certificate should have been renewed at 2026-11-23T19:15:00Z",
+            "since": stamp(now - timedelta(hours=4)),
+            "subject": "spiffe://prod.example/ns/shop/sa/web",
+            "advice": "The last attempt says why it was not.",
+        },
+        {
+            "severity": "warning",
+            "code": "repeated_refusal",
+            "message": "spiffe://prod.example/ns/crm/sa/exporter was refused 23 times on web: no access rule allows "
+            "this identity",
+            "since": stamp(now - timedelta(minutes=14)),
+            "subject": "spiffe://prod.example/ns/crm/sa/exporter",
+            "advice": "If it should be let in, add an access rule; if not, find out who uses it.",
+        },
     ]
     own = world.certificates["leaf"]
     own["not_before"], own["not_after"] = stamp(now - timedelta(hours=20)), stamp(now + timedelta(hours=4))
@@ -394,7 +420,17 @@ def expired(now: datetime = NOW) -> World:
             "put a new one in place, or renew at its issuer",
             "since": own["not_after"],
             "subject": own["identity"],
-        }
+            "advice": "Peers refuse us. Put a new certificate in place, or rotate.",
+        },
+        {
+            "severity": "critical",
+            "code": "crl_expired",
+            "message": "the revocation list of CN=Prod Issuing CA 7,O=Example expired at 2026-11-23T22:15:00Z: every "
+            "peer it covers is refused",
+            "since": stamp(now - timedelta(hours=1)),
+            "subject": "CN=Prod Issuing CA 7,O=Example",
+            "advice": "Write a new one (tlsidecar certs crl) and reload.",
+        },
     ]
     return world
 

@@ -50,7 +50,19 @@ def import_all(*packages: str, absent: tuple[str, ...] = ()) -> tuple[list[str],
     ("packages", "forbidden"),
     [
         (["certs"], {"tlsidecar", "tui", "textual", "pydantic", "prometheus_client", "h11"}),
-        (["tui"], {"tlsidecar", "certs", "cryptography", "OpenSSL", "pydantic", "prometheus_client"}),
+        (
+            ["tui"],
+            {
+                "tlsidecar.admin",
+                "tlsidecar.control",
+                "tlsidecar.dataplane",
+                "tlsidecar.observe",
+                "tlsidecar.cli",
+                "certs",
+            }
+            | {"cryptography", "OpenSSL", "pydantic", "prometheus_client"},
+        ),
+        (["tlsidecar.api"], {"certs", "tui", "click", "cryptography", "OpenSSL", "asyncio", "tlsidecar.outcomes"}),
         (
             ["tlsidecar.dataplane"],
             {
@@ -71,7 +83,7 @@ def import_all(*packages: str, absent: tuple[str, ...] = ()) -> tuple[list[str],
         (["tlsidecar.config.places", "tlsidecar.settings"], {"certs", "cryptography", "tomllib", "asyncio"}),
         (["tlsidecar.outcomes", "tlsidecar.settings"], {"certs", "asyncio", "ssl"}),
     ],
-    ids=["certs", "tui", "dataplane", "config", "places", "settings"],
+    ids=["certs", "tui", "api", "dataplane", "config", "places", "settings"],
 )
 def test_a_package_loads_nothing_above_it(packages: list[str], forbidden: set[str]) -> None:
     imported, loaded = import_all(*packages)

@@ -12,7 +12,7 @@ from tlsidecar.admin import views
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.guard import ChangeGuard, MutationOutcome
 from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stream, encode
-from tlsidecar.admin.times import timestamp
+from tlsidecar.api.times import timestamp
 from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
 from tlsidecar.observe.events import Subscription
@@ -39,14 +39,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. ``schema`` names its reply in tlsidecar.admin.schemas; ``body`` its request body."""
+    """One method of one path. ``reply`` is the record that answers, or the media type of what is no JSON; ``body``
+    names the request's body in :data:`tlsidecar.admin.openapi.BODIES`."""
 
     method: str
     path: str
     access: Access
     handler: Handler
     summary: str
-    schema: str
+    reply: type | str
     status: int = 200
     parameters: tuple[Parameter, ...] = ()
     body: str = ""
@@ -132,7 +133,7 @@ class Api:
                     continue
                 yield b"".join(
                     b"id: %d\nevent: %s\ndata: %s\n\n"
-                    % (event.sequence, event.kind.encode(), encode(views.event_view(event)))
+                    % (event.sequence, event.kind.encode(), encode(views.event_document(event)))
                     for event in events
                 )
                 await asyncio.sleep(EVENT_GATHER_S)

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
-from certs.certificate import Certificate
+from certs import certificate
 from certs.material import Material
 from certs.names import crl_issuer
 from certs.text import describe_der
-from tlsidecar.admin.times import timestamp
+from tlsidecar.api.certificates import Certificate, RevocationList
+from tlsidecar.api.times import moment
 
 
 @lru_cache(maxsize=512)
-def certificate_view(der: bytes) -> dict[str, object]:
+def certificate_record(der: bytes) -> Certificate[str]:
     """One certificate. What cannot be read of it is empty, so that a broken one can be shown at all."""
-    return describe_der(der)
+    described = describe_der(der)
+    texts = {name: tuple(described[name]) for name in ("dns", "uris", "ips")}
+    times = {name: moment(described[name]) for name in ("not_before", "not_after")}
+    return Certificate(**{**described, **texts, **times})
 
 
-def certificates_view(certificates: Sequence[Certificate]) -> list[dict[str, object]]:
-    return [certificate_view(certificate.der) for certificate in certificates]
+def certificate_records(certificates: Iterable[certificate.Certificate]) -> tuple[Certificate[str], ...]:
+    return tuple(certificate_record(each.der) for each in certificates)
 
 
-def crls_view(material: Material) -> list[dict[str, object]]:
-    return [
-        {
-            "issuer": crl_issuer(crl).text,
-            "this_update": timestamp(crl.last_update_utc),
-            "next_update": timestamp(crl.next_update_utc),
-            "revoked": len(crl),
-        }
+def crl_records(material: Material) -> tuple[RevocationList[str], ...]:
+    return tuple(
+        RevocationList(
+            issuer=crl_issuer(crl).text,
+            this_update=crl.last_update_utc,
+            next_update=crl.next_update_utc,
+            revoked=len(crl),
+        )
         for crl in material.crls
-    ]
+    )

@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import ApiError, Reply, Request
 from tlsidecar.admin.reads import connection_id_of
+from tlsidecar.api.certificates import AttemptReply
+from tlsidecar.api.connections import Closed
+from tlsidecar.api.encode import encoded
+from tlsidecar.api.replies import Drained, LogLevel, Stopping
+from tlsidecar.api.words import DrainEnd
 from tlsidecar.control.interface import Attempt, Outcome, Trigger
 
 MAX_DRAIN_S = 86400.0
@@ -26,8 +30,8 @@ async def rotate(api: Api, request: Request) -> Reply:
 
 
 def _attempt_reply(api: Api, attempt: Attempt) -> Reply:
-    document = {"outcome": attempt.outcome.value, "attempt": views.attempt_view(attempt)}
-    if attempt.outcome is not Outcome.REFUSED:
+    document = encoded(AttemptReply(api.control.clock.now(), attempt.outcome, attempt))
+    if attempt.outcome != Outcome.REFUSED:
         return api.json_reply(document)
     message = ": ".join(part for part in (attempt.reason, attempt.detail) if part) or "refused"
     return api.error_reply(ApiError(409, message), **document)
@@ -43,19 +47,16 @@ async def drain(api: Api, request: Request) -> Reply:
         if not (math.isfinite(timeout_s) and 0 <= timeout_s <= MAX_DRAIN_S):
             raise ApiError(400, f"timeout_s is from 0 to {MAX_DRAIN_S:.0f}")
     outcome = await api.control.drain(timeout_s)
-    return api.json_reply(
-        {
-            "outcome": "drained" if outcome.drained else "forced",
-            "closed": outcome.closed,
-            "forced": outcome.forced,
-            "duration_s": round(outcome.duration_s, 6),
-        }
-    )
+    end = DrainEnd.DRAINED if outcome.drained else DrainEnd.FORCED
+    now = api.control.clock.now()
+    return api.json_reply(encoded(Drained(now, end.value, outcome.closed, outcome.forced, outcome.duration_s)))
 
 
 async def shutdown(api: Api, request: Request) -> Reply:
     _no_fields(request.json_body(), ())
-    return replace(api.json_reply({"outcome": "stopping"}, 202), afterwards=api.begin_shutdown)
+    return replace(
+        api.json_reply(encoded(Stopping(api.control.clock.now(), "stopping")), 202), afterwards=api.begin_shutdown
+    )
 
 
 async def log_level(api: Api, request: Request) -> Reply:
@@ -69,7 +70,7 @@ async def log_level(api: Api, request: Request) -> Reply:
         api.control.set_log_level(level)
     except ValueError as error:
         raise ApiError(400, str(error)) from None
-    return api.json_reply({"level": api.control.log_level, "previous": previous})
+    return api.json_reply(encoded(LogLevel(api.control.clock.now(), api.control.log_level, previous)))
 
 
 async def close_connection(api: Api, request: Request) -> Reply:
@@ -77,7 +78,7 @@ async def close_connection(api: Api, request: Request) -> Reply:
     connection_id = connection_id_of(request)
     if not await api.control.close_connection(connection_id):
         raise ApiError(404, f"no connection {connection_id}")
-    return api.json_reply({"closed": True, "id": connection_id})
+    return api.json_reply(encoded(Closed(api.control.clock.now(), closed=True, id=connection_id)))
 
 
 def _no_fields(body: Mapping[str, object], known: tuple[str, ...]) -> None:

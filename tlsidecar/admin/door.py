@@ -23,7 +23,7 @@ from tlsidecar.admin.api import Api
 from tlsidecar.admin.exchange import Client
 from tlsidecar.admin.guard import ChangeGuard
 from tlsidecar.admin.messages import ERROR_CODES
-from tlsidecar.admin.times import timestamp
+from tlsidecar.api.times import timestamp
 from tlsidecar.observe.audit import Caller
 
 CLIENTS_AT_ONCE = 16

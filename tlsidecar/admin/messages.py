@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from tlsidecar.admin.access import Access
-from tlsidecar.admin.times import timestamp
+from tlsidecar.api.times import timestamp
 from tlsidecar.observe.audit import Caller
 from tlsidecar.observe.text import visible
 

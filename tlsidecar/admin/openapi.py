@@ -7,11 +7,30 @@ from functools import cache
 from tlsidecar import __version__
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
-from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, REQUEST_BODY_BYTES
+from tlsidecar.admin.changes import MAX_DRAIN_S
+from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, PLAIN_TEXT, REQUEST_BODY_BYTES
 from tlsidecar.admin.routes import ROUTES
-from tlsidecar.admin.schemas import SCHEMAS, TEXT, Schema, reference
+from tlsidecar.api.replies import Error
+from tlsidecar.api.schema import TEXT, Schema, reference, schemas
+from tlsidecar.api.words import LOG_LEVELS
+from tlsidecar.outcomes import Reason, Side, Stage
 
-_MEDIA_TYPES = {"Text": "text/plain", "EventStream": EVENT_STREAM}
+# The words of fields whose vocabulary is the data plane's.
+_VOCABULARIES = {"Refusal.side": Side, "Refusal.stage": Stage, "Refusal.reason": Reason}
+
+BODIES: dict[str, Schema] = {
+    "DrainRequest": {
+        "type": "object",
+        "properties": {"timeout_s": {"type": "number", "minimum": 0, "maximum": MAX_DRAIN_S}},
+        "additionalProperties": False,
+    },
+    "LogLevelRequest": {
+        "type": "object",
+        "properties": {"level": {"type": "string", "enum": list(LOG_LEVELS)}},
+        "required": ["level"],
+        "additionalProperties": False,
+    },
+}
 
 
 @cache
@@ -20,6 +39,7 @@ def document() -> Schema:
     paths: dict[str, dict[str, Schema]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    replies = [route.reply for route in ROUTES if isinstance(route.reply, type)]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -31,7 +51,7 @@ def document() -> Schema:
         "servers": [{"url": "http://localhost"}],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": schemas([Error, *replies], _VOCABULARIES) | BODIES,
             "responses": {
                 "Error": {
                     "description": f"Refused: {', '.join(dict.fromkeys(ERROR_CODES.values()))}",
@@ -43,11 +63,11 @@ def document() -> Schema:
 
 
 def _operation(route: Route) -> Schema:
-    content: Schema = {_MEDIA_TYPES.get(route.schema, JSON): {"schema": reference(route.schema)}}
+    content = _content(route)
     responses: Schema = {str(route.status): {"description": route.summary, "content": content}}
     for status in route.other_statuses:
         described: Schema = {"description": ERROR_CODES[status]}
-        described["content"] = content if route.schema in _MEDIA_TYPES else {JSON: {"schema": reference("Error")}}
+        described["content"] = content if route.reply == PLAIN_TEXT else {JSON: {"schema": reference("Error")}}
         responses[str(status)] = described
     responses["default"] = {"$ref": "#/components/responses/Error"}
     operation: Schema = {
@@ -58,7 +78,7 @@ def _operation(route: Route) -> Schema:
     }
     parameters = [_path_parameter(name) for name in _names_in(route.path)]
     parameters += [_query_parameter(parameter) for parameter in route.parameters]
-    if route.schema == "EventStream":
+    if route.reply == EVENT_STREAM:
         meaning = "the sequence number to resume after"
         parameters.append({"name": "Last-Event-ID", "in": "header", "description": meaning, "schema": TEXT})
     if parameters:
@@ -68,6 +88,12 @@ def _operation(route: Route) -> Schema:
     if route.access is Access.CONTROL:
         operation["description"] = "On the control socket only; leaves an audit line."
     return operation
+
+
+def _content(route: Route) -> Schema:
+    if isinstance(route.reply, type):
+        return {JSON: {"schema": reference(route.reply.__name__)}}
+    return {route.reply.partition(";")[0]: {"schema": {"type": "object"} if route.reply == JSON else TEXT}}
 
 
 def _operation_id(route: Route) -> str:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
-from tlsidecar.control.interface import Severity, State
-from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS, ConnectionQuery
+from tlsidecar.api.connections import ConnectionReply
+from tlsidecar.api.encode import encoded
+from tlsidecar.api.words import CONNECTION_SORT_KEYS, Severity, State
+from tlsidecar.dataplane.snapshot import ConnectionQuery
 from tlsidecar.observe.text import escaped
 
 PAGE_ROWS = 1000
@@ -19,7 +21,7 @@ ROWS_AT_ONCE = 50
 
 
 async def status(api: Api, request: Request) -> Reply:
-    return api.json_reply(views.status_view(api.control, await api.control.snapshots()))
+    return api.json_reply(encoded(views.status(api.control, await api.control.snapshots())))
 
 
 async def connections(api: Api, request: Request) -> Reply:
@@ -33,7 +35,7 @@ async def connections(api: Api, request: Request) -> Reply:
     page = await api.control.connections(query)
     rows: list[bytes] = []
     for start in range(0, len(page.rows), ROWS_AT_ONCE):
-        piece = encode([views.connection_view(row) for row in page.rows[start : start + ROWS_AT_ONCE]])
+        piece = encode([encoded(views.connection(row)) for row in page.rows[start : start + ROWS_AT_ONCE]])
         rows.append(piece[1:-1])
         await asyncio.sleep(0)
     counts = {"total": page.total, "matched": page.matched, "offset": query.offset, "limit": query.limit}
@@ -46,28 +48,23 @@ async def connection(api: Api, request: Request) -> Reply:
     detail = await api.control.connection(connection_id)
     if detail is None:
         raise ApiError(404, f"no connection {connection_id}")
-    view = views.connection_view(detail.record) | {"chain": views.chain_view(detail.chain)}
-    return api.json_reply({"connection": view})
+    return api.json_reply(encoded(ConnectionReply(api.control.clock.now(), views.connection_in_full(detail))))
 
 
 async def certificates(api: Api, request: Request) -> Reply:
-    return api.json_reply(views.certificates_document(api.control, await api.control.snapshots()))
+    return api.json_reply(encoded(views.certificates(api.control, await api.control.snapshots())))
 
 
 async def refusals(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     await api.control.caught_up()
-    refusals = api.control.refusals
-    newest = [views.refusal_view(number, refusal) for number, refusal in refusals.newest(limit)]
-    return api.json_reply({"total": refusals.total, "refusals": newest})
+    return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit)))
 
 
 async def failures(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     await api.control.caught_up()
-    failures = api.control.failures
-    newest = [views.failure_view(group) for group in failures.newest(limit)]
-    return api.json_reply({"total": failures.total, "failures": newest})
+    return api.json_reply(encoded(views.failures(api.control, limit)))
 
 
 async def events(api: Api, request: Request) -> Stream:

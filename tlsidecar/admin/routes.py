@@ -5,7 +5,14 @@ from __future__ import annotations
 from tlsidecar.admin import changes, reads
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
-from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
+from tlsidecar.admin.messages import EVENT_STREAM, JSON, PLAIN_TEXT
+from tlsidecar.api.certificates import AttemptReply, Certificates
+from tlsidecar.api.connections import Closed, ConnectionReply, Connections
+from tlsidecar.api.failures import Failures
+from tlsidecar.api.refusals import Refusals
+from tlsidecar.api.replies import Drained, LogLevel, Stopping
+from tlsidecar.api.status import Status
+from tlsidecar.api.words import CONNECTION_SORT_KEYS
 
 _PAGE = (
     Parameter("filter", "words; without case, each has to be in a text field"),
@@ -16,14 +23,14 @@ _PAGE = (
 )
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/status", Access.VIEW, reads.status, "State, listeners with counters, ranked problems", "Status"),
+    Route("GET", "/v1/status", Access.VIEW, reads.status, "State, listeners with counters, ranked problems", Status),
     Route(
         "GET",
         "/v1/connections",
         Access.VIEW,
         reads.connections,
         "A window on the open connections",
-        "Connections",
+        Connections,
         parameters=_PAGE,
     ),
     Route(
@@ -32,7 +39,7 @@ ROUTES: tuple[Route, ...] = (
         Access.VIEW,
         reads.connection,
         "One connection with its peer's chain",
-        "ConnectionReply",
+        ConnectionReply,
         other_statuses=(404,),
     ),
     Route(
@@ -41,17 +48,17 @@ ROUTES: tuple[Route, ...] = (
         Access.CONTROL,
         changes.close_connection,
         "Close one connection",
-        "Closed",
+        Closed,
         other_statuses=(404,),
     ),
-    Route("GET", "/v1/certificates", Access.VIEW, reads.certificates, "What is served and trusted now", "Certificates"),
+    Route("GET", "/v1/certificates", Access.VIEW, reads.certificates, "What is served and trusted now", Certificates),
     Route(
         "GET",
         "/v1/refusals",
         Access.VIEW,
         reads.refusals,
         "Who was turned away, newest first",
-        "Refusals",
+        Refusals,
         parameters=(Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),),
     ),
     Route(
@@ -60,20 +67,20 @@ ROUTES: tuple[Route, ...] = (
         Access.VIEW,
         reads.failures,
         "What could not be served, by listener, upstream and reason",
-        "Failures",
+        Failures,
         parameters=(Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),),
     ),
-    Route("GET", "/v1/events", Access.VIEW, reads.events, "Server-Sent Events; Last-Event-ID resumes", "EventStream"),
-    Route("GET", "/v1/openapi.json", Access.VIEW, reads.openapi, "This document", "OpenApi"),
-    Route("GET", "/metrics", Access.PROBE, reads.metrics, "Prometheus text format 0.0.4", "Text"),
-    Route("GET", "/healthz", Access.PROBE, reads.healthz, "Whether the loop turns", "Text", other_statuses=(503,)),
+    Route("GET", "/v1/events", Access.VIEW, reads.events, "Server-Sent Events; Last-Event-ID resumes", EVENT_STREAM),
+    Route("GET", "/v1/openapi.json", Access.VIEW, reads.openapi, "This document", JSON),
+    Route("GET", "/metrics", Access.PROBE, reads.metrics, "Prometheus text format 0.0.4", PLAIN_TEXT),
+    Route("GET", "/healthz", Access.PROBE, reads.healthz, "Whether the loop turns", PLAIN_TEXT, other_statuses=(503,)),
     Route(
         "GET",
         "/readyz",
         Access.PROBE,
         reads.readyz,
         "Whether material is valid, listeners are bound and nothing drains",
-        "Text",
+        PLAIN_TEXT,
         other_statuses=(503,),
     ),
     Route(
@@ -82,7 +89,7 @@ ROUTES: tuple[Route, ...] = (
         Access.CONTROL,
         changes.reload,
         "Read the material's source again",
-        "AttemptReply",
+        AttemptReply,
         other_statuses=(409,),
     ),
     Route(
@@ -91,12 +98,12 @@ ROUTES: tuple[Route, ...] = (
         Access.CONTROL,
         changes.rotate,
         "Ask the material's source to renew now",
-        "AttemptReply",
+        AttemptReply,
         other_statuses=(409,),
     ),
-    Route("POST", "/v1/drain", Access.CONTROL, changes.drain, "Let connections finish", "Drained", body="DrainRequest"),
+    Route("POST", "/v1/drain", Access.CONTROL, changes.drain, "Let connections finish", Drained, body="DrainRequest"),
     Route(
-        "POST", "/v1/shutdown", Access.CONTROL, changes.shutdown, "Drain, then end the process", "Stopping", status=202
+        "POST", "/v1/shutdown", Access.CONTROL, changes.shutdown, "Drain, then end the process", Stopping, status=202
     ),
     Route(
         "PUT",
@@ -104,7 +111,7 @@ ROUTES: tuple[Route, ...] = (
         Access.CONTROL,
         changes.log_level,
         "Change the process log's level",
-        "LogLevel",
+        LogLevel,
         body="LogLevelRequest",
     ),
 )

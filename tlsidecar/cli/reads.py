@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import click
 
 from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.words import CONNECTION_SORT_KEYS
 from tlsidecar.cli.context import echo_json, json_option, socket_option
 from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
-from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
 
 PAGE_ROWS = 1000
 

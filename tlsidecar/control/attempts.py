@@ -20,7 +20,7 @@ class AttemptLog:
         self._kept: deque[Attempt] = deque(maxlen=kept)
 
     def __repr__(self) -> str:
-        return f"<AttemptLog {len(self._kept)} kept, last {self.last.outcome.value if self.last else 'none'}>"
+        return f"<AttemptLog {len(self._kept)} kept, last {self.last.outcome if self.last else 'none'}>"
 
     @property
     def last(self) -> Attempt | None:
@@ -32,14 +32,15 @@ class AttemptLog:
 
     def record(self, attempt: Attempt) -> None:
         counts = self.counts
-        key = (attempt.outcome.value, attempt.reason)
+        assert attempt.at is not None, "who makes one knows when"
+        key = (attempt.outcome, attempt.reason)
         counts.by_outcome[key] = counts.by_outcome.get(key, 0) + 1
-        if attempt.outcome is Outcome.REFUSED:
+        if attempt.outcome == Outcome.REFUSED:
             self.refused_since = self.refused_since or attempt.at
         else:
             self.refused_since = None
             counts.last_success_at = attempt.at.timestamp()
         last = self.last
-        if last is not None and Outcome.UNCHANGED is last.outcome is attempt.outcome:
+        if last is not None and Outcome.UNCHANGED == last.outcome == attempt.outcome:
             self._kept.pop()  # a script that reloads every second must not push out what happened
         self._kept.append(attempt)

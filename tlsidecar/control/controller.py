@@ -243,7 +243,7 @@ class Controller:
         """Fetch, judge and prove the material to begin with. Raises :class:`StartError`."""
         batch = Batch(asyncio.get_running_loop().create_future(), [Trigger.START])
         attempt = await self._rotation.attempt(batch)
-        if attempt.outcome is not Outcome.APPLIED:
+        if attempt.outcome != Outcome.APPLIED:
             raise StartError(f"{attempt.detail} ({attempt.reason})")
         return self._rotation.contexts
 

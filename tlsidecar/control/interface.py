@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from tlsidecar.api import certificates, problems
+from tlsidecar.api.words import Outcome as Outcome
+from tlsidecar.api.words import Severity as Severity
+from tlsidecar.api.words import State as State
+from tlsidecar.api.words import Trigger as Trigger
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
 from tlsidecar.settings import Settings
 
@@ -22,67 +26,8 @@ if TYPE_CHECKING:
     from tlsidecar.observe.refusals import RefusalLog
 
 
-class State(StrEnum):
-    """Where the process is in its life. ``degraded`` serves, with something that needs a person."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DEGRADED = "degraded"
-    DRAINING = "draining"
-
-
-class Severity(StrEnum):
-    CRITICAL = "critical"
-    WARNING = "warning"
-    NOTICE = "notice"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One ranked finding: what is wrong, since when, what it is about and what to do."""
-
-    severity: Severity
-    code: str
-    message: str
-    since: datetime
-    subject: str = ""  # the listener, file or certificate it is about
-    advice: str = ""
-
-
-class Trigger(StrEnum):
-    """What asked for a reload."""
-
-    START = "start"
-    SIGNAL = "signal"
-    FILE_CHANGE = "file_change"
-    ADMIN = "admin"
-    TIMER = "timer"
-
-
-class Outcome(StrEnum):
-    """How an attempt ended: new material in use, the same material found again, or refused and nothing changed."""
-
-    APPLIED = "applied"
-    UNCHANGED = "unchanged"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt to put new material to use."""
-
-    at: datetime
-    trigger: Trigger
-    outcome: Outcome
-    reason: str = ""  # a certs.errors.MaterialReason value when refused
-    detail: str = ""
-    generation: int = 0
-    previous_serial: str = ""
-    serial: str = ""
-    duration_s: float = 0.0
-    warnings: tuple[str, ...] = ()
-    configuration: str = ""  # "not applied": the one on disk is not the one in force; "invalid": it would be refused
-    configuration_changes: tuple[str, ...] = ()  # the keys that differ, or what is wrong with it
+Problem: TypeAlias = problems.Problem[str]
+Attempt: TypeAlias = certificates.Attempt[str]
 
 
 @dataclass(frozen=True, slots=True)

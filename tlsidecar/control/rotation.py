@@ -134,8 +134,9 @@ class Rotation:
         except CertsError as error:
             attempt = self._refused(error, batch.trigger, previous)
         else:
+            at = self._clock.now()
             attempt = Attempt(
-                at=self._clock.now(),
+                at=at,
                 trigger=batch.trigger,
                 outcome=outcome,
                 generation=self.generation.number if self.generation else 0,
@@ -148,7 +149,7 @@ class Rotation:
                 self._schedule.succeeded(
                     material.leaf.not_valid_before_utc,
                     material.leaf.not_valid_after_utc,
-                    attempt.at,
+                    at,
                     self._clock.monotonic(),
                 )
         if batch.configures:
@@ -194,8 +195,8 @@ class Rotation:
 
     def _announce(self, attempt: Attempt) -> None:
         fields: dict[str, object] = {
-            "trigger": attempt.trigger.value,
-            "outcome": attempt.outcome.value,
+            "trigger": str(attempt.trigger),
+            "outcome": str(attempt.outcome),
             "reason": attempt.reason,
             "detail": attempt.detail,
             "generation": attempt.generation,
@@ -207,10 +208,10 @@ class Rotation:
             fields |= {"configuration": attempt.configuration, "changes": list(attempt.configuration_changes)}
             _log.warning("configuration changed: %s", attempt.configuration, extra={"fields": fields})
         self._hub.publish(events.RELOAD, fields)
-        if attempt.outcome is Outcome.REFUSED:
+        if attempt.outcome == Outcome.REFUSED:
             if self.generation is not None:
                 _log.error("new material refused, the old one goes on serving", extra={"fields": fields})
-        elif attempt.outcome is Outcome.APPLIED:
+        elif attempt.outcome == Outcome.APPLIED:
             _log.info("material in use", extra={"fields": fields})
             for warning in attempt.warnings:
                 _log.warning("about the material: %s", warning)

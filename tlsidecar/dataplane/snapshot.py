@@ -16,20 +16,6 @@ HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 # The same for HTTP exchanges, from the last byte of the request head to the last byte of the response.
 EXCHANGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-CONNECTION_SORT_KEYS = (
-    "id",
-    "listener",
-    "peer_address",
-    "identity",
-    "state",
-    "bytes_in",
-    "bytes_out",
-    "requests",
-    "opened_at",
-    "idle_s",
-    "generation",
-)
-
 
 @dataclass(slots=True)
 class Histogram:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from tui.records import Event, Refusal
 from tui.text import SafeText
-from tui.views import Event, Refusal
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from tui.lifetime import Stage, Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line
 from tui.model import Snapshot
 from tui.pages.arrange import matches
+from tui.records import Attempt, Certificate, Certificates, RevocationList
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText, pad, shorten_identity
-from tui.views import Attempt, Certificate, Certificates, RevocationList
 
 _OUTCOME_ROLES = {"applied": Role.GOOD, "unchanged": Role.GOOD, "refused": Role.CRITICAL}
 

@@ -11,9 +11,9 @@ from tui.lifetime import Stage, Validity
 from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
 from tui.model import Snapshot
 from tui.plan import View
+from tui.records import Severity
 from tui.sheet import Look
 from tui.text import SafeText, cell_width, shorten
-from tui.views import Severity
 
 _NODE_WIDTH = 24
 _SPARKLINE_WIDTH = 24

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from tui.amounts import age, counted, duration, grouped, latency, utc
 from tui.lines import BLANK, Line, Role, Span, heading
 from tui.model import Snapshot
+from tui.records import Listener, Status, Upstream
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText
-from tui.views import Listener, Status, Upstream
 
 
 def config_page(snapshot: Snapshot, look: Look) -> Page:

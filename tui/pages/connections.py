@@ -8,9 +8,9 @@ from tui.amounts import age, count, counted, duration, grouped, size, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot, Sort
 from tui.pages.certificates import certificate_lines
+from tui.records import Connection
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
-from tui.views import Connection
 
 CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
     Column(

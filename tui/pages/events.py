@@ -8,9 +8,9 @@ from tui.amounts import clock_time, utc
 from tui.lines import Kind, Role, Span, heading
 from tui.model import Snapshot
 from tui.pages.arrange import arranged_events
+from tui.records import Event
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import SafeText, safe_text
-from tui.views import Event
 
 _KIND_ROLES = {
     "refusal": Role.WARNING,

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tui.amounts import UNKNOWN, age, byte_rate, count, duration, grouped, latency, per_minute, until, utc
-from tui.findings import Finding
 from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
+from tui.records import Listener, Problem, Refusal, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
 from tui.text import EMPTY, SafeText, pad, shorten_identity, shorten_middle, wrap
-from tui.views import Listener, Refusal, Severity
 
 SEVERITY_ROLES = {
     Severity.CRITICAL: Role.CRITICAL,
@@ -31,7 +30,7 @@ _SPACIOUS_HEIGHT = 28
 _LEAST_ROWS = 2  # of each section, whatever the room
 
 
-def overview(snapshot: Snapshot, found: Sequence[Finding], look: Look) -> Page:
+def overview(snapshot: Snapshot, found: Sequence[Problem], look: Look) -> Page:
     look = replace(look, width=min(look.width, _WIDEST))
     problems = _problems(found, look)
     refused = _refused(snapshot, look)
@@ -56,34 +55,34 @@ def _shared(wanted: list[int], room: int) -> list[int]:
     return given
 
 
-def _problems(found: Sequence[Finding], look: Look) -> list[Line]:
+def _problems(found: Sequence[Problem], look: Look) -> list[Line]:
     if not found:
         return [
             heading("Problems"),
             line(gap(2), literal(f"{look.glyphs.ok} ok", Role.GOOD), gap(2), literal("nothing is wrong")),
         ]
-    numbers = Counter(finding.severity for finding in found)
+    numbers = Counter(problem.severity for problem in found)
     note = ", ".join(f"{numbers[severity]} {severity.value}" for severity in Severity if numbers[severity])
     lines = [heading("Problems", SafeText(note))]
-    for index, finding in enumerate(found):
-        lines += finding_lines(finding, look, rows=2 if index < 3 or look.height > _SPACIOUS_HEIGHT else 1)
+    for index, problem in enumerate(found):
+        lines += problem_lines(problem, look, rows=2 if index < 3 or look.height > _SPACIOUS_HEIGHT else 1)
     return lines
 
 
-def finding_lines(finding: Finding, look: Look, rows: int) -> list[Line]:
-    """A finding on at most ``rows`` lines, the first with its severity and age."""
-    role = SEVERITY_ROLES[finding.severity]
+def problem_lines(problem: Problem, look: Look, rows: int) -> list[Line]:
+    """A problem on at most ``rows`` lines, the first with its severity and age."""
+    role = SEVERITY_ROLES[problem.severity]
     sign = {
         Severity.CRITICAL: look.glyphs.critical,
         Severity.WARNING: look.glyphs.warning,
         Severity.NOTICE: look.glyphs.notice,
-    }[finding.severity]
-    since = EMPTY if finding.since is None else age(finding.since, look.now)
+    }[problem.severity]
+    since = EMPTY if problem.since is None else age(problem.since, look.now)
     indent = 2 + _SEVERITY_WIDTH + 1
     first_width = max(10, look.width - indent - _AGE_WIDTH - 2)
-    texts = wrap(finding.message, first_width, None if rows > 1 else 1)
+    texts = wrap(problem.message, first_width, None if rows > 1 else 1)
     if len(texts) > 1:
-        rest = SafeText(finding.message[len(texts[0]) :].lstrip(" "))
+        rest = SafeText(problem.message[len(texts[0]) :].lstrip(" "))
         texts = [texts[0], *wrap(rest, max(10, look.width - indent - 1), rows - 1)]
     lines: list[Line] = []
     for index, text in enumerate(texts):
@@ -93,12 +92,12 @@ def finding_lines(finding: Finding, look: Look, rows: int) -> list[Line]:
         lines.append(
             line(
                 gap(2),
-                column(SafeText(f"{sign} {finding.severity.value}"), _SEVERITY_WIDTH, role),
+                column(SafeText(f"{sign} {problem.severity.value}"), _SEVERITY_WIDTH, role),
                 gap(),
                 Span(pad(text, first_width)),
                 gap(),
                 column(since, _AGE_WIDTH, Role.MUTED, right=True),
-                target=Target(Kind.FINDING, finding.key),
+                target=Target(Kind.PROBLEM, problem.key),
             )
         )
     return lines

@@ -8,9 +8,9 @@ from tui.amounts import age, clock_time, counted, grouped, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot
 from tui.pages.arrange import RefusalSort, arranged_refusals
+from tui.records import Refusal
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
-from tui.views import Refusal
 
 REFUSAL_COLUMNS: Sequence[Column[Refusal]] = (
     Column("TIME", 9, lambda each, look: Span(clock_time(each.at), Role.MUTED), rank=6),

@@ -9,14 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from tui.decode import Json
 from tui.keys import hints
 from tui.lines import Role, Span, gap, literal
 from tui.pages.chrome import identity_row, summary_row
 from tui.plan import View
+from tui.records import Connection, Json
 from tui.sheet import Look
 from tui.text import EMPTY, SafeText, cell_width
-from tui.views import Connection
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 

@@ -7,18 +7,17 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from tui.decode import Json
 from tui.lines import Kind, Role, Span, Target, gap, literal
 from tui.pages.certificates import certificate_page
 from tui.pages.config import listener_page
 from tui.pages.connections import connection_page
 from tui.pages.events import event_page
-from tui.pages.finding import finding_page
+from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page
+from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
 from tui.sheet import Look, Page
 from tui.text import SafeText, shorten_middle
-from tui.views import Connection
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
@@ -61,7 +60,7 @@ class DetailScreen(ConsoleScreen):
         match self.target.kind:
             case Kind.CERTIFICATE:
                 return "certificate" if not str(key).startswith("crl ") else "revocation list"
-            case Kind.FINDING:
+            case Kind.PROBLEM:
                 return "problem"
             case kind:
                 return f"{kind.value} {key}"
@@ -80,8 +79,8 @@ class DetailScreen(ConsoleScreen):
                 return event_page(snapshot, int(key), look)
             case Kind.LISTENER:
                 return listener_page(snapshot, str(key), look)
-            case Kind.FINDING:
-                return finding_page(self.console.found, str(key), look)
+            case Kind.PROBLEM:
+                return problem_page(self.console.found, str(key), look)
             case Kind.CHOICE:
                 return Page(())
 
@@ -100,17 +99,17 @@ class DetailScreen(ConsoleScreen):
         key = self.target.key
         match self.target.kind:
             case Kind.CONNECTION:
-                connection = snapshot.connection
-                return None if connection is None else (f"connection-{connection.id}", connection.raw)
+                row = snapshot.raw.get("connection", {}).get("connection")
+                return (f"connection-{key}", row) if isinstance(row, dict) and snapshot.connection is not None else None
             case Kind.CERTIFICATE:
-                return None if snapshot.certificates is None else ("certificates", snapshot.certificates.raw)
+                return snapshot.whole("certificates")
             case Kind.REFUSAL:
-                held = () if snapshot.refusals is None else snapshot.refusals.refusals
-                return next(((f"refusal-{each.seq}", each.raw) for each in held if each.seq == key), None)
+                row = snapshot.raw_row("refusals", "refusals", "seq", key)
+                return None if row is None else (f"refusal-{key}", row)
             case Kind.EVENT:
                 return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
             case _:
-                return None if snapshot.status is None else ("status", snapshot.status.raw)
+                return snapshot.whole("status")
 
     def action_back(self) -> None:
         self.console.close_detail()

@@ -11,7 +11,6 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
-from tui.decode import Json
 from tui.lines import Kind, Role, Span, Target, gap, literal
 from tui.model import ConnectionQuery, Snapshot, Sort
 from tui.pages.arrange import RefusalSort
@@ -24,10 +23,10 @@ from tui.pages.events import events_table
 from tui.pages.overview import overview
 from tui.pages.refusals import REFUSAL_COLUMNS, refusals_note, refusals_table
 from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, View
+from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
 from tui.sheet import Look, Sheet, message_page
 from tui.text import EMPTY, SafeText
-from tui.views import Connection
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
@@ -160,15 +159,15 @@ class MainScreen(ConsoleScreen):
         key = None if target is None else target.key
         match self._view:
             case View.OVERVIEW | View.CONFIG:
-                return None if snapshot.status is None else ("status", snapshot.status.raw)
+                return snapshot.whole("status")
             case View.CERTIFICATES:
-                return None if snapshot.certificates is None else ("certificates", snapshot.certificates.raw)
+                return snapshot.whole("certificates")
             case View.CONNECTIONS:
-                connection = self.selected_connection
-                return None if connection is None else (f"connection-{connection.id}", connection.raw)
+                row = snapshot.raw_row("connections", "connections", "id", key)
+                return None if row is None else (f"connection-{key}", row)
             case View.REFUSALS:
-                held = () if snapshot.refusals is None else snapshot.refusals.refusals
-                return next(((f"refusal-{each.seq}", each.raw) for each in held if each.seq == key), None)
+                row = snapshot.raw_row("refusals", "refusals", "seq", key)
+                return None if row is None else (f"refusal-{key}", row)
             case View.EVENTS:
                 return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
 

@@ -289,4 +289,4 @@ class FakeControl:
 
 
 def critical(code: str = "reload_refused", message: str = "the key does not belong to the certificate") -> Problem:
-    return Problem(Severity.CRITICAL, code, message, STARTED_AT, "tls.key")
+    return Problem(Severity.CRITICAL, code, message, STARTED_AT, "tls.key", "mend the files")

@@ -17,8 +17,8 @@ from unit.admin.transcript import read_answer
 
 from tlsidecar.admin.openapi import document
 from tlsidecar.admin.routes import ROUTES
+from tlsidecar.api.words import CONNECTION_SORT_KEYS
 from tlsidecar.control.interface import DrainOutcome, Outcome, Severity, State
-from tlsidecar.dataplane.snapshot import CONNECTION_SORT_KEYS
 
 
 def operation(method: str, path: str) -> Any:

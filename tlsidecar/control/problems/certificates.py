@@ -103,9 +103,9 @@ def revocation_lists(facts: Facts) -> Iterator[Found]:
 
 def last_attempt(facts: Facts) -> Iterator[Found]:
     attempt = facts.last_attempt
-    if attempt is not None and attempt.outcome is Outcome.REFUSED:
+    if attempt is not None and attempt.outcome == Outcome.REFUSED:
         message = f"new material was refused, the old one goes on serving: {attempt.detail}"
-        since = facts.refused_since or attempt.at
+        since = facts.refused_since or attempt.at or facts.now
         yield Found(Severity.CRITICAL, "reload_refused", message, since, attempt.reason)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui.text import SafeText
+from tlsidecar.api.text import SafeText
 
 
 class AdminError(Exception):

@@ -1,0 +1,89 @@
+"""Certificates, revocation lists, and attempts to renew them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Generic
+
+from tlsidecar.api.declare import NO_TEXT, T, Told
+from tlsidecar.api.words import Outcome, Trigger
+
+
+@dataclass(frozen=True)
+class Certificate(Generic[T]):
+    """One X.509 certificate. What cannot be read of it is empty."""
+
+    subject: Annotated[T, Told("distinguished name, RFC 4514")]
+    issuer: Annotated[T, Told("distinguished name, RFC 4514")]
+    serial: Annotated[T, Told("lowercase hex")]
+    not_before: Annotated[datetime | None, Told("valid from")]
+    not_after: Annotated[datetime | None, Told("valid until")]
+    identity: Annotated[T, Told("SPIFFE ID, DNS name, IP address or common name: the first there is")]
+    dns: Annotated[tuple[T, ...], Told("DNS subject alternative names")]
+    uris: Annotated[tuple[T, ...], Told("URI subject alternative names")]
+    ips: Annotated[tuple[T, ...], Told("IP subject alternative names")]
+    key: Annotated[T, Told("kind and size of its key")]
+    signature: Annotated[T, Told("algorithm it is signed with")]
+    is_ca: Annotated[bool, Told("whether it may issue others")]
+    sha256: Annotated[T, Told("fingerprint of the certificate, hex")]
+    spki_sha256: Annotated[T, Told("fingerprint of its public key, hex")]
+
+
+@dataclass(frozen=True)
+class RevocationList(Generic[T]):
+    """One CRL in use."""
+
+    issuer: Annotated[T, Told("distinguished name, RFC 4514")]
+    this_update: Annotated[datetime | None, Told("when it was written", always=True)]
+    next_update: Annotated[datetime | None, Told("when it expires")]
+    revoked: Annotated[int, Told("certificates on it")]
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[T]):
+    """One attempt to put new material to use."""
+
+    at: Annotated[datetime | None, Told("when", always=True)]
+    trigger: Annotated[T, Told("what asked for it", words=Trigger)]
+    outcome: Annotated[T, Told("how it ended", words=Outcome)]
+    reason: Annotated[T, Told("why it was refused, for programs; empty otherwise")] = NO_TEXT
+    detail: Annotated[T, Told("why, in words", long=True)] = NO_TEXT
+    generation: Annotated[int, Told("in use afterwards")] = 0
+    previous_serial: Annotated[T, Told("of the leaf before, lowercase hex")] = NO_TEXT
+    serial: Annotated[T, Told("of the leaf afterwards, lowercase hex")] = NO_TEXT
+    duration_s: Annotated[float, Told("how long it took", unit="s")] = 0.0
+    warnings: Annotated[tuple[T, ...], Told("what was accepted all the same")] = ()
+    configuration: Annotated[
+        T, Told("not applied: the one on disk is not the one in force; invalid: it would be refused; else empty")
+    ] = NO_TEXT
+    configuration_changes: Annotated[
+        tuple[T, ...], Told("the keys that differ from the configuration in force, or what is wrong with it")
+    ] = ()
+
+
+@dataclass(frozen=True)
+class Certificates(Generic[T]):
+    """What is served and trusted now."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    generation: Annotated[int, Told("of the material in use; 0 before the first")]
+    activated_at: Annotated[datetime | None, Told("in use since")]
+    source: Annotated[T, Told("where the material comes from, in words", long=True)]
+    leaf: Annotated[Certificate[T] | None, Told("ours; null before the first generation")]
+    chain: Annotated[tuple[Certificate[T], ...], Told("the intermediates we send, the leaf's issuer first")]
+    trust: Annotated[tuple[Certificate[T], ...], Told("who may vouch for peers")]
+    crls: Annotated[tuple[RevocationList[T], ...], Told("revocation lists in use")]
+    next_renewal_at: Annotated[datetime | None, Told("when the source renews; null when it never does by itself")]
+    last_attempt: Annotated[Attempt[T] | None, Told("the last attempt to put material to use")]
+    connections_by_generation: Annotated[Mapping[T, int], Told("open connections by the generation they began under")]
+
+
+@dataclass(frozen=True)
+class AttemptReply(Generic[T]):
+    """The answer to a reload or a rotation; beside ``error`` when it was refused."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    outcome: Annotated[T, Told("how it ended", words=Outcome)]
+    attempt: Annotated[Attempt[T], Told("the attempt in full")]

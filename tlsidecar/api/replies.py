@@ -1,0 +1,54 @@
+"""The answers that are no more than a word or two: errors, drains, the log level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Generic
+
+from tlsidecar.api.declare import T, Told
+from tlsidecar.api.words import LOG_LEVELS, DrainEnd
+
+
+@dataclass(frozen=True)
+class ErrorDetails(Generic[T]):
+    """Why a call failed."""
+
+    code: Annotated[T, Told("for programs")]
+    message: Annotated[T, Told("for people", long=True)]
+
+
+@dataclass(frozen=True)
+class Error(Generic[T]):
+    """The answer to a call that failed."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    error: Annotated[ErrorDetails[T], Told("why")]
+
+
+@dataclass(frozen=True)
+class Drained(Generic[T]):
+    """How a drain ended."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    outcome: Annotated[T, Told("drained: everybody left; forced: some were cut", words=DrainEnd)]
+    closed: Annotated[int, Told("connections that finished")]
+    forced: Annotated[int, Told("connections cut when the time was up")]
+    duration_s: Annotated[float, Told("how long it took", unit="s")]
+
+
+@dataclass(frozen=True)
+class Stopping(Generic[T]):
+    """The answer to a shutdown."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    outcome: Annotated[T, Told("the drain has begun; the process ends after it", words=("stopping",))]
+
+
+@dataclass(frozen=True)
+class LogLevel(Generic[T]):
+    """The process log's level."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    level: Annotated[T, Told("in force now", words=LOG_LEVELS)]
+    previous: Annotated[T, Told("in force before", words=LOG_LEVELS)]

@@ -1,0 +1,77 @@
+"""The closed vocabularies of the admin API: each word is a value on the wire."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where the process is in its life. ``degraded`` serves, with something that needs a person."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    DRAINING = "draining"
+
+
+class Severity(StrEnum):
+    """How much a problem matters; a word of a newer sidecar that is not here counts as a warning."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTICE = "notice"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Severity:
+        return cls.WARNING
+
+    @property
+    def rank(self) -> int:
+        """0 is worst."""
+        return (Severity.CRITICAL, Severity.WARNING, Severity.NOTICE).index(self)
+
+
+class Trigger(StrEnum):
+    """What asked for a reload."""
+
+    START = "start"
+    SIGNAL = "signal"
+    FILE_CHANGE = "file_change"
+    ADMIN = "admin"
+    TIMER = "timer"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended: new material in use, the same material found again, or refused and nothing changed."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+class DrainEnd(StrEnum):
+    """How a drain ended: everybody left, or some were cut when the timeout ran out."""
+
+    DRAINED = "drained"
+    FORCED = "forced"
+
+
+CONNECTION_SORT_KEYS = (
+    "id",
+    "listener",
+    "peer_address",
+    "identity",
+    "state",
+    "bytes_in",
+    "bytes_out",
+    "requests",
+    "opened_at",
+    "idle_s",
+    "generation",
+)
+"""The fields that connections can be sorted by."""
+
+EVENT_KINDS = ("state", "reload", "refusal", "opened", "closed", "drain", "upstream", "worker", "lost")
+"""What an event may tell of."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
