@@ -63,6 +63,10 @@ class Board:
         for listener in range(self.listeners):
             self.words[self.place(worker, listener)] = _ABSENT
 
+    def is_complete(self) -> bool:
+        """Whether every worker has entered."""
+        return all(self.words[self.place(worker, 0)] != _ABSENT for worker in range(self.workers))
+
     def enter(self, worker: int) -> None:
         """This worker begins, with no connection. What it ever accepted, and its last id, go on where they were."""
         for listener in range(self.listeners):

@@ -8,6 +8,7 @@ connections finish, for the drain timeout at most, and ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -44,6 +45,11 @@ from tlsidecar.workers.wire import WireError, pack, packed, plain_of, unpack
 # Announcements are sent together, so often, and no more than so many at once.
 ANNOUNCE_EVERY_S = 0.02
 ANNOUNCED_AT_ONCE = 512
+
+# Workers that begin together wait so long for each other before the first accepts, and look so often: whoever was up
+# first would take everybody who waits.
+TOGETHER_WITHIN_S = 0.5
+LOOK_FOR_OTHERS_S = 0.002
 
 # A controller that takes nothing for this long a backlog is told later how much it missed.
 UNSENT_BYTES = 4 * 1024 * 1024
@@ -160,9 +166,11 @@ class _Process:
             shares=connection_shares(start.settings, start.workers),
         )
         self._board.enter(start.number)
-        worker.start()
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
+        await self._until_all_are_there()
+        if not self._draining:  # the controller may be gone by now
+            worker.start()
         for question in questions:
             channel.answer(question)
         try:
@@ -174,6 +182,12 @@ class _Process:
             channel.close()
             await asyncio.sleep(0)  # the transport closes in its next turn
         return 0
+
+    async def _until_all_are_there(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOGETHER_WITHIN_S):
+                while not self._board.is_complete():  # noqa: ASYNC110 - another process can set no event of ours
+                    await asyncio.sleep(LOOK_FOR_OTHERS_S)
 
     def _contexts(self, material: tuple[int, object]) -> Contexts:
         """The contexts of a generation, made at once: what OpenSSL will not take is said now."""

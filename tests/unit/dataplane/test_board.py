@@ -73,7 +73,9 @@ def test_nobody_waits_for_one_that_is_gone(board: Board) -> None:
     board.leave(0)
     assert whose(turns)[-2:] == [1, 2]
     assert board.active(0, 0) == 0
+    assert not board.is_complete()
     board.enter(0)
+    assert board.is_complete()
     assert whose(turns) == [0]
 
 
