@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
+from tlsidecar.activation import Handed
 from tlsidecar.admin.scraping import ScrapingServer
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
+from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line, watchdog_interval_s
 from tlsidecar.control.configuration import Reread
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import responder_of, source_of
-from tlsidecar.dataplane.bind import BindError, bind_all, bound_address, close_all
+from tlsidecar.dataplane.bind import BindError, HeldSocket, bind_all, bound_address, close_all, held
+from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
 from tlsidecar.observe.access_log import AccessLog
@@ -53,12 +56,16 @@ EXIT_BAD_INPUT = 2
 
 # How long a forced end waits for its own tasks to notice.
 LAST_WORDS_S = 1.0
+# How often it is looked for material that is waited for, and what the service manager is asked for meanwhile.
+MATERIAL_POLL_S = 0.5
+EXTEND_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("tlsidecar.daemon")
 
 
-def run(settings: Settings, manager: ServiceManager, reread: Reread | None = None) -> int:
-    """Serve until told to stop; returns the exit code. ``manager`` is told when. ``reread`` gives the settings as a
+def run(settings: Settings, manager: ServiceManager, handed: Handed, reread: Reread | None = None) -> int:
+    """Serve until told to stop; returns the exit code. ``manager`` is told when; ``handed`` are listening sockets that
+    somebody else has opened. ``reread`` gives the settings as a
     start would have them later: it raises tlsidecar.config.ConfigError."""
     # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -70,6 +77,8 @@ def run(settings: Settings, manager: ServiceManager, reread: Reread | None = Non
         print(f"tlsidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return EXIT_BAD_INPUT
     log = ProcessLog(settings.log, sink)
+    if manager.complaint:
+        _log.warning("the service manager is not told how we are: %s", manager.complaint)
     access_log = AccessLog(settings.log, sink)
     spans: SpanExport | None = None
     try:
@@ -78,7 +87,7 @@ def run(settings: Settings, manager: ServiceManager, reread: Reread | None = Non
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, manager))
+            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, manager, handed))
     except (BindError, AdminSocketTaken, CrewError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
@@ -111,6 +120,7 @@ async def _serve(
     sink: LineSink,
     spans: SpanExport | None,
     manager: ServiceManager,
+    handed: Handed,
 ) -> int:
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
@@ -129,10 +139,16 @@ async def _serve(
     desk = Desk(refusals, failures, hub, controller.upstream_health)
     async with contextlib.AsyncExitStack() as stack:
         nursery = _nursery(settings, stack)
-        contexts = await controller.first_material()
+        contexts = await _first_material(controller, settings.wait_for_material_s, manager)
         admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
         stack.callback(close_all, bound)
-        bound |= bind_all(settings.listeners)
+        taken = handed.sockets(settings.listeners)
+        bound |= bind_all(settings.listeners, taken)
+        kept = [name for name in bound if manager.keeps_sockets and name not in taken]
+        for name in kept:
+            bound[name] = held(bound[name])
+        for complaint in handed.complaints:
+            _log.warning("%s", complaint)
         await admin.start()
         stack.push_async_callback(admin.close)
         scraping = ScrapingServer(controller, settings)
@@ -150,7 +166,28 @@ async def _serve(
         controller.crew = crew
         if scraping.address is not None:
             _log.info("metrics", extra={"fields": {"address": str(scraping.address)}})
-        return await _until_stopped(controller, crew, bound, sink, manager)
+        return await _until_stopped(controller, crew, bound, kept, sink, manager)
+
+
+async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Contexts:
+    """What we serve to begin with. A certificate that is not there yet is waited for, as long as we may.
+
+    Raises :class:`StartError`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    told = ""
+    while True:
+        try:
+            return await controller.first_material()
+        except StartError as error:
+            if loop.time() >= deadline:
+                raise
+            if str(error) != told:
+                told = str(error)
+                _log.warning("waiting for material: %s", told)
+        manager.tell(f"STATUS=waiting for material: {told}", f"EXTEND_TIMEOUT_USEC={int(EXTEND_TIMEOUT_S * 1e6)}")
+        await asyncio.sleep(min(MATERIAL_POLL_S, max(0.0, deadline - loop.time())))
 
 
 def _nursery(settings: Settings, stack: contextlib.AsyncExitStack) -> Nursery | None:
@@ -169,6 +206,7 @@ async def _until_stopped(
     controller: Controller,
     crew: Crew,
     bound: Mapping[str, Sequence[socket.socket]],
+    kept: Sequence[str],
     sink: LineSink,
     manager: ServiceManager,
 ) -> int:
@@ -188,7 +226,7 @@ async def _until_stopped(
         except LogFileError as error:
             _log.error("the log goes on in the file that is open: %s", error)
         if not controller.stopping.is_set():
-            controller.request_reload(Trigger.SIGNAL)
+            reloading(manager, controller.request_reload(Trigger.SIGNAL))
 
     # Not the loop's own add_signal_handler: it carries signals through a pipe, which a storm of HUPs fills, and a TERM
     # that does not fit is lost.
@@ -209,15 +247,23 @@ async def _until_stopped(
                 address = bound_address(bound[listener.name])
                 told = {"listener": listener.name, "mode": listener.mode.value, "address": address}
                 _log.info("listening", extra={"fields": told})
+            for name in kept:
+                manager.keep(name, [sock.fileno() for sock in bound[name] if isinstance(sock, HeldSocket)])
             manager.tell(READY)
+            telling = tasks.create_task(_tell(controller, manager), name="service manager")
             await controller.stopping.wait()
+            for name in bound:
+                manager.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
             manager.tell(STOPPING)
-            drain = tasks.create_task(controller.drain(), name="drain before the end")
+            drain = tasks.create_task(
+                controller.drain(delay_s=controller.settings.shutdown_delay_s), name="drain before the end"
+            )
             forced = tasks.create_task(force.wait(), name="second signal")
             await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)
             if not drain.done():
                 _log.warning("stopping at once: told so again")
                 controller.life.forced = True
+            telling.cancel()
             raise _Finished
     except* _Finished:
         pass
@@ -229,6 +275,20 @@ async def _until_stopped(
             async with asyncio.timeout(LAST_WORDS_S):
                 await loop.shutdown_default_executor()
     return EXIT_FAILED if controller.life.forced else EXIT_OK
+
+
+async def _tell(controller: Controller, manager: ServiceManager) -> None:
+    """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are."""
+    watchdog_s = watchdog_interval_s(os.environ)
+    told = ""
+    while manager.listens:
+        status = status_line(controller.state, controller.problems())
+        if status != told:
+            manager.tell(status)
+            told = status
+        if watchdog_s is not None:
+            manager.tell("WATCHDOG=1")
+        await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))
 
 
 class _Finished(Exception):

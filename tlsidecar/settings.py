@@ -270,5 +270,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)  # what [limits] says; listeners have inherited it
     workers: int = 1
     watchdog_timeout_s: float = 10.0  # a worker whose loop stands still for so long is replaced
+    shutdown_delay_s: float = 0.0  # how long after TERM new connections are still accepted
+    wait_for_material_s: float = 0.0  # at the start: how long a certificate is waited for
     event_loop: str = "auto"  # auto | asyncio | uvloop
     config_file: Path | None = None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from certs.durations import parse_seconds
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy/systemd/tlsidecar.service"
@@ -48,11 +51,33 @@ def test_it_leaves_little_to_attack(unit_here: Path) -> None:
     assert float(exposure[1]) <= HIGHEST_EXPOSURE
 
 
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_accepts_it_with_its_socket(unit_here: Path) -> None:
+    shutil.copy(UNIT.with_suffix(".socket"), unit_here.parent)
+    verify = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit_here.with_suffix(".socket")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (verify.returncode, verify.stderr) == (0, "")
+
+
+def test_it_may_take_as_long_to_start_as_it_waits_for_material() -> None:
+    text = UNIT.read_text()
+    start = re.search(r"^TimeoutStartSec=(\d+)$", text, re.MULTILINE)
+    waits = re.search(r"^Environment=TLSIDECAR_WAIT_FOR_MATERIAL=(\S+)$", text, re.MULTILINE)
+    assert start is not None
+    assert waits is not None
+    assert int(start[1]) > parse_seconds(waits[1])
+
+
 def commands() -> list[list[str]]:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign] # systemd's keys are case-sensitive
     parser.read(UNIT)
-    return [shlex.split(parser["Service"][key]) for key in ("ExecStart", "ExecStartPost", "ExecReload")]
+    return [shlex.split(parser["Service"][key]) for key in ("ExecStart", "ExecReload")]
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command[1])

@@ -42,6 +42,7 @@ class Sidecar:
         self._log_path = directory / "log"
         self._env = {**os.environ, **(env or {})}
         self.workers = int(self._env.get("TLSIDECAR_WORKERS", "1"))  # no test's config says it
+        self.pass_descriptors: Sequence[int] = ()
         self._before = list(under)
         if most_descriptors is not None:
             self._before = ["prlimit", f"--nofile={most_descriptors}:{most_descriptors}", "--"]
@@ -57,6 +58,7 @@ class Sidecar:
                 stderr=log,
                 env=self._env,
                 cwd=self.directory,
+                pass_fds=self.pass_descriptors,
             )
         if wait:
             self.answers(until)

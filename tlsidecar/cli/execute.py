@@ -11,6 +11,7 @@ import click
 from tlsidecar.cli.context import Seconds
 from tlsidecar.cli.settings_options import given, report, settings_options
 from tlsidecar.config import ConfigError, load
+from tlsidecar.settings import Settings
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -51,18 +52,26 @@ def execute(
     command, 128 and the signal's number when a signal ended it). Exit code 1 when the sidecar died, 2 for a bad
     configuration or material. Takes every flag of `tlsidecar run`.
     """
+    environment = dict(os.environ)  # the command's own changes are not ours
+
+    def read() -> Settings:
+        return load(config_file, given(flags), environment)
+
     try:
-        settings = load(config_file, given(flags), os.environ)
+        settings = read()
     except ConfigError as error:
         report(error)
         return
     from tlsidecar import foreground
+    from tlsidecar.activation import Handed
     from tlsidecar.service_manager import ServiceManager
+
+    handed = Handed.from_environment(os.environ)
 
     def serve(manager: ServiceManager) -> int:
         from tlsidecar import daemon
 
-        return daemon.run(settings, manager)
+        return daemon.run(settings, manager, handed, read)
 
     patience = foreground.Patience(ready_timeout, kill_after)
     context.exit(foreground.run(serve, command, foreground.OnSidecarExit(on_sidecar_exit), patience))

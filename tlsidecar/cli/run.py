@@ -32,9 +32,11 @@ def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> No
         report(error)
         return
     from tlsidecar import daemon
+    from tlsidecar.activation import Handed
     from tlsidecar.service_manager import ServiceManager
 
-    context.exit(daemon.run(settings, ServiceManager.from_environment(os.environ), read))
+    manager, handed = ServiceManager.from_environment(os.environ), Handed.from_environment(os.environ)
+    context.exit(daemon.run(settings, manager, handed, read))
 
 
 @click.command()

@@ -16,8 +16,9 @@ from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, quoted
 from tlsidecar.config.schema import ACME
+from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
-from tlsidecar.settings import METRICS_LISTENER, Address
+from tlsidecar.settings import METRICS_LISTENER, Address, Limits
 
 # Each source of an identity with the keys that say something to it.
 _SOURCES: Mapping[str, frozenset[str]] = {
@@ -66,6 +67,7 @@ def check(document: Document) -> Iterator[Finding]:
     yield from _identity(document.root.tables["identity"])
     yield from _admin(document)
     yield from _metrics(document)
+    yield from _shutdown(document)
     yield from _names(document)
     yield from _bindings(document)
     yield from _limits(limits)
@@ -80,6 +82,15 @@ def _root(document: Document) -> Iterator[Finding]:
         yield document.root.finding("listener", "there is nothing to listen on", suggestion)
     if document.root.read("event_loop") == "uvloop" and importlib.util.find_spec("uvloop") is None:
         yield document.root.finding("event_loop", "uvloop is not installed", f"{install_line('fast')}, or leave it out")
+
+
+def _shutdown(document: Document) -> Iterator[Finding]:
+    delay_s = document.root.read("shutdown_delay") or 0.0
+    drain_s = document.root.tables["limits"].read("drain_timeout") or Limits().drain_timeout_s
+    if delay_s >= drain_s:
+        yield document.root.finding(
+            "shutdown_delay", f"leaves nothing of drain_timeout ({show_duration(drain_s)})", "write a shorter one"
+        )
 
 
 def _identity(identity: Part) -> Iterator[Finding]:

@@ -507,6 +507,19 @@ ROOT = Table(
             "watchdog_timeout_s",
         ),
         Entry(
+            "wait_for_material",
+            DURATION_OR_ZERO,
+            "At the start: how long to wait for material that can be used, instead of failing at once.",
+            "wait_for_material_s",
+        ),
+        Entry(
+            "shutdown_delay",
+            DURATION_OR_ZERO,
+            "After TERM: not ready, and still accepting for so long, while endpoints are withdrawn; part of "
+            "`drain_timeout`.",
+            "shutdown_delay_s",
+        ),
+        Entry(
             "event_loop",
             one_of("auto", "asyncio", "uvloop"),
             "The event loop; `auto` takes the one that measures best.",

@@ -78,24 +78,33 @@ class Life:
         else:
             self.enter(State.DEGRADED, worst.code)
 
-    async def drain(self, crew: Crew | None, timeout_s: float) -> DrainOutcome:
-        """Accept nothing more, let connections finish, cut what is left after ``timeout_s``."""
+    async def drain(self, crew: Crew | None, timeout_s: float, delay_s: float = 0.0) -> DrainOutcome:
+        """Not ready from now on; ``delay_s`` later nothing more is accepted, and connections finish: first those that
+        came in by mutual TLS, while what originates goes on for their sake, then the rest. What is left after
+        ``timeout_s``, which is for all of it, is cut."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         workers = crew.workers if crew is not None else ()
         self.draining_since = self._clock.now()
-        if crew is not None:
-            crew.stop_listening()
         self.enter(State.DRAINING)
-        present = sum(await asyncio.gather(*(worker.drain() for worker in workers)))
+        present = 0
         try:
             async with asyncio.timeout(timeout_s):
+                if delay_s:
+                    await asyncio.sleep(delay_s)
+                if crew is not None:
+                    crew.stop_listening(inbound_only=True)
+                present = sum(await asyncio.gather(*(worker.drain(inbound_only=True) for worker in workers)))
+                for worker in workers:
+                    await worker.drained(inbound_only=True)
+                await self._drain_all(crew)
                 for worker in workers:
                     await worker.drained()
         except TimeoutError:
-            pass
+            await self._drain_all(crew)
+        # What began after the first count is counted where it is cut.
         forced = sum(await asyncio.gather(*(worker.close_all(Reason.DRAIN_FORCED) for worker in workers)))
-        outcome = DrainOutcome(not forced, present - forced, forced, loop.time() - began)
+        outcome = DrainOutcome(not forced, max(0, present - forced), forced, loop.time() - began)
         self.forced = self.forced or bool(forced)
         fields = {
             "outcome": "drained" if outcome.drained else "forced",
@@ -106,3 +115,8 @@ class Life:
         self._hub.publish(events.DRAIN, fields)
         _log.info("drained" if outcome.drained else "drain timed out: connections were cut", extra={"fields": fields})
         return outcome
+
+    async def _drain_all(self, crew: Crew | None) -> None:
+        if crew is not None:
+            crew.stop_listening()
+            await asyncio.gather(*(worker.drain() for worker in crew.workers))

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlsidecar.settings import Address, Listener
@@ -22,12 +22,26 @@ class BindError(Exception):
     """A listening address cannot be had; the text names the listener, the address and why."""
 
 
-def bind_all(listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
-    """The listening sockets of each listener by its name. Raises :class:`BindError`, with nothing left bound."""
-    bound: dict[str, list[socket.socket]] = {}
+class HeldSocket(socket.socket):
+    """A listening socket that somebody else holds, too, and may hand to the next: our copy may be closed, no more."""
+
+
+def held(sockets: Iterable[socket.socket]) -> list[socket.socket]:
+    """The same, as sockets that somebody else holds from now on; Unix sockets stay as they are, for they are bound anew
+    by their path."""
+    return [sock if sock.family == socket.AF_UNIX else HeldSocket(fileno=sock.detach()) for sock in sockets]
+
+
+def bind_all(
+    listeners: Iterable[Listener], handed: Mapping[str, list[socket.socket]] | None = None
+) -> dict[str, list[socket.socket]]:
+    """The listening sockets of each listener by its name: those that were handed over, else bound here. Raises
+    :class:`BindError`, with nothing left bound."""
+    bound: dict[str, list[socket.socket]] = dict(handed or {})
     try:
         for listener in listeners:
-            bound[listener.name] = _bind(listener)
+            if listener.name not in bound:
+                bound[listener.name] = _bind(listener)
     except BindError:
         close_all(bound)
         raise
@@ -48,6 +62,7 @@ def close_listening(sock: socket.socket, *, unlink: bool = True) -> None:
     """
     if sock.fileno() < 0:
         return
+    unlink = unlink and not isinstance(sock, HeldSocket)
     path = sock.getsockname() if unlink and sock.family == socket.AF_UNIX else ""
     sock.close()
     if path:
@@ -61,6 +76,8 @@ def stop_listening(sockets: Iterable[socket.socket]) -> None:
     Linux ends a listening socket at shutdown(2), whoever else has it open; accept(2) then fails with EINVAL.
     """
     for sock in sockets:
+        if isinstance(sock, HeldSocket):
+            continue
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from certs.acme.challenges import Challenge
@@ -31,7 +32,7 @@ from tlsidecar.dataplane.snapshot import (
 )
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Mode, Settings
 
 # How often a worker shows that its loop turns, and measures how late it is.
 HEARTBEAT_S = 0.5
@@ -72,7 +73,7 @@ class Worker:
         self.loop_lag_s = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
         self.draining = False
-        self._drained: Callable[[], None] | None = None
+        self._drains: list[_Drain] = []
         self._sweeps: dict[str, asyncio.TimerHandle] = {}
 
     def __repr__(self) -> str:
@@ -108,20 +109,29 @@ class Worker:
         """Answer these challenges of an ACME CA from now on, and no others."""
         self.shared.challenges.present(challenges, self.shared.wall())
 
-    def stop_accepting(self) -> None:
-        for listener in self.listeners:
+    def stop_accepting(self, *, inbound_only: bool = False) -> None:
+        for listener in self._those(inbound_only):
             listener.stop_accepting()
 
-    def drain(self, drained: Callable[[], None] | None = None) -> None:
-        """Accept nothing more; connections finish what is under way; ``drained`` is called when the last is gone."""
-        self.draining = True
-        self._drained = drained
+    def drain(self, drained: Callable[[], None], *, inbound_only: bool = False) -> None:
+        """Accept nothing more; connections finish what is under way; ``drained`` is called when the last is gone.
+
+        With ``inbound_only`` the listeners that originate go on, for the sake of what the others have under way.
+        """
+        listeners = self._those(inbound_only)
+        self.draining = self.draining or not inbound_only
+        self._drains.append(_Drain(listeners, inbound_only, drained))
         self.shared.on_gone = self._gone
-        self.stop_accepting()
-        self.shared.lingerer.drain()
-        for connection in list(self._connections()):
-            connection.drain()
+        self.stop_accepting(inbound_only=inbound_only)
+        if not inbound_only:
+            self.shared.lingerer.drain()
+        for listener in listeners:
+            for connection in list(listener.connections.values()):
+                connection.drain()
         self._gone()
+
+    def _those(self, inbound_only: bool) -> list[Listener]:
+        return [one for one in self.listeners if not inbound_only or one.settings.mode is Mode.TERMINATE]
 
     def close_connection(self, connection_id: int, reason: Reason = Reason.CLOSED_BY_ADMIN) -> bool:
         """Cut one connection; False when there is none of that id."""
@@ -208,14 +218,25 @@ class Worker:
         self._heartbeat = loop.call_later(HEARTBEAT_S, self._beat, now + HEARTBEAT_S)
 
     def _gone(self) -> None:
-        if self._drained is not None and self.is_empty:
-            drained, self._drained = self._drained, None
-            drained()
+        for drain in list(self._drains):
+            over = not any(listener.connections for listener in drain.listeners)
+            if over and (drain.inbound_only or self.is_empty):
+                self._drains.remove(drain)
+                drain.drained()
 
     def _sweep(self, listener: Listener) -> None:
         loop = self.reactor.loop
         listener.sweep(loop.time())
         self._sweeps[listener.settings.name] = loop.call_later(listener.sweep_interval_s, self._sweep, listener)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    """One that is under way."""
+
+    listeners: list[Listener]
+    inbound_only: bool
+    drained: Callable[[], None]
 
 
 def connection_shares(settings: Settings, workers: int) -> dict[str, tuple[int, ...]]:

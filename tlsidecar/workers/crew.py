@@ -14,7 +14,7 @@ from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.recorder import Desk
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Mode, Settings
 from tlsidecar.workers.handle import CrewError
 from tlsidecar.workers.nursery import Nursery
 from tlsidecar.workers.remote import START_WITHIN_S, Place, RemoteWorker
@@ -39,6 +39,7 @@ class RemoteCrew:
     ) -> None:
         count = settings.workers
         self._sink = sink
+        self._settings = settings
         self._sockets = sockets
         self._board_descriptor = Board.descriptor_for(count, len(settings.listeners))
         self._board = Board(self._board_descriptor, count, len(settings.listeners))
@@ -76,10 +77,15 @@ class RemoteCrew:
         except TimeoutError:
             raise CrewError("the workers do not start: see the log") from None
 
-    def stop_listening(self) -> None:
-        for sockets in self._sockets.values():
+    def stop_listening(self, *, inbound_only: bool = False) -> None:
+        ended = {
+            listener.name: self._sockets[listener.name]
+            for listener in self._settings.listeners
+            if not inbound_only or listener.mode is Mode.TERMINATE
+        }
+        for sockets in ended.values():
             stop_listening(sockets)
-        close_all(self._sockets)
+        close_all(ended)
 
     async def close(self) -> None:
         await asyncio.gather(*(worker.close(END_WITHIN_S) for worker in self._workers))

@@ -55,12 +55,12 @@ class WorkerHandle(Protocol):
 
     async def close_connection(self, connection_id: int) -> bool: ...
 
-    async def drain(self) -> int:
-        """Begin to drain; how many connections were there."""
+    async def drain(self, *, inbound_only: bool = False) -> int:
+        """Begin to drain, or only what comes in by mutual TLS; how many connections were there."""
         ...
 
-    async def drained(self) -> None:
-        """Return once the last connection is gone."""
+    async def drained(self, *, inbound_only: bool = False) -> None:
+        """Return once the last connection is gone that the drain so begun waits for."""
         ...
 
     async def close_all(self, reason: Reason) -> int: ...
@@ -82,7 +82,7 @@ class Crew(Protocol):
         """Returns when connections are accepted. Raises CrewError."""
         ...
 
-    def stop_listening(self) -> None:
+    def stop_listening(self, *, inbound_only: bool = False) -> None:
         """Refuse new connections from now on, in all workers at once."""
         ...
 

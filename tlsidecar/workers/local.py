@@ -25,7 +25,7 @@ class LocalWorker:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._drained = asyncio.Event()
+        self._drained = {inbound_only: asyncio.Event() for inbound_only in (False, True)}
 
     @property
     def workers(self) -> Sequence[LocalWorker]:
@@ -34,8 +34,8 @@ class LocalWorker:
     async def start(self) -> None:
         self._worker.start()
 
-    def stop_listening(self) -> None:
-        self._worker.stop_accepting()
+    def stop_listening(self, *, inbound_only: bool = False) -> None:
+        self._worker.stop_accepting(inbound_only=inbound_only)
 
     async def close(self) -> None:
         self._worker.close()
@@ -65,13 +65,13 @@ class LocalWorker:
     async def close_connection(self, connection_id: int) -> bool:
         return self._worker.close_connection(connection_id)
 
-    async def drain(self) -> int:
+    async def drain(self, *, inbound_only: bool = False) -> int:
         connections = self._worker.connection_count
-        self._worker.drain(self._drained.set)
+        self._worker.drain(self._drained[inbound_only].set, inbound_only=inbound_only)
         return connections
 
-    async def drained(self) -> None:
-        await self._drained.wait()
+    async def drained(self, *, inbound_only: bool = False) -> None:
+        await self._drained[inbound_only].wait()
 
     async def close_all(self, reason: Reason) -> int:
         return self._worker.close_all(reason)

@@ -22,8 +22,8 @@ CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys
 CONNECTION = "connection"  # id -> ConnectionDetail or None
 CLOSE_CONNECTION = "close_connection"  # id -> whether there was one
-DRAIN = "drain"  # nothing -> how many connections there were
-DRAINED = "drained"  # nothing -> nothing, once the last connection is gone
+DRAIN = "drain"  # whether only what is inbound -> how many connections there were
+DRAINED = "drained"  # the same -> nothing, once the last of these connections is gone
 CLOSE_ALL = "close_all"  # Reason -> how many there were
 LOG_LEVEL = "log_level"  # the level; not answered
 REOPEN_LOG = "reopen_log"  # nothing; not answered
@@ -45,6 +45,7 @@ class Start:
     number: int
     workers: int
     sockets: tuple[int, ...]
+    held: bool  # somebody else holds these sockets, too: dataplane.bind.HeldSocket
     log_level: str
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from certs.acme.challenges import Challenge
 from certs.clock import SYSTEM_CLOCK
 from tlsidecar.background import Background
-from tlsidecar.dataplane.bind import stop_listening
+from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
@@ -131,10 +131,11 @@ class _Process:
         self._sockets: dict[str, list[socket.socket]] = {}
         listening = iter(descriptors[3:])
         for listener, count in zip(start.settings.listeners, start.sockets, strict=True):
-            self._sockets[listener.name] = [socket.socket(fileno=next(listening)) for _ in range(count)]
+            kind = HeldSocket if start.held else socket.socket
+            self._sockets[listener.name] = [kind(fileno=next(listening)) for _ in range(count)]
         self._stopped = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._draining = False
+        self._drained = {inbound_only: asyncio.Event() for inbound_only in (False, True)}
+        self._drains: set[bool] = set()
         self._background = Background()
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             messages.APPLY: self._apply,
@@ -169,7 +170,7 @@ class _Process:
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
         await self._until_all_are_there()
-        if not self._draining:  # the controller may be gone by now
+        if not self._drains:  # the controller may be gone by now
             worker.start()
         for question in questions:
             channel.answer(question)
@@ -210,7 +211,7 @@ class _Process:
         elif verb == messages.REOPEN_LOG:
             self._reopen_log()
         elif verb == messages.DRAINED:
-            self._background.begin(self._answer_when_drained(number), "wait until drained")
+            self._background.begin(self._answer_when_drained(number, unpack(bool, body)), "wait until drained")
         else:
             self._announcer.flush()  # so that whoever asks knows first what has happened
             try:
@@ -231,13 +232,13 @@ class _Process:
         )
         for sockets in self._sockets.values():
             stop_listening(sockets)
-        self._drain(b"")
+        self._drain(pack(bool, False))
         self._background.begin(self._end_of_an_orphan(timeout_s), "end of an orphan")
 
     async def _end_of_an_orphan(self, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._drained.wait()
+                await self._drained[False].wait()
         except TimeoutError:
             self._worker.close_all(Reason.DRAIN_FORCED)
         finally:
@@ -271,15 +272,16 @@ class _Process:
     def _connection(self, body: bytes) -> bytes:
         return pack(ConnectionDetail | None, self._worker.connection(unpack(int, body)))
 
-    def _drain(self, _: bytes) -> bytes:
+    def _drain(self, body: bytes) -> bytes:
         connections = self._worker.connection_count
-        if not self._draining:
-            self._draining = True
-            self._worker.drain(self._drained.set)
+        inbound_only = unpack(bool, body)
+        if inbound_only not in self._drains:
+            self._drains.add(inbound_only)
+            self._worker.drain(self._drained[inbound_only].set, inbound_only=inbound_only)
         return pack(int, connections)
 
-    async def _answer_when_drained(self, number: int) -> None:
-        await self._drained.wait()
+    async def _answer_when_drained(self, number: int, inbound_only: bool) -> None:
+        await self._drained[inbound_only].wait()
         self._channel.answer(number)
 
 

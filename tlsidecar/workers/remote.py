@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from certs.material import Material
-from tlsidecar.dataplane.bind import bound_address
+from tlsidecar.dataplane.bind import HeldSocket, bound_address
 from tlsidecar.dataplane.board import Board, owner_of_id
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
@@ -169,6 +169,7 @@ class RemoteWorker:
             self.number,
             place.workers,
             tuple(len(place.sockets[listener.name]) for listener in place.settings.listeners),
+            any(isinstance(sock, HeldSocket) for sockets in place.sockets.values() for sock in sockets),
             self._log_level,
         )
         self._place.board.beat(self.number, time.monotonic())
@@ -329,14 +330,14 @@ class RemoteWorker:
             return False
         return await self._asked(messages.CLOSE_CONNECTION, pack(int, connection_id), bool, False)
 
-    async def drain(self) -> int:
-        self._draining = True  # whoever is lost now is not replaced: there is nothing to accept
-        return await self._asked(messages.DRAIN, b"", int, 0)
+    async def drain(self, *, inbound_only: bool = False) -> int:
+        self._draining = True  # whoever is lost now is not replaced: there is little left to accept
+        return await self._asked(messages.DRAIN, pack(bool, inbound_only), int, 0)
 
-    async def drained(self) -> None:
+    async def drained(self, *, inbound_only: bool = False) -> None:
         if self._channel is not None:
             with contextlib.suppress(ChannelClosed, RemoteFailure):
-                await self._channel.ask(messages.DRAINED)
+                await self._channel.ask(messages.DRAINED, pack(bool, inbound_only))
 
     async def close_all(self, reason: Reason) -> int:
         return await self._asked(messages.CLOSE_ALL, pack(Reason, reason), int, 0)

@@ -61,13 +61,15 @@ class Worker:
     def __init__(self, connections: int) -> None:
         self.connections = connections
         self.empty = asyncio.Event()
+        self.drains: list[bool] = []
 
-    async def drain(self) -> int:
+    async def drain(self, *, inbound_only: bool = False) -> int:
+        self.drains.append(inbound_only)
         if not self.connections:
             self.empty.set()
         return self.connections
 
-    async def drained(self) -> None:
+    async def drained(self, *, inbound_only: bool = False) -> None:
         await self.empty.wait()
 
     async def close_all(self, _reason: object) -> int:
@@ -79,9 +81,11 @@ class Crew:
     def __init__(self, *workers: Worker) -> None:
         self.workers = workers
         self.listens = True
+        self.all_ended = False
 
-    def stop_listening(self) -> None:
+    def stop_listening(self, *, inbound_only: bool = False) -> None:
         self.listens = False
+        self.all_ended = not inbound_only
 
 
 async def test_a_drain_waits_for_everybody(life: Life, hub: EventHub) -> None:
@@ -90,11 +94,29 @@ async def test_a_drain_waits_for_everybody(life: Life, hub: EventHub) -> None:
     drain = asyncio.get_running_loop().create_task(life.drain(crew, 10.0))  # type: ignore[arg-type] - as much as is used
     await asyncio.sleep(0.01)
     assert (life.state, crew.listens, drain.done()) == (State.DRAINING, False, False)
+    assert not crew.all_ended, "what originates goes on for the sake of what is under way"
+    assert [worker.drains for worker in crew.workers] == [[True], [True]]
     crew.workers[1].connections = 0
     crew.workers[1].empty.set()
     outcome = await drain
     assert (outcome.drained, outcome.closed, outcome.forced, life.forced) == (True, 2, 0, False)
     assert told(hub) == ["ready", "draining", "drain"]
+    assert crew.all_ended
+    assert [worker.drains for worker in crew.workers] == [[True, False], [True, False]]
+
+
+async def test_a_drain_may_begin_later_but_not_last_longer(life: Life) -> None:
+    life.enter(State.READY)
+    crew = Crew(Worker(1))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    drain = loop.create_task(life.drain(crew, 0.2, 0.1))  # type: ignore[arg-type] - as much as is used
+    await asyncio.sleep(0.02)
+    assert (life.state, crew.listens) == (State.DRAINING, True)
+    outcome = await drain
+    assert outcome.forced == 1
+    assert loop.time() - began < 0.3
+    assert crew.all_ended
 
 
 async def test_what_is_left_at_the_timeout_is_cut(life: Life) -> None:
