@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
+from certs.sources import Source
 from tlsidecar.activation import Handed
 from tlsidecar.admin.scraping import ScrapingServer
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
@@ -125,9 +126,13 @@ async def _serve(
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
     responder = responder_of(settings, clock, lambda: controller.crew)
+
+    def make_source(changed: Settings) -> Source:
+        return source_of(changed.identity, clock, responder)
+
     controller = Controller(
         settings,
-        source_of(settings.identity, clock, responder),
+        make_source,
         clock,
         refusals,
         failures,

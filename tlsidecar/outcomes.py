@@ -62,6 +62,7 @@ class Reason(StrEnum):
     DRAINED = "drained", Culprit.OPERATOR, "ended by a drain, after its last exchange"
     DRAIN_FORCED = "drain_forced", Culprit.OPERATOR, "cut because the drain timeout ran out"
     MAX_AGE = "max_age", Culprit.POLICY, "older than the listener's max_connection_age"
+    POLICY_CHANGED = "policy_changed", Culprit.POLICY, "the access rules changed and let the peer in no more"
     PEER_CERTIFICATE_EXPIRED = (
         "peer_certificate_expired",
         Culprit.PEER,

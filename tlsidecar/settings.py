@@ -142,6 +142,7 @@ class Listener:
     unsafe_listen: bool = False
     close_on_peer_expiry: bool = False
     close_on_revocation: bool = False
+    close_on_policy_change: bool = False
     health_check: HealthCheck | None = None
 
 

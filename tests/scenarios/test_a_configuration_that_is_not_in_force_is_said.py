@@ -30,23 +30,23 @@ def test_edited_broken_and_put_back(pki: Pki, tmp_path: Path) -> None:
         written = sidecar.config_path.read_text()
         assert reload(sidecar).returncode == 0
 
-        sidecar.config_path.write_text(written.replace('"127.0.0.1:0"', '"127.0.0.1:1"') + "workers = 3\n")
+        sidecar.config_path.write_text(written.replace('"127.0.0.1:0"', '"127.0.0.1:1"') + 'watchdog_timeout = "11s"\n')
         # A key behind the last table is that table's.
         found = eventually(lambda: problem(sidecar, "configuration_invalid"))
         assert found is not None
-        assert "workers" in found["message"]
+        assert "watchdog_timeout" in found["message"]
 
-        sidecar.config_path.write_text("workers = 3\n" + written.replace('"127.0.0.1:0"', '"127.0.0.1:1"'))
+        sidecar.config_path.write_text('watchdog_timeout = "11s"\n' + written.replace('"127.0.0.1:0"', '"127.0.0.1:1"'))
         found = eventually(lambda: problem(sidecar, "configuration_changed"))
         assert found is not None
         assert (found["severity"], found["subject"]) == ("warning", str(sidecar.config_path))
-        for key in ("workers", "listener[in].listen"):
+        for key in ("watchdog_timeout", "listener[in].listen"):
             assert key in found["message"]
         assert "allow" not in found["message"]
 
         result = reload(sidecar)
         assert result.returncode == 4
-        assert "configuration changed: not applied: workers, listener[in].listen" in result.stderr
+        assert "configuration changed: not applied: watchdog_timeout, listener[in].listen" in result.stderr
         assert sidecar.call("POST", "/v1/reload")[1]["attempt"]["configuration"] == "not applied"
         before = sidecar.log_text.count("configuration changed: not applied")
         sidecar.signal(signal.SIGHUP)

@@ -119,8 +119,10 @@ def test_without_being_asked_readiness_does_not_follow(pki: Pki, tmp_path: Path)
             eventually(lambda: sidecar.listener()["upstreams"][0]["checked"] is False)
             assert ready(sidecar) == 200
             status = sidecar.status()
-            assert status["state"] == "ready"
-            assert [problem["code"] for problem in status["problems"]] == ["upstream_down"]
+            assert (status["state"], status["ready"]) == ("degraded", True)
+            assert [(problem["severity"], problem["code"]) for problem in status["problems"]] == [
+                ("critical", "upstream_down")
+            ]
 
 
 def test_not_ready_before_the_service_is_there(pki: Pki, tmp_path: Path) -> None:

@@ -56,7 +56,11 @@ class Attempt(Generic[T]):
     duration_s: Annotated[float, Told("how long it took", unit="s")] = 0.0
     warnings: Annotated[tuple[T, ...], Told("what was accepted all the same")] = ()
     configuration: Annotated[
-        T, Told("not applied: the one on disk is not the one in force; invalid: it would be refused; else empty")
+        T,
+        Told(
+            "applied: the one on disk is in force now; not applied: it needs a restart, or the material it names was "
+            "refused; invalid: it would be refused; empty: nothing differed, or nobody asked"
+        ),
     ] = NO_TEXT
     configuration_changes: Annotated[
         tuple[T, ...], Told("the keys that differ from the configuration in force, or what is wrong with it")

@@ -41,7 +41,9 @@ def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
     else:
         _tell_of_attempt(document)
     attempt = document["attempt"]
-    if attempt.get("configuration"):
+    if attempt.get("configuration") == "applied" and not as_json:
+        click.echo(safe_text(f"configuration applied: {', '.join(attempt['configuration_changes'])}"))
+    elif attempt.get("configuration") not in ("applied", "", None):
         changes = ", ".join(attempt["configuration_changes"])
         raise Failure(f"configuration changed: {attempt['configuration']}: {changes}", EXIT_REFUSED)
 

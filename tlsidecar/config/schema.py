@@ -318,6 +318,11 @@ LISTENER = Table(
         ),
         Entry("close_on_peer_expiry", FLAG, "End a connection gracefully when the peer's certificate expires."),
         Entry("close_on_revocation", FLAG, "End a connection gracefully when the peer's certificate is revoked."),
+        Entry(
+            "close_on_policy_change",
+            FLAG,
+            "End a connection gracefully when rules that were changed live let its peer in no more.",
+        ),
         Entry("unsafe_upstream", FLAG, "Terminate: allow an upstream that is not on this machine, in the clear."),
         Entry("unsafe_listen", FLAG, "Originate: accept plaintext from other machines."),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from certs.clock import Clock
@@ -17,6 +18,24 @@ from tlsidecar.settings import Settings
 POLL_S = 1.0
 
 Reread = Callable[[], Settings]
+
+
+# What only a start can change; everything else is applied live, all of it or nothing. Deny by default: a key that is
+# neither here nor below a table that is live needs a restart.
+_LIVE_TABLES = ("identity.", "tls.", "limits.")
+_LIVE_KEYS = ("log.level",)
+_ANSWERED_FROM_START = "identity.acme"  # its challenges have an address of their own, or the listeners' handshakes
+_BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "identity", "unsafe_listen"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the file would have a start run by, where that is not what runs: all keys that differ, and of them those
+    that need a restart."""
+
+    settings: Settings
+    keys: tuple[str, ...]
+    restart_keys: tuple[str, ...]
 
 
 class Configuration:
@@ -49,27 +68,41 @@ class Configuration:
                 await self.look()
         await asyncio.Event().wait()
 
-    async def look(self) -> ConfigurationState | None:
-        """Read it again; None when it is the one in force."""
+    async def look(self) -> Change | None:
+        """Read it again, and keep what is to be said of it. None when it is the one in force, or no use."""
         if self._reread is None:
             return None
         reread = self._reread
         self._seen = self._fingerprint()
+        change = None
         error = ""
-        changes: tuple[str, ...] = ()
         try:
             found = await self._attempts.make("reading the configuration", reread)
-            changes = tuple(changed_keys(self.in_force, found))
         except ConfigError as invalid:
             error = _in_one_line(invalid)
         except MaterialError as hangs:
             error = hangs.detail
-        if not error and not changes:
+        else:
+            keys = tuple(changed_keys(self.in_force, found))
+            if keys:
+                change = Change(found, keys, tuple(key for key in keys if not is_live(key)))
+        if change is None and not error:
             self.state = self._since = None
             return None
         self._since = self._since or self._clock.now()
-        self.state = ConfigurationState(str(self._file), self._since, changes, error)
-        return self.state
+        self.state = ConfigurationState(
+            str(self._file),
+            self._since,
+            change.keys if change is not None else (),
+            change.restart_keys if change is not None else (),
+            error,
+        )
+        return change
+
+    def applied(self, change: Change) -> None:
+        """It is the one in force now."""
+        self.in_force = change.settings
+        self.state = self._since = None
 
     def _fingerprint(self) -> tuple[int, ...]:
         if self._file is None:
@@ -79,6 +112,16 @@ class Configuration:
         except OSError as error:
             return (error.errno or 0,)
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def is_live(key: str) -> bool:
+    """Whether a key, as :func:`changed_keys` names it, can change without a restart."""
+    listener, _, name = key.partition("].")
+    if listener.startswith("listener["):
+        return bool(name) and name.split(".")[0] not in _BOUND_AT_START
+    if key.startswith(_ANSWERED_FROM_START):
+        return False
+    return key in _LIVE_KEYS or key.startswith(_LIVE_TABLES)
 
 
 def changed_keys(before: Settings, after: Settings) -> Iterator[str]:

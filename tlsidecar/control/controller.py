@@ -33,7 +33,7 @@ from tlsidecar.control.problems import Facts, Problems
 from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation
 from tlsidecar.control.upstream_health import UpstreamHealth
-from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, PolicyChange, WorkerSnapshot
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
@@ -56,7 +56,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        source: Source,
+        make_source: Callable[[Settings], Source],
         clock: Clock,
         refusals: RefusalLog,
         failures: FailureLog,
@@ -67,7 +67,8 @@ class Controller:
         reread: Reread | None = None,
         random_unit: RandomUnit = random.random,
     ) -> None:
-        """``reread`` gives the settings as a start would have them by now."""
+        """``make_source`` gives the source of material that settings describe, and raises certs.errors.CertsError;
+        ``reread`` the settings as a start would have them by now."""
         self.settings = settings
         self.clock = clock
         self.refusals = refusals
@@ -77,10 +78,16 @@ class Controller:
         self.crew: Crew | None = None
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
-        self._source = source
         self._configuration = Configuration(settings, reread, clock)
         self._rotation = Rotation(
-            settings, source, clock, hub, self._put_to_use, self._configuration.look, random_unit=random_unit
+            settings,
+            make_source(settings),
+            clock,
+            hub,
+            self,
+            self._configuration,
+            make_source=make_source,
+            random_unit=random_unit,
         )
         self.reload_counts = self._rotation.attempts.counts
         self._outages = Outages()
@@ -113,7 +120,7 @@ class Controller:
 
     @property
     def source(self) -> str:
-        return self._source.describe()
+        return self._rotation.source.describe()
 
     @property
     def last_attempt(self) -> Attempt | None:
@@ -179,7 +186,7 @@ class Controller:
                 generation=rotation.generation,
                 last_attempt=rotation.attempts.last,
                 refused_since=rotation.attempts.refused_since,
-                renews=self._source.renews,
+                renews=self._rotation.source.renews,
                 next_renewal_at=rotation.next_renewal_at,
                 renewal_failures=rotation.renewal_failures,
                 soft_crl=self.settings.identity.crl_policy == "soft",
@@ -271,5 +278,16 @@ class Controller:
             self.problems()
             await asyncio.sleep(TICK_S)
 
-    async def _put_to_use(self, contexts: Contexts) -> None:
+    # What the rotation puts to use.
+
+    async def apply(self, contexts: Contexts) -> None:
         await asyncio.gather(*(worker.apply(contexts) for worker in self.workers))
+
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        changes = await asyncio.gather(*(worker.configure(settings, contexts) for worker in self.workers))
+        level_changed = settings.log.level != self.settings.log.level
+        self.settings = settings
+        self.upstream_health.configure(settings.listeners)
+        if level_changed:
+            self.set_log_level(settings.log.level)
+        return [change for of_one in changes for change in of_one]

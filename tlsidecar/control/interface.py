@@ -37,6 +37,7 @@ class ConfigurationState:
     file: str
     since: datetime
     changes: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()  # of the changes, those that need a restart
     error: str = ""
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 from certs.clock import Clock
 from certs.errors import CertsError, MaterialError, MaterialReason
@@ -20,15 +21,43 @@ from certs.material import Material
 from certs.renewal import RandomUnit, RenewalSchedule
 from certs.sources import Candidate, Failed, RenewalWanted, Source
 from tlsidecar.control.attempts import AttemptLog
+from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Outcome, Trigger
 from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
+from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
 from tlsidecar.settings import Settings
 
+# Identities in one sentence.
+_MOST_NAMED = 10
+
 _log = logging.getLogger("tlsidecar.control.rotation")
+
+
+class Crew(Protocol):
+    """What new material and settings are put to use in: every worker, or none of them yet."""
+
+    async def apply(self, contexts: Contexts) -> None:
+        """Returns once new connections get these contexts."""
+        ...
+
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        """Returns once new connections are served by these settings; whose peers the new rules let in no more."""
+        ...
+
+
+class ConfigurationOnDisk(Protocol):
+    """See :class:`tlsidecar.control.configuration.Configuration`."""
+
+    @property
+    def state(self) -> ConfigurationState | None: ...
+
+    async def look(self) -> Change | None: ...
+
+    def applied(self, change: Change) -> None: ...
 
 
 class Rotation:
@@ -40,13 +69,13 @@ class Rotation:
         source: Source,
         clock: Clock,
         hub: EventHub,
-        put_to_use: Callable[[Contexts], Awaitable[None]],
-        configure: Callable[[], Awaitable[ConfigurationState | None]],
+        crew: Crew,
+        configuration: ConfigurationOnDisk,
         *,
+        make_source: Callable[[Settings], Source],
         random_unit: RandomUnit = random.random,
     ) -> None:
-        """``put_to_use`` gives new contexts to every worker; it returns once new connections get them.
-        ``configure`` reads the configuration again, and says where it is not the one in force."""
+        """``make_source`` gives the source that other settings describe; it raises certs.errors.CertsError."""
         self.settings = settings
         self.source = source
         self.attempts = AttemptLog()
@@ -56,11 +85,13 @@ class Rotation:
         self._contexts: Contexts | None = None
         self._clock = clock
         self._hub = hub
-        self._put_to_use = put_to_use
-        self._configure = configure
+        self._crew = crew
+        self._configuration = configuration
+        self._make_source = make_source
         self._schedule = RenewalSchedule(random_unit)
         self._retry_at: datetime | None = None
         self._timed: asyncio.Future[Attempt] | None = None  # the attempt that the clock asked for last
+        self._source_changed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Rotation generation={self.generation.number if self.generation else 0} {self.requests!r}>"
@@ -93,8 +124,18 @@ class Rotation:
             batch.answer.set_result(attempt)
 
     async def follow_source(self) -> None:
-        """Put what the source says by itself into the queue."""
-        async for event in self.source.follow():
+        """Put what the source says by itself into the queue; of another one, once there is another."""
+        while True:
+            self._source_changed.clear()
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow(self.source), name="follow the source")
+                await self._source_changed.wait()
+                following.cancel()
+
+    async def _follow(self, source: Source) -> None:
+        async for event in source.follow():
+            if source is not self.source:
+                return  # what it says is nobody's any more
             if isinstance(event, RenewalWanted):
                 _log.info("the source wants to renew: %s", event.why)
                 answer = self.requests.join(Trigger.FILE_CHANGE, renew=True)
@@ -119,20 +160,30 @@ class Rotation:
     # One attempt.
 
     async def attempt(self, batch: Batch) -> Attempt:
-        """Fetch, judge, prove, put to use; what it came to is recorded, and shown."""
+        """Fetch, judge, prove, put to use; what it came to is recorded, and shown. A configuration that may be applied
+        live is put to use together with the material it names, or not at all."""
         started = self._clock.monotonic()
         before = self.generation
         previous = before.material.identity.serial if before else ""
+        change = await self._configuration.look() if batch.configures else None
+        applies = change if change is not None and not change.restart_keys else None
+        settings = applies.settings if applies is not None else self.settings
+        source = self.source
         try:
-            material = await self._fetch(batch)
-            warnings = judge_material(self.settings, material, self._clock.now())
-            if before is not None and material.digest == before.material.digest:
+            if settings.identity != self.settings.identity:
+                source = self._make_source(settings)
+                material = await _first_of(source)
+            else:
+                material = await self._fetch(batch)
+            warnings = judge_material(settings, material, self._clock.now())
+            if applies is None and before is not None and material.digest == before.material.digest:
                 outcome = Outcome.UNCHANGED
             else:
-                await self._use(material)
+                warnings += await self._use(material, settings, applies)
                 outcome = Outcome.APPLIED
         except CertsError as error:
             attempt = self._refused(error, batch.trigger, previous)
+            applies = None
         else:
             at = self._clock.now()
             attempt = Attempt(
@@ -145,6 +196,9 @@ class Rotation:
                 warnings=warnings,
             )
             self._retry_at = None
+            if source is not self.source:
+                self.source = source
+                self._source_changed.set()
             if before is None or material.leaf != before.material.leaf or not self.source.renews:
                 self._schedule.succeeded(
                     material.leaf.not_valid_before_utc,
@@ -153,7 +207,7 @@ class Rotation:
                     self._clock.monotonic(),
                 )
         if batch.configures:
-            attempt = _with_configuration(attempt, await self._configure())
+            attempt = _with_configuration(attempt, change, self._configuration.state, applied=applies is not None)
         attempt = replace(attempt, duration_s=self._clock.monotonic() - started)
         self.attempts.record(attempt)
         self._announce(attempt)
@@ -168,15 +222,22 @@ class Rotation:
                 raise error
         if batch.renews:
             return await self.source.renew()
-        found = await self.source.read()
-        return found if found is not None else await self.source.renew()
+        return await _first_of(self.source)
 
-    async def _use(self, material: Material) -> None:
+    async def _use(self, material: Material, settings: Settings, change: Change | None) -> tuple[str, ...]:
+        """What is to be said of it, in words."""
         number = self.generation.number + 1 if self.generation else 1
-        contexts = build_contexts(self.settings, material, number)
-        await self._put_to_use(contexts)
+        contexts = build_contexts(settings, material, number)
+        notes: tuple[str, ...] = ()
+        if change is None:
+            await self._crew.apply(contexts)
+        else:
+            notes = tuple(_said_of(await self._crew.configure(settings, contexts)))
+            self.settings = settings
+            self._configuration.applied(change)
         self._contexts = contexts
         self.generation = Generation(number, material, self._clock.now())
+        return notes
 
     def _refused(self, error: CertsError, trigger: Trigger, previous: str) -> Attempt:
         now = self._clock.now()
@@ -206,7 +267,8 @@ class Rotation:
         }
         if attempt.configuration:
             fields |= {"configuration": attempt.configuration, "changes": list(attempt.configuration_changes)}
-            _log.warning("configuration changed: %s", attempt.configuration, extra={"fields": fields})
+            level = logging.INFO if attempt.configuration == "applied" else logging.WARNING
+            _log.log(level, "configuration changed: %s", attempt.configuration, extra={"fields": fields})
         self._hub.publish(events.RELOAD, fields)
         if attempt.outcome == Outcome.REFUSED:
             if self.generation is not None:
@@ -219,9 +281,30 @@ class Rotation:
             _log.debug("the material is unchanged", extra={"fields": fields})
 
 
-def _with_configuration(attempt: Attempt, state: ConfigurationState | None) -> Attempt:
+async def _first_of(source: Source) -> Material:
+    found = await source.read()
+    return found if found is not None else await source.renew()
+
+
+def _said_of(changes: Sequence[PolicyChange]) -> Iterator[str]:
+    """Who is connected, and would not be let in any more."""
+    for closes, what in ((True, "are closed"), (False, "stay open (close_on_policy_change)")):
+        found = [change for change in changes if change.closes is closes]
+        if found:
+            who = ", ".join(sorted({change.identity for change in found})[:_MOST_NAMED])
+            yield f"{len(found)} connections of peers that the rules let in no more {what}: {who}"
+
+
+def _with_configuration(
+    attempt: Attempt, change: Change | None, state: ConfigurationState | None, *, applied: bool
+) -> Attempt:
+    if applied and change is not None:
+        return replace(attempt, configuration="applied", configuration_changes=change.keys)
     if state is None:
         return attempt
     if state.error:
         return replace(attempt, configuration="invalid", configuration_changes=(state.error,))
-    return replace(attempt, configuration="not applied", configuration_changes=state.changes)
+    warnings = attempt.warnings
+    if state.restart:
+        warnings += (f"the configuration was not applied: {', '.join(state.restart)} can only change with a restart",)
+    return replace(attempt, configuration="not applied", configuration_changes=state.changes, warnings=warnings)

@@ -21,10 +21,17 @@ class UpstreamHealth:
 
     def __init__(self, listeners: Sequence[Listener], hub: EventHub) -> None:
         self._hub = hub
-        self._needed = [
-            listener for listener in listeners if listener.health_check is not None and listener.health_check.readiness
-        ]
         self._found: dict[tuple[str, str], dict[int, UpstreamChange]] = {}
+        self.configure(listeners)
+
+    def configure(self, listeners: Sequence[Listener]) -> None:
+        """These are the listeners from now on; addresses that are not checked any more are forgotten."""
+        checked = [listener for listener in listeners if listener.health_check is not None]
+        self._needed = [
+            listener for listener in checked if listener.health_check is not None and listener.health_check.readiness
+        ]
+        addresses = {(listener.name, str(address)) for listener in checked for address in listener.upstreams}
+        self._found = {key: found for key, found in self._found.items() if key in addresses}
 
     def changed(self, change: UpstreamChange) -> None:
         """One worker holds an address for something else than before."""

@@ -38,7 +38,10 @@ class Frontend:
         "terminates",
     )
 
-    def __init__(self, shared: Shared, network: Network, settings: Listener, gone: Gone) -> None:
+    def __init__(
+        self, shared: Shared, network: Network, settings: Listener, gone: Gone, tally: Tally | None = None
+    ) -> None:
+        """``tally`` is the listener's, where it has one already."""
         self.shared = shared
         self.settings = settings
         self.gone = gone
@@ -48,7 +51,7 @@ class Frontend:
         self.terminates = settings.mode is Mode.TERMINATE
         self.limits = settings.limits
         self.policy = Policy.of(settings)
-        self.tally = Tally(settings.name, shared.observer, shared.worker)
+        self.tally = tally or Tally(settings.name, shared.observer, shared.worker)
         self.outbound = Outbound(shared, network, settings, self.policy, self.tally)
         self.handshake_deadlines = DeadlineQueue(shared.reactor.loop, settings.limits.handshake_timeout_s)
 

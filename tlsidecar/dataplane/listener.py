@@ -8,10 +8,12 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from cryptography import x509
 
+from certs.identity import Role
 from certs.names import crl_issuer
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.addresses import peer_address
@@ -73,6 +75,14 @@ def connection_limit(configured: int | None, listeners: int = 1) -> int:
     return max(1, most // max(1, listeners))
 
 
+@dataclass(slots=True)
+class _Retired:
+    """What is left of a frontend that serves no new connections."""
+
+    close_services: Callable[[], None]
+    left: int  # connections
+
+
 class Listener:
     """Accepts on its sockets while it is told to, and hands what it accepted a :class:`.Frontend` to serve by."""
 
@@ -86,22 +96,66 @@ class Listener:
         turn: Turn | None = None,
     ) -> None:
         """``turn`` is for workers that accept on the same sockets as others."""
-        limits = settings.limits
         self.shared = shared
-        self.settings = settings
         self.sockets = list(sockets)
-        self.turn = turn
         self.connections: dict[int, Connection] = {}
-        self.max_connections = connection_limit(limits.max_connections, listeners)
-        self.max_handshakes = limits.max_handshakes or max(1, self.max_connections // 4)
         self.accepting = False
-        frontend = self._frontend = Frontend(shared, network, settings, self._gone)
+        self._network = network
+        self._cannot_accept = False
+        self._retired: dict[Frontend, _Retired] = {}
+        self._checks: HealthChecks | None = None
+        self._serve_by(settings, listeners, turn, Frontend(shared, network, settings, self._gone))
+
+    def _serve_by(self, settings: ListenerSettings, listeners: int, turn: Turn | None, frontend: Frontend) -> None:
+        """What is accepted from now on is served by these settings."""
+        self.settings = settings
+        self.turn = turn
+        self.max_connections = connection_limit(settings.limits.max_connections, listeners)
+        self.max_handshakes = settings.limits.max_handshakes or max(1, self.max_connections // 4)
         self.tally = frontend.tally
+        self._frontend = frontend
         self._make, self._close_services = _connection_maker(frontend)
-        self._checks = None
         if settings.health_check is not None:
             self._checks = HealthChecks(frontend.outbound, settings.health_check)
-        self._cannot_accept = False
+
+    def configure(self, settings: ListenerSettings, listeners: int, turn: Turn | None) -> None:
+        """Other settings for the same sockets, mode and protocol: new connections are served by them, those that exist
+        keep theirs. Counters go on."""
+        if settings == self.settings:
+            return
+        before, close_services = self._frontend, self._close_services
+        if self._checks is not None:
+            self._checks.close()
+            self._checks = None
+        left = sum(connection.frontend is before for connection in self.connections.values())
+        frontend = Frontend(self.shared, self._network, settings, self._gone, self.tally)
+        self._serve_by(settings, listeners, turn, frontend)
+        if self._checks is not None and self.accepting:
+            self._checks.start()
+        self._retired[before] = _Retired(close_services, left)
+        self._let_go(before, 0)
+
+    def _let_go(self, frontend: Frontend, connections: int) -> None:
+        """So many connections of a frontend that serves no new ones are over; with the last, what they shared is."""
+        retired = self._retired.get(frontend)
+        if retired is None:
+            return
+        retired.left -= connections
+        if retired.left <= 0:
+            del self._retired[frontend]
+            retired.close_services()
+            frontend.close()
+
+    def no_longer_allowed(self) -> list[Connection]:
+        """The connections whose peer the rules of now would not let in."""
+        policy = self._frontend.policy
+        return [
+            connection
+            for connection in self.connections.values()
+            if connection.identity is not None
+            and connection.frontend is not self._frontend
+            and not policy.allows(connection.identity, Role.CLIENT if self._frontend.terminates else Role.SERVER)
+        ]
 
     def __repr__(self) -> str:
         state = "accepting" if self.accepting else "closed"
@@ -133,6 +187,9 @@ class Listener:
         self.stop_accepting()
         self._close_services()
         self._frontend.close()
+        for frontend, retired in self._retired.items():
+            retired.close_services()
+            frontend.close()
 
     @property
     def _accept_events(self) -> int:
@@ -199,8 +256,11 @@ class Listener:
 
     def _gone(self, connection_id: int, bytes_in: int, bytes_out: int) -> None:
         """A connection of ours is over."""
-        if self.connections.pop(connection_id, None) is None:
+        connection = self.connections.pop(connection_id, None)
+        if connection is None:
             return
+        if self._retired:
+            self._let_go(connection.frontend, 1)
         active = self.tally.gone(bytes_in, bytes_out)
         if self.turn is not None:
             self.turn.active(active)

@@ -66,6 +66,10 @@ class Policy:
         decision = self._decisions[identity.sha256] = (problem, rule)
         return decision
 
+    def allows(self, identity: Identity, role: Role) -> bool:
+        problem, rule = self.decide(identity, role)
+        return problem is None and rule is not None
+
     def _host_rule(self, identity: Identity) -> Rule | None:
         """A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525)."""
         for rule in self.rules:

@@ -227,6 +227,16 @@ class ConnectionPage:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """A connection whose peer the rules of now would not let in: it ``closes`` gracefully, or stays."""
+
+    connection_id: int
+    listener: str
+    identity: str
+    closes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
     """One worker at one moment."""
 

@@ -28,6 +28,7 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    PolicyChange,
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
@@ -64,12 +65,11 @@ class Worker:
         self.network = Network(loop)
         if settings.tracing.endpoint:
             self.shared.trace_ratio = settings.tracing.sample_ratio
-        self.listeners = []
-        for place, listener in enumerate(settings.listeners):
-            turn = Turn(board, number, place, shares[listener.name]) if board is not None and shares else None
-            self.listeners.append(
-                Listener(self.shared, self.network, listener, sockets[listener.name], len(settings.listeners), turn)
-            )
+        count = len(settings.listeners)
+        self.listeners = [
+            Listener(self.shared, self.network, each, sockets[each.name], count, self._turn(place, each.name, shares))
+            for place, each in enumerate(settings.listeners)
+        ]
         self.loop_lag_s = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
         self.draining = False
@@ -78,6 +78,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.number} connections={self.connection_count}>"
+
+    def _turn(self, place: int, listener: str, shares: Mapping[str, Sequence[int]] | None) -> Turn | None:
+        if self._board is None or shares is None:
+            return None
+        return Turn(self._board, self.number, place, shares[listener])
 
     @property
     def connection_count(self) -> int:
@@ -108,6 +113,24 @@ class Worker:
     def present(self, challenges: Sequence[Challenge]) -> None:
         """Answer these challenges of an ACME CA from now on, and no others."""
         self.shared.challenges.present(challenges, self.shared.wall())
+
+    def configure(
+        self, settings: Settings, contexts: Contexts, shares: Mapping[str, Sequence[int]] | None = None
+    ) -> tuple[PolicyChange, ...]:
+        """New connections are served by these settings, on the same listeners, with these contexts; those that exist
+        keep theirs. Whose peer the new rules would not let in is listed, and retired where the listener wants it."""
+        changes = []
+        self.apply(contexts)
+        count = len(settings.listeners)
+        for place, (listener, each) in enumerate(zip(self.listeners, settings.listeners, strict=True)):
+            listener.configure(each, count, self._turn(place, each.name, shares))
+            for connection in listener.no_longer_allowed():
+                assert connection.identity is not None
+                closes = each.close_on_policy_change
+                changes.append(PolicyChange(connection.id, each.name, connection.identity.name, closes))
+                if closes:
+                    connection.retire(Reason.POLICY_CHANGED)
+        return tuple(changes)
 
     def stop_accepting(self, *, inbound_only: bool = False) -> None:
         for listener in self._those(inbound_only):

@@ -12,10 +12,12 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    PolicyChange,
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Settings
 
 
 class CrewError(Exception):
@@ -43,6 +45,10 @@ class WorkerHandle(Protocol):
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
         """Returns when these challenges of an ACME CA, and no others, are answered."""
+        ...
+
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        """Returns when new connections are served by these settings; see tlsidecar.dataplane.worker.Worker."""
         ...
 
     async def snapshot(self) -> WorkerSnapshot: ...

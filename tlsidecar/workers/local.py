@@ -11,11 +11,13 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    PolicyChange,
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Settings
 
 
 class LocalWorker:
@@ -49,6 +51,9 @@ class LocalWorker:
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
         self._worker.present(challenges)
+
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        return self._worker.configure(settings, contexts)
 
     async def snapshot(self) -> WorkerSnapshot:
         return self._worker.snapshot()

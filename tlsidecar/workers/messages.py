@@ -17,6 +17,7 @@ from tlsidecar.workers.wire import WireError
 START = "start"  # Start -> nothing, once it accepts
 APPLY = "apply"  # generation and material -> nothing, once new connections get it
 PRESENT = "present"  # the challenges of an ACME CA, all of them -> True, once they are answered
+CONFIGURE = "configure"  # settings, generation and material -> the PolicyChanges, once new connections get all three
 SNAPSHOT = "snapshot"  # nothing -> WorkerSnapshot
 CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys
@@ -34,6 +35,7 @@ LOST = "lost"  # from the worker: how many announcements were dropped because no
 OPENED, CLOSED, REFUSED, FAILED, UPSTREAM = "opened", "closed", "refused", "failed", "upstream"
 
 _GENERATION = struct.Struct(">Q")
+_LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,18 @@ def unpacked_material(body: bytes) -> tuple[int, Material]:
         return generation, Material.from_bytes(body[_GENERATION.size :])
     except (struct.error, MaterialError):
         raise WireError("not material") from None
+
+
+def packed_configuration(settings: bytes, generation: int, material: Material) -> bytes:
+    """``settings`` are packed already. With the private key, as :func:`packed_material`."""
+    return _LENGTH.pack(len(settings)) + settings + packed_material(generation, material)
+
+
+def unpacked_configuration(body: bytes) -> tuple[bytes, tuple[int, Material]]:
+    """Raises :class:`WireError`."""
+    try:
+        (length,) = _LENGTH.unpack_from(body)
+    except struct.error:
+        raise WireError("not a configuration") from None
+    end = _LENGTH.size + length
+    return body[_LENGTH.size : end], unpacked_material(body[end:])

@@ -26,6 +26,7 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    PolicyChange,
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
@@ -140,6 +141,7 @@ class _Process:
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             messages.APPLY: self._apply,
             messages.PRESENT: self._present,
+            messages.CONFIGURE: self._configure,
             messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
             messages.CONNECTIONS: self._connections,
             messages.CONNECTION_KEYS: self._connection_keys,
@@ -259,6 +261,13 @@ class _Process:
     def _present(self, body: bytes) -> bytes:
         self._worker.present(unpack(tuple[Challenge, ...], body))
         return pack(bool, True)
+
+    def _configure(self, body: bytes) -> bytes:
+        packed, material = messages.unpacked_configuration(body)
+        start = self._start = replace(self._start, settings=unpack(Settings, packed))
+        settings = settings_of_one(start.settings, start.number, start.workers)
+        shares = connection_shares(start.settings, start.workers)
+        return pack(tuple[PolicyChange, ...], self._worker.configure(settings, self._contexts(material), shares))
 
     def _snapshot(self) -> WorkerSnapshot:
         return replace(self._worker.snapshot(), log_lines_dropped=self._sink.dropped_lines)

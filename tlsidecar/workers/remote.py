@@ -34,6 +34,7 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionQuery,
     ListenerCounters,
     ListenerRecord,
+    PolicyChange,
     UpstreamRecord,
     WorkerSnapshot,
 )
@@ -67,7 +68,7 @@ _log = logging.getLogger("tlsidecar.workers")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """What all workers of a crew have in common."""
 
@@ -306,6 +307,25 @@ class RemoteWorker:
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
         await self._asked(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
+
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        self._settings = settings_of_one(settings, self.number, self._place.workers)
+        self._place.settings = settings  # for whichever process fills this place next
+        self._material = (contexts.generation, contexts.material)
+        channel = self._channel
+        if channel is None:
+            return ()
+        body = messages.packed_configuration(pack(Settings, settings), *self._material)
+        try:
+            changes: tuple[PolicyChange, ...] = unpack(
+                tuple[PolicyChange, ...], await channel.ask(messages.CONFIGURE, body)
+            )
+        except ChannelClosed:
+            return ()
+        except (RemoteFailure, WireError) as error:
+            self._kill(f"it could not put a new configuration to use: {error}")
+            return ()
+        return changes
 
     async def snapshot(self) -> WorkerSnapshot:
         await self._refresh()

@@ -155,17 +155,17 @@ def test_a_hostile_peer_name_is_inert_in_the_message(authority: Authority) -> No
     assert not any("\x1b" in text or "\n" in text for text in obstacles)
 
 
-def test_a_sidecar_on_the_ca_follows_by_itself(authority: Authority, clock: forge.ManualClock) -> None:
+async def test_a_sidecar_on_the_ca_follows_by_itself(authority: Authority, clock: forge.ManualClock) -> None:
     source = LocalAuthoritySource(authority.directory, dns=["web.internal"], clock=clock)
     prints = [source.fingerprint()]
-    roots = [len(source.load().trust)]
+    roots = [len((await source.renew()).trust)]
     for step in (lambda: start(authority, "t"), lambda: switch(authority, {}, "t"), lambda: finish(authority, {}, "t")):
         step()
         prints.append(source.fingerprint())
-        roots.append(len(source.load().trust))
+        roots.append(len((await source.renew()).trust))
     assert len(set(prints)) == 4
     assert roots == [1, 2, 2, 1]
-    assert source.load().trust == (authority.root("ca-2"),)
+    assert (await source.renew()).trust == (authority.root("ca-2"),)
 
 
 def test_revocation_lists_follow(authority: Authority, clock: forge.ManualClock) -> None:

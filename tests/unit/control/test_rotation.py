@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,13 +14,17 @@ from unit.control.world import SETTINGS, Issuer, ScriptedSource
 
 from certs.errors import MaterialError, MaterialReason
 from certs.sources import Candidate, Failed, RenewalWanted
+from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Outcome, Trigger
 from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation
+from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
+from tlsidecar.settings import Settings
 
 HOUR = timedelta(hours=1)
+OTHER_RULES = replace(SETTINGS, listeners=(replace(SETTINGS.listeners[0], allow=("ou:sre",)),))
 GONE = MaterialError(MaterialReason.MISSING_FILE, "tls.crt")
 
 
@@ -30,22 +36,44 @@ class Story:
         self.issuer = Issuer(directory, self.clock)
         self.source = ScriptedSource(renews=renews)
         self.used: list[int] = []
-        self.configuration: ConfigurationState | None = None
+        self.configured: list[Settings] = []
+        self.policy_changes: list[PolicyChange] = []
+        self.state: ConfigurationState | None = None  # what is known of the configuration on disk
+        self.change: Change | None = None
+        self.other_source = ScriptedSource()
         self.rotation = Rotation(
             SETTINGS,
             self.source,
             self.clock,
             EventHub(self.clock),
-            self._use,
-            self._configure,
+            self,
+            self,
+            make_source=lambda _settings: self.other_source,
             random_unit=lambda: 0.5,
         )
 
-    async def _use(self, contexts: Contexts) -> None:
+    # The workers.
+
+    async def apply(self, contexts: Contexts) -> None:
         self.used.append(contexts.generation)
 
-    async def _configure(self) -> ConfigurationState | None:
-        return self.configuration
+    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+        self.used.append(contexts.generation)
+        self.configured.append(settings)
+        return self.policy_changes
+
+    # The configuration.
+
+    async def look(self) -> Change | None:
+        return self.change
+
+    def applied(self, change: Change) -> None:
+        assert change is self.change
+        self.change = self.state = None
+
+    def edit(self, settings: Settings, *keys: str, restart: tuple[str, ...] = ()) -> None:
+        self.change = Change(settings, keys, restart)
+        self.state = ConfigurationState("tlsidecar.toml", self.clock.now(), keys, restart)
 
     async def ask(self, trigger: Trigger = Trigger.ADMIN, *, renew: bool = False, configure: bool = False) -> Attempt:
         answer = self.rotation.requests.join(trigger, renew=renew, configure=configure)
@@ -214,16 +242,80 @@ async def test_what_the_source_says_by_itself_is_taken_up(authority: Story) -> N
     following.cancel()
 
 
-async def test_a_reload_says_that_the_configuration_is_not_applied(files: Story) -> None:
+async def test_a_configuration_that_may_change_live_is_applied_with_the_material(files: Story) -> None:
     files.source.at_hand = files.issuer.material()
     await files.start()
-    files.configuration = ConfigurationState("tlsidecar.toml", files.clock.now(), ("listener[web].allow",))
+    files.edit(OTHER_RULES, "listener[web].allow")
+    assert (await files.ask()).configuration == ""  # a rotation reads no configuration
     attempt = await files.ask(configure=True)
-    assert (attempt.configuration, attempt.configuration_changes) == ("not applied", ("listener[web].allow",))
-    assert (await files.ask()).configuration == ""
-    files.configuration = ConfigurationState("tlsidecar.toml", files.clock.now(), error="line 3")
+    assert (attempt.outcome, attempt.generation) == (Outcome.APPLIED, 2)
+    assert (attempt.configuration, attempt.configuration_changes) == ("applied", ("listener[web].allow",))
+    assert (files.configured, files.rotation.settings) == ([OTHER_RULES], OTHER_RULES)
+    assert (await files.ask(configure=True)).configuration == ""
+
+
+async def test_whom_the_new_rules_let_in_no_more_is_listed(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.edit(OTHER_RULES, "listener[web].allow")
+    files.policy_changes = [PolicyChange(1, "web", "a", closes=True), PolicyChange(2, "web", "b", closes=False)]
+    attempt = await files.ask(configure=True)
+    assert attempt.warnings == (
+        "1 connections of peers that the rules let in no more are closed: a",
+        "1 connections of peers that the rules let in no more stay open (close_on_policy_change): b",
+    )
+
+
+async def test_what_needs_a_restart_is_named_and_nothing_is_applied(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.edit(OTHER_RULES, "workers", "listener[web].allow", restart=("workers",))
+    attempt = await files.ask(configure=True)
+    assert (attempt.outcome, attempt.configuration) == (Outcome.UNCHANGED, "not applied")
+    assert attempt.configuration_changes == ("workers", "listener[web].allow")
+    assert "workers can only change with a restart" in attempt.warnings[0]
+    assert (files.configured, files.rotation.settings) == ([], SETTINGS)
+
+
+async def test_a_configuration_that_would_be_refused_is_said(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.state = ConfigurationState("tlsidecar.toml", files.clock.now(), error="line 3")
     attempt = await files.ask(configure=True)
     assert (attempt.configuration, attempt.configuration_changes) == ("invalid", ("line 3",))
+
+
+async def test_another_source_is_used_and_followed_and_the_old_one_no_more(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    following = asyncio.get_running_loop().create_task(files.rotation.follow_source())
+    await asyncio.sleep(0)
+    moved = replace(SETTINGS, identity=replace(SETTINGS.identity, cert=Path("other.crt")))
+    files.other_source.at_hand = files.issuer.material()
+    files.edit(moved, "identity.cert")
+    attempt = await files.ask(configure=True)
+    assert (attempt.outcome, attempt.configuration) == (Outcome.APPLIED, "applied")
+    assert files.rotation.source is files.other_source
+    files.source.events.put_nowait(Candidate(files.issuer.material()))
+    files.other_source.events.put_nowait(Candidate(files.issuer.material()))
+    await files.turn()
+    await asyncio.sleep(0.01)
+    assert files.used == [1, 2, 3]
+    assert files.is_idle
+    following.cancel()
+
+
+async def test_with_bad_material_nothing_of_it_is_applied(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    moved = replace(OTHER_RULES, identity=replace(SETTINGS.identity, cert=Path("other.crt")))
+    files.other_source.at_hand = GONE
+    files.edit(moved, "identity.cert", "listener[web].allow")
+    attempt = await files.ask(configure=True)
+    assert (attempt.outcome, attempt.reason, attempt.configuration) == (Outcome.REFUSED, "missing_file", "not applied")
+    assert (files.rotation.source, files.rotation.settings, files.configured) == (files.source, SETTINGS, [])
+    files.other_source.at_hand = files.issuer.material()
+    assert (await files.ask(configure=True)).configuration == "applied"
 
 
 async def test_a_defect_answers_whoever_asked_and_is_passed_on(files: Story) -> None:

@@ -30,7 +30,8 @@ ADVICE = {
     "refusals has each one.",
     "worker_failing": "Its log lines say what ends it. The other workers serve meanwhile.",
     "worker_lag": "The machine or this worker has too much to do: look at its CPU, limits and neighbours.",
-    "configuration_changed": "Restart the sidecar to put the file to use, or put the file back.",
+    "configuration_changed": "tlsidecar reload puts the file to use, all of it or nothing; where a restart is needed "
+    "for some of it, restart the sidecar, or take that back.",
     "configuration_invalid": "tlsidecar check names every mistake with its line. What is in force goes on.",
     "clock_jumped": "Look at the machine's time service (timedatectl, chronyc tracking).",
     "log_lines_dropped": "Nobody reads the log fast enough: look at the disk, or at what collects stderr.",

@@ -28,6 +28,8 @@ def configuration(facts: Facts) -> Iterator[Found]:
         yield Found(Severity.WARNING, "configuration_invalid", message, state.since, state.file)
     else:
         message = f"the configuration on disk is not the one in force: {', '.join(state.changes)}"
+        if state.restart:
+            message += f"; a restart is needed for {', '.join(state.restart)}"
         yield Found(Severity.WARNING, "configuration_changed", message, state.since, state.file)
 
 

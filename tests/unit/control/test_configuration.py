@@ -1,0 +1,110 @@
+"""The configuration on disk: which keys differ, and which of them need a restart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from unit.certs import forge
+from unit.control.world import SETTINGS
+
+from tlsidecar.config import ConfigError, Problem
+from tlsidecar.config.schema import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROOT, ROUTE
+from tlsidecar.control.configuration import Configuration, changed_keys, is_live
+from tlsidecar.settings import Address, Limits, Log, Settings
+
+WEB = SETTINGS.listeners[0]
+
+
+def of_web(**changes: object) -> Settings:
+    return replace(SETTINGS, listeners=(replace(WEB, **changes),))  # type: ignore[arg-type] - fields of it
+
+
+@pytest.mark.parametrize(
+    ("after", "keys", "live"),
+    [
+        (SETTINGS, [], True),
+        (of_web(allow=("ou:sre",)), ["listener[web].allow"], True),
+        (of_web(upstreams=(Address(host="127.0.0.1", port=1),)), ["listener[web].upstream"], True),
+        (of_web(limits=Limits(idle_timeout_s=1.0)), ["listener[web].limits.idle_timeout"], True),
+        (replace(SETTINGS, log=Log(level="debug")), ["log.level"], True),
+        (replace(SETTINGS, log=Log(access="off")), ["log.access"], False),
+        (of_web(listen=Address(host="127.0.0.1", port=1)), ["listener[web].listen"], False),
+        (replace(SETTINGS, workers=2), ["workers"], False),
+        (of_web(name="api"), ["listener[web] removed", "listener[api] added"], False),
+    ],
+)
+def test_the_keys_that_differ(after: Settings, keys: list[str], live: bool) -> None:
+    assert list(changed_keys(SETTINGS, after)) == keys
+    assert all(is_live(key) for key in keys) is live
+
+
+def test_every_key_is_decided_about() -> None:
+    """A new key needs a restart unless it stands below what is live: this list is looked at when one is added."""
+    live = {f"{name}.{entry.key}" for name, table in ROOT.tables.items() for entry in table}
+    live |= {entry.key for entry in ROOT}
+    needs_restart = {key for key in live if not is_live(key)}
+    assert {"workers", "event_loop", "log.file", "log.access", "admin.socket"} <= needs_restart
+    assert not {key for key in needs_restart if key.startswith(("identity.", "tls.", "limits."))}
+    assert not is_live("identity.acme.directory")
+    of_listener = {f"listener[web].{entry.key}" for entry in LISTENER}
+    assert {key.partition("].")[2] for key in of_listener if not is_live(key)} >= {"name", "mode", "listen", "protocol"}
+    for table, prefix in ((LIMITS, "limits"), (HEALTH_CHECK, "health_check"), (ROUTE, "route[0]")):
+        assert all(is_live(f"listener[web].{prefix}.{entry.key}") for entry in table)
+    assert HTTP_FIELDS
+
+
+class Disk:
+    """A configuration file, and what reading it comes to."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "tlsidecar.toml"
+        self.file.write_text("")
+        self.found: Settings | ConfigError = replace(SETTINGS, config_file=self.file)
+        self.clock = forge.ManualClock()
+        self.configuration = Configuration(replace(SETTINGS, config_file=self.file), self.read, self.clock)
+
+    def read(self) -> Settings:
+        if isinstance(self.found, ConfigError):
+            raise self.found
+        return self.found
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
+
+
+async def test_what_is_known_of_it_follows_the_disk(disk: Disk) -> None:
+    configuration = disk.configuration
+    assert (await configuration.look(), configuration.state) == (None, None)
+    disk.found = replace(of_web(allow=("ou:sre",)), workers=2)
+    change = await configuration.look()
+    assert change is not None
+    assert (change.keys, change.restart_keys) == (("workers", "listener[web].allow"), ("workers",))
+    assert configuration.state is not None
+    since = configuration.state.since
+    disk.clock.advance(forge.DAY)
+    problem = Problem("listener[web].allow", "is empty", where="tlsidecar.toml:3", label="listener[web].allow")
+    disk.found = ConfigError([problem, problem])
+    assert await configuration.look() is None
+    assert (configuration.state.changes, configuration.state.since) == ((), since)
+    assert "tlsidecar.toml:3" in configuration.state.error
+    assert "and 1 more" in configuration.state.error
+    disk.found = SETTINGS
+    assert (await configuration.look(), configuration.state) == (None, None)
+
+
+async def test_once_applied_it_is_the_one_in_force(disk: Disk) -> None:
+    disk.found = of_web(allow=("ou:sre",))
+    change = await disk.configuration.look()
+    assert change is not None
+    disk.configuration.applied(change)
+    assert disk.configuration.state is None
+    assert await disk.configuration.look() is None
+
+
+async def test_without_a_file_nothing_ever_differs() -> None:
+    configuration = Configuration(SETTINGS, lambda: replace(SETTINGS, workers=9), forge.ManualClock())
+    assert (await configuration.look(), configuration.state) == (None, None)
