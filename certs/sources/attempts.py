@@ -30,13 +30,19 @@ class Attempts:
         self._over = threading.Event()  # of the attempt that was begun last
         self._over.set()
         self._began = 0.0
+        self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Attempts {'none hangs' if self._over.is_set() else 'one hangs'}>"
 
     async def make(self, what: str, attempt: Callable[[], T]) -> T:
         """What ``attempt`` returns or raises. Raises :class:`MaterialError` (``source_timeout``) when it does not end
-        in time, or when an earlier one has not ended yet; ``what`` is what it does, in words."""
+        in time, or when an earlier one is past its deadline and has not ended yet; ``what`` is what it does, in words.
+        One that is under way is waited for."""
+        async with self._turn:
+            return await self._make(what, attempt)
+
+    async def _make(self, what: str, attempt: Callable[[], T]) -> T:
         if not self._over.is_set():
             for_s = self._clock.monotonic() - self._began
             detail = f"an earlier attempt has been waiting for {for_s:.0f} s and cannot be stopped"

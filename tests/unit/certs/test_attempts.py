@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -35,6 +36,25 @@ async def test_one_that_hangs_fails_and_so_does_the_next_until_it_ends(attempts:
         if thread.name == "source: reading":
             thread.join(5)
     assert await attempts.make("reading", lambda: 1) == 1
+
+
+async def test_one_that_is_under_way_is_waited_for(attempts: Attempts) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        may_end.wait(5)
+        order.append("first")
+
+    patient = Attempts(forge.ManualClock(), deadline_s=10)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(patient.make("looking", first))
+        await asyncio.to_thread(begun.wait, 5)
+        group.create_task(patient.make("reading", lambda: order.append("second")))
+        await asyncio.sleep(0.01)
+        may_end.set()
+    assert order == ["first", "second"]
 
 
 async def test_its_thread_keeps_no_process_from_ending(attempts: Attempts) -> None:
