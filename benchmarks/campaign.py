@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks import idle, latency, startup
-from benchmarks.contenders import HTTP, TCP, Contender, Program
+from benchmarks.contenders import HTTP, LOGGED, TCP, Contender, Program
 from benchmarks.load import Counts, Work
 from benchmarks.machine import most_connections
 from benchmarks.processes import DidNotStart
@@ -26,7 +26,16 @@ EXCHANGES = {
     "body_1k": Work(Counts.REQUESTS, 64, "/files/1k"),
     "body_16k": Work(Counts.REQUESTS, 64, "/files/16k"),
     "body_1m": Work(Counts.REQUESTS, 64, "/files/1m"),
+    "chunked_1k": Work(Counts.REQUESTS, 64, "/chunked/1k"),
+    "gzip_16k": Work(Counts.REQUESTS, 64, "/gzip/16k", takes_gzip=True),
+    "close_1k": Work(Counts.REQUESTS, 64, "/close/1k"),
+    "post_1k": Work(Counts.REQUESTS, 64, "/upload", "POST", 1 << 10),
+    "chunked_post_1k": Work(Counts.REQUESTS, 64, "/upload", "POST", 1 << 10, chunked=True),
+    "http10": Work(Counts.REQUESTS, 8, closing=True, minor=0),
 }
+# With the access log as shipped only what tells its cost.
+OF_THE_LOG = ("exchange_64",)
+OF_HTTP = ("chunked_1k", "gzip_16k", "close_1k", "post_1k", "chunked_post_1k", "http10")
 CONNECTIONS = Work(Counts.REQUESTS, 8, closing=True)
 BULK = {
     "download": Work(Counts.DOWNLOADED, 2, "/files/100m"),
@@ -101,11 +110,13 @@ class Campaign:
         self._began = time.monotonic()
 
     def carry_out(self, programs: Sequence[Program]) -> None:
-        for protocol in (TCP, HTTP):
+        for protocol in (TCP, HTTP, LOGGED):
             mine = [program for program in programs if program.protocol == protocol]
             if mine:
                 self._together(protocol, mine)
-        single = [program for program in programs if not program.name.endswith(TWO_WORKERS)]
+        single = [
+            program for program in programs if not program.name.endswith(TWO_WORKERS) and program.protocol != LOGGED
+        ]
         present = [program for program in single if f"{program.name} {program.protocol}" not in self._run.left_out]
         self._one_by_one(present)
 
@@ -115,9 +126,9 @@ class Campaign:
             with self._rig.entrances(running) as doors:
                 single = {contender: door for contender, door in doors.items() if not _has_two_workers(contender)}
                 for key in (*EXCHANGES, "connection_full", "connection_resumed", *BULK):
-                    if key in self._plan.figures:
+                    if key in self._plan.figures and _is_for(key, protocol):
                         self._figure(key, protocol, doors if key in SHARED_BY_WORKERS else single)
-                if "latency" in self._plan.figures:
+                if "latency" in self._plan.figures and protocol != LOGGED:
                     self._latency(protocol, list(single))
         finally:
             self._rig.stop(running)
@@ -133,13 +144,11 @@ class Campaign:
             if plan.narrow and protocol != TCP:
                 return
             samples = self._turns(key, protocol, doors, BULK[key], plan.turn_s).units_per_cpu_s
-        elif protocol == TCP:
+        else:
             resumed = key == "connection_resumed"
             samples = self._turns(
                 key, protocol, doors, CONNECTIONS, plan.connection_turn_s, resumed=resumed
             ).us_per_unit
-        else:
-            return  # a handshake is the same whatever is carried afterwards
         self._run.add(key, protocol, samples)
 
     def _turns(
@@ -230,6 +239,12 @@ class Campaign:
 
     def _say(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+def _is_for(key: str, protocol: str) -> bool:
+    if protocol == LOGGED:
+        return key in OF_THE_LOG
+    return protocol == HTTP or key not in OF_HTTP
 
 
 def _has_two_workers(contender: Contender) -> bool:

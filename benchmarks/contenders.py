@@ -22,6 +22,28 @@ from benchmarks.processes import DidNotStart, Process, Processes
 CONFIGS = Path(__file__).parent / "configs"
 LISTENS_WITHIN_S = 20.0
 TCP, HTTP = "tcp", "http"
+LOGGED = "http, access log"  # as JSON, with the same fields, to a file; ours is as shipped then
+
+_ENVOY_FIELDS = {
+    "time": "START_TIME",
+    "peer": "DOWNSTREAM_REMOTE_ADDRESS",
+    "identity": "DOWNSTREAM_PEER_URI_SAN",
+    "method": "REQ(:METHOD)",
+    "target": "REQ(:PATH)",
+    "status": "RESPONSE_CODE",
+    "bytes_in": "BYTES_RECEIVED",
+    "bytes_out": "BYTES_SENT",
+    "total_s": "DURATION",
+    "upstream_s": "RESPONSE_DURATION",
+    "upstream": "UPSTREAM_HOST",
+    "request_id": "REQ(X-REQUEST-ID)",
+}
+_ENVOY_LOG = (
+    '[{name: file, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, '
+    'path: "@WORK@/access.log", log_format: {json_format: {'
+    + ", ".join(f'{name}: "%{operator}%"' for name, operator in _ENVOY_FIELDS.items())
+    + "}}}}]"
+)
 
 _STREAM_MODULES = (
     Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
@@ -83,17 +105,18 @@ class Place:
 def programs(tlsidecar: Sequence[str], envoy: str) -> Iterator[Program]:
     """Everyone, installed or not: ours first, in the order of the report."""
     loops = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
-    for protocol in (TCP, HTTP):
+    for protocol in (TCP, HTTP, LOGGED):
+        suffix = TCP if protocol == TCP else HTTP
         for loop in loops:
             for workers in (1, 2):
                 yield _tlsidecar(tlsidecar, protocol, loop, workers)
         yield _nginx(protocol)
-        yield Program("haproxy", protocol, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{protocol}.cfg")
+        yield Program("haproxy", protocol, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{suffix}.cfg")
         yield Program(
             "Envoy",
             protocol,
             (envoy, "-c", "@CONFIG@", "--concurrency", "1", "--log-level", "critical", "--use-dynamic-base-id"),
-            f"envoy_{protocol}.yaml",
+            f"envoy_{suffix}.yaml",
         )
         if protocol == TCP:
             yield Program("hitch", TCP, ("hitch", "--config=@CONFIG@"), "hitch.conf", missing=_missing("hitch"))
@@ -106,10 +129,10 @@ def start(program: Program, place: Place, port: int | None = None) -> Contender:
     if program.missing:
         raise DidNotStart(program.missing)
     port = port or free_port()
-    directory = place.directory / f"{program.name}-{program.protocol}-{port}".replace(" ", "-")
+    directory = place.directory / f"{program.name}-{program.protocol}-{port}".replace(" ", "-").replace(",", "")
     directory.mkdir()
     directory.chmod(0o755)
-    values = _values(place, directory, port) | program.values
+    values = _values(place, directory, port) | _logging(directory, program.protocol == LOGGED) | program.values
     if program.ours:  # ours is also measured while its material is exchanged under it
         values |= {"CERTIFICATE": str(place.pki.rotating / "tls.crt"), "KEY": str(place.pki.rotating / "tls.key")}
     config = directory / (program.template or "none")
@@ -175,6 +198,17 @@ def _values(place: Place, directory: Path, port: int) -> dict[str, str]:
     }
 
 
+def _logging(directory: Path, logged: bool) -> dict[str, str]:
+    return {
+        "ACCESS": "json" if logged else "off",
+        "LOG_FILE": f'file = "{directory}/access.log"' if logged else "",
+        "NGINX_LOG": f"{directory}/access.log json" if logged else "off",
+        "HAPROXY_LOG": "log stdout format raw local0" if logged else "",
+        "HAPROXY_LOGS": "log global" if logged else "no log",
+        "ENVOY_LOG": _ENVOY_LOG.replace("@WORK@", str(directory)) if logged else "[]",
+    }
+
+
 def _filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)
 
@@ -186,17 +220,19 @@ def _tlsidecar(command: Sequence[str], protocol: str, loop: str, workers: int) -
         protocol,
         (*command, "run", "--config", "@CONFIG@"),
         "tlsidecar.toml",
-        {"EVENT_LOOP": loop, "WORKERS": str(workers), "PROTOCOL": protocol},
+        {"EVENT_LOOP": loop, "WORKERS": str(workers), "PROTOCOL": TCP if protocol == TCP else HTTP},
         ours=True,
     )
 
 
 def _nginx(protocol: str) -> Program:
-    missing = (
-        "" if protocol == HTTP or _stream_module().exists() else "nginx has no stream module (libnginx-mod-stream)"
-    )
+    missing = "" if protocol != TCP or _stream_module().exists() else "nginx has no stream module (libnginx-mod-stream)"
     return Program(
-        "nginx", protocol, ("nginx", "-c", "@CONFIG@", "-e", "stderr"), f"nginx_{protocol}.conf", missing=missing
+        "nginx",
+        protocol,
+        ("nginx", "-c", "@CONFIG@", "-e", "stderr"),
+        f"nginx_{TCP if protocol == TCP else HTTP}.conf",
+        missing=missing,
     )
 
 

@@ -35,15 +35,29 @@ class Work:
     method: str = "GET"
     body_bytes: int = 0
     closing: bool = False  # a new connection for every request
+    chunked: bool = False  # the body
+    takes_gzip: bool = False
+    minor: int = 1  # of HTTP/1
 
-    def request_bytes(self, port: int) -> int:
-        """The length of the request that wrk makes of this, headers as wrk writes them."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
-        if self.closing:
+    @property
+    def is_written_out(self) -> bool:
+        """Whether wrk cannot make it itself."""
+        return self.chunked or self.takes_gzip or self.minor == 0
+
+    def request(self, port: int) -> bytes:
+        """The request, headers as wrk writes them."""
+        lines = [f"{self.method} {self.path} HTTP/1.{self.minor}", f"Host: 127.0.0.1:{port}"]
+        if self.takes_gzip:
+            lines.append("Accept-Encoding: gzip")
+        if self.closing and self.minor:
             lines.append("Connection: close")
-        if self.body_bytes:
-            lines.append(f"Content-Length: {self.body_bytes}")
-        return len("\r\n".join(lines)) + 4 + self.body_bytes
+        body = b"x" * self.body_bytes
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked")
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        elif body:
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,13 @@ class Load:
     def __init__(self, processes: Processes, work: Work, port: int, cores: tuple[int, ...], most_s: float) -> None:
         self.work = work
         self._processes = processes
-        self._request_bytes = work.request_bytes(port)
+        request = work.request(port)
+        self._request_bytes = len(request)
         # Its proxy is paused while others have their turn: wrk must not call that a timeout.
         command = ["wrk", "-t1", f"-c{work.connections}", f"-d{int(most_s) + 1}s", f"--timeout={int(most_s) + 10}s"]
         arguments = [work.method, work.path, str(work.body_bytes), "close" if work.closing else "keep"]
+        if work.is_written_out:
+            arguments.append(request.hex())
         command += ["-s", str(LUA), f"http://127.0.0.1:{port}", "--", *arguments]
         self.process: Process = processes.start(f"wrk {port}", command, cores)
 

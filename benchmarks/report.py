@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.contenders import HTTP, TCP
+from benchmarks.contenders import HTTP, LOGGED, TCP
 from benchmarks.latency import RELOADING
 from benchmarks.plot import draw
 from benchmarks.results import KINDS, Figure, Run, is_ours, ratio, spread
@@ -19,6 +19,10 @@ PLOT_NAME = "performance.svg"
 
 TABLES = (
     ("CPU per exchange", ("exchange_64", "exchange_1", "body_1k", "body_16k", "body_1m")),
+    (
+        "CPU per exchange as frameworks speak",
+        ("chunked_1k", "gzip_16k", "close_1k", "post_1k", "chunked_post_1k", "http10"),
+    ),
     ("New connections and bulk", ("connection_full", "connection_resumed", "download", "upload")),
     ("Latency, memory, start", ("latency_p50", "latency_p99", "memory_base", "memory_idle", "start")),
     ("Being asked and watched", ("health", "idle_cpu", "watched_cpu")),
@@ -43,7 +47,7 @@ def render(run: Run) -> str:
         "### Against the targets\n",
         target_table(run),
     ]
-    for protocol in (TCP, HTTP):
+    for protocol in (LOGGED, TCP, HTTP):
         for title, keys in TABLES:
             figures = [figure for key in keys if (figure := run.figure(key, protocol))]
             if figures:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contenders import HTTP, TCP
+from benchmarks.contenders import HTTP, LOGGED, TCP
 from benchmarks.latency import RELOADING
 from benchmarks.results import Run, Spread, is_ours, ratio, spread
 
@@ -116,6 +116,16 @@ def _two_workers(protocol: str) -> Callable[[Run, str], Reading | None]:
     return read
 
 
+def _access_log(run: Run, ours: str) -> Reading | None:
+    """The difference of two medians: the two are not measured in the same rounds."""
+    found = [run.figure("exchange_64", protocol) for protocol in (HTTP, LOGGED)]
+    spreads = [spread(figure.samples.get(ours, [])) for figure in found if figure is not None]
+    if len(spreads) != 2 or spreads[0] is None or spreads[1] is None:
+        return None
+    cost = spreads[1].median - spreads[0].median
+    return Reading(f"{cost:.1f} µs", cost <= 8, cost <= 4)
+
+
 TARGETS: tuple[Target, ...] = (
     Target(
         "TCP, 64 connections, CPU per exchange",
@@ -153,6 +163,38 @@ TARGETS: tuple[Target, ...] = (
             (Bound("Envoy", 0.50), Bound("nginx", 1.25)),
             (Bound("Envoy", 0.40), Bound("nginx", 1.00), Bound("haproxy", 1.00)),
         ),
+    ),
+    Target(
+        "the same as shipped, with a JSON access log in all",
+        "≤ 0.45 × Envoy, ≤ 1.3 × nginx",
+        "≤ 0.40 × Envoy, ≤ 1.1 × nginx",
+        _against(
+            "exchange_64",
+            LOGGED,
+            (Bound("Envoy", 0.45), Bound("nginx", 1.3)),
+            (Bound("Envoy", 0.40), Bound("nginx", 1.1)),
+        ),
+    ),
+    Target("what the access log costs", "≤ 8 µs", "≤ 4 µs", _access_log),
+    *(
+        Target(
+            what,
+            "≤ 0.5 × Envoy, ≤ 1.35 × nginx",
+            "≤ 0.45 × Envoy, ≤ 1.1 × nginx",
+            _against(
+                key,
+                HTTP,
+                (Bound("Envoy", 0.5), Bound("nginx", 1.35)),
+                (Bound("Envoy", 0.45), Bound("nginx", 1.1)),
+            ),
+        )
+        for key, what in (("chunked_1k", "chunked answer"), ("chunked_post_1k", "chunked upload"))
+    ),
+    Target(
+        "request body of 1 KiB",
+        "≤ 0.50 × Envoy, ≤ 1.15 × nginx",
+        "≤ 0.45 × Envoy",
+        _against("post_1k", HTTP, (Bound("Envoy", 0.5), Bound("nginx", 1.15)), (Bound("Envoy", 0.45),)),
     ),
     *(
         Target(

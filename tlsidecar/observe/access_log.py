@@ -1,20 +1,31 @@
 """The access log: one line for each connection (TCP) or request (HTTP), JSON or text.
 
-A line is made where the connection ends, by one format of strings that are escaped in C, and handed to the sink's
-writer thread. ``json.dumps`` of the same fields costs four times as much.
+A line is made where the connection or the request ends, and handed to the sink's writer thread. Requests in JSON, the
+default, have a template for each connection, in which all that does not change is written already; what changes is put
+in as it is, once one look has told that nothing in it needs escaping. ``json.dumps`` of the same fields costs eight
+times as much.
 """
 
 from __future__ import annotations
 
+import re
 from json.encoder import encode_basestring_ascii as quote
 
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.observe.text import Timestamps, needs_visible, visible, word
-from tlsidecar.outcomes import AccessEntry
+from tlsidecar.outcomes import AccessEntry, Reason
 from tlsidecar.settings import Log
 
 # A target may be 8 KiB long, and a log line is not the place to keep 10,000 of them a second.
 LOGGED_TEXT_CHARACTERS = 2048
+
+
+# So many connections' templates are kept; one is half a kilobyte.
+TEMPLATES = 1024
+_NEEDS_NO_ESCAPE = re.compile(rf"[ !#-\[\]-~]{{0,{LOGGED_TEXT_CHARACTERS}}}+").fullmatch
+_COMPLETED = Reason.COMPLETED
+
+_Constants = tuple[object, ...]
 
 
 class AccessLog:
@@ -24,6 +35,8 @@ class AccessLog:
         self._sink = sink
         self._timestamp = Timestamps()
         self._format = {"json": self._json, "text": self._text}.get(log.access)
+        self._has_templates = log.access == "json"
+        self._templates: dict[int, tuple[_Constants, str]] = {}  # by connection
 
     @property
     def enabled(self) -> bool:
@@ -39,11 +52,71 @@ class AccessLog:
         """Write one line; never waits and never raises for what is in the entry."""
         if self._format is None:
             return
+        if self._has_templates and self._by_template(entry):
+            return
         line = self._format(entry)
         # One look at the whole line instead of one at each text: hardly any line needs the second making.
         if len(line) > LOGGED_TEXT_CHARACTERS or needs_visible(line):
             line = self._format(_presentable(entry))
         self._sink.write(line)
+
+    def _by_template(self, entry: AccessEntry) -> bool:
+        """Write the line of an ordinary request; False for any other, of which nothing is written."""
+        if entry[1] != "http":
+            return False
+        method, target, status, request_id, trace = entry[16:]
+        if trace is not None or not _NEEDS_NO_ESCAPE(target):
+            return False
+        if not (request_id.isalnum() and request_id.isascii() and method.isalpha() and method.isascii()):
+            return False
+        _, _, _, connection_id, _, _, _, _, reason, upstream, bytes_in, bytes_out, handshake_s, wait_s, *ends = entry[
+            :16
+        ]
+        constants = (*entry[2:8], upstream, handshake_s)
+        known = self._templates.get(connection_id)
+        template = known[1] if known is not None and known[0] == constants else self._template(entry, constants)
+        self._sink.write(
+            template
+            % (
+                self._timestamp(entry[0]),
+                method,
+                target,
+                status,
+                request_id,
+                bytes_in,
+                bytes_out,
+                wait_s,
+                *ends,
+                "completed" if reason is _COMPLETED else reason.value,
+            )
+        )
+        return True
+
+    def _template(self, entry: AccessEntry, constants: _Constants) -> str:
+        """The line of :meth:`_json` about this connection with places for what changes."""
+        shown = _presentable(entry)
+        peer, identity = quote(shown.peer_address), quote(shown.identity)
+        upstream, rule = quote(shown.upstream), quote(shown.rule)
+        parts = (
+            '{"time":"',
+            f'","access":"request","listener":{quote(entry.listener)},"peer":{peer},"identity":{identity},"method":"',
+            '","target":"',
+            '","status":',
+            ',"request_id":"',
+            '","bytes_in":',
+            ',"bytes_out":',
+            f',"handshake_s":{entry.handshake_s:.6f},"wait_s":',
+            ',"upstream_s":',
+            ',"total_s":',
+            f',"upstream":{upstream},"connection":{entry.connection_id},"generation":{entry.generation},"reason":"',
+            f'","rule":{rule}}}',
+        )
+        places = ("%s", "%s", "%s", "%d", "%s", "%d", "%d", "%.6f", "%.6f", "%.6f", "%s", "")
+        template = "".join(part.replace("%", "%%") + place for part, place in zip(parts, places, strict=True))
+        if len(self._templates) >= TEMPLATES:
+            self._templates.clear()
+        self._templates[entry.connection_id] = (constants, template)
+        return template
 
     def _json(self, entry: AccessEntry) -> str:
         (at, protocol, listener, connection_id, generation, peer, identity, rule, reason, upstream) = entry[:10]

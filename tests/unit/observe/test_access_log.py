@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tlsidecar.observe.access_log import LOGGED_TEXT_CHARACTERS, AccessLog
+from tlsidecar.observe import access_log
+from tlsidecar.observe.access_log import LOGGED_TEXT_CHARACTERS, TEMPLATES, AccessLog
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.outcomes import AccessEntry, Reason
 from tlsidecar.settings import Log
@@ -96,6 +97,59 @@ def test_a_request_as_text() -> None:
         "upstream=0.004000 total=0.006600 to=127.0.0.1:8080 connection=17 generation=3 "
         "rule=spiffe://prod.example/ns/*/sa/web"
     )
+
+
+_CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "target": st.sampled_from(["/", "/a%20b?c=%", '/"', "/\\", "/é", "/" + "x" * 2047, "/" + "x" * 2048, "*"]),
+        "method": st.sampled_from(["POST", "M-SEARCH", ""]),
+        "request_id": st.sampled_from(["0" * 32, "a-b", 'a"b', "", "é"]),
+        "status": st.sampled_from([0, 101, 999]),
+        "reason": st.sampled_from([Reason.COMPLETED, Reason.PEER_RESET]),
+        "connection_id": st.sampled_from([17, 18, 2000]),
+        "peer_address": st.sampled_from(["unix", "[::1]:5"]),
+        "identity": st.sampled_from(["", "100%s", 'a"\\b', "é", "x" * 3000]),
+        "rule": st.sampled_from(["", "%d"]),
+        "upstream": st.sampled_from(["", "unix:/run/%s"]),
+        "generation": st.sampled_from([3, 4]),
+        "listener": st.sampled_from(["web", "100%"]),
+        "handshake_s": st.sampled_from([0.0, 1.5]),
+        "wait_s": st.sampled_from([0.0, 12.25]),
+        "bytes_out": st.sampled_from([0, 1 << 40]),
+        "at": st.sampled_from([1763939700.0, 1763939701.5]),
+    },
+)
+
+
+@given(changes=st.lists(_CHANGES, max_size=6))
+def test_a_template_says_what_the_slow_way_says(changes: list[dict[str, object]]) -> None:
+    sink = Lines()
+    by_template, slowly = AccessLog(Log(), sink), AccessLog(Log(), sink)
+    slowly._has_templates = False
+    for change in changes:
+        entry = REQUEST._replace(**change)  # type: ignore[arg-type]
+        by_template.record(entry)
+        slowly.record(entry)
+        assert sink.lines[-2] == sink.lines[-1]
+
+
+def test_an_ordinary_request_is_written_by_its_connections_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that stays the same is formatted or escaped again."""
+    sink = Lines()
+    log = AccessLog(Log(), sink)
+    log.record(REQUEST)
+    monkeypatch.setattr(access_log, "quote", None)
+    for number in range(100):
+        log.record(REQUEST._replace(target=f"/things/{number}", request_id=f"{number:032x}"))
+    assert len(sink.lines) == 101
+
+
+def test_few_templates_are_kept() -> None:
+    log = AccessLog(Log(), Lines())
+    for number in range(TEMPLATES * 2 + 5):
+        log.record(REQUEST._replace(connection_id=number))
+    assert len(log._templates) <= TEMPLATES
 
 
 def test_off_writes_nothing() -> None:

@@ -26,7 +26,7 @@ from tlsidecar.dataplane.http.grammar import CONNECTION_SCHEMES, MAX_CONTENT_LEN
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response, upstream_failed
 from tlsidecar.dataplane.http1 import forward, responses
-from tlsidecar.dataplane.http1.body import Piece
+from tlsidecar.dataplane.http1.body import Piece, is_whole_in_chunks
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
@@ -59,7 +59,7 @@ _IDLE = State.IDLE
 _AWAITING = State.AWAITING
 _SENDING = State.SENDING
 _ANSWERING = State.ANSWERING
-_LENGTH = Framing.LENGTH
+_CHUNKED = Framing.CHUNKED
 
 
 class Clock(Protocol):
@@ -77,6 +77,7 @@ class Conversation(Life):
     __slots__ = (
         "_asks_first",
         "_binds_upstream",
+        "_bounds_bodies",
         "_clock",
         "_downstream",
         "_force_h11",
@@ -107,6 +108,7 @@ class Conversation(Life):
         self._clock = clock
         self._downstream = downstream
         self._identity = downstream.headers
+        self._bounds_bodies = limits.max_body_bytes is not None
         self._max_body_bytes = limits.max_body_bytes if limits.max_body_bytes is not None else MAX_CONTENT_LENGTH
         self._max_held_bytes = limits.buffer_bytes
         self._requests_left = limits.max_requests_per_connection
@@ -179,9 +181,17 @@ class Conversation(Life):
         if self.state is not _IDLE or self._held.data or not self._is_ordinary:
             return None
         head = self._requests.fast(buffer, 0, end)
-        if head is None or head.framing > _LENGTH or head.end + head.length != end:
+        if head is None:
             return None
-        if head.length and head.method in _BODY_WITHOUT_MEANING:
+        body_end = head.end + head.length
+        if head.framing is _CHUNKED:
+            # How much is in chunks nobody has counted: not where a bound would have to be kept.
+            if self._bounds_bodies or not is_whole_in_chunks(buffer, head.end, end):
+                return None
+            body_end = end
+        if body_end != end:
+            return None
+        if body_end > head.end and head.method in _BODY_WITHOUT_MEANING:
             return None
         if head.binds_connection or self._binds_upstream:
             return None
@@ -197,7 +207,7 @@ class Conversation(Life):
         exchange.holds_upstream = exchange.was_wanted = True
         self.state = _AWAITING
         data = forward.request_bytes(head, buffer, self._identity)
-        if head.length:
+        if body_end > head.end:
             data += buffer[head.end : end]
         self._replay = data
         return data

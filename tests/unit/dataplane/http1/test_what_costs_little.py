@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import h11
 import pytest
-from unit.dataplane.http1.conversation import Conversation
+from unit.dataplane.http1.conversation import Conversation, listener
+
+from tlsidecar.settings import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25,6 +27,23 @@ def test_a_whole_answer_needs_no_commands(answer: bytes) -> None:
     assert talk.went_in_one == 2
     assert bytes(talk.heard) == answer
     assert talk.upstreams[0].released is True
+
+
+def test_a_whole_upload_in_chunks_needs_no_commands() -> None:
+    upload = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    talk = Conversation().client(upload).upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert talk.went_in_one == 2
+    assert talk.requests()[0].body == b"ok"
+    bounded = Conversation(listener(limits=Limits(max_body_bytes=1))).client(upload)
+    assert (bounded.went_in_one, bounded.statuses) == (0, [413])
+    for other in (
+        upload.replace(b"POST", b"GET"),
+        upload + b"GET",
+        upload.replace(b"2\r", b"2;a\r"),
+        upload[:-2],
+        upload[:-12],
+    ):
+        assert Conversation().client(other).went_in_one == 0
 
 
 @pytest.mark.parametrize(
