@@ -42,14 +42,14 @@ from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
-from tlsidecar.recorder import Desk, Recorder
+from tlsidecar.recorder import Collector, Recorder
 from tlsidecar.service_manager import READY, STOPPING, ServiceManager
 from tlsidecar.settings import Settings
-from tlsidecar.workers.handle import Crew, CrewError
+from tlsidecar.workers.handle import Supervisor, SupervisorError
 from tlsidecar.workers.local import LocalWorker
 
 if TYPE_CHECKING:
-    from tlsidecar.workers.nursery import Nursery
+    from tlsidecar.workers.fork_server import ForkServer
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -89,7 +89,7 @@ def run(settings: Settings, manager: ServiceManager, handed: Handed, reread: Rer
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
             return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, manager, handed))
-    except (BindError, AdminSocketTaken, CrewError) as error:
+    except (BindError, AdminSocketTaken, SupervisorError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
         return EXIT_FAILED
@@ -125,7 +125,7 @@ async def _serve(
 ) -> int:
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
-    responder = responder_of(settings, clock, lambda: controller.crew)
+    responder = responder_of(settings, clock, lambda: controller.supervisor)
 
     def make_source(changed: Settings) -> Source:
         return source_of(changed.identity, clock, responder)
@@ -141,9 +141,9 @@ async def _serve(
         dropped_log_lines=lambda: access_log.dropped_lines,
         reread=reread,
     )
-    desk = Desk(refusals, failures, hub, controller.upstream_health)
+    collector = Collector(refusals, failures, hub, controller.upstream_health)
     async with contextlib.AsyncExitStack() as stack:
-        nursery = _nursery(settings, stack)
+        fork_server = _fork_server(settings, stack)
         contexts = await _first_material(controller, settings.wait_for_material_s, manager)
         admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
         stack.callback(close_all, bound)
@@ -159,19 +159,19 @@ async def _serve(
         scraping = ScrapingServer(controller, settings)
         await scraping.start()
         stack.push_async_callback(scraping.close)
-        crew: Crew
-        if nursery is None:
+        supervisor: Supervisor
+        if fork_server is None:
             loop = asyncio.get_running_loop()
-            recorder = Recorder(access_log, desk, spans)
-            crew = LocalWorker(Worker(settings, loop, bound, contexts, recorder, clock))
+            recorder = Recorder(access_log, collector, spans)
+            supervisor = LocalWorker(Worker(settings, loop, bound, contexts, recorder, clock))
         else:
-            from tlsidecar.workers.crew import RemoteCrew
+            from tlsidecar.workers.supervisor import ProcessSupervisor
 
-            crew = RemoteCrew(settings, bound, contexts, desk, clock, sink, nursery)
-        controller.crew = crew
+            supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, sink, fork_server)
+        controller.supervisor = supervisor
         if scraping.address is not None:
             _log.info("metrics", extra={"fields": {"address": str(scraping.address)}})
-        return await _until_stopped(controller, crew, bound, kept, sink, manager)
+        return await _until_stopped(controller, supervisor, bound, kept, sink, manager)
 
 
 async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Contexts:
@@ -195,21 +195,21 @@ async def _first_material(controller: Controller, patience_s: float, manager: Se
         await asyncio.sleep(min(MATERIAL_POLL_S, max(0.0, deadline - loop.time())))
 
 
-def _nursery(settings: Settings, stack: contextlib.AsyncExitStack) -> Nursery | None:
+def _fork_server(settings: Settings, stack: contextlib.AsyncExitStack) -> ForkServer | None:
     """Where workers are forked, if there are to be several; started first, for it takes the longest."""
     if settings.workers == 1:
         return None
-    from tlsidecar.workers.nursery import Nursery
+    from tlsidecar.workers.fork_server import ForkServer
 
-    nursery = Nursery(settings)
-    nursery.start()
-    stack.callback(nursery.close)
-    return nursery
+    fork_server = ForkServer(settings)
+    fork_server.start()
+    stack.callback(fork_server.close)
+    return fork_server
 
 
 async def _until_stopped(
     controller: Controller,
-    crew: Crew,
+    supervisor: Supervisor,
     bound: Mapping[str, Sequence[socket.socket]],
     kept: Sequence[str],
     sink: LineSink,
@@ -226,7 +226,7 @@ async def _until_stopped(
     def reload() -> None:
         try:
             sink.reopen()  # as logrotate expects, while draining, too
-            for worker in crew.workers:
+            for worker in supervisor.workers:
                 worker.reopen_log()
         except LogFileError as error:
             _log.error("the log goes on in the file that is open: %s", error)
@@ -241,7 +241,7 @@ async def _until_stopped(
         for number, act in handlers.items()
     }
     try:
-        await crew.start()
+        await supervisor.start()
         # What start-up made lives as long as the process: the collector need not look at it, not even once, which would
         # keep the first connections waiting for 60 ms.
         gc.freeze()
@@ -275,7 +275,7 @@ async def _until_stopped(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        await crew.close()
+        await supervisor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await loop.shutdown_default_executor()

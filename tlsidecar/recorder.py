@@ -1,7 +1,7 @@
 """What the data plane reports, put where people and programs look: access log, process log, refusals, events.
 
 A worker's :class:`Recorder` writes the logs, in its own process. What all workers are to be told of as one goes through
-an :class:`Announcer`: to the controller's :class:`Desk`, directly or across a socketpair.
+an :class:`Announcer`: to the controller's :class:`Collector`, directly or across a socketpair.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Closed(NamedTuple):
     bytes_out: int
     duration_s: float
 
-    def told(self) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
         """For the events."""
         reason = self.reason
         duration_s = round(self.duration_s, 3)
@@ -57,7 +57,7 @@ class Announcer(Protocol):
     def upstream_changed(self, change: UpstreamChange) -> None: ...
 
 
-class Desk:
+class Collector:
     """Where everything that is announced ends: the kept refusals and failures, the numbered events, what the checks
     hold of upstreams."""
 
@@ -77,13 +77,13 @@ class Desk:
 
     def refused(self, refusal: Refusal) -> None:
         number = self.refusals.record(refusal)
-        told = {"number": number, "sentence": refusal.reason.sentence, **_refusal_fields(refusal)}
-        self.hub.publish(events.REFUSAL, told)
+        fields = {"number": number, "sentence": refusal.reason.sentence, **_refusal_fields(refusal)}
+        self.hub.publish(events.REFUSAL, fields)
 
     def failed(self, failure: Failure) -> None:
         number = self.failures.record(failure)
-        told = {"number": number, "sentence": failure.reason.sentence, **_failure_fields(failure)}
-        self.hub.publish(events.FAILURE, told)
+        fields = {"number": number, "sentence": failure.reason.sentence, **_failure_fields(failure)}
+        self.hub.publish(events.FAILURE, fields)
 
     def upstream_changed(self, change: UpstreamChange) -> None:
         self.upstream_health.changed(change)
@@ -140,8 +140,8 @@ class Recorder:
         """One line, unless there have been many for the same cause: then their number is said later."""
 
         def flush(left_out: int) -> None:
-            told = {"listener": listener, "reason": reason.value, "left_out": left_out}
-            log.log(level, "%s, %d more: %s", what, left_out, reason.sentence, extra={"fields": told})
+            fields = {"listener": listener, "reason": reason.value, "left_out": left_out}
+            log.log(level, "%s, %d more: %s", what, left_out, reason.sentence, extra={"fields": fields})
 
         if not log.isEnabledFor(level):
             return
@@ -169,7 +169,7 @@ def _failure_fields(failure: Failure) -> dict[str, object]:
 
 
 def _refusal_fields(refusal: Refusal) -> dict[str, object]:
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "listener": refusal.listener,
         "peer_address": refusal.peer_address,
         "side": refusal.side.value,
@@ -181,5 +181,5 @@ def _refusal_fields(refusal: Refusal) -> dict[str, object]:
         "connection_id": refusal.connection_id,
     }
     if refusal.status:
-        told |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
-    return told
+        fields |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
+    return fields

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from support import configs
-from support.crew import in_one_worker
 from support.mtls import connect, connected
 from support.pki import Pair, Pki
 from support.services import http_service, serving
+from support.several import in_one_worker
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from support import configs
-from support.crew import in_one_worker
 from support.mtls import Alerted, connect, connected
 from support.pki import Pki
 from support.raw_http import read_answer, request
 from support.services import Handler, http_service, serving
+from support.several import in_one_worker
 from support.sidecar import running
 from support.waiting import eventually
 

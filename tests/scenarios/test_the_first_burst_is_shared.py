@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 from support import configs
-from support.crew import workers_of
 from support.pki import Pki
+from support.several import workers_of
 from support.sidecar import Sidecar
 from support.waiting import eventually
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from support import configs
-from support.crew import crew, fork_server_of, is_gone, kill, pids_of, replaced, workers_of
 from support.mtls import Peer, connect
 from support.pki import Pki
 from support.services import echo, serving
+from support.several import fork_server_of, is_gone, kill, pids_of, replaced, several_workers, workers_of
 from support.sidecar import Sidecar
 from support.waiting import eventually
 
@@ -56,7 +56,7 @@ def test_killing_one_costs_its_own_connections_and_no_other(pki: Pki, tmp_path: 
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             peers = [connect(port, pki.trust, client) for _ in range(CONNECTIONS)]
             assert all(map(_answers, peers))
@@ -125,7 +125,7 @@ def test_the_watchdog_replaces_one_that_stands_still(pki: Pki, tmp_path: Path) -
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="1s") as sidecar:
+        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="1s") as sidecar:
             port = sidecar.port()
             first = pids_of(sidecar)[0]
             os.kill(first, signal.SIGSTOP)
@@ -151,7 +151,7 @@ def test_a_pause_of_everything_is_nobodys_fault(pki: Pki, tmp_path: Path) -> Non
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="500ms") as sidecar:
+        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="500ms") as sidecar:
             peer = connect(sidecar.port(), pki.trust, client)
             workers = pids_of(sidecar)
             everybody = [sidecar.pid, *workers]
@@ -172,7 +172,7 @@ def test_one_that_does_not_stay_up_is_a_problem_and_then_none(pki: Pki, tmp_path
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             peer = connect(port, pki.trust, client)  # in worker 0: all are equal
             survivor = pids_of(sidecar)[1]
@@ -205,7 +205,7 @@ def test_the_fork_server_may_die_too(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             first, second = pids_of(sidecar)
             kill(fork_server_of(sidecar))
             eventually(lambda: "the fork server is gone" in sidecar.log_text)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from support import configs
-from support.crew import crew, fork_server_of, is_gone, kill, pids_of, replaced
 from support.mtls import connect
 from support.pki import Pki
 from support.reloading import shown_to
 from support.services import echo, serving
+from support.several import fork_server_of, is_gone, kill, pids_of, replaced, several_workers
 from support.waiting import eventually
 
 
@@ -21,7 +21,7 @@ def test_a_reload_is_done_when_every_worker_has_it(pki: Pki, tmp_path: Path) -> 
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust, poll_interval="1h") + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             old = connect(port, pki.trust, client)
             for generation in range(2, 8):
@@ -42,7 +42,7 @@ def test_no_key_in_arguments_or_environment(pki: Pki, tmp_path: Path) -> None:
     server = pki.issue("server", "localhost")
     key = server.key.read_text().splitlines()[1][:40]
     config = configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")
-    with crew(tmp_path / "sidecar", config) as sidecar:
+    with several_workers(tmp_path / "sidecar", config) as sidecar:
         for pid in pids_of(sidecar):
             for name in ("cmdline", "environ"):
                 assert key.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
@@ -53,7 +53,7 @@ def test_term_to_the_whole_group_drains_once(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             peers = [connect(port, pki.trust, client) for _ in range(4)]
             workers = pids_of(sidecar)
@@ -77,7 +77,7 @@ def test_what_does_not_finish_is_cut_in_every_worker(pki: Pki, tmp_path: Path) -
     with serving(echo) as service:
         config = configs.limits(drain_timeout="300ms") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             peers = [connect(sidecar.port(), pki.trust, client) for _ in range(4)]
             workers = pids_of(sidecar)
             sidecar.signal(signal.SIGTERM)
@@ -92,7 +92,7 @@ def test_without_the_controller_they_let_go_of_the_port_and_finish(pki: Pki, tmp
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             peers = [connect(port, pki.trust, client) for _ in range(2)]
             workers = pids_of(sidecar)
@@ -114,7 +114,7 @@ def test_without_the_controller_the_stubborn_are_cut(pki: Pki, tmp_path: Path) -
     with serving(echo) as service:
         config = configs.limits(drain_timeout="300ms") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             peer = connect(sidecar.port(), pki.trust, client)
             workers = pids_of(sidecar)
             sidecar.kill()
@@ -125,7 +125,7 @@ def test_without_the_controller_the_stubborn_are_cut(pki: Pki, tmp_path: Path) -
 def test_a_controller_that_is_killed_with_news_unread_leaves_no_traceback(pki: Pki, tmp_path: Path) -> None:
     server = pki.issue("server", "localhost")
     config = configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")
-    with crew(tmp_path / "sidecar", config) as sidecar:
+    with several_workers(tmp_path / "sidecar", config) as sidecar:
         first, second = pids_of(sidecar)
         fork_server = fork_server_of(sidecar)
         os.kill(sidecar.pid, signal.SIGSTOP)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from support import configs
-from support.crew import crew, pids_of, workers_of
 from support.mtls import Peer, client_context, connect
 from support.pki import Pki
 from support.services import echo, serving
+from support.several import pids_of, several_workers, workers_of
 from support.sidecar import Sidecar
 from support.waiting import eventually
 
@@ -25,7 +25,7 @@ def test_spread_list_and_kill(pki: Pki, tmp_path: Path, loop: str) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config, EVENT_LOOP=loop) as sidecar:
+        with several_workers(tmp_path / "sidecar", config, EVENT_LOOP=loop) as sidecar:
             assert sidecar.pid not in pids_of(sidecar)
             port = sidecar.port()
             peers = _evenly_spread(sidecar, lambda: connect(port, pki.trust, client))
@@ -114,7 +114,7 @@ def test_limits_are_for_all_workers_together(pki: Pki, tmp_path: Path) -> None:
     with serving(echo) as service:
         config = configs.limits(max_connections=5) + configs.identity(server, pki.trust)
         config += configs.terminate(service.address)
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
             assert sidecar.listener()["max_connections"] == 5
             peers = [connect(port, pki.trust, client) for _ in range(5)]
@@ -136,7 +136,7 @@ def test_a_unix_listener_is_shared_too(pki: Pki, tmp_path: Path) -> None:
     path = tmp_path / "in.sock"
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, listen=f"unix:{path}")
-        with crew(tmp_path / "sidecar", config) as sidecar:
+        with several_workers(tmp_path / "sidecar", config) as sidecar:
 
             def opened() -> Peer:
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ from tlsidecar.dataplane.challenges import Challenges
 from tlsidecar.dataplane.linger import Lingerer
 from tlsidecar.dataplane.reactor import READ, Reactor
 from tlsidecar.settings import Listener, Mode
-from tlsidecar.workers.handle import Crew
+from tlsidecar.workers.handle import Supervisor
 
 PRESENT_TIMEOUT_S = 10.0
 MAX_CLIENTS = 64
@@ -27,9 +27,11 @@ MAX_CLIENTS = 64
 class AlpnChallenges:
     """Implements :class:`certs.acme.transport.Responder` for a thread beside the loop that it is made on."""
 
-    def __init__(self, listeners: Sequence[Listener], clock: Clock, crew: Callable[[], Crew | None]) -> None:
-        """``crew`` gives the workers, once they accept."""
-        self._crew = crew
+    def __init__(
+        self, listeners: Sequence[Listener], clock: Clock, supervisor: Callable[[], Supervisor | None]
+    ) -> None:
+        """``supervisor`` gives the workers, once they accept."""
+        self._supervisor = supervisor
         self._listeners = [each for each in listeners if each.mode is Mode.TERMINATE]
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -54,9 +56,9 @@ class AlpnChallenges:
 
     async def _show(self, challenges: list[Challenge]) -> None:
         self._shown = challenges
-        crew = self._crew()
-        if crew is not None:
-            await asyncio.gather(*(worker.present(challenges) for worker in crew.workers))
+        supervisor = self._supervisor()
+        if supervisor is not None:
+            await asyncio.gather(*(worker.present(challenges) for worker in supervisor.workers))
             return
         if self._porch is None and challenges:
             self._porch = _Porch(self._listeners, self._loop)

@@ -39,7 +39,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.settings import Settings
-from tlsidecar.workers.handle import Crew, WorkerHandle
+from tlsidecar.workers.handle import Supervisor, WorkerHandle
 from tlsidecar.workers.merge import connections_of
 
 # How often time, counters and problems are looked at.
@@ -75,7 +75,7 @@ class Controller:
         self.failures = failures
         self.events = hub
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
-        self.crew: Crew | None = None
+        self.supervisor: Supervisor | None = None
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
         self._configuration = Configuration(settings, reread, clock)
@@ -139,7 +139,7 @@ class Controller:
 
     @property
     def workers(self) -> Sequence[WorkerHandle]:
-        return self.crew.workers if self.crew is not None else ()
+        return self.supervisor.workers if self.supervisor is not None else ()
 
     def is_live(self) -> bool:
         """Whether anything is served at all: one of several workers is replaced without ending the others, which a
@@ -238,7 +238,7 @@ class Controller:
             assert self._tasks is not None
             if timeout_s is None:
                 timeout_s = max(listener.limits.drain_timeout_s for listener in self.settings.listeners)
-            self._drain = self._tasks.create_task(self.life.drain(self.crew, timeout_s, delay_s), name="drain")
+            self._drain = self._tasks.create_task(self.life.drain(self.supervisor, timeout_s, delay_s), name="drain")
         return await asyncio.shield(self._drain)
 
     async def shutdown(self) -> None:

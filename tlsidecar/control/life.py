@@ -21,7 +21,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.outcomes import Reason
 
 if TYPE_CHECKING:
-    from tlsidecar.workers.handle import Crew
+    from tlsidecar.workers.handle import Supervisor
 
 _MOVES = {
     State.STARTING: {State.READY, State.DRAINING},
@@ -78,13 +78,13 @@ class Life:
         else:
             self.enter(State.DEGRADED, worst.code)
 
-    async def drain(self, crew: Crew | None, timeout_s: float, delay_s: float = 0.0) -> DrainOutcome:
+    async def drain(self, supervisor: Supervisor | None, timeout_s: float, delay_s: float = 0.0) -> DrainOutcome:
         """Not ready from now on; ``delay_s`` later nothing more is accepted, and connections finish: first those that
         came in by mutual TLS, while what originates goes on for their sake, then the rest. What is left after
         ``timeout_s``, which is for all of it, is cut."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        workers = crew.workers if crew is not None else ()
+        workers = supervisor.workers if supervisor is not None else ()
         self.draining_since = self._clock.now()
         self.enter(State.DRAINING)
         present = 0
@@ -92,16 +92,16 @@ class Life:
             async with asyncio.timeout(timeout_s):
                 if delay_s:
                     await asyncio.sleep(delay_s)
-                if crew is not None:
-                    crew.stop_listening(inbound_only=True)
+                if supervisor is not None:
+                    supervisor.stop_listening(inbound_only=True)
                 present = sum(await asyncio.gather(*(worker.drain(inbound_only=True) for worker in workers)))
                 for worker in workers:
                     await worker.drained(inbound_only=True)
-                await self._drain_all(crew)
+                await self._drain_all(supervisor)
                 for worker in workers:
                     await worker.drained()
         except TimeoutError:
-            await self._drain_all(crew)
+            await self._drain_all(supervisor)
         # What began after the first count is counted where it is cut.
         forced = sum(await asyncio.gather(*(worker.close_all(Reason.DRAIN_FORCED) for worker in workers)))
         outcome = DrainOutcome(not forced, max(0, present - forced), forced, loop.time() - began)
@@ -116,7 +116,7 @@ class Life:
         _log.info("drained" if outcome.drained else "drain timed out: connections were cut", extra={"fields": fields})
         return outcome
 
-    async def _drain_all(self, crew: Crew | None) -> None:
-        if crew is not None:
-            crew.stop_listening()
-            await asyncio.gather(*(worker.drain() for worker in crew.workers))
+    async def _drain_all(self, supervisor: Supervisor | None) -> None:
+        if supervisor is not None:
+            supervisor.stop_listening()
+            await asyncio.gather(*(worker.drain() for worker in supervisor.workers))

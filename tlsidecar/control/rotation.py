@@ -37,7 +37,7 @@ _MOST_NAMED = 10
 _log = logging.getLogger("tlsidecar.control.rotation")
 
 
-class Crew(Protocol):
+class Supervisor(Protocol):
     """What new material and settings are put to use in: every worker, or none of them yet."""
 
     async def apply(self, contexts: Contexts) -> None:
@@ -69,7 +69,7 @@ class Rotation:
         source: Source,
         clock: Clock,
         hub: EventHub,
-        crew: Crew,
+        supervisor: Supervisor,
         configuration: ConfigurationOnDisk,
         *,
         make_source: Callable[[Settings], Source],
@@ -85,7 +85,7 @@ class Rotation:
         self._contexts: Contexts | None = None
         self._clock = clock
         self._hub = hub
-        self._crew = crew
+        self._supervisor = supervisor
         self._configuration = configuration
         self._make_source = make_source
         self._schedule = RenewalSchedule(random_unit)
@@ -230,9 +230,9 @@ class Rotation:
         contexts = build_contexts(settings, material, number)
         notes: tuple[str, ...] = ()
         if change is None:
-            await self._crew.apply(contexts)
+            await self._supervisor.apply(contexts)
         else:
-            notes = tuple(_said_of(await self._crew.configure(settings, contexts)))
+            notes = tuple(_said_of(await self._supervisor.configure(settings, contexts)))
             self.settings = settings
             self._configuration.applied(change)
         self._contexts = contexts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certs.acme.transport import Responder
     from tlsidecar.control.alpn_challenges import AlpnChallenges
     from tlsidecar.control.http_challenges import HttpChallenges
-    from tlsidecar.workers.handle import Crew
+    from tlsidecar.workers.handle import Supervisor
 
 
 def source_of(identity: Identity, clock: Clock, responder: Responder | None = None) -> Source:
@@ -72,11 +72,11 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
 
 
 def responder_of(
-    settings: Settings, clock: Clock, crew: Callable[[], Crew | None]
+    settings: Settings, clock: Clock, supervisor: Callable[[], Supervisor | None]
 ) -> HttpChallenges | AlpnChallenges | None:
     """What answers an ACME CA's challenges, where there is one; made on the loop that it is to live on.
 
-    ``crew`` gives the workers, once they accept.
+    ``supervisor`` gives the workers, once they accept.
     """
     acme = settings.identity.acme
     if acme is None:
@@ -87,7 +87,7 @@ def responder_of(
         return HttpChallenges(acme.http)
     from tlsidecar.control.alpn_challenges import AlpnChallenges
 
-    return AlpnChallenges(settings.listeners, clock, crew)
+    return AlpnChallenges(settings.listeners, clock, supervisor)
 
 
 def _acme_source(

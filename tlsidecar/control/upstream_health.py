@@ -52,15 +52,15 @@ class UpstreamHealth:
         after = _verdict(found)
         if after is before:
             return
-        told = {
+        fields = {
             "listener": listener,
             "upstream": address,
             "healthy": after,
             "detail": _detail(found),
         }
-        self._hub.publish(events.UPSTREAM, told)
+        self._hub.publish(events.UPSTREAM, fields)
         words = "upstream healthy" if after else "upstream unhealthy"
-        _log.log(logging.INFO if after else logging.WARNING, words, extra={"fields": told})
+        _log.log(logging.INFO if after else logging.WARNING, words, extra={"fields": fields})
 
     @property
     def is_ready(self) -> bool:

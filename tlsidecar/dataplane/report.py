@@ -19,7 +19,7 @@ class Opened(NamedTuple):
     rule: str
     generation: int
 
-    def told(self) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
         """For the events."""
         return self._asdict()
 

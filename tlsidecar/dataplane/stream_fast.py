@@ -134,7 +134,7 @@ class FastStream(StreamBase):
         result = _ssl_do_handshake(self._ssl)
         if result != 1:
             return self._answer(result)
-        _set_information(self._ssl, _told)  # from here on only: it is called for every step of a handshake
+        _set_information(self._ssl, _heard)  # from here on only: it is called for every step of a handshake
         return DONE
 
     def read(self) -> int:
@@ -203,7 +203,7 @@ def _judge(passed: int, store: Any) -> int:
 
 
 @ffi.callback("void (*)(const SSL *, int, int)")  # type: ignore[untyped-decorator]
-def _told(ssl: Any, where: int, _value: int) -> None:
+def _heard(ssl: Any, where: int, _value: int) -> None:
     """OpenSSL's info callback (SSL_set_info_callback(3)): notices what a peer sends after its handshake."""
     if not where & POST_HANDSHAKE_EVENTS:
         return

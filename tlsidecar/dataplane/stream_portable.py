@@ -57,7 +57,7 @@ class PortableStream(StreamBase):
         self._established = True
         return DONE
 
-    def told(self, where: int) -> None:
+    def heard(self, where: int) -> None:
         """OpenSSL's info callback; during the handshake it means nothing."""
         if self._established and where & POST_HANDSHAKE_EVENTS and self.is_flood():
             self._connection.set_shutdown(SSL.RECEIVED_SHUTDOWN)
@@ -158,13 +158,13 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
         stream.verified = {}
         return verifier.verify(error, depth, _Leaf(shown, above)) == VERIFIED
 
-    def told(connection: SSL.Connection, where: int, _value: int) -> None:
+    def heard(connection: SSL.Connection, where: int, _value: int) -> None:
         stream = connection.get_app_data()
         if isinstance(stream, PortableStream):
-            stream.told(where)
+            stream.heard(where)
 
     context.set_verify(mode, judge)
-    context.set_info_callback(told)
+    context.set_info_callback(heard)
 
 
 def select_protocol(context: SSL.Context, protocol: bytes) -> None:

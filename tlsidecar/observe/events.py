@@ -34,10 +34,10 @@ WORKER = "worker"
 LOST = "lost"
 
 
-class Telling(Protocol):
+class Described(Protocol):
     """Something that happened, which is made into fields only when somebody reads of it."""
 
-    def told(self) -> Mapping[str, object]: ...
+    def fields(self) -> Mapping[str, object]: ...
 
 
 class Event(NamedTuple):
@@ -46,12 +46,12 @@ class Event(NamedTuple):
     sequence: int
     at: datetime
     kind: str
-    content: Mapping[str, object] | Telling
+    content: Mapping[str, object] | Described
 
     @property
     def fields(self) -> Mapping[str, object]:
         content = self.content
-        return content if isinstance(content, Mapping) else content.told()
+        return content if isinstance(content, Mapping) else content.fields()
 
 
 class EventHub:
@@ -71,7 +71,7 @@ class EventHub:
         """The number of the newest event; 0 before the first."""
         return self._sequence
 
-    def publish(self, kind: str, content: Mapping[str, object] | Telling) -> None:
+    def publish(self, kind: str, content: Mapping[str, object] | Described) -> None:
         """Append one event. ``content`` belongs to the hub from here on: nobody may change it any more."""
         self._sequence = sequence = self._sequence + 1
         self._ring.append(Event(sequence, self._now(), kind, content))

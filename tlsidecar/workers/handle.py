@@ -20,7 +20,7 @@ from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 
 
-class CrewError(Exception):
+class SupervisorError(Exception):
     """The workers do not start; the text is one clear line."""
 
 
@@ -78,14 +78,14 @@ class WorkerHandle(Protocol):
         ...
 
 
-class Crew(Protocol):
+class Supervisor(Protocol):
     """All workers of a sidecar."""
 
     @property
     def workers(self) -> Sequence[WorkerHandle]: ...
 
     async def start(self) -> None:
-        """Returns when connections are accepted. Raises CrewError."""
+        """Returns when connections are accepted. Raises SupervisorError."""
         ...
 
     def stop_listening(self, *, inbound_only: bool = False) -> None:

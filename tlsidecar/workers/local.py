@@ -21,7 +21,7 @@ from tlsidecar.settings import Settings
 
 
 class LocalWorker:
-    """A :class:`~.handle.WorkerHandle` without anything in between, and a :class:`~.handle.Crew` of one."""
+    """A :class:`~.handle.WorkerHandle` without anything in between, and a :class:`~.handle.Supervisor` of one."""
 
     failing = None
 

@@ -27,8 +27,8 @@ async def connections_of(workers: Sequence[WorkerHandle], query: ConnectionQuery
         return ConnectionPage(
             sum(page.total for page in pages), sum(page.matched for page in pages), tuple(rows[: query.limit])
         )
-    told = await asyncio.gather(*(worker.connection_keys(query) for worker in workers))
-    windows = _windows([keys.keys for keys in told], query)
+    keys = await asyncio.gather(*(worker.connection_keys(query) for worker in workers))
+    windows = _windows([each.keys for each in keys], query)
     pages = await asyncio.gather(
         *(
             worker.connections(replace(query, offset=start, limit=end - start))
@@ -37,7 +37,7 @@ async def connections_of(workers: Sequence[WorkerHandle], query: ConnectionQuery
         )
     )
     rows = _merged(query, [page.rows for page in pages])
-    return ConnectionPage(sum(keys.total for keys in told), sum(keys.matched for keys in told), tuple(rows))
+    return ConnectionPage(sum(each.total for each in keys), sum(each.matched for each in keys), tuple(rows))
 
 
 def _windows(lists: Sequence[Sequence[Any]], query: ConnectionQuery) -> list[tuple[int, int]]:

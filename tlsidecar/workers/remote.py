@@ -1,6 +1,6 @@
-"""One worker in a process of its own, as the controller holds it: whichever process fills the place just now.
+"""One worker in a process of its own, as the controller holds it: whichever process has its number just now.
 
-    DOWN ─▶ STARTING ─▶ RUNNING ─▶ DOWN …        until the crew is told to close, or drains
+    DOWN ─▶ STARTING ─▶ RUNNING ─▶ DOWN …        until the supervisor closes, or drains
 
 What it has counted outlives its process: the last snapshot of a process that ended is added to what is reported of the
 next one, so that no counter goes backwards; what can go down (connections open, handshakes under way) ends with it.
@@ -42,11 +42,11 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import HEARTBEAT_S
 from tlsidecar.observe import events
 from tlsidecar.outcomes import Failure, Reason, Refusal
-from tlsidecar.recorder import Closed, Desk
+from tlsidecar.recorder import Closed, Collector
 from tlsidecar.settings import Listener, Settings
 from tlsidecar.workers import messages
 from tlsidecar.workers.channel import Channel, ChannelClosed, RemoteFailure
-from tlsidecar.workers.nursery import Nursery, NurseryError
+from tlsidecar.workers.fork_server import ForkServer, ForkServerError
 from tlsidecar.workers.process import settings_of_one
 from tlsidecar.workers.restarts import WELL_AFTER_S, Restarts
 from tlsidecar.workers.wire import WireError, pack, unpack, value_of
@@ -69,8 +69,8 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Place:
-    """What all workers of a crew have in common."""
+class WorkerSetup:
+    """What all workers of a supervisor have in common."""
 
     settings: Settings
     workers: int
@@ -78,20 +78,20 @@ class Place:
     board: Board
     board_descriptor: int
     log_descriptor: int
-    nursery: Nursery
-    desk: Desk
+    fork_server: ForkServer
+    collector: Collector
     clock: Clock
 
 
 class RemoteWorker:
     """A :class:`~.handle.WorkerHandle` across a socketpair; :meth:`live` is its life."""
 
-    def __init__(self, number: int, place: Place, material: tuple[int, Material], log_level: str) -> None:
+    def __init__(self, number: int, setup: WorkerSetup, material: tuple[int, Material], log_level: str) -> None:
         self.number = number
         self.pid = 0
         self.running = asyncio.Event()
-        self._place = place
-        self._settings = settings_of_one(place.settings, number, place.workers)
+        self._setup = setup
+        self._settings = settings_of_one(setup.settings, number, setup.workers)
         self._material = material
         self._log_level = log_level
         self._channel: Channel | None = None
@@ -103,7 +103,7 @@ class RemoteWorker:
         self._ending = ""
         self._silent_s = 0.0
         self._last = self._blank()
-        self._base = {listener.name: ListenerCounters() for listener in place.settings.listeners}
+        self._base = {listener.name: ListenerCounters() for listener in setup.settings.listeners}
         self._base_dropped = 0
         self._base_checks: dict[tuple[str, str], list[int]] = {}
 
@@ -113,12 +113,12 @@ class RemoteWorker:
     # Its life.
 
     async def live(self) -> None:
-        """Keep a process in this place, until closed or drained."""
+        """Keep a process running under this number, until closed or drained."""
         while not self._closing and not self._draining:
             began = time.monotonic()
             try:
                 await self._one_process()
-            except (NurseryError, OSError) as error:
+            except (ForkServerError, OSError) as error:
                 self._ending = str(error)
                 _log.error("a worker could not be started: %s", error, extra={"fields": {"worker": self.number}})
             if self._closing or self._draining:
@@ -126,7 +126,7 @@ class RemoteWorker:
             now = time.monotonic()
             delay_s = self._restarts.ended(now, now - began)
             if self._restarts.is_looping and self._failing_since is None:
-                self._failing_since = self._place.clock.now()
+                self._failing_since = self._setup.clock.now()
                 _log.error(
                     "a worker does not stay up: it is tried again every %.0f s",
                     delay_s,
@@ -138,11 +138,11 @@ class RemoteWorker:
         ours, theirs = socket.socketpair()
         self._gone = asyncio.Event()
         self._silent_s = 0.0
-        place = self._place
+        setup = self._setup
         try:
-            listening = [sock for listener in place.settings.listeners for sock in place.sockets[listener.name]]
-            descriptors = [theirs.fileno(), place.board_descriptor, place.log_descriptor]
-            self.pid = await place.nursery.fork(self.number, [*descriptors, *(sock.fileno() for sock in listening)])
+            listening = [sock for listener in setup.settings.listeners for sock in setup.sockets[listener.name]]
+            descriptors = [theirs.fileno(), setup.board_descriptor, setup.log_descriptor]
+            self.pid = await setup.fork_server.fork(self.number, [*descriptors, *(sock.fileno() for sock in listening)])
         except BaseException:
             ours.close()
             raise
@@ -164,29 +164,29 @@ class RemoteWorker:
             await self._bury(channel)
 
     async def _introduce(self, channel: Channel) -> None:
-        place = self._place
+        setup = self._setup
         start = messages.Start(
-            place.settings,
+            setup.settings,
             self.number,
-            place.workers,
-            tuple(len(place.sockets[listener.name]) for listener in place.settings.listeners),
-            any(isinstance(sock, HeldSocket) for sockets in place.sockets.values() for sock in sockets),
+            setup.workers,
+            tuple(len(setup.sockets[listener.name]) for listener in setup.settings.listeners),
+            any(isinstance(sock, HeldSocket) for sockets in setup.sockets.values() for sock in sockets),
             self._log_level,
         )
-        self._place.board.beat(self.number, time.monotonic())
+        self._setup.board.beat(self.number, time.monotonic())
         started = channel.ask(messages.START, pack(messages.Start, start))
         applied = channel.ask(messages.APPLY, messages.packed_material(*self._material))
         self._channel = channel  # what comes now comes after these two
         await asyncio.gather(started, applied)
         restarts = self._restarts.total
-        told: dict[str, object] = {"worker": self.number, "pid": self.pid, "restarts": restarts}
-        _log.info("worker started", extra={"fields": told})
-        place.desk.hub.publish(events.WORKER, {"outcome": "started", **told})
+        fields: dict[str, object] = {"worker": self.number, "pid": self.pid, "restarts": restarts}
+        _log.info("worker started", extra={"fields": fields})
+        setup.collector.hub.publish(events.WORKER, {"outcome": "started", **fields})
 
     async def _watch(self) -> None:
         """Until its process is gone, or its loop has stopped for too long."""
         began = time.monotonic()
-        patience_s = self._place.settings.watchdog_timeout_s
+        patience_s = self._setup.settings.watchdog_timeout_s
         tick_s = min(SNAPSHOT_EVERY_S, patience_s / 4)
         seen, looked_at = 0.0, began
         while not self._gone.is_set():
@@ -198,7 +198,7 @@ class RemoteWorker:
                 self._failing_since = None
                 self._restarts.well()
             # Counted in ticks of ours: when all of us were stopped (a frozen container), nobody has stood still.
-            now, beat = time.monotonic(), self._place.board.last_beat_s(self.number)
+            now, beat = time.monotonic(), self._setup.board.last_beat_s(self.number)
             self._silent_s = self._silent_s + min(now - looked_at, 2 * tick_s) if beat == seen else 0.0
             seen, looked_at = beat, now
             if self._silent_s > patience_s + HEARTBEAT_S:
@@ -223,15 +223,15 @@ class RemoteWorker:
                 await self._gone.wait()
         self._channel = None
         lost = self._take_stock()
-        self._place.board.leave(self.number)
-        self._place.desk.upstream_health.forget(self.number)
+        self._setup.board.leave(self.number)
+        self._setup.collector.upstream_health.forget(self.number)
         pid, self.pid = self.pid, 0
-        self._ending = await self._place.nursery.ending(pid) or self._ending or "ended"
+        self._ending = await self._setup.fork_server.ending(pid) or self._ending or "ended"
         if self._closing:
             return
-        told = {"worker": self.number, "pid": pid, "ending": self._ending, "connections_lost": lost}
-        _log.error("worker lost: %s", self._ending, extra={"fields": told})
-        self._place.desk.hub.publish(events.WORKER, {"outcome": "lost", **told})
+        fields = {"worker": self.number, "pid": pid, "ending": self._ending, "connections_lost": lost}
+        _log.error("worker lost: %s", self._ending, extra={"fields": fields})
+        self._setup.collector.hub.publish(events.WORKER, {"outcome": "lost", **fields})
 
     async def close(self, within_s: float) -> None:
         """End its process: by a message, or by force when that takes too long."""
@@ -266,17 +266,17 @@ class RemoteWorker:
             self._kill(f"it sent what is not a message: {error}")
 
     def _announce(self, kind: str, value: Any) -> None:
-        desk = self._place.desk
+        collector = self._setup.collector
         if kind == messages.OPENED:
-            desk.opened(value_of(Opened, value))
+            collector.opened(value_of(Opened, value))
         elif kind == messages.CLOSED:
-            desk.closed(value_of(Closed, value))
+            collector.closed(value_of(Closed, value))
         elif kind == messages.REFUSED:
-            desk.refused(value_of(Refusal, value))
+            collector.refused(value_of(Refusal, value))
         elif kind == messages.FAILED:
-            desk.failed(value_of(Failure, value))
+            collector.failed(value_of(Failure, value))
         elif kind == messages.UPSTREAM:
-            desk.upstream_changed(value_of(UpstreamChange, value))
+            collector.upstream_changed(value_of(UpstreamChange, value))
         else:
             raise WireError(f"{kind!r} is not announced")
 
@@ -309,8 +309,8 @@ class RemoteWorker:
         await self._asked(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
 
     async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
-        self._settings = settings_of_one(settings, self.number, self._place.workers)
-        self._place.settings = settings  # for whichever process fills this place next
+        self._settings = settings_of_one(settings, self.number, self._setup.workers)
+        self._setup.settings = settings  # for whichever process fills this setup next
         self._material = (contexts.generation, contexts.material)
         channel = self._channel
         if channel is None:
@@ -340,13 +340,13 @@ class RemoteWorker:
         return await self._asked(messages.CONNECTION_KEYS, pack(ConnectionQuery, query), ConnectionKeys, none)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
-        if owner_of_id(connection_id, self._place.workers) != self.number:
+        if owner_of_id(connection_id, self._setup.workers) != self.number:
             return None
         none: ConnectionDetail | None = None
         return await self._asked(messages.CONNECTION, pack(int, connection_id), ConnectionDetail | None, none)
 
     async def close_connection(self, connection_id: int) -> bool:
-        if owner_of_id(connection_id, self._place.workers) != self.number:
+        if owner_of_id(connection_id, self._setup.workers) != self.number:
             return False
         return await self._asked(messages.CLOSE_CONNECTION, pack(int, connection_id), bool, False)
 
@@ -402,10 +402,10 @@ class RemoteWorker:
         """Keep what a process that ended had counted; how many connections ended with it."""
         lost = 0
         last, self._last = self._last, self._blank()
-        for place, record in enumerate(last.listeners):
+        for at, record in enumerate(last.listeners):
             base = self._base[record.name]
             base.add(replace(record.counters, connections_active=0, handshakes_active=0))
-            ended = self._place.board.active(self.number, place)
+            ended = self._setup.board.active(self.number, at)
             if ended:
                 lost += ended
                 reason = Reason.WORKER_LOST.value
@@ -450,7 +450,7 @@ class RemoteWorker:
             mode=listener.mode.value,
             protocol=listener.protocol.value,
             listen=str(listener.listen),
-            bound=bound_address(sock for sock in self._place.sockets[listener.name] if sock.fileno() >= 0),
+            bound=bound_address(sock for sock in self._setup.sockets[listener.name] if sock.fileno() >= 0),
             upstreams=(),
             max_connections=limits.max_connections or 0,
             max_handshakes=limits.max_handshakes or 0,

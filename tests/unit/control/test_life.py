@@ -56,7 +56,7 @@ def test_nothing_follows_a_drain(life: Life, state: State) -> None:
 
 
 class Worker:
-    """One of a crew, with connections that end when they are told to."""
+    """One of several, with connections that end when they are told to."""
 
     def __init__(self, connections: int) -> None:
         self.connections = connections
@@ -77,7 +77,7 @@ class Worker:
         return left
 
 
-class Crew:
+class Supervisor:
     def __init__(self, *workers: Worker) -> None:
         self.workers = workers
         self.listens = True
@@ -90,38 +90,38 @@ class Crew:
 
 async def test_a_drain_waits_for_everybody(life: Life, hub: EventHub) -> None:
     life.enter(State.READY)
-    crew = Crew(Worker(0), Worker(2))
-    drain = asyncio.get_running_loop().create_task(life.drain(crew, 10.0))  # type: ignore[arg-type] - as much as is used
+    supervisor = Supervisor(Worker(0), Worker(2))
+    drain = asyncio.get_running_loop().create_task(life.drain(supervisor, 10.0))  # type: ignore[arg-type] - as much as is used
     await asyncio.sleep(0.01)
-    assert (life.state, crew.listens, drain.done()) == (State.DRAINING, False, False)
-    assert not crew.all_ended, "what originates goes on for the sake of what is under way"
-    assert [worker.drains for worker in crew.workers] == [[True], [True]]
-    crew.workers[1].connections = 0
-    crew.workers[1].empty.set()
+    assert (life.state, supervisor.listens, drain.done()) == (State.DRAINING, False, False)
+    assert not supervisor.all_ended, "what originates goes on for the sake of what is under way"
+    assert [worker.drains for worker in supervisor.workers] == [[True], [True]]
+    supervisor.workers[1].connections = 0
+    supervisor.workers[1].empty.set()
     outcome = await drain
     assert (outcome.drained, outcome.closed, outcome.forced, life.forced) == (True, 2, 0, False)
     assert told(hub) == ["ready", "draining", "drain"]
-    assert crew.all_ended
-    assert [worker.drains for worker in crew.workers] == [[True, False], [True, False]]
+    assert supervisor.all_ended
+    assert [worker.drains for worker in supervisor.workers] == [[True, False], [True, False]]
 
 
 async def test_a_drain_may_begin_later_but_not_last_longer(life: Life) -> None:
     life.enter(State.READY)
-    crew = Crew(Worker(1))
+    supervisor = Supervisor(Worker(1))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    drain = loop.create_task(life.drain(crew, 0.2, 0.1))  # type: ignore[arg-type] - as much as is used
+    drain = loop.create_task(life.drain(supervisor, 0.2, 0.1))  # type: ignore[arg-type] - as much as is used
     await asyncio.sleep(0.02)
-    assert (life.state, crew.listens) == (State.DRAINING, True)
+    assert (life.state, supervisor.listens) == (State.DRAINING, True)
     outcome = await drain
     assert outcome.forced == 1
     assert loop.time() - began < 0.3
-    assert crew.all_ended
+    assert supervisor.all_ended
 
 
 async def test_what_is_left_at_the_timeout_is_cut(life: Life) -> None:
     life.enter(State.READY)
-    crew = Crew(Worker(3), Worker(0))
-    outcome = await life.drain(crew, 0.01)  # type: ignore[arg-type] - as much as is used
+    supervisor = Supervisor(Worker(3), Worker(0))
+    outcome = await life.drain(supervisor, 0.01)  # type: ignore[arg-type] - as much as is used
     assert (outcome.drained, outcome.closed, outcome.forced, life.forced) == (False, 0, 3, True)
     assert life.draining_since == NOW + timedelta(0)

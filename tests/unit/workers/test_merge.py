@@ -75,9 +75,9 @@ async def test_every_window(
     seed: int, count: int, workers: int, sort: str, descending: bool, offset: int, limit: int
 ) -> None:
     everything = records(seed, count)
-    crew = [Worker(everything[number::workers]) for number in range(workers)]
+    everyone = [Worker(everything[number::workers]) for number in range(workers)]
     query = ConnectionQuery(sort=sort, descending=descending, offset=offset, limit=limit)
-    page = await connections_of(cast("Any", crew), query)
+    page = await connections_of(cast("Any", everyone), query)
     assert (page.total, page.matched) == (count, count)
     alone = await Worker(everything).connections(query)
     assert [getattr(row, sort) for row in page.rows] == [getattr(row, sort) for row in alone.rows]
@@ -86,16 +86,16 @@ async def test_every_window(
 
 async def test_a_window_deep_in_the_list_costs_its_rows_only() -> None:
     everything = records(1, 1000)
-    crew = [Worker(everything[number::2]) for number in range(2)]
-    await connections_of(cast("Any", crew), ConnectionQuery(offset=900, limit=10))
-    assert sum(worker.sent for worker in crew) == 10
+    everyone = [Worker(everything[number::2]) for number in range(2)]
+    await connections_of(cast("Any", everyone), ConnectionQuery(offset=900, limit=10))
+    assert sum(worker.sent for worker in everyone) == 10
 
 
 async def test_windows_one_after_the_other_show_each_connection_once() -> None:
     everything = records(2, 50)
-    crew = [Worker(everything[number::3]) for number in range(3)]
+    everyone = [Worker(everything[number::3]) for number in range(3)]
     seen = []
     for offset in range(0, 50, 7):
-        page = await connections_of(cast("Any", crew), ConnectionQuery(sort="identity", offset=offset, limit=7))
+        page = await connections_of(cast("Any", everyone), ConnectionQuery(sort="identity", offset=offset, limit=7))
         seen += [row.id for row in page.rows]
     assert sorted(seen) == list(range(50))

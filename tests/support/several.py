@@ -15,7 +15,7 @@ from support.waiting import eventually
 
 
 @contextlib.contextmanager
-def crew(directory: Path, config: str, *, workers: int = 2, **environment: str) -> Iterator[Sidecar]:
+def several_workers(directory: Path, config: str, *, workers: int = 2, **environment: str) -> Iterator[Sidecar]:
     env = {"TLSIDECAR_WORKERS": str(workers), **{f"TLSIDECAR_{name}": text for name, text in environment.items()}}
     with running(directory, config, env=env) as sidecar:
         yield sidecar

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from tlsidecar.settings import Protocol, Settings
-from tlsidecar.workers.forkserver import MAX_DESCRIPTORS
+from tlsidecar.workers.fork_server_main import MAX_DESCRIPTORS
 
 # Importing everything takes 0.3 s on an idle core; a machine that boots is not idle.
 FORK_WITHIN_S = 20.0
@@ -24,11 +24,11 @@ TELL_WITHIN_S = 0.2
 _log = logging.getLogger("tlsidecar.workers")
 
 
-class NurseryError(Exception):
+class ForkServerError(Exception):
     """No worker could be forked; the text says why."""
 
 
-class Nursery:
+class ForkServer:
     """Runs the fork server, and starts another one when it is lost: workers live on without it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -38,15 +38,22 @@ class Nursery:
         self._forked: asyncio.Future[int] | None = None
         self._turn = asyncio.Lock()
         self._endings: dict[int, int] = {}
-        self._told = asyncio.Event()
+        self._heard_of_an_end = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Nursery pid={self._process.pid if self._process else 0}>"
+        return f"<ForkServer pid={self._process.pid if self._process else 0}>"
 
     def start(self) -> None:
         """Start the fork server; it need not be ready yet when the first worker is asked for."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = [sys.executable, "-P", "-m", "tlsidecar.workers.forkserver", str(theirs.fileno()), *self._modules]
+        arguments = [
+            sys.executable,
+            "-P",
+            "-m",
+            "tlsidecar.workers.fork_server_main",
+            str(theirs.fileno()),
+            *self._modules,
+        ]
         # It finds its modules where we found ours. The signals that it will ignore wait until it does.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -62,9 +69,11 @@ class Nursery:
         asyncio.get_running_loop().add_reader(ours.fileno(), self._heard)
 
     async def fork(self, number: int, descriptors: Sequence[int]) -> int:
-        """A new worker with these descriptors; its process id. Raises :class:`NurseryError`."""
+        """A new worker with these descriptors; its process id. Raises :class:`ForkServerError`."""
         if len(descriptors) > MAX_DESCRIPTORS:
-            raise NurseryError(f"{len(descriptors)} descriptors for one worker; {MAX_DESCRIPTORS} can be handed over")
+            raise ForkServerError(
+                f"{len(descriptors)} descriptors for one worker; {MAX_DESCRIPTORS} can be handed over"
+            )
         async with self._turn:
             if self._socket is None:
                 self.start()
@@ -76,7 +85,7 @@ class Nursery:
                     return await self._forked
             except (OSError, TimeoutError) as error:
                 self._lost()
-                raise NurseryError(f"the fork server does not answer: {error or type(error).__name__}") from None
+                raise ForkServerError(f"the fork server does not answer: {error or type(error).__name__}") from None
             finally:
                 self._forked = None
 
@@ -85,8 +94,8 @@ class Nursery:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TELL_WITHIN_S):
                 while pid not in self._endings and self._socket is not None:
-                    self._told.clear()
-                    await self._told.wait()
+                    self._heard_of_an_end.clear()
+                    await self._heard_of_an_end.wait()
         status = self._endings.pop(pid, None)
         if status is None:
             _reap(pid)
@@ -117,7 +126,7 @@ class Nursery:
         what, one, other = message.split()
         if what == b"ended":
             self._endings[int(one)] = int(other)
-            self._told.set()
+            self._heard_of_an_end.set()
         elif self._forked is not None and not self._forked.done():
             self._forked.set_result(int(other))
 
@@ -127,7 +136,7 @@ class Nursery:
         _log.error("the fork server is gone: the next worker starts another one")
         self.close()
         if self._forked is not None and not self._forked.done():
-            self._forked.set_exception(NurseryError("the fork server ended"))
+            self._forked.set_exception(ForkServerError("the fork server ended"))
 
     def _forget_socket(self) -> None:
         if self._socket is not None:

@@ -13,29 +13,29 @@ from tlsidecar.dataplane.bind import close_all, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.sink import LineSink
-from tlsidecar.recorder import Desk
+from tlsidecar.recorder import Collector
 from tlsidecar.settings import Mode, Settings
-from tlsidecar.workers.handle import CrewError
-from tlsidecar.workers.nursery import Nursery
-from tlsidecar.workers.remote import START_WITHIN_S, Place, RemoteWorker
+from tlsidecar.workers.fork_server import ForkServer
+from tlsidecar.workers.handle import SupervisorError
+from tlsidecar.workers.remote import START_WITHIN_S, RemoteWorker, WorkerSetup
 
 # How long workers get to end of their own accord, before they are killed.
 END_WITHIN_S = 1.0
 
 
-class RemoteCrew:
-    """A :class:`~.handle.Crew` of ``settings.workers`` processes. This process keeps the listening sockets open, so
-    that a worker can be lost and replaced without a client noticing more than its own connection."""
+class ProcessSupervisor:
+    """A :class:`~.handle.Supervisor` of ``settings.workers`` processes. This process keeps the listening sockets open,
+    so that a worker can be lost and replaced without a client noticing more than its own connection."""
 
     def __init__(
         self,
         settings: Settings,
         sockets: dict[str, list[socket.socket]],
         contexts: Contexts,
-        desk: Desk,
+        collector: Collector,
         clock: Clock,
         sink: LineSink,
-        nursery: Nursery,
+        fork_server: ForkServer,
     ) -> None:
         count = settings.workers
         self._sink = sink
@@ -43,30 +43,30 @@ class RemoteCrew:
         self._sockets = sockets
         self._board_descriptor = Board.descriptor_for(count, len(settings.listeners))
         self._board = Board(self._board_descriptor, count, len(settings.listeners))
-        place = Place(
+        setup = WorkerSetup(
             settings,
             count,
             sockets,
             self._board,
             self._board_descriptor,
             sink.descriptor,
-            nursery,
-            desk,
+            fork_server,
+            collector,
             clock,
         )
         material = (contexts.generation, contexts.material)
-        self._workers = tuple(RemoteWorker(number, place, material, settings.log.level) for number in range(count))
+        self._workers = tuple(RemoteWorker(number, setup, material, settings.log.level) for number in range(count))
         self._lives = Background()
 
     def __repr__(self) -> str:
-        return f"<RemoteCrew {list(self._workers)}>"
+        return f"<ProcessSupervisor {list(self._workers)}>"
 
     @property
     def workers(self) -> Sequence[RemoteWorker]:
         return self._workers
 
     async def start(self) -> None:
-        """Returns when all accept; later each is replaced when it ends. Raises :class:`CrewError`."""
+        """Returns when all accept; later each is replaced when it ends. Raises :class:`SupervisorError`."""
         self._sink.share(self._board_descriptor)
         for worker in self._workers:
             self._board.leave(worker.number)
@@ -75,7 +75,7 @@ class RemoteCrew:
             async with asyncio.timeout(START_WITHIN_S):
                 await asyncio.gather(*(worker.running.wait() for worker in self._workers))
         except TimeoutError:
-            raise CrewError("the workers do not start: see the log") from None
+            raise SupervisorError("the workers do not start: see the log") from None
 
     def stop_listening(self, *, inbound_only: bool = False) -> None:
         ended = {
