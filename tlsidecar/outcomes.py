@@ -137,7 +137,8 @@ class Reason(StrEnum):
         Culprit.UPSTREAM,
         "the upstream did not finish the TLS handshake in time",
     )
-    UPSTREAM_BAD_RESPONSE = "upstream_bad_response", Culprit.UPSTREAM, "the upstream's response is not valid HTTP/1.1"
+    UPSTREAM_BAD_RESPONSE = "upstream_bad_response", Culprit.UPSTREAM, "the upstream's response is not valid HTTP"
+    UPSTREAM_NO_H2 = "upstream_no_h2", Culprit.UPSTREAM, "the remote did not agree on HTTP/2 (ALPN)"
     UPSTREAM_EJECTED = "upstream_ejected", Culprit.UPSTREAM, "every upstream address is ejected or unhealthy"
 
     # HTTP requests.
@@ -165,6 +166,11 @@ class Reason(StrEnum):
     TARGET_TOO_LONG = "target_too_long", Culprit.PEER, "the request target is over its limit"
     BODY_TOO_LARGE = "body_too_large", Culprit.PEER, "the request body is over its limit"
     INCOMPLETE_REQUEST = "incomplete_request", Culprit.PEER, "the peer left before its request was complete"
+
+    # HTTP/2.
+    H2_PROTOCOL_ERROR = "h2_protocol_error", Culprit.PEER, "the peer broke the HTTP/2 protocol"
+    H2_FLOOD = "h2_flood", Culprit.PEER, "more HTTP/2 frames, fields or streams than a connection may have"
+    STREAM_RESET = "stream_reset", Culprit.PEER, "the client cancelled the request"
 
     WORKER_LOST = "worker_lost", Culprit.US, "the worker process that served it ended"
     INTERNAL_ERROR = "internal_error", Culprit.US, "a defect in the sidecar: please report the log line"

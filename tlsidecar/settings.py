@@ -14,6 +14,10 @@ KIB = 1024
 METRICS_LISTENER = "metrics"
 """The name of the listener that stands before ``[metrics]`` when that asks for mutual TLS."""
 
+# Names of protocols in ALPN (RFC 7301 section 6).
+HTTP_1_1 = b"http/1.1"
+H2 = b"h2"
+
 
 class Mode(StrEnum):
     """Which side of a listener speaks mutual TLS: the one that comes in, or the one that goes out."""
@@ -74,6 +78,7 @@ class Limits:
     request_burst: int | None = None
     buffer_bytes: int = 64 * KIB
     max_connection_age_s: float | None = None
+    stream_idle_timeout_s: float = 3600.0  # an HTTP/2 stream without a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class HealthCheck:
     unhealthy_threshold: int = 2  # failures in a row
     healthy_threshold: int = 1  # successes in a row
     readiness: bool = False
+    grpc: bool = False  # grpc.health.v1.Health/Check instead of the path
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,8 @@ class Listener:
     listen: Address
     upstreams: tuple[Address, ...]
     protocol: Protocol = Protocol.TCP
+    http2: str = "off"  # off | also | only
+    alpn: tuple[str, ...] = ()  # tcp: what is agreed on with the TLS peer, the best first
     allow: tuple[str, ...] = ()
     expect: tuple[str, ...] = ()
     server_name: str = ""  # originate: SNI and the name checked; default the upstream's host
@@ -144,6 +152,17 @@ class Listener:
     close_on_revocation: bool = False
     close_on_policy_change: bool = False
     health_check: HealthCheck | None = None
+
+    @property
+    def is_http(self) -> bool:
+        return self.protocol is Protocol.HTTP
+
+    @property
+    def offered(self) -> tuple[bytes, ...]:
+        """What ALPN offers or agrees on, the best first."""
+        if self.protocol is Protocol.TCP:
+            return tuple(name.encode("ascii") for name in self.alpn)
+        return {"off": (HTTP_1_1,), "also": (H2, HTTP_1_1), "only": (H2,)}[self.http2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from unit.dataplane.http1.chunks import mean_the_same
 from unit.dataplane.http1.conversation import identity_headers, listener, rules_of
 from unit.dataplane.http1.lanes import comparable, passed
 from unit.dataplane.http2.reading import pieces_of, read_all
+from unit.dataplane.http2.talk import takes_what_goes_on
 
 from certs.errors import CertificateInvalid, MaterialError
 from certs.identity import Identity
@@ -197,6 +198,11 @@ def http2_frames(data: bytes) -> None:
     assert read_all([wire[at : at + 1] for at in range(len(wire))])[:2] == (seen, fault)
 
 
+def http2_session(data: bytes) -> None:
+    """What is made of a client's bytes is taken by hyper h2. The first bytes say where the pieces are cut."""
+    takes_what_goes_on(data[4:], [data[0], data[1] * 2, data[2] * 4, data[3] * 8] if len(data) > 3 else [])
+
+
 def hpack(data: bytes) -> None:
     """What is understood the oracle understands alike. Blocks are told apart by 0xFF 0x00."""
     ours, theirs = Decoder(100, 32 * 1024), hpack_oracle.Decoder()
@@ -256,6 +262,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         pem,
         config,
         http2_frames,
+        http2_session,
         hpack,
     )
 }

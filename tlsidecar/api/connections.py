@@ -38,6 +38,7 @@ class Connection(Generic[T]):
     state: Annotated[T, Told("what it is doing")]
     upstream: Annotated[T, Told("the address it goes to")]
     worker: Annotated[int, Told("the worker that carries it")]
+    streams: Annotated[int, Told("HTTP/2 streams that are open")]
 
     @property
     def who(self) -> T:

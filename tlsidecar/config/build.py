@@ -43,6 +43,9 @@ def _identity(part: Part) -> settings.Identity:
 def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Listener:
     fields = dict(part.fields)
     fields["mode"] = settings.Mode(fields.get("mode", settings.Mode.TERMINATE))
+    if fields.get("protocol") == "grpc":
+        # gRPC's metadata may have underscores, and its services read names as they are.
+        fields |= {"protocol": "http", "http2": "only", "underscores": fields.get("underscores", "allow")}
     fields["protocol"] = settings.Protocol(fields.get("protocol", settings.Protocol.TCP))
     limits = {**inherited_limits, **part.tables["limits"].fields}
     if "max_connection_age_s" in fields:

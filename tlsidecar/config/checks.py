@@ -29,6 +29,7 @@ _SOURCES: Mapping[str, frozenset[str]] = {
     "acme": frozenset({"acme", "dns", "ip", "trust", "crl"}),
 }
 _HTTP_KEYS = (
+    "http2",
     "client_certificate_header",
     "client_certificate_details",
     "remove_headers",
@@ -216,10 +217,14 @@ def _listener(listener: Part) -> Iterator[Finding]:
         for name in (*_HTTP_KEYS, "route"):
             if name in listener:
                 yield listener.finding(name, "is for HTTP, and this listener carries tcp", 'set protocol = "http"')
-    elif protocol == "http" and "proxy_protocol" in listener:
+    elif "proxy_protocol" in listener:
         yield listener.finding(
             "proxy_protocol", "is for TCP; HTTP services read X-Forwarded-Client-Cert", "leave it out"
         )
+    if protocol != "tcp" and "alpn" in listener:
+        yield listener.finding("alpn", "is for TCP; HTTP agrees on what http2 says", "leave it out")
+    if protocol == "grpc" and listener.read("http2", "only") != "only":
+        yield listener.finding("http2", "gRPC is HTTP/2 only", 'leave it out, or set protocol = "http"')
     yield from _health_check(listener, protocol)
     yield from _routes(listener)
     yield from _own_addresses(listener)
@@ -302,6 +307,12 @@ def _health_check(listener: Part, protocol: str | None) -> Iterator[Finding]:
     if protocol == "tcp" and "path" in health_check:
         message = "is for HTTP, and this listener carries tcp"
         yield health_check.finding("path", message, 'leave it out, or set protocol = "http"')
+    if health_check.read("grpc", False) is True:
+        if protocol != "grpc" and listener.read("http2", "off") == "off":
+            suggestion = 'set protocol = "grpc" or http2 = "only", or leave it out'
+            yield health_check.finding("grpc", "is for HTTP/2, and this listener does not carry it", suggestion)
+        if "path" in health_check:
+            yield health_check.finding("path", "is for HTTP, and the check is gRPC's", "keep one of them")
 
 
 def _limits(limits: Part, inherited: Part | None = None) -> Iterator[Finding]:

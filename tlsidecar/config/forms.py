@@ -51,6 +51,7 @@ def _text(**keywords: object) -> dict[str, Any]:
 _TOKEN = _text(pattern=values.TOKEN_PATTERN)
 
 TEXT = One(values.parse_text, _text(minLength=1))
+ALPN_NAME = One(values.parse_alpn, _text(pattern=values.ALPN_PATTERN))
 NAME = One(values.parse_name, _text(pattern=values.NAME_PATTERN))
 PATH = One(values.parse_path, _text(minLength=1), str)
 TRUST = Many(

@@ -15,6 +15,7 @@ from typing import Any
 
 from tlsidecar import settings
 from tlsidecar.config.forms import (
+    ALPN_NAME,
     COUNT,
     COUNT_OR_ZERO,
     DNS_NAME,
@@ -171,6 +172,12 @@ LIMITS = Table(
         Entry(
             "drain_timeout", DURATION, "How long a drain waits before it cuts what is still open.", "drain_timeout_s"
         ),
+        Entry(
+            "stream_idle_timeout",
+            DURATION,
+            "HTTP/2: a stream without a frame for this long ends; gRPC streams are silent for long.",
+            "stream_idle_timeout_s",
+        ),
         Entry("max_header_bytes", SIZE, "HTTP: the largest head."),
         Entry("max_header_fields", COUNT, "HTTP: the most header fields."),
         Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head, the target included."),
@@ -223,6 +230,7 @@ HEALTH_CHECK = Table(
             "HTTP: the path to GET, expecting 2xx or 3xx. Left out: a TCP connection is enough, and with "
             "`originate` the TLS handshake.",
         ),
+        Entry("grpc", FLAG, "HTTP/2: ask `grpc.health.v1.Health` for the health of the whole server, instead."),
         Entry("interval", DURATION, "How often.", "interval_s"),
         Entry("timeout", DURATION, "How long one check may take.", "timeout_s"),
         Entry("unhealthy_threshold", COUNT, "Failures in a row that make a healthy address unhealthy."),
@@ -256,7 +264,18 @@ LISTENER = Table(
             "upstreams",
             required=True,
         ),
-        Entry("protocol", one_of("tcp", "http"), "What is carried."),
+        Entry("protocol", one_of("tcp", "http", "grpc"), 'What is carried; `grpc` is `http` with `http2 = "only"`.'),
+        Entry(
+            "http2",
+            one_of("off", "also", "only"),
+            "HTTP: whether HTTP/2 is spoken, beside HTTP/1.1 or alone. The service (terminate) or the application "
+            "(originate) speaks it in the clear with prior knowledge.",
+        ),
+        Entry(
+            "alpn",
+            Many(ALPN_NAME, at_least=1),
+            "TCP: the protocols to agree on with the TLS peer, the best first. The bytes are not looked at.",
+        ),
         Entry(
             "allow",
             RULES,

@@ -16,6 +16,7 @@ SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]{1,255}(/[\x21\x24-\x7e]{0,1023})?$"
+ALPN_PATTERN = r"^[\x21-\x7e]{1,255}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
 
@@ -281,6 +282,16 @@ def parse_spiffe_id(value: object) -> str:
         return str(SpiffeId.parse(text))
     except ValueError as error:
         raise InvalidValue(f"{quoted(text)} is not a SPIFFE ID: {error}") from None
+
+
+def parse_alpn(value: object) -> str:
+    """The name of a protocol in ALPN (RFC 7301): any bytes, of which only printable ones are in use.
+
+    Raises InvalidValue.
+    """
+    if not isinstance(value, str) or not re.fullmatch(ALPN_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not the name of a protocol in ALPN, as h2 and http/1.1 are")
+    return value
 
 
 def parse_name(value: object) -> str:

@@ -27,7 +27,7 @@ def build_contexts(settings: Settings, material: Material, number: int) -> Conte
     for listener in settings.listeners:
         server_side = listener.mode is Mode.TERMINATE
         try:
-            context = contexts.server(listener.protocol) if server_side else contexts.client(listener.protocol)
+            context = contexts.server(listener.offered) if server_side else contexts.client(listener.offered)
             prove(context, material, server_side=server_side)
         except ProofError as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, str(error)) from None

@@ -156,6 +156,11 @@ class Connection(ABC):
         return 0
 
     @property
+    def streams(self) -> int:
+        """How many of them are under way at once, where that can be many."""
+        return 0
+
+    @property
     def identity(self) -> Identity | None:
         if self.peer is not None:
             return self.peer.identity
@@ -180,7 +185,7 @@ class Connection(ABC):
             self.shared.turnstile,
             frontend.handshake_deadlines,
             self.contexts,
-            frontend.settings.protocol,
+            frontend.offered,
             self.sock,
             frontend.policy,
             self.shared.identities,
@@ -188,6 +193,11 @@ class Connection(ABC):
             server_side=True,
         )
         self.handshake.start()
+
+    def succeed(self, other: Connection) -> None:
+        """Take the place of ``other``, which has found out what is spoken and is not used any more."""
+        self.id, self.accepted_at, self.opened_at = other.id, other.accepted_at, other.opened_at
+        self.contexts, self.peer, self.handshake_s = other.contexts, other.peer, other.handshake_s
 
     def _shaken(self, handshake: Handshake) -> None:
         if handshake.is_empty:
@@ -359,6 +369,7 @@ class Connection(ABC):
             upstream=self.upstream_address,
             not_after=identity.not_after.timestamp() if identity else None,
             worker=self.shared.worker,
+            streams=self.streams,
         )
 
     def detail(self, now: float) -> ConnectionDetail:

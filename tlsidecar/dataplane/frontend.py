@@ -7,6 +7,7 @@ it, and where to report. Connections know nothing of accepting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.outbound.network import Network
@@ -19,6 +20,9 @@ from tlsidecar.settings import Listener, Mode
 # Called with the id of a connection that is over, and the bytes it had carried in and out.
 Gone = Callable[[int, int, int], None]
 
+# Called with the connection that has taken the place of another, and its id; connections import this module.
+Replaced = Callable[[Any], None]
+
 
 class Frontend:
     """One listener as its connections see it."""
@@ -29,9 +33,11 @@ class Frontend:
         "limits",
         "mode",
         "name",
+        "offered",
         "outbound",
         "policy",
         "protocol",
+        "replaced",
         "settings",
         "shared",
         "tally",
@@ -39,12 +45,20 @@ class Frontend:
     )
 
     def __init__(
-        self, shared: Shared, network: Network, settings: Listener, gone: Gone, tally: Tally | None = None
+        self,
+        shared: Shared,
+        network: Network,
+        settings: Listener,
+        gone: Gone,
+        replaced: Replaced,
+        tally: Tally | None = None,
     ) -> None:
         """``tally`` is the listener's, where it has one already."""
         self.shared = shared
         self.settings = settings
         self.gone = gone
+        self.replaced = replaced
+        self.offered = settings.offered
         self.name = settings.name
         self.mode = settings.mode.value
         self.protocol = settings.protocol.value

@@ -18,7 +18,6 @@ from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.tls_failure import SENTENCES, FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
-from tlsidecar.settings import Protocol
 
 Step = Callable[[], None]
 Finished = Callable[["Handshake"], None]
@@ -124,7 +123,7 @@ class Handshake:
         turnstile: Turnstile,
         deadlines: DeadlineQueue,
         contexts: Contexts,
-        protocol: Protocol,
+        alpn: tuple[bytes, ...],
         sock: socket.socket,
         policy: Policy,
         identities: IdentityCache,
@@ -147,7 +146,7 @@ class Handshake:
             may_vouch=contexts.may_vouch if contexts.material.federated else None,
             is_probe=is_probe,
         )
-        context = contexts.server(protocol) if server_side else contexts.client(protocol)
+        context = contexts.server(alpn) if server_side else contexts.client(alpn)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):
             self.stream.name_server(server_name)

@@ -21,14 +21,15 @@ from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection, TcpConnection
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.outbound.health import HealthChecks
+from tlsidecar.dataplane.outbound.health import HealthChecks, MakeCall
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import EDGE, READ
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerRecord
+from tlsidecar.dataplane.tally import Tally
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import Listener as ListenerSettings
-from tlsidecar.settings import Protocol
+from tlsidecar.settings import Mode, Protocol
 
 # So many connections are accepted in one turn before the established ones are served again.
 ACCEPTS_PER_EVENT = 64
@@ -104,7 +105,10 @@ class Listener:
         self._cannot_accept = False
         self._retired: dict[Frontend, _Retired] = {}
         self._checks: HealthChecks | None = None
-        self._serve_by(settings, listeners, turn, Frontend(shared, network, settings, self._gone))
+        self._serve_by(settings, listeners, turn, self._front_for(settings))
+
+    def _front_for(self, settings: ListenerSettings, tally: Tally | None = None) -> Frontend:
+        return Frontend(self.shared, self._network, settings, self._gone, self._replaced, tally)
 
     def _serve_by(self, settings: ListenerSettings, listeners: int, turn: Turn | None, frontend: Frontend) -> None:
         """What is accepted from now on is served by these settings."""
@@ -116,7 +120,7 @@ class Listener:
         self._frontend = frontend
         self._make, self._close_services = _connection_maker(frontend)
         if settings.health_check is not None:
-            self._checks = HealthChecks(frontend.outbound, settings.health_check)
+            self._checks = HealthChecks(frontend.outbound, settings.health_check, _health_call(settings))
 
     def configure(self, settings: ListenerSettings, listeners: int, turn: Turn | None) -> None:
         """Other settings for the same sockets, mode and protocol: new connections are served by them, those that exist
@@ -128,7 +132,7 @@ class Listener:
             self._checks.close()
             self._checks = None
         left = sum(connection.frontend is before for connection in self.connections.values())
-        frontend = Frontend(self.shared, self._network, settings, self._gone, self.tally)
+        frontend = self._front_for(settings, self.tally)
         self._serve_by(settings, listeners, turn, frontend)
         if self._checks is not None and self.accepting:
             self._checks.start()
@@ -266,6 +270,10 @@ class Listener:
             self.turn.active(active)
         self.shared.gone()
 
+    def _replaced(self, connection: Connection) -> None:
+        """It has taken the place, and the id, of one that has found out what is spoken."""
+        self.connections[connection.id] = connection
+
     def _refused_at_the_door(self, peer_address: str, reason: Reason, detail: str) -> None:
         self.tally.turned_away(
             Refusal(
@@ -317,6 +325,7 @@ class Listener:
                 limits.body_idle_timeout_s,
                 limits.response_idle_timeout_s,
                 limits.response_timeout_s,
+                limits.stream_idle_timeout_s,
             ]
         if limits.max_connection_age_s is not None:
             shortest.append(limits.max_connection_age_s)
@@ -337,7 +346,11 @@ class Listener:
             upstreams=tuple(upstream.record(wall) for upstream in self._frontend.outbound.upstreams.all),
             max_connections=self.max_connections,
             max_handshakes=self.max_handshakes,
-            counters=counters.copy_with(bytes_in=counters.bytes_in + live_in, bytes_out=counters.bytes_out + live_out),
+            counters=counters.copy_with(
+                bytes_in=counters.bytes_in + live_in,
+                bytes_out=counters.bytes_out + live_out,
+                streams_active=sum(connection.streams for connection in self.connections.values()),
+            ),
         )
 
 
@@ -429,6 +442,15 @@ def _has_expired(connection: Connection, wall: float) -> bool:
     return identity is not None and identity.not_after.timestamp() < wall
 
 
+def _health_call(settings: ListenerSettings) -> MakeCall | None:
+    """What asks the upstreams how they are, where they are asked by gRPC."""
+    if settings.health_check is None or not settings.health_check.grpc:
+        return None
+    from tlsidecar.dataplane.http2.health_call import GrpcHealthCall
+
+    return partial(GrpcHealthCall, scheme="http" if settings.mode is Mode.TERMINATE else "https")
+
+
 def _connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:
     """What makes a connection of what was accepted; and what lets go of all that these connections share."""
     if frontend.settings.protocol is not Protocol.HTTP:
@@ -439,4 +461,15 @@ def _connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str]
     from tlsidecar.dataplane.http1.rules import Http1Rules
 
     services = HttpServices(frontend)
-    return partial(HttpConnection, frontend, services, rules=Http1Rules(services.rules)), services.close
+    http1 = partial(HttpConnection, frontend, services, rules=Http1Rules(services.rules))
+    if frontend.settings.http2 == "off":
+        return http1, services.close
+    from tlsidecar.dataplane.http2.choosing import ChoosingConnection
+    from tlsidecar.dataplane.http2.connection import Http2Connection
+    from tlsidecar.dataplane.http2.heads import Heads
+
+    heads = Heads(services.rules, terminates=frontend.terminates)
+    http2 = partial(Http2Connection, frontend, services, heads=heads)
+    if frontend.settings.http2 == "only":
+        return http2, services.close
+    return partial(ChoosingConnection, frontend, http1, http2), services.close

@@ -71,6 +71,7 @@ class ListenerCounters:
 
     connections_active: int = 0
     handshakes_active: int = 0
+    streams_active: int = 0  # HTTP/2
     connections: dict[str, int] = field(
         default_factory=dict
     )  # outcome: accepted, established, refused, failed, probe, empty, and each Reason
@@ -79,6 +80,7 @@ class ListenerCounters:
     bytes_in: int = 0  # from the mTLS peer (terminate) or the remote (originate) towards the plaintext side
     bytes_out: int = 0
     requests: dict[str, int] = field(default_factory=dict)  # "1xx" … "5xx"
+    grpc: dict[str, int] = field(default_factory=dict)  # gRPC's status codes, "unknown", "none"
     exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
     refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
     failures: dict[str, int] = field(default_factory=dict)  # reason: what could not be served
@@ -88,6 +90,7 @@ class ListenerCounters:
         """Take another worker's counts in."""
         self.connections_active += other.connections_active
         self.handshakes_active += other.handshakes_active
+        self.streams_active += other.streams_active
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
         self.handshake_seconds.add(other.handshake_seconds)
@@ -95,21 +98,24 @@ class ListenerCounters:
         _add_counts(self.connections, other.connections)
         _add_counts(self.handshakes, other.handshakes)
         _add_counts(self.requests, other.requests)
+        _add_counts(self.grpc, other.grpc)
         _add_counts(self.refusals, other.refusals)
         _add_counts(self.failures, other.failures)
         _add_counts(self.upstream_errors, other.upstream_errors)
 
-    def copy_with(self, *, bytes_in: int, bytes_out: int) -> ListenerCounters:
-        """A copy that stays as it is, with these bytes."""
+    def copy_with(self, *, bytes_in: int, bytes_out: int, streams_active: int = 0) -> ListenerCounters:
+        """A copy that stays as it is, with these bytes and streams."""
         return ListenerCounters(
             connections_active=self.connections_active,
             handshakes_active=self.handshakes_active,
+            streams_active=streams_active,
             connections=dict(self.connections),
             handshakes=dict(self.handshakes),
             handshake_seconds=self.handshake_seconds.copy(),
             bytes_in=bytes_in,
             bytes_out=bytes_out,
             requests=dict(self.requests),
+            grpc=dict(self.grpc),
             exchange_seconds=self.exchange_seconds.copy(),
             refusals=dict(self.refusals),
             failures=dict(self.failures),
@@ -182,6 +188,7 @@ class ConnectionRecord:
     upstream: str
     not_after: float | None
     worker: int = 0
+    streams: int = 0  # HTTP/2: those that are open
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from OpenSSL import SSL, crypto
@@ -267,22 +267,26 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
     error=_ALPN_NONE,
 )
 def _choose_protocol(_ssl: Any, chosen: Any, length: Any, offered: Any, offered_bytes: int, wanted: Any) -> int:
-    """OpenSSL's callback for ALPN (SSL_CTX_set_alpn_select_cb(3)). ``wanted`` is a name behind its length, and so is
-    each one offered."""
+    """OpenSSL's callback for ALPN (SSL_CTX_set_alpn_select_cb(3)). ``wanted`` are names, each behind its length, and
+    a zero; so, without the zero, are those offered."""
     name = ffi.cast("unsigned char *", wanted)
-    protocol = ffi.buffer(name, name[0] + 1)[:]
-    names, at = ffi.buffer(offered, offered_bytes)[:], 0
-    while at < len(names):
-        if names.startswith(protocol, at):
-            chosen[0], length[0] = offered + at + 1, names[at]
-            return _ALPN_CHOSEN
-        at += names[at] + 1
+    names = ffi.buffer(offered, offered_bytes)[:]
+    while name[0]:
+        protocol = ffi.buffer(name, name[0] + 1)[:]
+        at = 0
+        while at < len(names):
+            if names.startswith(protocol, at):
+                chosen[0], length[0] = offered + at + 1, names[at]
+                return _ALPN_CHOSEN
+            at += names[at] + 1
+        name += len(protocol)
     return _ALPN_NONE
 
 
-def select_protocol(context: SSL.Context, protocol: bytes) -> None:
+def select_protocol(context: SSL.Context, protocols: Sequence[bytes]) -> None:
     """See :func:`.stream_portable.select_protocol`."""
-    wanted = _protocol_names.setdefault(protocol, ffi.new("unsigned char[]", bytes((len(protocol),)) + protocol))
+    names = b"".join([bytes((len(protocol),)) + protocol for protocol in protocols]) + b"\0"
+    wanted = _protocol_names.setdefault(names, ffi.new("unsigned char[]", names))
     _set_alpn(context._context, _choose_protocol, wanted)
 
 

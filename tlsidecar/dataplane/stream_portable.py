@@ -167,12 +167,15 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
     context.set_info_callback(heard)
 
 
-def select_protocol(context: SSL.Context, protocol: bytes) -> None:
-    """Agree on ``protocol`` by ALPN when the client offers it. A client that offers others only is served without an
-    agreement: ``curl --http1.0`` offers ``http/1.0``, and what a client then really speaks is judged by its first
-    bytes."""
+def select_protocol(context: SSL.Context, protocols: Sequence[bytes]) -> None:
+    """Agree by ALPN on the first of ``protocols`` that the client offers. A client that offers others only is served
+    without an agreement: ``curl --http1.0`` offers ``http/1.0``, and what a client then really speaks is judged by its
+    first bytes."""
 
     def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
-        return protocol if protocol in offered else SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
+        for protocol in protocols:
+            if protocol in offered:
+                return protocol
+        return SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
 
     context.set_alpn_select_callback(select)

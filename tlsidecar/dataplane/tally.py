@@ -14,6 +14,8 @@ from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, S
 
 _CODE_CLASSES = ("none", *(f"{first}xx" for first in range(1, 10)))
 
+_GRPC_CODES = frozenset(str(code) for code in range(17))  # grpc/doc/statuscodes.md
+
 Key = TypeVar("Key")
 
 
@@ -142,6 +144,11 @@ class Tally:
         code = _CODE_CLASSES[status // 100]
         requests[code] = requests.get(code, 0) + 1
         counters.exchange_seconds.observe(seconds)
+
+    def grpc_answered(self, status: str) -> None:
+        """A gRPC call ended with this status, or with none."""
+        code = status if status in _GRPC_CODES else "unknown" if status else "none"
+        _count(self.counters.grpc, code)
 
     def exchanged(self, entry: AccessEntry) -> None:
         self.observer.exchanged(entry)

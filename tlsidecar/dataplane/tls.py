@@ -17,7 +17,7 @@ from certs.material import Material
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_verifier, select_protocol
 from tlsidecar.dataplane.offers import restrict
-from tlsidecar.settings import Protocol, Tls
+from tlsidecar.settings import Tls
 
 # TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
 TLS12_CIPHERS = b"ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -39,8 +39,6 @@ _OPTIONS = (
     | getattr(SSL, "OP_NO_RENEGOTIATION", 0x40000000)
 )
 
-_ALPN_HTTP = b"http/1.1"
-
 # The names of the CAs whose certificates we take, in a CertificateRequest. The list must not pass 64 KiB (RFC 8446
 # section 4.2.4), Java takes no message over 32 KiB, and some small clients none that needs a second record (16 KiB).
 # Longer than this it is left empty, which means "any" (RFC 5246 section 7.4.4): a shortened one would tell the clients
@@ -61,7 +59,7 @@ class Contexts:
         self.soft_crl = soft_crl
         self._tls = tls
         self.forms = ChainForms()
-        self._made: dict[tuple[bool, Protocol], SSL.Context] = {}
+        self._made: dict[tuple[bool, tuple[bytes, ...]], SSL.Context] = {}
         self._anchors: dict[str, frozenset[bytes]] = {}  # digests of the CAs good for a trust domain
 
     def __repr__(self) -> str:
@@ -77,20 +75,19 @@ class Contexts:
                 self._anchors[peer.spiffe.trust_domain if peer.spiffe is not None else ""] = anchors
         return anchor in anchors
 
-    def server(self, protocol: Protocol) -> SSL.Context:
-        """For accepting mutual TLS. Raises :class:`OpenSSL.SSL.Error` when OpenSSL will not have the material."""
-        return self._context(protocol, server_side=True)
+    def server(self, alpn: tuple[bytes, ...] = ()) -> SSL.Context:
+        """For accepting mutual TLS, agreeing on the first of ``alpn`` that the client offers. Raises
+        :class:`OpenSSL.SSL.Error` when OpenSSL will not have the material."""
+        return self._context(alpn, server_side=True)
 
-    def client(self, protocol: Protocol) -> SSL.Context:
-        """For originating mutual TLS."""
-        return self._context(protocol, server_side=False)
+    def client(self, alpn: tuple[bytes, ...] = ()) -> SSL.Context:
+        """For originating mutual TLS, offering ``alpn``."""
+        return self._context(alpn, server_side=False)
 
-    def _context(self, protocol: Protocol, *, server_side: bool) -> SSL.Context:
-        made = self._made.get((server_side, protocol))
+    def _context(self, alpn: tuple[bytes, ...], *, server_side: bool) -> SSL.Context:
+        made = self._made.get((server_side, alpn))
         if made is None:
-            made = self._made[server_side, protocol] = _build(
-                self.material, protocol, self._tls, server_side=server_side
-            )
+            made = self._made[server_side, alpn] = _build(self.material, alpn, self._tls, server_side=server_side)
         return made
 
 
@@ -102,7 +99,7 @@ def prove(context: SSL.Context, material: Material, *, server_side: bool) -> Non
         raise ProofError(error.detail) from None
 
 
-def _build(material: Material, protocol: Protocol, tls: Tls, *, server_side: bool) -> SSL.Context:
+def _build(material: Material, alpn: tuple[bytes, ...], tls: Tls, *, server_side: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD if server_side else SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(_VERSIONS[tls.min_version])
     restrict(context, tls, material.leaf)
@@ -120,11 +117,10 @@ def _build(material: Material, protocol: Protocol, tls: Tls, *, server_side: boo
         install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     else:
         install_verifier(context, SSL.VERIFY_PEER)
-    if protocol is Protocol.HTTP:
-        if server_side:
-            select_protocol(context, _ALPN_HTTP)
-        else:
-            context.set_alpn_protos([_ALPN_HTTP])
+    if alpn and server_side:
+        select_protocol(context, alpn)
+    elif alpn:
+        context.set_alpn_protos(list(alpn))
     return context
 
 

@@ -147,6 +147,9 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
     text.family("tlsidecar_connections_active", "gauge", "Connections open now, those in the handshake included.")
     for listener, counters in each:
         text.sample("tlsidecar_connections_active", counters.connections_active, (("listener", listener),))
+    text.family("tlsidecar_http2_streams_active", "gauge", "HTTP/2 streams open now.")
+    for listener, counters in each:
+        text.sample("tlsidecar_http2_streams_active", counters.streams_active, (("listener", listener),))
     text.family("tlsidecar_handshakes_active", "gauge", "Handshakes under way now.")
     for listener, counters in each:
         text.sample("tlsidecar_handshakes_active", counters.handshakes_active, (("listener", listener),))
@@ -190,6 +193,15 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
             ((("listener", listener), ("code", code)), count)
             for listener, counters in each
             for code, count in counters.requests.items()
+        ),
+    )
+    counter(
+        "tlsidecar_grpc_calls_total",
+        "gRPC calls by the number of their status; none where they ended without one.",
+        (
+            ((("listener", listener), ("code", code)), count)
+            for listener, counters in each
+            for code, count in counters.grpc.items()
         ),
     )
     _histograms(

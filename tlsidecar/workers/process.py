@@ -200,7 +200,7 @@ class _Process:
         contexts = Contexts(generation, made_of, settings.tls, soft_crl=soft_crl)  # type: ignore[arg-type]
         for listener in settings.listeners:
             make = contexts.server if listener.mode is Mode.TERMINATE else contexts.client
-            make(listener.protocol)
+            make(listener.offered)
         return contexts
 
     # The channel.

@@ -143,6 +143,7 @@ def made_counters() -> ListenerCounters:
     counters.connections = {"accepted": 42, "established": 40, "refused": 2, "completed": 38}
     counters.handshakes = {("ok", ""): 40, ("failed", "no_certificate"): 2}
     counters.requests = {"2xx": 10, "5xx": 1}
+    counters.grpc = {"0": 3}
     counters.refusals = {("handshake", "no_certificate"): 2, ("authorize", "not_allowed"): 1}
     counters.failures = {"upstream_refused": 1}
     counters.upstream_errors = {"upstream_refused": 1}

@@ -25,7 +25,7 @@ from certs.preflight import inspect
 from certs.text import describe_certificate, describe_der
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.tls import Contexts
-from tlsidecar.settings import Protocol, Tls
+from tlsidecar.settings import Tls
 
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 LONG_AGO, SOON = (UTC_TIME, b"260101000000Z"), (GENERALIZED_TIME, b"20560101000000Z")
@@ -144,7 +144,7 @@ def test_a_bundle_with_an_odd_authority_is_judged_shown_and_loaded(what: str) ->
     material = Material(leaf.read, (), PrivateKey(leaf.key), (root.read, certificate))
     assert inspect(material, [Role.SERVER, Role.CLIENT], NOW).problems == []
     assert vouched_issuer(material) is None
-    Contexts(1, material, Tls("1.2")).server(Protocol.TCP)
+    Contexts(1, material, Tls("1.2")).server()
     assert Material.from_bytes(material.to_bytes()).trust == material.trust
     _ask_everything(certificate)
 

@@ -78,6 +78,7 @@ mode = "terminate"
 listen = "unix:in.sock"
 upstream = ["unix:app.sock", "10.0.0.1:80"]
 protocol = "http"
+http2 = "also"
 allow = ["ou:sre", "any"]
 client_certificate_header = "append_forward"
 client_certificate_details = ["cert", "chain"]
@@ -103,6 +104,7 @@ response_timeout = "5s"
 upstream_connect_timeout = "6s"
 close_timeout = "7s"
 write_timeout = "9s"
+stream_idle_timeout = "13s"
 drain_timeout = "8s"
 max_header_bytes = "1KiB"
 max_header_fields = 9
@@ -172,6 +174,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
                 listen=Address(path=str(tmp_path / "in.sock")),
                 upstreams=(Address(path=str(tmp_path / "app.sock")), Address("10.0.0.1", 80)),
                 protocol=Protocol.HTTP,
+                http2="also",
                 allow=("ou:sre", "any"),
                 routes=(Route("/admin/**", ("POST",), ("ou:sre",)), Route("/", (), ("any",))),
                 limits=Limits(
@@ -179,6 +182,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
                     max_connections=10,
                     max_handshakes=5,
                     idle_timeout_s=600.0,
+                    stream_idle_timeout_s=13.0,
                     keepalive_timeout_s=2.0,
                     head_timeout_s=3.0,
                     body_idle_timeout_s=4.0,
@@ -395,3 +399,25 @@ def test_no_two_settings_share_a_name_outside_the_file() -> None:
     assert len(places) == len(OVERRIDES)
     assert {"listen", "upstream", "allow", "expect", "mode", "protocol", "cert", "key", "trust"} <= OVERRIDES.keys()
     assert {"admin_socket", "log_level", "limits_drain_timeout", "workers", "tls_min_version"} <= OVERRIDES.keys()
+
+
+def test_grpc_is_http2_and_nothing_else(tmp_path: Path) -> None:
+    listener = load(write(tmp_path, MINIMAL + 'protocol = "grpc"\n'), {}, {}).listeners[0]
+    assert (listener.protocol, listener.http2, listener.offered) == (Protocol.HTTP, "only", (b"h2",))
+    assert listener.http.underscores == "allow"
+    listener = load(write(tmp_path, MINIMAL + 'protocol = "grpc"\nunderscores = "drop"\n'), {}, {}).listeners[0]
+    assert listener.http.underscores == "drop"
+
+
+@pytest.mark.parametrize(
+    ("written", "offered"),
+    [
+        ("", ()),
+        ('alpn = ["h2", "postgresql"]', (b"h2", b"postgresql")),
+        ('protocol = "http"', (b"http/1.1",)),
+        ('protocol = "http"\nhttp2 = "also"', (b"h2", b"http/1.1")),
+        ('protocol = "http"\nhttp2 = "only"', (b"h2",)),
+    ],
+)
+def test_what_alpn_agrees_on(written: str, offered: tuple[bytes, ...], tmp_path: Path) -> None:
+    assert load(write(tmp_path, MINIMAL + written + "\n"), {}, {}).listeners[0].offered == offered

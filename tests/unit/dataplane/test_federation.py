@@ -20,7 +20,7 @@ from tlsidecar.dataplane import stream_fast, stream_portable, tls
 from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.stream import DONE, WANT_READ
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Address, Listener, Mode, Protocol, Tls
+from tlsidecar.settings import Address, Listener, Mode, Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 LONG = {"starts": NOW - 10 * DAY, "ends": NOW + 10 * DAY}
@@ -88,7 +88,7 @@ def judged(
         near.setblocking(False)
         far.setblocking(False)
         make = engine.FastStream if engine is stream_fast else engine.PortableStream
-        stream = make(contexts.server(Protocol.TCP), near, judge, server_side=True)
+        stream = make(contexts.server(), near, judge, server_side=True)
         remote = SSL.Connection(client, far)
         remote.set_connect_state()
         answer = WANT_READ

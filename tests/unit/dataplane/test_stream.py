@@ -49,7 +49,7 @@ class Ends:
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         module.install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-        module.select_protocol(context, b"http/1.1")
+        module.select_protocol(context, [b"http/1.1"])
         self.judge = Judge()
         self.socket, self.far_socket = socket.socketpair()
         self.socket.setblocking(False)

@@ -16,7 +16,7 @@ from certs.material import Material
 from tlsidecar.dataplane import tls
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.stream import DONE, WANT_READ, Leaf
-from tlsidecar.settings import Protocol, Tls
+from tlsidecar.settings import Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 LONG = {"starts": NOW - 10 * DAY, "ends": NOW + 10 * DAY}
@@ -32,7 +32,7 @@ class Judge:
 
 def handshake(material: Material, peer: Made, *chain: Made) -> tuple[bool, int]:
     """Whether a client with this chain is let in, and how many certificates its verified chain had."""
-    context = tls.Contexts(1, material, Tls("1.3")).server(Protocol.TCP)
+    context = tls.Contexts(1, material, Tls("1.3")).server()
     client = SSL.Context(SSL.TLS_CLIENT_METHOD)
     client.use_certificate(peer.certificate)
     client.use_privatekey(peer.key)  # type: ignore[arg-type]
@@ -118,9 +118,9 @@ def test_the_proof_finds_a_list_of_authorities_that_no_handshake_carries(monkeyp
     many = [forge.authority(f"Certification Authority {number:038}") for number in range(1000)]
     material = forge.material(forge.leaf(root, **SHORT), trust=[root, *many])
     for least in ("1.2", "1.3"):
-        tls.prove(tls.Contexts(1, material, Tls(least)).server(Protocol.TCP), material, server_side=True)
-        tls.prove(tls.Contexts(1, material, Tls(least)).client(Protocol.TCP), material, server_side=False)
+        tls.prove(tls.Contexts(1, material, Tls(least)).server(), material, server_side=True)
+        tls.prove(tls.Contexts(1, material, Tls(least)).client(), material, server_side=False)
     monkeypatch.setattr(tls, "MAX_AUTHORITY_NAMES_BYTES", 1 << 30)
     for least in ("1.2", "1.3"):
         with pytest.raises(tls.ProofError):
-            tls.prove(tls.Contexts(1, material, Tls(least)).server(Protocol.TCP), material, server_side=True)
+            tls.prove(tls.Contexts(1, material, Tls(least)).server(), material, server_side=True)

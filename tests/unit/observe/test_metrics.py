@@ -24,6 +24,8 @@ CONTRACT = {
     "tlsidecar_http_exchange_duration_seconds": ("histogram", {"listener"}),
     "tlsidecar_bytes_total": ("counter", {"listener", "direction"}),
     "tlsidecar_requests_total": ("counter", {"listener", "code"}),
+    "tlsidecar_grpc_calls_total": ("counter", {"listener", "code"}),
+    "tlsidecar_http2_streams_active": ("gauge", {"listener"}),
     "tlsidecar_refusals_total": ("counter", {"listener", "stage", "reason"}),
     "tlsidecar_certificate_not_after_timestamp_seconds": ("gauge", {"role", "serial"}),
     "tlsidecar_certificate_generation": ("gauge", set()),

@@ -61,6 +61,8 @@ class IdentityHeaders:
     """The fields one downstream connection's requests get. ``terminate`` says whether we speak for an mTLS client;
     on the originate side nothing is stated but a request id."""
 
+    is_traced = False  # whether each request gets a span, and so has fields of its own
+
     __slots__ = (
         "_address",
         "_before_request_id",
@@ -95,6 +97,13 @@ class IdentityHeaders:
         next_request_id = self._next_request_id
         request_id = request.request_id = next_request_id()
         return self._before_request_id + request_id + b"\r\n\r\n"
+
+    def stated(self, host: bytes) -> Fields:
+        """Our fields, but for the request id, for each request to ``host`` that keeps nothing of the client's."""
+        return self._stated(host) + self._certificate([])
+
+    def next_request_id(self) -> bytes:
+        return self._next_request_id()
 
     def begin_trace(self, request: Request) -> None:
         """Give ``request`` its span, where tracing is on."""

@@ -9,9 +9,10 @@ from random import Random
 
 from certs.identity import Identity
 from certs.material import Material
+from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http import xfcc
-from tlsidecar.dataplane.http.exchange import Admission
+from tlsidecar.dataplane.http.exchange import Admission, Downstream
 from tlsidecar.dataplane.http.identity_headers import (
     REQUEST_ID_PREFIX_BYTES,
     ClientIdentity,
@@ -64,6 +65,25 @@ class HttpServices:
     def admission(self, identity: Identity | None, host: str) -> Admission | None:
         """What bounds the requests of one client, or None where nothing does; ``host`` is its address."""
         return None if self.admits_all else _Admission(self, rate_key(identity, host))
+
+    def downstream(self, connection: Connection, chain: Callable[[], Sequence[bytes]]) -> Downstream:
+        """What the requests of an authorised connection have in common; ``chain`` as for :meth:`identity_headers`."""
+        frontend, identity = connection.frontend, connection.identity
+        host = connection.peer_address.rpartition(":")[0].strip("[]") if connection.peer_address != "unix" else ""
+        return Downstream(
+            frontend.tally,
+            self.identity_headers(host, identity, connection.contexts.material, chain),
+            self.routes.guard(identity) if self.routes is not None else None,
+            self.admission(identity, host),
+            wall=connection.shared.wall,
+            listener=frontend.name,
+            connection_id=connection.id,
+            generation=connection.contexts.generation,
+            peer_address=connection.peer_address,
+            handshake_s=connection.handshake_s,
+            identity=identity,
+            rule=connection.rule,
+        )
 
     def enter(self, key: Hashable) -> None:
         """Let one request of ``key`` in. Raises :class:`MessageRefused`; what was let in is to leave again."""

@@ -54,6 +54,7 @@ def traced_headers(starter: TraceStarter) -> type[IdentityHeaders]:
 class _TracedHeaders(IdentityHeaders):
     """:class:`IdentityHeaders` with the trace context of our own span."""
 
+    is_traced = True
     starter: TraceStarter
 
     def begin_trace(self, request: Request) -> None:

@@ -76,10 +76,11 @@ _RULES: Final[tuple[tuple[int, int, bool | None], ...]] = (
 class FrameReader:
     """One direction of one connection, after its preface."""
 
-    __slots__ = ("_block", "_continuations", "_first_flags", "_held", "_stream", "data", "fault", "left")
+    __slots__ = ("_block", "_continuations", "_first_flags", "_held", "_stream", "data", "end", "fault", "left")
 
     def __init__(self) -> None:
         self.data: Buffer = b""  # what the offsets of the frames handed out last count in
+        self.end = 0  # where it ends
         self.left = 0  # so many bytes of a DATA frame are still to come
         self.fault: ConnectionFault | None = None  # what is wrong with the frame after those handed out last
         self._held = b""  # the beginning of a frame
@@ -113,6 +114,7 @@ class FrameReader:
             size = len(buffer)
             self._held = b""
         self.data = buffer
+        self.end = size
         begin = min(self.left, size)
         self.left -= begin
         frames: list[Frame] = []
@@ -128,7 +130,11 @@ class FrameReader:
             word, flags, stream = unpack(buffer, at)
             kind = word & 0xFF
             end = at + HEAD_BYTES + (word >> 8)
-            stream &= MAX_WINDOW
+            if stream > MAX_WINDOW:
+                stream &= MAX_WINDOW
+                # RFC 9113 section 4.1: ignored here, and cleared for whoever gets the frame as it came.
+                self.data = buffer = bytearray(buffer) if isinstance(buffer, bytes) else buffer
+                buffer[at + 5] &= 0x7F
             if self._block is not None and (kind != CONTINUATION or stream != self._stream):
                 raise _broken("another frame within a header block")
             if kind > CONTINUATION:

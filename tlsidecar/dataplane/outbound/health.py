@@ -15,6 +15,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
@@ -23,9 +24,31 @@ from tlsidecar.dataplane.outbound.reach import Attempt, Missed, Outbound
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Address, HealthCheck
+from tlsidecar.settings import H2, Address, HealthCheck
 
 Result = Callable[[str], None]
+
+
+class HealthCall(Protocol):
+    """One call of ``grpc.health.v1.Health/Check``, whoever speaks HTTP/2 for it."""
+
+    @property
+    def opening(self) -> bytes:
+        """What to send first."""
+        ...
+
+    @property
+    def to_send(self) -> bytes:
+        """What to send after each :meth:`verdict`."""
+        ...
+
+    def verdict(self, data: bytes) -> str | None:
+        """``data`` was received: what is wrong, nothing, or None while that is not known. Raises ValueError for what
+        is not gRPC."""
+        ...
+
+
+MakeCall = Callable[[str], HealthCall]  # with the authority to ask
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r\n")
 # A status line has arrived, or never will.
@@ -35,8 +58,9 @@ _MAX_STATUS_LINE_BYTES = 1024
 class HealthChecks:
     """The checks of one listener: running from :meth:`start` to :meth:`close`."""
 
-    def __init__(self, outbound: Outbound, settings: HealthCheck) -> None:
-        self._checks = [_AddressChecks(outbound, settings, upstream) for upstream in outbound.upstreams.all]
+    def __init__(self, outbound: Outbound, settings: HealthCheck, make_call: MakeCall | None = None) -> None:
+        """``make_call`` is given where gRPC is asked."""
+        self._checks = [_AddressChecks(outbound, settings, each, make_call) for each in outbound.upstreams.all]
 
     def start(self) -> None:
         for checks in self._checks:
@@ -50,7 +74,10 @@ class HealthChecks:
 class _AddressChecks:
     """One address, checked again and again."""
 
-    def __init__(self, outbound: Outbound, settings: HealthCheck, upstream: Upstream) -> None:
+    def __init__(
+        self, outbound: Outbound, settings: HealthCheck, upstream: Upstream, make_call: MakeCall | None
+    ) -> None:
+        self._make_call = make_call
         self._outbound = outbound
         self._settings = settings
         self._upstream = upstream
@@ -66,7 +93,14 @@ class _AddressChecks:
         loop = self._outbound.shared.reactor.loop
         self._timer = loop.call_later(self._settings.interval_s, self.begin)
         if self._check is None:  # one that takes longer than the interval is waited for
-            self._check = _Check(self._outbound, self._settings, self._upstream.address, self._deadlines, self._result)
+            self._check = _Check(
+                self._outbound,
+                self._settings,
+                self._upstream.address,
+                self._deadlines,
+                self._result,
+                self._make_call,
+            )
             self._check.start()
 
     def close(self) -> None:
@@ -112,7 +146,9 @@ class _Check:
         address: Address,
         deadlines: DeadlineQueue,
         result: Result,
+        make_call: MakeCall | None,
     ) -> None:
+        self._call = make_call(self._host_of(outbound, address)) if make_call is not None else None
         self._outbound = outbound
         self._settings = settings
         self._address = address
@@ -129,8 +165,9 @@ class _Check:
         # First in the queue, and so before the deadlines that the dial and the handshake set themselves.
         self._deadlines.add(self, self._expired)
         outbound = self._outbound
+        alpn = (H2,) if self._call is not None else None
         self._attempt = Attempt(
-            outbound, outbound.shared.contexts, self._address, self, self._deadlines, self._deadlines
+            outbound, outbound.shared.contexts, self._address, self, self._deadlines, self._deadlines, alpn=alpn
         )
         self._attempt.start()
 
@@ -176,7 +213,10 @@ class _Check:
 
     def _ask(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        settings = self._settings
+        settings, call = self._settings, self._call
+        if call is not None:
+            self._send(endpoint, call.opening)
+            return
         if not settings.path:
             # close_notify and FIN, so that the other end does not count us among those who were cut off.
             self._endpoint = None
@@ -184,17 +224,21 @@ class _Check:
             self._over("")
             return
         request = (
-            f"GET {settings.path} HTTP/1.1\r\nHost: {self._host()}\r\nUser-Agent: tlsidecar-health-check\r\n"
+            f"GET {settings.path} HTTP/1.1\r\nHost: {self._host_of(self._outbound, self._address)}\r\n"
+            "User-Agent: tlsidecar-health-check\r\n"
             "Accept: */*\r\nConnection: close\r\n\r\n"
         )
-        if not endpoint.send(request.encode("ascii")):
-            self._over(f"{self._address}: {self._failure(endpoint)}")
-            return
-        endpoint.attach(self._readable, self)
+        self._send(endpoint, request.encode("ascii"))
 
-    def _host(self) -> str:
-        address = self._address
-        return self._outbound.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
+    def _send(self, endpoint: Endpoint, data: bytes) -> None:
+        if endpoint.send(data):
+            endpoint.attach(self._readable, self)
+        else:
+            self._over(f"{self._address}: {self._failure(endpoint)}")
+
+    @staticmethod
+    def _host_of(outbound: Outbound, address: Address) -> str:
+        return outbound.settings.http.host_rewrite or ("localhost" if address.is_unix else str(address))
 
     def _readable(self, _events: int) -> None:
         endpoint = self._endpoint
@@ -205,6 +249,9 @@ class _Check:
         if count <= 0:
             self._over(f"{self._address}: {self._failure(endpoint)}")
             return
+        if self._call is not None:
+            self._heard(endpoint, self._call, count)
+            return
         self._answer += BUFFER[:count]
         line = _STATUS_LINE.match(self._answer)
         if line is not None:
@@ -213,6 +260,17 @@ class _Check:
             self._over(wrong)
         elif b"\n" in self._answer or len(self._answer) > _MAX_STATUS_LINE_BYTES:
             self._over(f"{self._address}: what it answered is not HTTP/1.1")
+
+    def _heard(self, endpoint: Endpoint, call: HealthCall, count: int) -> None:
+        try:
+            verdict = call.verdict(bytes(BUFFER[:count]))
+        except ValueError as error:
+            self._over(f"{self._address}: {error}")
+            return
+        if verdict is not None:
+            self._over(f"{self._address}: {verdict}" if verdict else "")
+        elif call.to_send and not endpoint.send(call.to_send):
+            self._over(f"{self._address}: {self._failure(endpoint)}")
 
     def drained(self) -> None:
         pass

@@ -27,7 +27,7 @@ from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
-from tlsidecar.settings import Address, Listener, Mode
+from tlsidecar.settings import HTTP_1_1, Address, Listener, Mode
 
 # Of the ways in which a handshake with an upstream fails; the others are counted as one.
 _COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
@@ -44,6 +44,8 @@ class Outbound:
         self.policy = policy
         self.tally = tally
         self.shakes_hands = settings.mode is Mode.ORIGINATE
+        # What an upstream is used for by default; an HTTP/2 connection asks for its own.
+        self.alpn = (HTTP_1_1,) if settings.is_http else settings.offered
         self.upstreams = Upstreams(loop, settings.upstreams, network.health)
         self.connect_deadlines = DeadlineQueue(loop, settings.limits.upstream_connect_timeout_s)
         self.handshake_deadlines = DeadlineQueue(loop, settings.limits.handshake_timeout_s)
@@ -99,7 +101,7 @@ class AttemptOwner(Protocol):
 class Attempt:
     """One address: its owner is told once how it went, perhaps before :meth:`start` returns."""
 
-    __slots__ = ("_address", "_contexts", "_dial", "_handshake", "_handshake_deadlines", "_outbound", "_owner")
+    __slots__ = ("_address", "_alpn", "_contexts", "_dial", "_handshake", "_handshake_deadlines", "_outbound", "_owner")
 
     def __init__(
         self,
@@ -109,7 +111,11 @@ class Attempt:
         owner: AttemptOwner,
         connect_deadlines: DeadlineQueue,
         handshake_deadlines: DeadlineQueue,
+        *,
+        alpn: tuple[bytes, ...] | None = None,
     ) -> None:
+        """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do."""
+        self._alpn = outbound.alpn if alpn is None else alpn
         self._outbound = outbound
         self._contexts = contexts
         self._address = address
@@ -163,7 +169,7 @@ class Attempt:
             shared.turnstile,
             self._handshake_deadlines,
             self._contexts,
-            outbound.settings.protocol,
+            self._alpn,
             sock,
             outbound.policy,
             shared.identities,
@@ -194,7 +200,7 @@ class Reach:
     """One try to reach the listener's upstreams: ``reached`` or ``missed`` is called once, perhaps before
     :meth:`start` returns. ``trying`` is told of each address, when it is dialled and when it is shaken hands with."""
 
-    __slots__ = ("_attempt", "_contexts", "_missed", "_outbound", "_reached", "_tried", "_trying", "upstream")
+    __slots__ = ("_alpn", "_attempt", "_contexts", "_missed", "_outbound", "_reached", "_tried", "_trying", "upstream")
 
     def __init__(
         self,
@@ -204,7 +210,9 @@ class Reach:
         missed: Callable[[Missed], None],
         *,
         trying: Callable[[Upstream, bool], None] | None = None,
+        alpn: tuple[bytes, ...] | None = None,
     ) -> None:
+        self._alpn = alpn
         self._outbound = outbound
         self._contexts = contexts
         self._reached = reached
@@ -231,6 +239,7 @@ class Reach:
             self,
             outbound.connect_deadlines,
             outbound.handshake_deadlines,
+            alpn=self._alpn,
         )
         self._attempt.start()
 

@@ -1,0 +1,30 @@
+"""What a peer may do that costs us something and serves nobody: so much at once, and so much a second."""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.http2.errors import Flood
+
+
+class Budget:
+    """``burst`` at once and ``rate`` a second of what ``what`` names. Time is the caller's, in seconds."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate", "_what")
+
+    def __init__(self, burst: int, rate: int, what: str, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._what = what
+        self._left = float(burst)
+        self._at = now
+
+    def __repr__(self) -> str:
+        return f"<Budget {self._what} {self._left:.0f} of {self._burst}>"
+
+    def spend(self, now: float) -> None:
+        """One more. Raises :class:`Flood`."""
+        self._left -= 1
+        if self._left < 0:
+            self._left = min(float(self._burst), self._left + (now - self._at) * self._rate)
+            self._at = now
+            if self._left < 0:
+                raise Flood(f"too many {self._what}")

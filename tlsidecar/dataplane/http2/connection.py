@@ -1,0 +1,387 @@
+"""An HTTP/2 connection: the shell that owns the sockets, round the session that owns the frames.
+
+The upstream connection is its own, dialled once the client's preface is there; when it ends so does this one, after
+telling the client (GOAWAY), who dials anew.
+
+A side whose other side cannot keep up is not read: flow control bounds each stream, and this all of them together.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from tlsidecar.dataplane.connection import Connection, ConnectionState
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint, TlsEndpoint
+from tlsidecar.dataplane.frontend import Frontend
+from tlsidecar.dataplane.http.services import HttpServices
+from tlsidecar.dataplane.http2.heads import Heads
+from tlsidecar.dataplane.http2.session import Session, State
+from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
+from tlsidecar.dataplane.outbound.upstreams import Upstream
+from tlsidecar.dataplane.reactor import READ
+from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.tls_failure import FailureKind
+from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.settings import H2
+
+# Reading goes on while this many high-water marks wait for a client: it may be busy sending, and says in the same
+# direction how much it can take.
+_CLIENT_PATIENCE = 4
+
+
+class Http2Connection(Connection):
+    """One client's connection and its upstream connection."""
+
+    __slots__ = (
+        "_client",
+        "_close_wanted",
+        "_goodbye",
+        "_heads",
+        "_high_water",
+        "_reach",
+        "_read_at",
+        "_received",
+        "_sent",
+        "_services",
+        "_session",
+        "_stuck_bytes",
+        "_unsent",
+        "_upstream",
+    )
+
+    def __init__(
+        self, frontend: Frontend, services: HttpServices, sock: socket.socket, peer_address: str, *, heads: Heads
+    ) -> None:
+        super().__init__(frontend, sock, peer_address)
+        self._services = services
+        self._heads = heads
+        self._high_water = frontend.limits.buffer_bytes
+        self._client: Endpoint | None = None
+        self._session: Session | None = None
+        self._reach: Reach | None = None
+        self._upstream: _UpstreamEnd | None = None
+        self._unsent: list[bytes] = []  # for the upstream, until it is there
+        self._close_wanted: tuple[Reason, str] | None = None
+        self._goodbye = False  # the client is to read what was said last
+        self._received = 0
+        self._sent = 0
+        self._read_at = self.accepted_at  # when a queue was last seen to shrink
+        self._stuck_bytes = 0
+
+    # What is told of it.
+
+    @property
+    def bytes_in(self) -> int:
+        return self._received if self.frontend.terminates else self._sent
+
+    @property
+    def bytes_out(self) -> int:
+        return self._sent if self.frontend.terminates else self._received
+
+    @property
+    def active_at(self) -> float:
+        return self._session.active_at if self._session is not None else self.accepted_at
+
+    @property
+    def requests(self) -> int:
+        return self._session.requests if self._session is not None else 0
+
+    @property
+    def streams(self) -> int:
+        return len(self._session.streams) if self._session is not None else 0
+
+    # Life.
+
+    def start(self) -> None:
+        if self.frontend.terminates:
+            self.shake_hands()
+        else:
+            self.serve(PlainEndpoint(self.reactor, self.sock))
+
+    def authorised(self) -> None:
+        assert self.peer is not None
+        self.serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
+
+    def serve(self, client: Endpoint) -> None:
+        """Speak HTTP/2 with the client from its first byte on."""
+        self._client = client
+        downstream = self._services.downstream(self, self._peer_chain)
+        self._session = Session(self._heads, downstream, self.reactor, self.frontend.tally)
+        self.open()
+        client.attach(self._client_readable, self)
+        if self.frontend.terminates:
+            self._client_readable(READ)
+
+    def _peer_chain(self) -> tuple[bytes, ...]:
+        return self.peer.stream.peer_chain() if self.peer is not None else ()
+
+    def drain(self) -> None:
+        self.draining = True
+        if self._session is None:
+            self.refuse(self._stage(), Reason.DRAINING)
+        else:
+            self.retire(Reason.DRAINED)
+
+    def retire(self, reason: Reason) -> None:
+        session = self._session
+        if session is None:
+            self.close(reason)
+            return
+        session.shut_down(reason)
+        self._pump()
+
+    def check_time(self, now: float) -> None:
+        session, client = self._session, self._client
+        if session is None or client is None:
+            return
+        upstream = self._upstream
+        stuck = client.queued_bytes + (upstream.endpoint.queued_bytes if upstream is not None else 0)
+        if stuck < self._stuck_bytes or not stuck:
+            self._read_at = now
+        self._stuck_bytes = stuck
+        if stuck and now - self._read_at > self.frontend.limits.write_timeout_s:
+            self.close(Reason.SLOW_READER if client.queued_bytes else Reason.UPSTREAM_TIMEOUT)
+            return
+        self.reactor.refresh()
+        session.check_time(now)
+        self._pump()
+
+    def close(self, reason: Reason, detail: str = "") -> None:
+        if self._session is not None and self.state is ConnectionState.RELAYING:
+            self.reactor.refresh()
+            self._session.client_gone(reason, detail)
+        super().close(reason, detail)
+
+    def stop(self, *, polite: bool, ended: bool) -> None:
+        if self._reach is not None:
+            self._reach.cancel()
+            self._reach = None
+        self._leave_upstream()
+        client = self._client
+        if client is None:
+            if self.handshake is not None:
+                self.handshake.cancel()
+                self.handshake.stream.release()
+            elif self.peer is not None:  # a probe's
+                self.reactor.forget(self.sock.fileno())
+                self.peer.stream.close_notify()
+                self.peer.stream.release()
+            self.shared.lingerer.close(self.sock)
+        elif polite or ended or self._goodbye:
+            client.linger(self.shared.lingerer)
+        else:
+            client.cut()
+
+    # The client.
+
+    def _client_readable(self, _events: int) -> None:
+        client, session = self._client, self._session
+        assert client is not None
+        assert session is not None
+        count = client.read()
+        if count > 0:
+            self._received += count
+            session.receive_client(BUFFER, count)
+            self._pump()
+            return
+        if count in (WANT_READ, WANT_WRITE):
+            return
+        client.pause()
+        failure = client.failure
+        if count == CLOSED or (failure is not None and failure.kind is FailureKind.TRUNCATED and not session.streams):
+            self.close(Reason.COMPLETED if not session.streams else Reason.PEER_RESET)
+            return
+        assert failure is not None
+        reason = failure.stream_reason()
+        if failure.kind is FailureKind.PROTOCOL:
+            self._goodbye = True  # OpenSSL has sent an alert, which a reset would destroy
+            self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, failure.text))
+        self.close(reason, failure.text)
+
+    def drained(self) -> None:
+        """Of the client, as :class:`.Holder` says; so is :meth:`broken`."""
+        self._settle()
+
+    def broken(self) -> None:
+        self.close(Reason.PEER_RESET)
+
+    # The upstream.
+
+    def _open_upstream(self) -> None:
+        alpn = () if self.frontend.terminates else (H2,)
+        self._reach = Reach(self.frontend.outbound, self.contexts, self._reached, self._missed, alpn=alpn)
+        self._reach.start()  # perhaps it is there, or missed, before this returns
+
+    def _reached(self, reached: Reached) -> None:
+        session = self._session
+        assert session is not None
+        self._reach = None
+        upstream, peer, reactor = reached.upstream, reached.peer, self.reactor
+        self.upstream_address = upstream.text
+        if peer is None:
+            endpoint: Endpoint = PlainEndpoint(reactor, reached.sock)
+        else:
+            endpoint = RemoteEndpoint(reactor, reached.sock, peer.stream)
+            self.peer = peer
+            self.handshake_s = reached.handshake_s
+            session.knows_remote(peer.identity, peer.rule)
+        reactor.refresh()
+        if peer is not None and peer.stream.parameters().alpn != H2.decode():
+            upstream.active -= 1
+            endpoint.close()
+            self.frontend.tally.upstream_failed(Reason.UPSTREAM_NO_H2)
+            session.upstream_missed(Reason.UPSTREAM_NO_H2)
+            self._pump()
+            return
+        self._upstream = _UpstreamEnd(self, endpoint, upstream)
+        session.upstream_ready(upstream.text)
+        unsent, self._unsent = self._unsent, []
+        if unsent and not endpoint.send(b"".join(unsent)):
+            self.upstream_failed()
+            return
+        endpoint.attach(self._upstream.readable, self._upstream)
+        self._pump()
+
+    def _missed(self, missed: Missed) -> None:
+        session = self._session
+        assert session is not None
+        self._reach = None
+        self.reactor.refresh()
+        if missed.handshake is not None:
+            judge = missed.handshake.judge
+            session.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)
+        session.upstream_missed(missed.reason, missed.detail, missed.stage)
+        self._pump()
+
+    def upstream_readable(self, endpoint: Endpoint) -> None:
+        session = self._session
+        assert session is not None
+        count = endpoint.read()
+        if count > 0:
+            session.receive_upstream(BUFFER, count)
+            self._pump()
+        elif count == CLOSED:
+            self._upstream_ended(Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)
+        elif count not in (WANT_READ, WANT_WRITE):
+            self.upstream_failed()
+
+    def upstream_failed(self) -> None:
+        """A read from it or a write to it failed."""
+        assert self._upstream is not None
+        failure = self._upstream.endpoint.failure
+        if failure is not None and failure.kind is FailureKind.ALERT:
+            # In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over.
+            assert self._session is not None
+            self._session.knows_remote(self.identity, self.rule, Side.PEER)
+            self._upstream_ended(Reason.REFUSED_BY_PEER, failure.text, Stage.VERIFY)
+            return
+        truncated = failure is not None and failure.kind is FailureKind.TRUNCATED
+        reason = Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET
+        self._upstream_ended(reason, failure.text if failure is not None and not truncated else "", Stage.UPSTREAM)
+
+    def _upstream_ended(self, reason: Reason, detail: str, stage: Stage) -> None:
+        session = self._session
+        assert session is not None
+        if session.streams or reason is not Reason.UPSTREAM_CLOSED:
+            self.frontend.tally.upstream_failed(reason)
+        self._leave_upstream()
+        session.upstream_gone(reason, detail, stage)
+        self._pump()
+
+    def _leave_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.upstream.active -= 1
+            upstream.endpoint.close()
+
+    # What goes out.
+
+    def _pump(self) -> None:
+        """Write what the session has for either side, and do what it wants done."""
+        session, client = self._session, self._client
+        assert session is not None
+        assert client is not None
+        if self.state is not ConnectionState.RELAYING:
+            return
+        parts = session.to_client
+        if parts:
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            session.to_client = []
+            self._sent += len(data)
+            if not client.send(data):
+                self.broken()
+                return
+        parts = session.to_upstream
+        if parts:
+            session.to_upstream = []
+            upstream = self._upstream
+            if upstream is None:
+                self._unsent.append(b"".join(parts))
+            elif not upstream.endpoint.send(parts[0] if len(parts) == 1 else b"".join(parts)):
+                self.upstream_failed()
+                return
+        if session.fault is not None:
+            (reason, detail), session.fault = session.fault, None
+            self._goodbye = True
+            self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, detail))
+        if session.end is not None:
+            self._close_wanted = session.end
+        elif session.state is State.ALONE:
+            self._leave_upstream()
+        elif session.is_begun and self._upstream is None and self._reach is None:
+            self._open_upstream()
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Read from whom the other side can keep up with; close when that is wanted and nothing is queued."""
+        client, upstream = self._client, self._upstream
+        assert client is not None
+        if client.closed:
+            return
+        waiting = client.queued_bytes
+        if self._close_wanted is not None:
+            if waiting:
+                client.pause()
+            else:
+                self.close(*self._close_wanted)
+            return
+        high_water = self._high_water
+        if (
+            self._reach is not None
+            or (upstream is not None and upstream.endpoint.queued_bytes > high_water)
+            or waiting > _CLIENT_PATIENCE * high_water
+        ):
+            client.pause()
+        else:
+            client.resume()
+        if upstream is not None:
+            if waiting > high_water:
+                upstream.endpoint.pause()
+            else:
+                upstream.endpoint.resume()
+
+    upstream_drained = _settle
+
+
+class _UpstreamEnd:
+    """The upstream's endpoint, and whom it tells."""
+
+    __slots__ = ("_connection", "endpoint", "upstream")
+
+    def __init__(self, connection: Http2Connection, endpoint: Endpoint, upstream: Upstream) -> None:
+        self._connection = connection
+        self.endpoint = endpoint
+        self.upstream = upstream
+
+    def readable(self, _events: int) -> None:
+        self._connection.upstream_readable(self.endpoint)
+
+    def drained(self) -> None:
+        self._connection.upstream_drained()
+
+    def broken(self) -> None:
+        self._connection.upstream_failed()
+
+    def fail(self) -> None:
+        self._connection.fail()

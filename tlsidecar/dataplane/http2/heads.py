@@ -1,0 +1,299 @@
+"""Header blocks judged: what a request or response says to us, and the bytes that go on (RFC 9113 section 8).
+
+The grammar is HTTP/1's (:mod:`..http.grammar`), so that what passes here means the same to every service. A field that
+means nothing to us is judged once and its bytes remembered; the names that do mean something are looked at each time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from tlsidecar.dataplane.http import grammar, names
+from tlsidecar.dataplane.http.grammar import fold
+from tlsidecar.dataplane.http.message import Request
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.rules import HttpRules
+from tlsidecar.dataplane.http2.errors import ErrorCode, StreamFault
+from tlsidecar.dataplane.http2.hpack import SECRET_NAMES, Encoder, Field, literal
+from tlsidecar.outcomes import Reason
+
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+# No white space at either end (RFC 9113 section 8.2.1), no control anywhere.
+_VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31}")
+_STATUS: Final = re.compile(rb"[1-5][0-9][0-9]")
+_REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
+_PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
+
+# RFC 9113 section 8.2.2: a message that has one is malformed.
+_CONNECTION_SPECIFIC: Final = frozenset(
+    {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+)
+# HTTP/1 knows these between two hops only; "te" and "expect" are the two that HTTP/2 keeps.
+_REQUEST_DROPPED: Final = names.REQUEST_HOP_BY_HOP - _CONNECTION_SPECIFIC - {b"te", b"expect"}
+_RESPONSE_DROPPED: Final = names.RESPONSE_HOP_BY_HOP - _CONNECTION_SPECIFIC
+
+_NO_LENGTH: Final = -1
+_GRPC: Final = b"application/grpc"
+
+
+class RequestHead(Request):
+    """One accepted request. Its block is ``before``, the path, ``after`` and what we state; ``length`` is -1 where
+    none is stated."""
+
+    __slots__ = ("after", "before", "has_secret", "is_grpc", "length", "path")
+
+    def __init__(self, method: bytes, target: bytes, host: bytes) -> None:
+        super().__init__(method, target, host)
+        self.before = b""
+        self.path = b""  # the target, encoded
+        self.after = b""
+        self.length = _NO_LENGTH
+        self.is_grpc = False
+        self.has_secret = False
+
+    def again(self) -> RequestHead:
+        """The same request once more."""
+        other = RequestHead(self.method, self.target, self.host)
+        other.before, other.path, other.after = self.before, self.path, self.after
+        other.length, other.is_grpc, other.request_id = self.length, self.is_grpc, self.request_id
+        return other
+
+
+class ResponseHead:
+    """One accepted response head, or trailers (whose status is 0). ``grpc_status`` is what was said of it, or empty."""
+
+    __slots__ = ("block", "grpc_status", "has_secret", "length", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.length = _NO_LENGTH
+        self.block = b""
+        self.grpc_status = b""
+        self.has_secret = False
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} {self.grpc_status!r}>"
+
+
+class Heads:
+    """Judges the heads of one listener; what it remembers is bounded, and of no connection."""
+
+    def __init__(self, rules: HttpRules, *, terminates: bool) -> None:
+        self.rules = rules
+        self._encoder = Encoder()
+        self._request_fields: dict[Field, bytes] = {}
+        self._response_fields: dict[Field, bytes] = {}
+        # What the next hop really is: some services refuse a request whose scheme is not its transport's.
+        self._scheme = literal(b":scheme", b"http" if terminates else b"https")
+        self._takes_request_ids = names.REQUEST_ID not in rules.heads.removed
+
+    def __repr__(self) -> str:
+        return f"<Heads {len(self._request_fields)} and {len(self._response_fields)} fields known>"
+
+    def encode(self, fields: Sequence[Field]) -> bytes:
+        """Fields of our own, whose names may be in any case."""
+        return self._encoder.block([(name.lower(), value) for name, value in fields])
+
+    # Requests.
+
+    def request(self, fields: list[Field]) -> RequestHead:
+        """Raises :class:`StreamFault` where it is malformed, :class:`MessageRefused` where it is not to be had."""
+        said: dict[bytes, bytes] = {}
+        at = 0
+        for name, value in fields:
+            if name[:1] != b":":
+                break
+            at += 1
+            if name not in _PSEUDO:
+                raise _malformed("a pseudo-header that is not one of a request")
+            if name in said:
+                raise _malformed("a pseudo-header twice")
+            said[name] = value
+        head = RequestHead(said.get(b":method", b""), said.get(b":path", b""), said.get(b":authority", b""))
+        known = self._request_fields.get
+        parts: list[bytes] = []
+        for field in fields[at:] if at else fields:
+            coded = known(field)
+            if coded is None:
+                coded = self._request_field(field, head)
+            parts.append(coded)
+        self._judge_request(head, said)
+        host = self.rules.host_rewrite or head.host
+        encode = self._encoder.encode
+        head.before = encode((b":method", head.method)) + self._scheme + encode((b":authority", host))
+        head.path = encode((b":path", head.target))
+        head.after = b"".join(parts)
+        return head
+
+    def _judge_request(self, head: RequestHead, said: dict[bytes, bytes]) -> None:
+        method, target = head.method, head.target
+        if not _METHOD.fullmatch(method):
+            raise _malformed("the method is not one word in uppercase, or missing", Reason.BAD_REQUEST_LINE)
+        if method in _REFUSED_METHODS:
+            raise MessageRefused(405, Reason.METHOD_REFUSED)
+        if said.get(b":scheme") not in (b"http", b"https"):
+            raise _malformed("the scheme is neither http nor https", Reason.BAD_TARGET)
+        if not grammar.ORIGIN_FORM.fullmatch(target) and (target != b"*" or method != b"OPTIONS"):
+            raise _malformed("the path is missing or malformed", Reason.BAD_TARGET)
+        if len(target) > self.rules.limits.max_line_bytes:
+            raise MessageRefused(414, Reason.TARGET_TOO_LONG)
+        if not grammar.HOST.fullmatch(head.host):
+            raise _malformed("no authority, or one that is malformed", Reason.BAD_HOST)
+        limit = self.rules.limits.max_body_bytes
+        if limit is not None and head.length > limit:
+            raise MessageRefused(413, Reason.BODY_TOO_LARGE)
+
+    def _request_field(self, field: Field, head: RequestHead) -> bytes:
+        name, value = field
+        _judge_field(name, value)
+        rules = self.rules.heads
+        if name == b"host":
+            if head.host and head.host.lower() != value.lower():
+                raise _malformed("Host is not the authority", Reason.BAD_HOST)
+            head.host = head.host or value
+            return b""
+        if name == b"content-length":
+            length = grammar.content_length(value)
+            if length is None or head.length != _NO_LENGTH:
+                raise _malformed("content-length is malformed or doubled", Reason.BAD_CONTENT_LENGTH)
+            head.length = length
+            return self._encoder.encode(field)
+        if name == b"te":
+            if value != b"trailers":
+                raise _malformed("te is not trailers")
+            return self._encoder.encode(field)
+        if name == b"expect":
+            if value.lower() != b"100-continue":
+                raise MessageRefused(417, Reason.EXPECTATION_FAILED)
+            return self._encoder.encode(field)
+        folded = fold(name)
+        if folded != name:
+            if folded in names.FRAMING:
+                # Gateways in the manner of CGI would read it as the field that it is not.
+                raise MessageRefused(400, Reason.BAD_HEADER, "a look-alike of a framing field")
+            if b"_" in name and rules.underscores != "allow" and folded not in rules.removed:
+                if rules.underscores == "refuse":
+                    raise MessageRefused(400, Reason.UNDERSCORE_HEADER)
+                return b""
+        if name == names.DESTINATION and rules.judges_destination:
+            if head.destination is not None:
+                raise MessageRefused(400, Reason.BAD_PATH, "two destinations")
+            head.destination = value
+            return b""
+        if name in rules.kept:
+            head.kept = [*head.kept, field]
+            return b""
+        if name == names.REQUEST_ID and self._takes_request_ids and value:
+            head.request_id = head.request_id or value
+            return self._encoder.encode(field)
+        if name == b"content-type":
+            head.is_grpc = head.is_grpc or value.startswith(_GRPC)
+            return self._encoder.encode(field)
+        if name in SECRET_NAMES:
+            head.has_secret = True
+            dropped = folded in rules.removed or name in _REQUEST_DROPPED
+            return b"" if dropped else literal(name, value, secret=True)
+        dropped = folded in rules.removed or folded in _REQUEST_DROPPED
+        return _remember(self._request_fields, field, b"" if dropped else self._encoder.encode(field))
+
+    def request_trailers(self, fields: list[Field]) -> bytes:
+        """The block that goes on, without what a trailer must not say. Raises :class:`StreamFault`."""
+        rules = self.rules.heads
+        kept = []
+        for name, value in fields:
+            _judge_field(name, value)
+            folded = fold(name)
+            if not (
+                folded in names.FRAMING
+                or folded in names.REQUEST_HOP_BY_HOP
+                or folded in rules.removed
+                or folded in rules.kept
+                or (b"_" in name and rules.underscores != "allow")
+            ):
+                kept.append((name, value))
+        return self._encoder.block(kept)
+
+    # Responses.
+
+    def response(self, fields: list[Field], method: bytes) -> ResponseHead:
+        """Raises :class:`StreamFault`."""
+        if not fields or fields[0][0] != b":status" or not _STATUS.fullmatch(fields[0][1]):
+            raise _malformed("no status, or one that is malformed")
+        head = ResponseHead()
+        head.status = int(fields[0][1])
+        if head.status == 101:
+            raise _malformed("101, which HTTP/2 does not have")
+        known = self._response_fields.get
+        parts = [self._encoder.encode(fields[0])]
+        for field in fields[1:]:
+            coded = known(field)
+            parts.append(coded if coded is not None else self._response_field(field, head))
+        if method == b"HEAD" or head.status in (204, 304):
+            head.length = 0  # whatever is stated, there is no body
+        head.block = b"".join(parts)
+        return head
+
+    def _response_field(self, field: Field, head: ResponseHead) -> bytes:
+        name, value = field
+        _judge_field(name, value)
+        if name == b"content-length":
+            length = grammar.content_length(value)
+            if length is None or head.length != _NO_LENGTH:
+                raise _malformed("content-length is malformed or doubled")
+            head.length = length
+            return self._encoder.encode(field)
+        if name == b"grpc-status":
+            head.grpc_status = value
+            return self._encoder.encode(field)
+        if name in SECRET_NAMES:
+            head.has_secret = True
+            return literal(name, value, secret=True)
+        coded = b"" if name in _RESPONSE_DROPPED else self._encoder.encode(field)
+        return _remember(self._response_fields, field, coded)
+
+    def response_trailers(self, fields: list[Field]) -> ResponseHead:
+        """Raises :class:`StreamFault`."""
+        head = ResponseHead()
+        parts = []
+        for field in fields:
+            coded = self._response_field(field, head)
+            if field[0] not in names.FRAMING:
+                parts.append(coded)
+        head.block = b"".join(parts)
+        return head
+
+
+def _judge_field(name: bytes, value: bytes) -> None:
+    if not _NAME.fullmatch(name):
+        raise _malformed("a name that is empty, in upper case, a late pseudo-header or not a token")
+    if not _VALUE.fullmatch(value):
+        raise _malformed("a value with a control, or white space around it")
+    if name in _CONNECTION_SPECIFIC:
+        raise _malformed("a field for the connection, which HTTP/2 does not have")
+
+
+_REMEMBERED: Final = 2048
+_REMEMBERED_BYTES: Final = 256
+
+
+def _remember(known: dict[Field, bytes], field: Field, coded: bytes) -> bytes:
+    if len(field[0]) + len(field[1]) <= _REMEMBERED_BYTES:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[field] = coded
+    return coded
+
+
+class Malformed(StreamFault):
+    """A message that is no message (RFC 9113 section 8.1.1); ``reason`` is what HTTP/1 would call it."""
+
+    def __init__(self, detail: str, reason: Reason) -> None:
+        super().__init__(ErrorCode.PROTOCOL_ERROR, detail)
+        self.reason = reason
+
+
+def _malformed(detail: str, reason: Reason = Reason.BAD_HEADER) -> Malformed:
+    return Malformed(detail, reason)
