@@ -95,6 +95,11 @@ class Reason(StrEnum):
 
     # The peer's certificate.
     NO_CERTIFICATE = "no_certificate", Culprit.PEER, "the peer showed no certificate"
+    NO_CERTIFICATE_REQUEST = (
+        "no_certificate_request",
+        Culprit.PEER,
+        "the remote does not ask for our certificate: it would not be mutual",
+    )
     UNKNOWN_CA = "unknown_ca", Culprit.PEER, "the peer's certificate does not lead to a CA in the trust bundle"
     CERTIFICATE_EXPIRED = "certificate_expired", Culprit.PEER, "the peer's certificate has expired"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid", Culprit.PEER, "the peer's certificate is not valid yet"

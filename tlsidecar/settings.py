@@ -151,6 +151,7 @@ class Listener:
     close_on_peer_expiry: bool = False
     close_on_revocation: bool = False
     close_on_policy_change: bool = False
+    require_client_certificate_request: bool = True  # originate
     health_check: HealthCheck | None = None
 
     @property

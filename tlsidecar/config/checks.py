@@ -267,6 +267,9 @@ def _terminate(listener: Part) -> Iterator[Finding]:
         yield listener.finding("expect", "is for originate", 'write allow, or set mode = "originate"')
     if "server_name" in listener:
         yield listener.finding("server_name", "is for originate: nobody is called by name here", "leave it out")
+    if "require_client_certificate_request" in listener:
+        message = "is for originate: here it is we who ask"
+        yield listener.finding("require_client_certificate_request", message, "leave it out")
     if "unsafe_listen" in listener:
         yield listener.finding("unsafe_listen", "is for originate: what comes in here is TLS", "leave it out")
     if listener.read("unsafe_upstream", False) is not False:

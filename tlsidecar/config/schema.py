@@ -342,6 +342,11 @@ LISTENER = Table(
             FLAG,
             "End a connection gracefully when rules that were changed live let its peer in no more.",
         ),
+        Entry(
+            "require_client_certificate_request",
+            FLAG,
+            "Originate: refuse a remote that does not ask for our certificate, for it would not be mutual TLS.",
+        ),
         Entry("unsafe_upstream", FLAG, "Terminate: allow an upstream that is not on this machine, in the clear."),
         Entry("unsafe_listen", FLAG, "Originate: accept plaintext from other machines."),
     ),

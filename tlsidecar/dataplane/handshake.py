@@ -99,6 +99,7 @@ class Handshake:
         "_descriptor",
         "_finished",
         "_has_begun",
+        "_must_ask",
         "_reactor",
         "_started_at",
         "_turnstile",
@@ -150,6 +151,7 @@ class Handshake:
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):
             self.stream.name_server(server_name)
+        self._must_ask = policy.must_ask
         self.reason: Reason | None = None
         self.stage = Stage.HANDSHAKE
         self.side = Side.LOCAL
@@ -240,7 +242,7 @@ class Handshake:
             return
         answer = self.stream.handshake()
         if answer == DONE:
-            self._end(None, "")
+            self._done()
         elif answer == WANT_READ:
             if self._watching & READ == 0:
                 self._watch(READ)
@@ -248,6 +250,13 @@ class Handshake:
             self._watch(WRITE)
         else:
             self._explain()
+
+    def _done(self) -> None:
+        if self._must_ask and not self.stream.was_asked:
+            self.stage = Stage.VERIFY
+            self._end(Reason.NO_CERTIFICATE_REQUEST, "")
+        else:
+            self._end(None, "")
 
     def _watch(self, events: int) -> None:
         if events != self._watching:

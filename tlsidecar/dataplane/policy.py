@@ -33,8 +33,10 @@ _DECISIONS_KEPT = 4096
 class Policy:
     """The access rules of one listener: ``allow`` for peers that come in, ``expect`` for the remote we go out to."""
 
-    def __init__(self, rules: Sequence[Rule], *, names_hosts: bool) -> None:
+    def __init__(self, rules: Sequence[Rule], *, names_hosts: bool, must_ask: bool = False) -> None:
+        """``must_ask``: a remote that does not ask for our certificate is refused, for it would not be mutual."""
         self.rules = tuple(rules)
+        self.must_ask = must_ask
         self._names_hosts = names_hosts
         self._decisions: dict[str, tuple[Problem | None, Rule | None]] = {}
 
@@ -43,7 +45,8 @@ class Policy:
         originate = listener.mode is Mode.ORIGINATE
         # Whom only a route lets in must come past the handshake to get there; the routes judge each request.
         texts = listener.expect if originate else dict.fromkeys(_all_allowed(listener))
-        return cls([Rule.parse(text) for text in texts], names_hosts=originate)
+        must_ask = originate and listener.require_client_certificate_request
+        return cls([Rule.parse(text) for text in texts], names_hosts=originate, must_ask=must_ask)
 
     def __repr__(self) -> str:
         return f"<Policy {[str(rule) for rule in self.rules]}>"

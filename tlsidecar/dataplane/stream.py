@@ -99,12 +99,13 @@ class StreamBase(ABC):
     """What both implementations share: everything that does not happen once per read or write. Whoever makes a stream
     calls ``release`` when it is done with it."""
 
-    __slots__ = ("_window_messages", "_window_until", "failure", "flooded", "verifier")
+    __slots__ = ("_window_messages", "_window_until", "failure", "flooded", "verifier", "was_asked")
 
     def __init__(self, verifier: Verifier) -> None:
         self.verifier: Verifier | None = verifier
         self.failure: SslFailure | None = None
         self.flooded = False
+        self.was_asked = False  # for our certificate, where we are the client
         self._window_messages = 0
         self._window_until = 0.0
 

@@ -46,6 +46,7 @@ try:
     _set_shutdown = lib.SSL_set_shutdown
     _set_mode = lib.SSL_CTX_set_mode
     _set_alpn = lib.SSL_CTX_set_alpn_select_cb
+    _set_certificate_callback = lib.SSL_CTX_set_cert_cb
     # SSL_MODE_AUTO_RETRY: a message that is no data does not end an SSL_read while there is more to read.
     _MODES = (
         lib.SSL_MODE_ENABLE_PARTIAL_WRITE
@@ -254,6 +255,21 @@ def _sha256_of(pointer: Any) -> bytes:
 def _der_of(pointer: Any) -> bytes:
     _x509_up_ref(pointer)
     return der_of(_wrap_certificate(pointer))
+
+
+@ffi.callback("int (*)(SSL *, void *)", error=0)  # type: ignore[untyped-decorator]
+def _asked(ssl: Any, _arg: Any) -> int:
+    """OpenSSL's certificate callback (SSL_CTX_set_cert_cb(3)): a client is called when the server has sent a
+    CertificateRequest, and only then."""
+    stream = _streams.get(ssl)
+    if stream is not None:
+        stream.was_asked = True
+    return 1
+
+
+def notice_requests(context: SSL.Context) -> None:
+    """Let each stream of a client notice that it was asked for its certificate."""
+    _set_certificate_callback(context._context, _asked, _NULL)
 
 
 def install_verifier(context: SSL.Context, mode: int) -> None:

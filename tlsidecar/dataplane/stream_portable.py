@@ -58,7 +58,9 @@ class PortableStream(StreamBase):
         return DONE
 
     def heard(self, where: int) -> None:
-        """OpenSSL's info callback; during the handshake it means nothing."""
+        """OpenSSL's info callback; of the handshake only a CertificateRequest means something."""
+        if not self._established and not self.was_asked and where & _HANDSHAKE_STEP:
+            self.was_asked = _ASKED_STATE in self._connection.get_state_string()
         if self._established and where & POST_HANDSHAKE_EVENTS and self.is_flood():
             self._connection.set_shutdown(SSL.RECEIVED_SHUTDOWN)
 
@@ -130,6 +132,15 @@ class _Leaf:
 
     def above(self) -> list[bytes]:
         return [der_of(each) for each in self._above]
+
+
+# SSL_CB_LOOP, and what SSL_state_string_long(3) calls the state in which a client has read a CertificateRequest.
+_HANDSHAKE_STEP = 0x01
+_ASKED_STATE = b"read server certificate request"
+
+
+def notice_requests(_context: SSL.Context) -> None:
+    """See :func:`.stream_fast.notice_requests`; the information callback of :func:`install_verifier` does it here."""
 
 
 def install_verifier(context: SSL.Context, mode: int) -> None:

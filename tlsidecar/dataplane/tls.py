@@ -15,7 +15,7 @@ from certs.handshake import prove_context
 from certs.identity import Identity
 from certs.material import Material
 from certs.vouching import vouched_issuer
-from tlsidecar.dataplane.engine import install_verifier, select_protocol
+from tlsidecar.dataplane.engine import install_verifier, notice_requests, select_protocol
 from tlsidecar.dataplane.offers import restrict
 from tlsidecar.settings import Tls
 
@@ -117,6 +117,7 @@ def _build(material: Material, alpn: tuple[bytes, ...], tls: Tls, *, server_side
         install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     else:
         install_verifier(context, SSL.VERIFY_PEER)
+        notice_requests(context)
     if alpn and server_side:
         select_protocol(context, alpn)
     elif alpn:
