@@ -70,7 +70,7 @@ def test_a_remote_that_refuses_us(body: bytes, reads: bool, pki: Pki, tmp_path: 
                 ("verify", "peer", "localhost")
             }
             # Which alert it was is lost only when its reset came between our look and our write.
-            assert sum("unknown_ca" in refusal["detail"] for refusal in refusals) > TIMES // 2
+            assert sum("unknown_ca" in refusal["detail"] for refusal in refusals) > len(refusals) // 2
             assert all("alert" in refusal["detail"] for refusal in refusals)
             assert sidecar.metric("tlsidecar_upstream_errors_total", reason="refused_by_peer") == TIMES
             assert sidecar.metric("tlsidecar_refusals_total", reason="refused_by_peer") == TIMES
@@ -92,8 +92,8 @@ def test_a_remote_that_stalls_in_the_handshake(pki: Pki, tmp_path: Path) -> None
         ):
             app.sendall(request("GET", "/slow"))
             assert read_answer(app).status == 504
-            refusal = sidecar.refusal(reason="upstream_handshake_timeout")
-            assert (refusal["status"], refusal["target"], refusal["stage"]) == (504, "/slow", "upstream")
+            failure = sidecar.failure(reason="upstream_handshake_timeout")
+            assert (failure["upstream"], failure["count"]) == (f"localhost:{service.port}", 1)
             line = sidecar.last_access(status=504, reason="upstream_handshake_timeout", upstream_s=0)
             assert line["wait_s"] == line["total_s"] >= 0.3
 

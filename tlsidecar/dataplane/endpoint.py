@@ -415,6 +415,9 @@ class RemoteEndpoint(TlsEndpoint):
             self._may_refuse = False
         return count
 
+    def send_read(self, count: int) -> bool:
+        return self.send(VIEW[:count]) if self._may_refuse else super().send_read(count)
+
     def _write(self, data: bytes | memoryview) -> int:
         if not self._may_refuse:
             return super()._write(data)

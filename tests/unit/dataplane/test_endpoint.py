@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,13 +50,22 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
+@pytest.mark.parametrize(
+    "send",
+    [lambda end: end.send(b"GET / HTTP/1.1\r\n\r\n"), lambda end: end.send_read(100)],
+    ids=["data", "what was read"],
+)
 async def test_a_refusal_is_heard_though_a_reset_came_with_it(
-    engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
+    send: Callable[[RemoteEndpoint], bool],
+    engine: tuple[types.ModuleType, type],
+    pair: tuple[socket.socket, socket.socket],
+    pki: Pki,
+    tmp_path: Path,
 ) -> None:
     """The remote's alert and its reset are both there before anything is written."""
     near, _ = pair
     endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, refused(engine, pair, pki, tmp_path))
-    assert not endpoint.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert not send(endpoint)
     assert endpoint.failure is not None
     assert (endpoint.failure.kind, endpoint.failure.alert) == (FailureKind.ALERT, "unknown_ca")
     endpoint.close()
