@@ -74,7 +74,14 @@ class World:
         self.shake = self.another(server_side=server_side)
 
     def another(self, *, server_side: bool = True) -> Handshake:
-        contexts = SimpleNamespace(server=lambda _: None, client=lambda _: None, soft_crl=False)
+        contexts = SimpleNamespace(
+            server=lambda *_: None,
+            client=lambda *_: None,
+            soft_crl=False,
+            forms=None,
+            may_vouch=None,
+            material=SimpleNamespace(federated=()),
+        )
         sock = SimpleNamespace(fileno=lambda: 5, recv=self._peek)
         shake = Handshake(
             cast("Any", self.reactor),

@@ -120,7 +120,9 @@ class World:
         self.monkeypatch = monkeypatch
         self.descriptors_left(True)
         clock = SimpleNamespace(timestamp=lambda: 1e9)
-        shared = SimpleNamespace(reactor=self.reactor, observer=self, worker=0, wall=clock.timestamp, gone=lambda: None)
+        shared = SimpleNamespace(
+            reactor=self.reactor, observer=self, worker=0, wall=clock.timestamp, gone=lambda: None, challenges=None
+        )
         network = SimpleNamespace(health=lambda address: None)
         settings = Settings(
             "web", Mode.TERMINATE, Address(port=1), (Address(port=2),), allow=("any",), limits=Limits(**limits)
