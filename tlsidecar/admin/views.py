@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tlsidecar import outcomes
     from tlsidecar.observe.events import Event
 
+# Of the time line of attempts; the log has them all.
+ATTEMPTS_SHOWN = 50
+
 
 def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> Status[str]:
     now = control.clock.now()
@@ -106,6 +109,7 @@ def certificates(control: interface.Control, snapshots: Iterable[WorkerSnapshot]
         crls=() if material is None else crl_records(material),
         next_renewal_at=control.next_renewal_at,
         last_attempt=control.last_attempt,
+        attempts=tuple(control.attempts(ATTEMPTS_SHOWN)),
         connections_by_generation={str(number): by_generation[number] for number in sorted(by_generation)},
     )
 

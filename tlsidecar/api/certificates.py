@@ -82,6 +82,9 @@ class Certificates(Generic[T]):
     next_renewal_at: Annotated[datetime | None, Told("when the source renews; null when it never does by itself")]
     last_attempt: Annotated[Attempt[T] | None, Told("the last attempt to put material to use")]
     connections_by_generation: Annotated[Mapping[T, int], Told("open connections by the generation they began under")]
+    attempts: Annotated[
+        tuple[Attempt[T], ...], Told("the time line: the newest attempts, newest first, at most 50")
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,7 @@ class Controller:
                 generation=rotation.generation,
                 last_attempt=rotation.attempts.last,
                 refused_since=rotation.attempts.refused_since,
+                rejected=rotation.rejected,
                 renews=self._rotation.source.renews,
                 next_renewal_at=rotation.next_renewal_at,
                 renewal_failures=rotation.renewal_failures,

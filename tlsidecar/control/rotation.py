@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from certs.certificate import Certificate
 from certs.clock import Clock
 from certs.errors import CertsError, MaterialError, MaterialReason
 from certs.material import Material
@@ -92,6 +93,7 @@ class Rotation:
         self._retry_at: datetime | None = None
         self._timed: asyncio.Future[Attempt] | None = None  # the attempt that the clock asked for last
         self._source_changed = asyncio.Event()
+        self.rejected: Certificate | None = None  # the leaf of material that came whole, and was refused
 
     def __repr__(self) -> str:
         return f"<Rotation generation={self.generation.number if self.generation else 0} {self.requests!r}>"
@@ -169,12 +171,14 @@ class Rotation:
         applies = change if change is not None and not change.restart_keys else None
         settings = applies.settings if applies is not None else self.settings
         source = self.source
+        self.rejected = None
         try:
             if settings.identity != self.settings.identity:
                 source = self._make_source(settings)
                 material = await _first_of(source)
             else:
                 material = await self._fetch(batch)
+            self.rejected = material.leaf
             warnings = judge_material(settings, material, self._clock.now())
             if applies is None and before is not None and material.digest == before.material.digest:
                 outcome = Outcome.UNCHANGED

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from certs.identity import serial_text
+from certs.names import crl_issuer
 from tlsidecar import __version__
 from tlsidecar.control.interface import Control, Generation, State
 from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot
@@ -107,7 +108,8 @@ def _material(text: _Exposition, generation: Generation | None) -> None:
     if generation is None:
         return
     material = generation.material
-    by_role = (("leaf", (material.leaf,)), ("chain", material.chain), ("trust", material.trust))
+    by_role = [("leaf", (material.leaf,)), ("chain", material.chain), ("trust", material.trust)]
+    by_role += [("trust", authorities) for authorities in material.federated.values()]
     expiry = {
         (role, certificate.serial_number): certificate.not_valid_after_utc
         for role, certificates in by_role
@@ -115,13 +117,16 @@ def _material(text: _Exposition, generation: Generation | None) -> None:
     }
     for (role, serial), not_after in expiry.items():
         text.sample(name, not_after.timestamp(), (("role", role), ("serial", serial_text(serial))))
-    updates = [crl.next_update_utc for crl in material.crls if crl.next_update_utc is not None]
-    if updates:
-        text.gauge(
-            "tlsidecar_crl_next_update_timestamp_seconds",
-            "When the first revocation list in use is due to be replaced, in seconds since 1970.",
-            min(updates).timestamp(),
-        )
+    if material.crls:
+        name = "tlsidecar_crl_next_update_timestamp_seconds"
+        text.family(name, "gauge", "When a revocation list in use is due to be replaced, in seconds since 1970.")
+        updates: dict[str, float] = {}
+        for crl in material.crls:
+            if crl.next_update_utc is not None:
+                issuer = crl_issuer(crl).text
+                updates[issuer] = min(updates.get(issuer, float("inf")), crl.next_update_utc.timestamp())
+        for issuer, moment in updates.items():
+            text.sample(name, moment, (("issuer", issuer),))
 
 
 def _reloads(text: _Exposition, control: Control) -> None:

@@ -144,6 +144,24 @@ def test_refused_material_since_its_first_refusal() -> None:
     assert (problem.code, problem.since, problem.subject) == ("reload_refused", at(0), "key_mismatch")
 
 
+def test_a_newer_certificate_that_is_refused_is_said_and_an_older_one_is_not(issuer: Issuer, files: Facts) -> None:
+    attempt = Attempt(at(60), Trigger.FILE_CHANGE, Outcome.REFUSED, "wrong_purpose", "clientAuth is missing")
+    assert files.generation is not None
+    issuer.clock.advance(timedelta(hours=1))
+    newer = issuer.material(DAY).leaf
+    facts = replace(files, last_attempt=attempt, refused_since=at(60), rejected=newer)
+    found = {each.code: each for each in judge(facts)}
+    assert found.keys() == {"reload_refused", "newer_at_hand"}
+    assert "clientAuth is missing" in found["newer_at_hand"].message
+    old = replace(
+        facts,
+        now=at(7200),
+        generation=Generation(1, issuer.material(DAY), NOW),
+        rejected=files.generation.material.leaf,
+    )
+    assert [each.code for each in judge(old)] == ["reload_refused"]
+
+
 def test_our_own_chain_that_leads_elsewhere_is_mentioned(tmp_path: Path, files: Facts) -> None:
     other = Issuer(tmp_path / "other", forge.ManualClock()).material()
     assert files.generation is not None

@@ -38,6 +38,7 @@ class Issuer:
     """A CA in a directory, for material."""
 
     def __init__(self, directory: Path, clock: forge.ManualClock) -> None:
+        self.clock = clock
         self.authority = Authority.create(directory / "pki", Plan("Test CA"), clock)
 
     def material(self, ttl: timedelta = timedelta(hours=24)) -> Material:

@@ -25,6 +25,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     certificates.authorities,
     certificates.revocation_lists,
     certificates.last_attempt,
+    certificates.newer_at_hand,
     certificates.trust,
     traffic.outages,
     traffic.upstreams,

@@ -16,6 +16,7 @@ ADVICE = {
     "crl_expired": "Write a new one (tlsidecar certs crl); it is taken up by itself.",
     "crl_expiring": "Write a new one (tlsidecar certs crl); it is taken up by itself.",
     "reload_refused": "What was served before is still served. Mend what is named, then tlsidecar reload.",
+    "newer_at_hand": "Mend what is wrong with it while the old one is still valid, then tlsidecar reload.",
     "trust_mismatch": "Right when the two sides use different CAs on purpose. Otherwise the trust bundle and the "
     "certificate are of different generations of the CA.",
     "upstream_down": "Look at the service itself: is it running, and does it listen there? The sidecar goes on "

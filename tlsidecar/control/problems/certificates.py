@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from certs.chain import issued
+from certs.identity import serial_text
 from certs.journal import second_text
 from certs.names import crl_issuer
 from tlsidecar.control.interface import Outcome, Severity
@@ -107,6 +108,22 @@ def last_attempt(facts: Facts) -> Iterator[Found]:
         message = f"new material was refused, the old one goes on serving: {attempt.detail}"
         since = facts.refused_since or attempt.at or facts.now
         yield Found(Severity.CRITICAL, "reload_refused", message, since, attempt.reason)
+
+
+def newer_at_hand(facts: Facts) -> Iterator[Found]:
+    """What the source has is newer than what is served: it is as good as renewed, and nobody gets it."""
+    rejected = facts.rejected
+    if facts.generation is None or rejected is None or facts.last_attempt is None:
+        return
+    served = facts.generation.material.leaf
+    if rejected != served and rejected.not_valid_before_utc > served.not_valid_before_utc:
+        message = (
+            f"the certificate at hand (serial {serial_text(rejected.serial_number)}, valid until "
+            f"{second_text(rejected.not_valid_after_utc)}) is newer than the one that is served, and is refused: "
+            f"{facts.last_attempt.detail}"
+        )
+        since = facts.refused_since or facts.now
+        yield Found(Severity.WARNING, "newer_at_hand", message, since, facts.generation.material.identity.name)
 
 
 def trust(facts: Facts) -> Iterator[Found]:

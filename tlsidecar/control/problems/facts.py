@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from certs.certificate import Certificate
 from tlsidecar.control.guard import Defect
 from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Severity
 from tlsidecar.control.outages import Outage
@@ -34,6 +35,7 @@ class Facts:
     generation: Generation | None = None
     last_attempt: Attempt | None = None
     refused_since: datetime | None = None
+    rejected: Certificate | None = None  # the leaf of the last material that came whole, and was refused
     renews: bool = False
     next_renewal_at: datetime | None = None
     renewal_failures: int = 0
