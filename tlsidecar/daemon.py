@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from tlsidecar.dataplane.bind import BindError, HeldSocket, bind_all, bound_addr
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
+from tlsidecar.handover import GRACE_S, HandoverError, Predecessor, Successor, handover_path
 from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
@@ -64,10 +66,20 @@ EXTEND_TIMEOUT_S = 10.0
 _log = logging.getLogger("tlsidecar.daemon")
 
 
-def run(settings: Settings, manager: ServiceManager, handed: Handed, reread: Reread | None = None) -> int:
-    """Serve until told to stop; returns the exit code. ``manager`` is told when; ``handed`` are listening sockets that
-    somebody else has opened. ``reread`` gives the settings as a
-    start would have them later: it raises tlsidecar.config.ConfigError."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How we were started: who is told how we are, which listening sockets we were given, and whether those of the one
+    that runs are to be taken."""
+
+    manager: ServiceManager
+    handed: Handed
+    take_over: bool = False
+
+
+def run(settings: Settings, start: Start, reread: Reread | None = None) -> int:
+    """Serve until told to stop; returns the exit code. ``reread`` gives the settings as a start would have them later:
+    it raises tlsidecar.config.ConfigError."""
+    manager = start.manager
     # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit()
@@ -88,8 +100,8 @@ def run(settings: Settings, manager: ServiceManager, handed: Handed, reread: Rer
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, manager, handed))
-    except (BindError, AdminSocketTaken, SupervisorError) as error:
+            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, start))
+    except (BindError, AdminSocketTaken, SupervisorError, HandoverError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
         return EXIT_FAILED
@@ -120,9 +132,9 @@ async def _serve(
     access_log: AccessLog,
     sink: LineSink,
     spans: SpanExport | None,
-    manager: ServiceManager,
-    handed: Handed,
+    start: Start,
 ) -> int:
+    manager, handed = start.manager, start.handed
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
     responder = responder_of(settings, clock, lambda: controller.supervisor)
@@ -147,18 +159,20 @@ async def _serve(
         contexts = await _first_material(controller, settings.wait_for_material_s, manager)
         admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
         stack.callback(close_all, bound)
+        successor = _successor(settings, stack) if start.take_over else None
         taken = handed.sockets(settings.listeners)
+        if successor is not None:
+            taken |= successor.sockets(settings.listeners)
         bound |= bind_all(settings.listeners, taken)
         kept = [name for name in bound if manager.keeps_sockets and name not in taken]
         for name in kept:
             bound[name] = held(bound[name])
         for complaint in handed.complaints:
             _log.warning("%s", complaint)
-        await admin.start()
-        stack.push_async_callback(admin.close)
-        scraping = ScrapingServer(controller, settings)
-        await scraping.start()
-        stack.push_async_callback(scraping.close)
+        doors = _Doors(controller, admin, settings, bound)
+        stack.push_async_callback(doors.close)
+        if successor is None:
+            await doors.open()
         supervisor: Supervisor
         if fork_server is None:
             loop = asyncio.get_running_loop()
@@ -169,9 +183,58 @@ async def _serve(
 
             supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, sink, fork_server)
         controller.supervisor = supervisor
-        if scraping.address is not None:
-            _log.info("metrics", extra={"fields": {"address": str(scraping.address)}})
-        return await _until_stopped(controller, supervisor, bound, kept, sink, manager)
+        return await _until_stopped(controller, supervisor, bound, kept, sink, manager, doors, successor)
+
+
+def _successor(settings: Settings, stack: contextlib.AsyncExitStack) -> Successor | None:
+    """What takes over from the running one; None when nobody runs. Raises HandoverError."""
+    successor = Successor.call(handover_path(settings.admin.socket))
+    if successor is None:
+        _log.warning("there is nobody to take over from: starting as usual")
+    else:
+        stack.callback(successor.close)
+    return successor
+
+
+class _Doors:
+    """What there is one of on a machine: the admin socket, the metrics port, and whoever waits for a successor."""
+
+    def __init__(
+        self, controller: Controller, admin: AdminServer, settings: Settings, bound: Mapping[str, list[socket.socket]]
+    ) -> None:
+        self._controller = controller
+        self._admin = admin
+        self._scraping = ScrapingServer(controller, settings)
+        self._settings = settings
+        self._bound = bound
+        self._predecessor: Predecessor | None = None
+        self.handed_over = False
+
+    async def open(self) -> None:
+        """Raises AdminSocketError."""
+        await self._admin.start()
+        await self._scraping.start()
+        if self._scraping.address is not None:
+            _log.info("metrics", extra={"fields": {"address": str(self._scraping.address)}})
+        path = handover_path(self._settings.admin.socket)
+        self._predecessor = Predecessor(path, self._settings.listeners, self._bound, self._let_go)
+
+    async def wait_for_successor(self) -> None:
+        """Ends when somebody has taken over."""
+        assert self._predecessor is not None
+        await self._predecessor.wait()
+
+    async def _let_go(self) -> None:
+        self.handed_over = True
+        await self.close()
+        self._controller.stopping.set()
+
+    async def close(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor.close()
+            self._predecessor = None
+        await self._scraping.close()
+        await self._admin.close()
 
 
 async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Contexts:
@@ -214,6 +277,8 @@ async def _until_stopped(
     kept: Sequence[str],
     sink: LineSink,
     manager: ServiceManager,
+    doors: _Doors,
+    successor: Successor | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     force = asyncio.Event()
@@ -242,6 +307,10 @@ async def _until_stopped(
     }
     try:
         await supervisor.start()
+        if successor is not None:
+            await successor.take()
+            await doors.open()
+            _log.info("taken over")
         # What start-up made lives as long as the process: the collector need not look at it, not even once, which would
         # keep the first connections waiting for 60 ms.
         gc.freeze()
@@ -255,13 +324,18 @@ async def _until_stopped(
             for name in kept:
                 manager.keep(name, [sock.fileno() for sock in bound[name] if isinstance(sock, HeldSocket)])
             manager.tell(READY)
+            waiting = tasks.create_task(doors.wait_for_successor(), name="hand-over")
             telling = tasks.create_task(_tell(controller, manager), name="service manager")
             await controller.stopping.wait()
             for name in bound:
                 manager.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
             manager.tell(STOPPING)
             drain = tasks.create_task(
-                controller.drain(delay_s=controller.settings.shutdown_delay_s), name="drain before the end"
+                controller.drain(
+                    delay_s=0.0 if doors.handed_over else controller.settings.shutdown_delay_s,
+                    grace_s=GRACE_S if doors.handed_over else 0.0,
+                ),
+                name="drain before the end",
             )
             forced = tasks.create_task(force.wait(), name="second signal")
             await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)
@@ -269,6 +343,7 @@ async def _until_stopped(
                 _log.warning("stopping at once: told so again")
                 controller.life.forced = True
             telling.cancel()
+            waiting.cancel()
             raise _Finished
     except* _Finished:
         pass

@@ -32,6 +32,7 @@ class Sidecar:
         env: Mapping[str, str] | None = None,
         most_descriptors: int | None = None,
         under: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         """``most_descriptors`` is its RLIMIT_NOFILE; ``under`` a command that runs it in its own process."""
         self.directory = directory
@@ -42,6 +43,7 @@ class Sidecar:
         self._log_path = directory / "log"
         self._env = {**os.environ, **(env or {})}
         self.workers = int(self._env.get("TLSIDECAR_WORKERS", "1"))  # no test's config says it
+        self._arguments = list(arguments)
         self.pass_descriptors: Sequence[int] = ()
         self._before = list(under)
         if most_descriptors is not None:
@@ -52,7 +54,16 @@ class Sidecar:
     def start(self, *, wait: bool = True, until: str = "/readyz") -> Sidecar:
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", "tlsidecar", "run", "--config", str(self.config_path)],
+                [
+                    *self._before,
+                    sys.executable,
+                    "-m",
+                    "tlsidecar",
+                    "run",
+                    "--config",
+                    str(self.config_path),
+                    *self._arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

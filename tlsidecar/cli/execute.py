@@ -71,7 +71,7 @@ def execute(
     def serve(manager: ServiceManager) -> int:
         from tlsidecar import daemon
 
-        return daemon.run(settings, manager, handed, read)
+        return daemon.run(settings, daemon.Start(manager, handed), read)
 
     patience = foreground.Patience(ready_timeout, kill_after)
     context.exit(foreground.run(serve, command, foreground.OnSidecarExit(on_sidecar_exit), patience))

@@ -15,8 +15,9 @@ from tlsidecar.settings import Settings
 
 @click.command()
 @settings_options
+@click.option("--take-over", is_flag=True, help="Take the listening sockets of the one that runs, then let it drain.")
 @click.pass_context
-def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> None:
+def run(context: click.Context, /, config_file: Path | None, take_over: bool, **flags: Any) -> None:
     """Serve until TERM or INT.
 
     Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
@@ -36,7 +37,7 @@ def run(context: click.Context, /, config_file: Path | None, **flags: Any) -> No
     from tlsidecar.service_manager import ServiceManager
 
     manager, handed = ServiceManager.from_environment(os.environ), Handed.from_environment(os.environ)
-    context.exit(daemon.run(settings, manager, handed, read))
+    context.exit(daemon.run(settings, daemon.Start(manager, handed, take_over), read))
 
 
 @click.command()

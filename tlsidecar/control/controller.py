@@ -234,12 +234,16 @@ class Controller:
     async def rotate(self) -> Attempt:
         return await asyncio.shield(self._rotation.requests.join(Trigger.ADMIN, renew=True))
 
-    async def drain(self, timeout_s: float | None = None, *, delay_s: float = 0.0) -> DrainOutcome:
+    async def drain(
+        self, timeout_s: float | None = None, *, delay_s: float = 0.0, grace_s: float = 0.0
+    ) -> DrainOutcome:
         if self._drain is None:
             assert self._tasks is not None
             if timeout_s is None:
                 timeout_s = max(listener.limits.drain_timeout_s for listener in self.settings.listeners)
-            self._drain = self._tasks.create_task(self.life.drain(self.supervisor, timeout_s, delay_s), name="drain")
+            self._drain = self._tasks.create_task(
+                self.life.drain(self.supervisor, timeout_s, delay_s, grace_s), name="drain"
+            )
         return await asyncio.shield(self._drain)
 
     async def shutdown(self) -> None:

@@ -78,10 +78,15 @@ class Life:
         else:
             self.enter(State.DEGRADED, worst.code)
 
-    async def drain(self, supervisor: Supervisor | None, timeout_s: float, delay_s: float = 0.0) -> DrainOutcome:
+    async def drain(
+        self, supervisor: Supervisor | None, timeout_s: float, delay_s: float = 0.0, grace_s: float = 0.0
+    ) -> DrainOutcome:
         """Not ready from now on; ``delay_s`` later nothing more is accepted, and connections finish: first those that
         came in by mutual TLS, while what originates goes on for their sake, then the rest. What is left after
-        ``timeout_s``, which is for all of it, is cut."""
+        ``timeout_s``, which is for all of it, is cut.
+
+        With ``grace_s`` everything stops accepting first, and what was accepted just before is let alone for so long:
+        there is a successor, who accepts."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         workers = supervisor.workers if supervisor is not None else ()
@@ -93,7 +98,10 @@ class Life:
                 if delay_s:
                     await asyncio.sleep(delay_s)
                 if supervisor is not None:
-                    supervisor.stop_listening(inbound_only=True)
+                    supervisor.stop_listening(inbound_only=not grace_s)
+                if grace_s:
+                    await asyncio.gather(*(worker.stop_accepting() for worker in workers))
+                    await asyncio.sleep(grace_s)
                 present = sum(await asyncio.gather(*(worker.drain(inbound_only=True) for worker in workers)))
                 for worker in workers:
                     await worker.drained(inbound_only=True)

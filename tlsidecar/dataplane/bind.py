@@ -23,7 +23,11 @@ class BindError(Exception):
 
 
 class HeldSocket(socket.socket):
-    """A listening socket that somebody else holds, too, and may hand to the next: our copy may be closed, no more."""
+    """A listening socket that somebody else holds, too, and may hand to the next: our copy may be closed, no more.
+
+    Without slots of its own, so that a socket may become one, and cease to be one (``__class__``)."""
+
+    __slots__ = ()
 
 
 def held(sockets: Iterable[socket.socket]) -> list[socket.socket]:

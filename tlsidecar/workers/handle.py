@@ -65,6 +65,10 @@ class WorkerHandle(Protocol):
         """Begin to drain, or only what comes in by mutual TLS; how many connections were there."""
         ...
 
+    async def stop_accepting(self) -> None:
+        """Close the listening sockets; connections go on as they are."""
+        ...
+
     async def drained(self, *, inbound_only: bool = False) -> None:
         """Return once the last connection is gone that the drain so begun waits for."""
         ...

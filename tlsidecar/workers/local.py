@@ -75,6 +75,9 @@ class LocalWorker:
         self._worker.drain(self._drained[inbound_only].set, inbound_only=inbound_only)
         return connections
 
+    async def stop_accepting(self) -> None:
+        self._worker.stop_accepting()
+
     async def drained(self, *, inbound_only: bool = False) -> None:
         await self._drained[inbound_only].wait()
 

@@ -23,6 +23,7 @@ CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys
 CONNECTION = "connection"  # id -> ConnectionDetail or None
 CLOSE_CONNECTION = "close_connection"  # id -> whether there was one
+STOP_ACCEPTING = "stop_accepting"  # nothing -> True
 DRAIN = "drain"  # whether only what is inbound -> how many connections there were
 DRAINED = "drained"  # the same -> nothing, once the last of these connections is gone
 CLOSE_ALL = "close_all"  # Reason -> how many there were

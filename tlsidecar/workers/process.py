@@ -147,6 +147,7 @@ class _Process:
             messages.CONNECTION_KEYS: self._connection_keys,
             messages.CONNECTION: self._connection,
             messages.CLOSE_CONNECTION: lambda body: pack(bool, self._worker.close_connection(unpack(int, body))),
+            messages.STOP_ACCEPTING: self._stop_accepting,
             messages.DRAIN: self._drain,
             messages.CLOSE_ALL: lambda body: pack(int, self._worker.close_all(unpack(Reason, body))),
         }
@@ -280,6 +281,10 @@ class _Process:
 
     def _connection(self, body: bytes) -> bytes:
         return pack(ConnectionDetail | None, self._worker.connection(unpack(int, body)))
+
+    def _stop_accepting(self, _: bytes) -> bytes:
+        self._worker.stop_accepting()
+        return pack(bool, True)
 
     def _drain(self, body: bytes) -> bytes:
         connections = self._worker.connection_count

@@ -354,6 +354,10 @@ class RemoteWorker:
         self._draining = True  # whoever is lost now is not replaced: there is little left to accept
         return await self._asked(messages.DRAIN, pack(bool, inbound_only), int, 0)
 
+    async def stop_accepting(self) -> None:
+        self._draining = True
+        await self._asked(messages.STOP_ACCEPTING, b"", bool, False)
+
     async def drained(self, *, inbound_only: bool = False) -> None:
         if self._channel is not None:
             with contextlib.suppress(ChannelClosed, RemoteFailure):
