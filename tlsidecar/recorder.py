@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple, Protocol
 
-from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.observe import events
 from tlsidecar.observe.access_log import AccessLog
@@ -57,12 +56,22 @@ class Announcer(Protocol):
     def upstream_changed(self, change: UpstreamChange) -> None: ...
 
 
+class UpstreamWatch(Protocol):
+    """Keeps what the active checks of all workers hold of each upstream."""
+
+    def changed(self, change: UpstreamChange) -> None: ...
+
+    def forget(self, worker: int) -> None:
+        """This worker is gone, and what it held with it."""
+        ...
+
+
 class Collector:
     """Where everything that is announced ends: the kept refusals and failures, the numbered events, what the checks
     hold of upstreams."""
 
     def __init__(
-        self, refusals: RefusalLog, failures: FailureLog, hub: EventHub, upstream_health: UpstreamHealth
+        self, refusals: RefusalLog, failures: FailureLog, hub: EventHub, upstream_health: UpstreamWatch
     ) -> None:
         self.refusals = refusals
         self.failures = failures

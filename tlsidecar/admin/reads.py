@@ -83,7 +83,7 @@ async def openapi(api: Api, request: Request) -> Reply:
 
 
 async def metrics(api: Api, request: Request) -> Reply:
-    from tlsidecar.observe import metrics
+    from tlsidecar.admin import metrics
 
     return Reply(200, (await metrics.exposition(api.control)).encode(), metrics.CONTENT_TYPE)
 

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from unit.admin.fake_control import STARTED_AT, FakeControl, critical
 
+from tlsidecar.admin.metrics import exposition
 from tlsidecar.control.interface import State
-from tlsidecar.observe.metrics import exposition
 from tlsidecar.settings import Admin
 
 CONTRACT = {
