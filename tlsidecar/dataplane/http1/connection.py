@@ -16,7 +16,7 @@ from collections import deque
 from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.http.exchange import Downstream, Exchange
+from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
@@ -131,29 +131,13 @@ class HttpConnection(Connection):
         self._serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
 
     def _serve(self, client: Endpoint) -> None:
-        services, frontend = self._services, self.frontend
-        identity = self.identity
-        host = self.peer_address.rpartition(":")[0].strip("[]") if self.peer_address != "unix" else ""
         self._client = client
-        downstream = Downstream(
-            frontend.tally,
-            services.identity_headers(host, identity, self.contexts.material, self._peer_chain),
-            services.routes.guard(identity) if services.routes is not None else None,
-            services.admission(identity, host),
-            wall=self.shared.wall,
-            listener=frontend.name,
-            connection_id=self.id,
-            generation=self.contexts.generation,
-            peer_address=self.peer_address,
-            handshake_s=self.handshake_s,
-            identity=identity,
-            rule=self.rule,
-        )
+        downstream = self._services.downstream(self, self._peer_chain)
         self._conversation = Conversation(self._rules, downstream, self.reactor)
         self._active_at = self.reactor.now
         self.open()
         client.attach(self._client_readable, self)
-        if frontend.terminates:
+        if self.frontend.terminates:
             self._client_readable(READ)
 
     def _peer_chain(self) -> tuple[bytes, ...]:
