@@ -39,8 +39,9 @@ class EncodedExtension(NamedTuple):
 class Certificate:
     """Equal to another of the same DER."""
 
-    def __init__(self, encoded: bytes) -> None:
-        """Raises ValueError when it is no certificate: OpenSSL itself could not load it."""
+    def __init__(self, encoded: bytes, origin: str = "") -> None:
+        """``origin``: the file and where in it. Raises ValueError when it is no certificate."""
+        self.origin = origin
         self.der = encoded
         outer = der.read(encoded)
         if outer.tag != der.SEQUENCE or len(outer.der) != len(encoded):
@@ -106,6 +107,11 @@ class Certificate:
     def title(self) -> str:
         """What to call it: its subject, or its digest when that is empty. Hostile until escaped."""
         return self.subject.text or f"sha256:{self.sha256}"
+
+    @property
+    def which(self) -> str:
+        """:attr:`title`, and where it was read from."""
+        return f"{self.title} ({self.origin})" if self.origin else self.title
 
     @property
     def is_self_issued(self) -> bool:

@@ -44,7 +44,7 @@ def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tup
     if len(distinct) != len(certificates):
         notes.append("a certificate is in the file twice: served once")
     if rest:
-        names = ", ".join(certificate.title for certificate in rest)
+        names = ", ".join(certificate.which for certificate in rest)
         notes.append(f"not part of the leaf's chain, but served with it: {names}")
     return (*chain, *rest), tuple(notes)
 

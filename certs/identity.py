@@ -93,7 +93,7 @@ class Identity:
         try:
             return cls._read(certificate)
         except PARSE_ERRORS as error:
-            raise CertificateInvalid(f"the certificate {certificate.title} cannot be read: {plain(error)}") from None
+            raise CertificateInvalid(f"the certificate {certificate.which} cannot be read: {plain(error)}") from None
 
     @classmethod
     def from_der(cls, der: bytes) -> Identity:

@@ -110,23 +110,25 @@ def certificates_in(blocks: Iterable[Block], path: Path | None = None) -> list[C
             detail = f"line {block.line}: a {block.label} block: only plain CERTIFICATE blocks are read"
             raise MaterialError(MaterialReason.PEM_INVALID, detail, path)
         if block.label == CERTIFICATE:
-            place = f"certificate {len(certificates) + 1}, line {block.line}: " if block.line else ""
+            place = f"certificate {len(certificates) + 1}, line {block.line}" if block.line else ""
             certificates.append(parse_certificate(block.der, path, place))
     return certificates
 
 
 def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "") -> Certificate:
-    """Raises :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot read, either."""
+    """``place``: where in the file. Raises :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot
+    read, either."""
+    at = f"{place}: " if place else ""
     try:
-        certificate = Certificate(encoded)
+        certificate = Certificate(encoded, f"{path}, {place}" if path is not None and place else place)
     except ValueError:
         digest = hashlib.sha256(encoded).hexdigest()
-        detail = f"{place}what is encoded there is no X.509 certificate (sha256:{digest})"
+        detail = f"{at}what is encoded there is no X.509 certificate (sha256:{digest})"
         raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
     try:
         certificate.openssl()
     except crypto.Error as error:
-        detail = f"{place}{certificate.title}: OpenSSL cannot read it: {describe_error(error)}"
+        detail = f"{at}{certificate.title}: OpenSSL cannot read it: {describe_error(error)}"
         raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
     return certificate
 

@@ -130,31 +130,34 @@ def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Insp
         found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
         return  # whatever else is asked of its extensions would fail, too
     if isinstance(material, Material) and (material.leaf.key is None or material.key.spki != spki(material.leaf.key)):
-        found.refuse(MaterialReason.KEY_MISMATCH)
+        found.refuse(MaterialReason.KEY_MISMATCH, material.leaf.which)
     if identity.is_ca:
-        found.refuse(MaterialReason.IS_CA)
+        found.refuse(MaterialReason.IS_CA, material.leaf.which)
     if identity.form_error:
         found.warn(f"peers that verify strictly, such as another tlsidecar, refuse it: {identity.form_error}")
     if material.leaf.key_oid == RSA_PSS and isinstance(material, Material):
-        detail = "its key is for RSA-PSS alone (id-RSASSA-PSS); a plain RSA key signs by RSA-PSS in TLS as well"
+        text = "its key is for RSA-PSS alone (id-RSASSA-PSS); a plain RSA key signs by RSA-PSS in TLS as well"
+        detail = f"{material.leaf.which}: {text}"
         found.refuse(MaterialReason.UNSUPPORTED_KEY, detail)
     if not identity.serial_is_valid:
-        found.refuse(MaterialReason.INVALID_SERIAL)
+        found.refuse(MaterialReason.INVALID_SERIAL, material.leaf.which)
     if not identity.has_subject_alternative_name:
-        found.refuse(MaterialReason.NO_SUBJECT_ALTERNATIVE_NAME)
+        found.refuse(MaterialReason.NO_SUBJECT_ALTERNATIVE_NAME, material.leaf.which)
     if identity.svid_error:
-        found.refuse(MaterialReason.INVALID_SVID, identity.svid_error)
+        found.refuse(MaterialReason.INVALID_SVID, f"{material.leaf.which}: {identity.svid_error}")
     if not identity.purposes:
         found.warn("the certificate has no extended key usage: strict peers, such as another tlsidecar, refuse it")
     else:
         for role in sorted(roles):
             if role.purpose not in identity.purposes:
-                found.refuse(MaterialReason.WRONG_PURPOSE, f"{role.value}Auth is not in its extended key usage")
+                detail = f"{material.leaf.which}: {role.value}Auth is not in its extended key usage"
+                found.refuse(MaterialReason.WRONG_PURPOSE, detail)
     usage = material.leaf.extension(x509.KeyUsage)
     if usage is None:
         return  # without the extension every use is allowed
     if not usage.digital_signature:
-        found.refuse(MaterialReason.WRONG_PURPOSE, "its key usage has no digitalSignature, which TLS 1.3 needs")
+        detail = f"{material.leaf.which}: its key usage has no digitalSignature, which TLS 1.3 needs"
+        found.refuse(MaterialReason.WRONG_PURPOSE, detail)
 
 
 def _inspect_validity(
@@ -163,18 +166,22 @@ def _inspect_validity(
     starts, ends = material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc
     if ends <= now:
         if allow_expired:
-            found.warn(f"the certificate expired at {second_text(ends)}")
+            found.warn(f"{material.leaf.which} expired at {second_text(ends)}")
         else:
-            found.refuse(MaterialReason.EXPIRED, f"the certificate expired at {second_text(ends)}")
+            found.refuse(MaterialReason.EXPIRED, f"{material.leaf.which} expired at {second_text(ends)}")
     elif starts > now + skew:
-        found.refuse(MaterialReason.NOT_YET_VALID, f"not before {second_text(starts)}", retry_at=starts - skew)
+        found.refuse(
+            MaterialReason.NOT_YET_VALID,
+            f"{material.leaf.which} is not valid before {second_text(starts)}",
+            retry_at=starts - skew,
+        )
     elif starts > now:
         found.warn(
-            f"the certificate starts at {second_text(starts)}, in our future: within the allowance for clock skew"
+            f"{material.leaf.which} starts at {second_text(starts)}, in our future: within the allowance for clock skew"
         )
     for authority in (*material.chain, *material.trust):
         if authority.not_valid_after_utc <= now:
-            found.warn(f"{authority.title} expired at {second_text(authority.not_valid_after_utc)}")
+            found.warn(f"{authority.which} expired at {second_text(authority.not_valid_after_utc)}")
 
 
 def _inspect_trust(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
@@ -183,7 +190,7 @@ def _inspect_trust(material: CertificateSet, roles: Collection[Role], found: Ins
     for authority in material.trust:
         problem = authority_defect(authority) or unusable(authority, needed)
         if problem:
-            found.warn(f"{authority.title}, in the trust bundle, can vouch for nobody: {problem}")
+            found.warn(f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}")
 
 
 def _inspect_names(material: CertificateSet, found: Inspection) -> None:
@@ -192,12 +199,12 @@ def _inspect_names(material: CertificateSet, found: Inspection) -> None:
     for authority in material.trust:
         if authority.subject.oddities:
             text = "its name is not text, and is shown escaped; its clients are let in, as with any other CA"
-            found.warn(f"{authority.title}: {text}")
+            found.warn(f"{authority.which}: {text}")
 
 
 def _inspect_strength(material: CertificateSet, found: Inspection) -> None:
     for certificate in (material.leaf, *material.chain):
-        name = "the certificate" if certificate is material.leaf else certificate.title
+        name = certificate.which
         weakness = key_weakness(certificate)
         if weakness:
             is_weak = isinstance(certificate.key, rsa.RSAPublicKey)
@@ -238,8 +245,7 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
             if certificate.issuer != crl_issuer(crl):
                 continue
             if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-                name = "our certificate" if certificate is material.leaf else certificate.title
-                found.refuse(MaterialReason.REVOKED, name)
+                found.refuse(MaterialReason.REVOKED, certificate.which)
 
 
 def _signed(crl: x509.CertificateRevocationList, authority: Certificate) -> bool:

@@ -3,11 +3,13 @@ let in; 1,000 CAs are as good as one."""
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,12 @@ def talk(port: int, pki: Pki, pair: Pair, version: ssl.TLSVersion) -> bytes:
 
 def everybody_can_look(sidecar: Sidecar) -> list[str]:
     assert sidecar.status()["pid"]
+    for command in (["status"], ["certificates"], ["ui", "--once"]):
+        command = [sys.executable, "-m", "tlsidecar", *command, "--socket", str(sidecar.socket_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode in (0, 2), done  # `ui --once` says by 2 that something is critical: a CA has expired
+        assert done.stderr == ""
+        assert "\x1b[31m" not in done.stdout
     assert sidecar.metric("tlsidecar_certificate_generation") == sidecar.status()["generation"]
     return [each["subject"] for each in sidecar.json("/v1/certificates")["trust"]]
 
@@ -92,6 +100,16 @@ def test_check_says_whether_its_clients_are_let_in(pki: Pki, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "CN=M\\FCller Root CA" in done.stdout + done.stderr
     assert "its clients are let in" in done.stdout + done.stderr
+    line = trust.read_text().splitlines().index("-----END CERTIFICATE-----") + 2
+    assert f"({trust}, certificate 2, line {line})" in done.stdout + done.stderr
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30)
+    until = json.loads(done.stdout)["material"]["not_after"]
+    assert until.endswith("Z")
+    assert datetime.fromisoformat(until) > datetime.now(UTC)
+    shown = subprocess.run(
+        [sys.executable, "-m", "tlsidecar", "certs", "show", str(trust)], capture_output=True, text=True, timeout=30
+    )
+    assert "CA certificate CN=M\\FCller Root CA" in shown.stdout
 
 
 def test_a_leaf_of_ours_so_named_is_served(pki: Pki, tmp_path: Path) -> None:

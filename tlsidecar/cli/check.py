@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from certs.clock import SYSTEM_CLOCK, Clock
-from certs.errors import CertsError, MaterialError
+from certs.errors import CertsError, MaterialError, MaterialReason
+from certs.journal import second_text
 from tlsidecar.cli.context import EXIT_BAD_INPUT, echo_json, json_option
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
@@ -96,9 +97,11 @@ def judge(settings: Settings, clock: Clock) -> MaterialReport:
         found = inspect(material, roles_of(settings), clock.now(), skew, soft_crl=soft_crl)
         report.warnings = list(found.warnings)
         report.problems = [_finding(problem) for problem in found.problems]
+        if any(problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE for problem in found.problems):
+            return report  # which has been told
         report.identity = material.identity.name
         report.serial = material.identity.serial
-        report.not_after = material.identity.not_after.isoformat()
+        report.not_after = second_text(material.identity.not_after)
         if not report.problems:
             build_contexts(settings, material, 1)
     except MaterialError as error:

@@ -139,14 +139,15 @@ class PeerJudge:
         if error and self._forgives(error, depth):
             return VERIFIED
         try:
-            self.identity = self._identities.identify(leaf.sha256(), leaf.der)
+            digest = leaf.sha256()
+            self.identity = self._identities.identify(digest, leaf.der)
         except CertificateInvalid as invalid:
             return self._refuse(Reason.CERTIFICATE_INVALID, str(invalid), error or CERTIFICATE_REJECTED)
         if error:
             place = "the certificate" if depth == 0 else f"the certificate {depth} above it in the chain"
             shown = _HAS_EXPIRED if error == _NOT_YET_VALID else error
             return self._refuse(verify_reason(error), f"{openssl_sentence(error)} (for {place})", shown)
-        chain = leaf.sha256() + leaf.above_sha256()
+        chain = digest + leaf.above_sha256()
         defect = self._forms.defect(chain, leaf.der, leaf.above)
         if defect:
             return self._refuse(Reason.CERTIFICATE_INVALID, defect, CERTIFICATE_REJECTED)
