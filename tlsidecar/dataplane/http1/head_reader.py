@@ -7,13 +7,26 @@ times, so a peer that sends one byte at a time pays more than we do.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cache
 
-from tlsidecar.dataplane.http.grammar import BAD_BYTE, TOKEN
+from tlsidecar.dataplane.http.grammar import BAD_BYTE, TCHAR, TOKEN, VALUE_BYTES
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.outcomes import Reason
 
 Buffer = bytes | bytearray
+
+
+_EACH_FIELD = re.compile(rb"([^:\r\n]++):([^\r]*+)\r\n").findall
+
+
+@cache
+def _fields_pattern(max_fields: int) -> Callable[[Buffer, int, int], re.Match[bytes] | None]:
+    """Up to so many fields and the empty line after them. Possessive: what does not match costs no more."""
+    field = rb"[" + TCHAR + rb"]++:[" + VALUE_BYTES + rb"]*+\r\n"
+    return re.compile(rb"(?:" + field + rb"){0,%d}+\r\n" % max_fields).match
 
 
 class HeadReader(ABC):
@@ -58,6 +71,10 @@ class HeadReader(ABC):
             if not self._started:
                 self._started = True
                 self.start_line(line)
+                # Mostly all of it is there, and well-formed: then one look is enough.
+                head_end = self._all_fields(buffer, newline + 1, min(end, head_stop))
+                if head_end:
+                    return head_end
             elif line:
                 self._field(line)
             else:
@@ -78,6 +95,22 @@ class HeadReader(ABC):
     @abstractmethod
     def too_long(self, *, start_line: bool, line: bool) -> MessageRefused:
         """A head over its limits: its first line, another line, or the whole."""
+
+    def _all_fields(self, buffer: Buffer, start: int, end: int) -> int:
+        """Where the head ends, if all its fields are there and nothing is wrong with any; else 0, and nothing has
+        happened. A line by itself is then within its limit because all of them are."""
+        match = _fields_pattern(self._max_fields)(buffer, start, end)
+        if match is None or match.end() - start > self._max_line_bytes:
+            return 0
+        fields = _EACH_FIELD(buffer, start, match.end())
+        if not self.takes_all(fields):
+            return 0
+        self.fields = [(name, value.strip(b" \t")) for name, value in fields]
+        return match.end()
+
+    def takes_all(self, fields: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether none of these has to be refused for its name."""
+        return True
 
     def _field(self, line: bytes) -> None:
         if len(self.fields) == self._max_fields:

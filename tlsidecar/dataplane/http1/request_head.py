@@ -263,6 +263,9 @@ class RequestReader(HeadReader):
         elif not grammar.ABSOLUTE_FORM.fullmatch(target):
             raise self.refusal(Reason.BAD_TARGET, "the target is neither a path nor an http URL")
 
+    def takes_all(self, fields: Sequence[tuple[bytes, bytes]]) -> bool:
+        return self._rules.underscores != "refuse" or not any(b"_" in name for name, _ in fields)
+
     def split_field(self, line: bytes) -> tuple[bytes, bytes]:
         name, value = super().split_field(line)
         if b"_" in name and self._rules.underscores == "refuse":

@@ -6,6 +6,7 @@ import h11
 import pytest
 from unit.dataplane.http1.conversation import Conversation, listener
 
+from tlsidecar.dataplane.http1.head_reader import HeadReader
 from tlsidecar.settings import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -118,6 +119,17 @@ def test_nothing_but_an_upgrade_is_parsed_twice(
     upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     with pytest.raises(Parsed):
         Conversation().client(upgrade)
+
+
+def test_the_fields_of_a_whole_head_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """98 of them in 600 bytes cost a millisecond otherwise."""
+    fields = b"".join(b"x_%d: y\r\nX!%d: z\r\n" % (number, number) for number in range(49))
+    head = b"PROPFIND / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+    monkeypatch.setattr(HeadReader, "split_field", None)
+    talk = Conversation().client(head)
+    assert len([name for name, _ in talk.requests()[0].headers if name.startswith(b"x!")]) == 49
+    answer = b"HTTP/1.1 204 No Content\r\n" + fields + b"\r\n"
+    assert talk.upstream(answer).statuses == [204]
 
 
 def test_many_small_reads_are_kept_for_a_retry_without_counting_them_all_again() -> None:
