@@ -164,7 +164,6 @@ class Reason(StrEnum):
     BAD_TRAILER = "bad_trailer", Culprit.PEER, "a trailer field is malformed or forbidden"
     BAD_VERSION = "bad_version", Culprit.PEER, "not HTTP/1.0 or HTTP/1.1"
     BAD_PATH = "bad_path", Culprit.PEER, "the path could be read in two ways"
-    BAD_UPGRADE = "bad_upgrade", Culprit.PEER, "an upgrade that is not allowed here"
     METHOD_REFUSED = "method_refused", Culprit.PEER, "this method is not served"
     EXPECTATION_FAILED = "expectation_failed", Culprit.PEER, "Expect asks for something other than 100-continue"
     HEAD_TOO_LARGE = "head_too_large", Culprit.PEER, "the request head is over its limit"

@@ -69,7 +69,8 @@ class Limits:
     drain_timeout_s: float = 30.0
     max_header_bytes: int = 32 * KIB
     max_header_fields: int = 100
-    max_line_bytes: int = 8 * KIB
+    max_line_bytes: int = 32 * KIB
+    max_target_bytes: int = 8 * KIB
     max_body_bytes: int | None = None
     max_requests_per_connection: int | None = None
     max_concurrent_requests: int | None = None
@@ -121,7 +122,8 @@ class Http:
     client_certificate_details: tuple[str, ...] = ()  # of "cert", "chain"
     remove_headers: tuple[str, ...] = ()
     unsafe_keep_headers: tuple[str, ...] = ()  # of those that are removed by default
-    underscores: str = "refuse"  # refuse | drop | allow
+    underscores: str = "drop"  # drop | refuse | allow
+    http10_without_host: str = "listener_name"  # listener_name | refuse
     trust_forwarded: bool = False
     host_rewrite: str = ""
     upgrades: tuple[str, ...] = ("websocket",)

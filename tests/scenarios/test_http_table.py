@@ -46,6 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "sanitize": {"client_certificate_header": "sanitize"},
             "trusting": {"trust_forwarded": True},
             "no_upgrades": {"upgrades": []},
+            "upgrades": {"upgrades": ["SPDY/3.1", "tcp"]},
+            "strict": {"underscores": "refuse", "http10_without_host": "refuse"},
         }
         config = configs.limits(max_body_bytes="100000B", head_timeout="1s", body_idle_timeout="1s")
         config += configs.identity(server, pki.trust)
@@ -133,6 +135,34 @@ def test_a_body_that_is_refused_later_never_becomes_a_request(world: World) -> N
     assert len(world.recorder.requests) == requests
 
 
+def test_what_can_be_refused_by_an_option(world: World) -> None:
+    refused(world, get(b"X_Y: 1"), 400, "underscore_header", listener="strict")
+    refused(world, b"GET / HTTP/1.0\r\n\r\n", 400, "bad_host", listener="strict")
+
+
+def test_what_is_dropped_is_counted(world: World) -> None:
+    before = world.sidecar.metric("tlsidecar_dropped_headers_total", listener="in")
+    with world.connect() as peer:
+        peer.send(get(b"client_id: 1", b"client_secret: 2"))
+        assert peer.recv_exactly(len(OK)) == OK
+    assert not [name for name, _ in world.recorder.requests[-1].headers if b"_" in name]
+    assert world.sidecar.metric("tlsidecar_dropped_headers_total", listener="in") == before + 2
+
+
+@pytest.mark.parametrize("token", [b"tcp", b"SPDY/3.1"])
+def test_an_upgrade_by_post_with_a_body_becomes_a_tunnel(world: World, token: bytes) -> None:
+    answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: " + token + b"\r\n\r\n"
+    world.recorder.answers[b"/exec"] = Answer(answer)
+    head = get(b"Connection: Upgrade", b"Upgrade: " + token, b"Content-Length: 2", target=b"/exec").replace(
+        b"GET", b"POST", 1
+    )
+    with world.connect("upgrades") as peer:
+        peer.send(head + b"{}")
+        assert _head(peer).startswith(b"HTTP/1.1 101 ")
+    request = world.recorder.requests[-1]
+    assert (request.method, request.body, request.values("upgrade")) == (b"POST", b"{}", [token])
+
+
 def test_a_stated_length_over_the_limit(world: World) -> None:
     refused(world, get(b"Content-Length: 100001").replace(b"GET", b"POST"), 413, "body_too_large")
 
@@ -169,6 +199,13 @@ PASSED = [
     Passed("asterisk", get(target=b"*").replace(b"GET", b"OPTIONS"), first=(b"OPTIONS", b"*")),
     Passed("h2c", get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"), absent=("upgrade", "http2-settings", "connection")),
     Passed("websocket off the list", get(b"Connection: Upgrade", b"Upgrade: websocket"), listener="no_upgrades", absent=("upgrade", "connection")),
+    Passed("an upgrade with POST that is not allowed", get(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 3").replace(b"GET", b"POST") + b"abc", first=(b"POST", b"/"), listener="upgrades", body=b"abc", absent=("upgrade", "connection")),
+    Passed("an upgrade of HTTP/1.0", get(b"Connection: Upgrade", b"Upgrade: websocket").replace(b"1.1", b"1.0"), stays=False, absent=("upgrade",)),
+    Passed("empty lines before it", b"\r\n" * 8 + get()),
+    Passed("default port", get(target=b"http://a.example:80/x"), first=(b"GET", b"/x")),
+    Passed("empty port", get(host=b"Host: a.example:\r\n"), has=(("host", b"a.example:"),)),
+    Passed("HTTP/1.0 without Host", b"GET / HTTP/1.0\r\n\r\n", stays=False, has=(("host", b"in"),)),
+    Passed("a line of 30,000 bytes", get(b"Authorization: Negotiated " + b"y" * 30_000)),
     Passed("hop-by-hop", get(b"Connection: x-one, keep-alive", b"X-One: 1", b"X-Two: 2", b"Keep-Alive: 5", b"TE: trailers", b"Proxy-Authorization: x", b"Proxy: http://evil"), has=(("x-two", b"2"),), absent=("x-one", "keep-alive", "te", "proxy-authorization", "proxy", "connection")),
     Passed("length", get(b"Content-Length: 3") + b"abc", body=b"abc"),
     Passed("no length at all", get().replace(b"GET", b"POST"), first=(b"POST", b"/")),

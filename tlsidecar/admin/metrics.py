@@ -234,6 +234,11 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
         ),
     )
     counter(
+        "tlsidecar_dropped_headers_total",
+        "Header fields of requests that did not go on, for an underscore in their names.",
+        (((("listener", listener),), counters.dropped_headers) for listener, counters in each),
+    )
+    counter(
         "tlsidecar_upstream_errors_total",
         "Failures of the upstream, by reason: each address that was tried in vain.",
         (

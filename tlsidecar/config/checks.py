@@ -35,6 +35,7 @@ _HTTP_KEYS = (
     "remove_headers",
     "unsafe_keep_headers",
     "underscores",
+    "http10_without_host",
     "trust_forwarded",
     "host_rewrite",
     "upgrades",

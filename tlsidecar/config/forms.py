@@ -98,7 +98,7 @@ RULES = Many(One(values.parse_rule, _text(minLength=1)), at_least=1)
 
 HEADER_NAME = One(values.parse_header_name, _TOKEN)
 TRAILER_NAME = One(values.parse_trailer_name, _TOKEN)
-UPGRADE = One(values.parse_upgrade, _TOKEN)
+UPGRADE = One(values.parse_upgrade, _text(pattern=values.UPGRADE_PATTERN))
 METHOD = One(values.parse_method, _text(pattern="^[A-Z][A-Z0-9_-]*$"))
 ROUTE_PATH = One(values.parse_route_path, _text(pattern="^/"))
 HEALTH_PATH = One(values.parse_health_path, _text(pattern="^/"))

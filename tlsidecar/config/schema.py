@@ -180,7 +180,8 @@ LIMITS = Table(
         ),
         Entry("max_header_bytes", SIZE, "HTTP: the largest head."),
         Entry("max_header_fields", COUNT, "HTTP: the most header fields."),
-        Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head, the target included."),
+        Entry("max_line_bytes", SIZE, "HTTP: the longest line in a head."),
+        Entry("max_target_bytes", SIZE, "HTTP: the longest target of a request."),
         Entry("max_body_bytes", SIZE, "HTTP: the largest request body."),
         Entry("max_requests_per_connection", COUNT, "HTTP: a connection is closed after this many requests."),
         Entry("max_concurrent_requests", COUNT, "HTTP: requests at once on a listener; more are answered 503."),
@@ -318,8 +319,13 @@ LISTENER = Table(
         ),
         Entry(
             "underscores",
-            one_of("refuse", "drop", "allow"),
-            "HTTP: what to do with a header whose name has an underscore.",
+            one_of("drop", "refuse", "allow"),
+            "HTTP: what to do with a request header whose name has an underscore. What is dropped is counted.",
+        ),
+        Entry(
+            "http10_without_host",
+            one_of("listener_name", "refuse"),
+            "HTTP: what to do with a request of HTTP/1.0 that has no Host: give it the listener's name, or 400.",
         ),
         Entry(
             "trust_forwarded",

@@ -18,6 +18,7 @@ SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]{1,255}(/[\x21\x24-\x7e]{0,1023})?$"
 ALPN_PATTERN = r"^[\x21-\x7e]{1,255}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+UPGRADE_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(/[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$"
 TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -331,8 +332,10 @@ def parse_upgrade(value: object) -> str:
 
     Raises InvalidValue.
     """
-    name = parse_token(value)
-    if name in {"h2c", "h2", "tls", "http"} or name.startswith("tls"):
+    if not isinstance(value, str) or not re.fullmatch(UPGRADE_PATTERN, value):
+        raise InvalidValue(f"{quoted(value)} is not a protocol's name", 'write for example "websocket" or "SPDY/3.1"')
+    name = value.lower()
+    if name.partition("/")[0] in {"h2c", "h2", "http"} or name.startswith("tls"):
         raise InvalidValue(f"{quoted(name)} would carry requests past the access rules")
     return name
 

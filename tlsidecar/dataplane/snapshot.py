@@ -82,6 +82,7 @@ class ListenerCounters:
     requests: dict[str, int] = field(default_factory=dict)  # "1xx" … "5xx"
     grpc: dict[str, int] = field(default_factory=dict)  # gRPC's status codes, "unknown", "none"
     exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
+    dropped_headers: int = 0  # of requests, for an underscore in the name
     refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
     failures: dict[str, int] = field(default_factory=dict)  # reason: what could not be served
     upstream_errors: dict[str, int] = field(default_factory=dict)  # reason: each address that was tried in vain
@@ -93,6 +94,7 @@ class ListenerCounters:
         self.streams_active += other.streams_active
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
+        self.dropped_headers += other.dropped_headers
         self.handshake_seconds.add(other.handshake_seconds)
         self.exchange_seconds.add(other.exchange_seconds)
         _add_counts(self.connections, other.connections)
@@ -117,6 +119,7 @@ class ListenerCounters:
             requests=dict(self.requests),
             grpc=dict(self.grpc),
             exchange_seconds=self.exchange_seconds.copy(),
+            dropped_headers=self.dropped_headers,
             refusals=dict(self.refusals),
             failures=dict(self.failures),
             upstream_errors=dict(self.upstream_errors),

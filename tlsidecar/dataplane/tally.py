@@ -132,6 +132,10 @@ class Tally:
 
     # Requests.
 
+    def dropped_headers(self, count: int) -> None:
+        """A request had so many header fields that did not go on, for an underscore in their names."""
+        self.counters.dropped_headers += count
+
     @property
     def wants_exchanges(self) -> bool:
         """Whether anybody wants an entry for each request."""

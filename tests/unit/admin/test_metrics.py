@@ -32,6 +32,7 @@ CONTRACT = {
     "tlsidecar_reloads_total": ("counter", {"outcome", "reason"}),
     "tlsidecar_last_reload_success_timestamp_seconds": ("gauge", set()),
     "tlsidecar_failures_total": ("counter", {"listener", "reason"}),
+    "tlsidecar_dropped_headers_total": ("counter", {"listener"}),
     "tlsidecar_upstream_errors_total": ("counter", {"listener", "reason"}),
     "tlsidecar_state": ("gauge", {"state"}),
     "tlsidecar_ready": ("gauge", set()),

@@ -58,7 +58,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[ob
         ("listener.0.limits.drain_timeout", "30s", "default"),
         ("listener.0.limits.max_connections", None, "default"),
         ("listener.0.route.0.path", "/", "file tlsidecar.toml:15"),
-        ("listener.0.underscores", "refuse", "default"),
+        ("listener.0.underscores", "drop", "default"),
         ("listener.1.limits.close_timeout", "9s", "file tlsidecar.toml:6"),
         ("listener.1.expect", ["dns:a.example"], "default"),
         ("tls.min_version", "1.2", "default"),

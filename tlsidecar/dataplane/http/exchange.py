@@ -51,6 +51,8 @@ class Account(Protocol):
 
     def answered(self, status: int, seconds: float) -> None: ...
 
+    def dropped_headers(self, count: int) -> None: ...
+
     def refused(self, refusal: Refusal) -> None: ...
 
     def failed(self, failure: Failure) -> None: ...
@@ -182,6 +184,8 @@ class Exchange:
         Raises :class:`MessageRefused`.
         """
         downstream, request = self.downstream, self.request
+        if request.dropped_headers:
+            downstream.account.dropped_headers(request.dropped_headers)
         if downstream.guard is not None:
             downstream.guard.judge_request(request)
         # Asked last: what is turned away by a route has not used up its client's rate.

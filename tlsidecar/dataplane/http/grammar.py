@@ -23,12 +23,12 @@ MAX_METHOD_BYTES = 32
 
 ORIGIN_FORM = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 ABSOLUTE_FORM = re.compile(
-    rb"[Hh][Tt][Tt][Pp][Ss]?://([\x21\x22\x24-\x2e\x30-\x3e\x40-\x7e]+)([/?][\x21\x22\x24-\x7e]*)?"
+    rb"[Hh][Tt][Tt][Pp]([Ss]?)://([\x21\x22\x24-\x2e\x30-\x3e\x40-\x7e]+)([/?][\x21\x22\x24-\x7e]*)?"
 )
 VERSION = re.compile(rb"HTTP/[0-9]+(?:\.[0-9]+)?")
 
 # uri-host [":" port] without percent-encoding and sub-delims: a name as DNS has it (and "_", "~"), or an IP literal.
-HOST_PATTERN = rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+HOST_PATTERN = rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?"
 HOST = re.compile(HOST_PATTERN)
 
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
@@ -48,6 +48,12 @@ FOLD = bytes(_FOLDED)
 def fold(name: bytes) -> bytes:
     """The one name of all the spellings that a gateway could confuse with ``name``: ``X_Real.IP`` → ``x-real-ip``."""
     return name.translate(FOLD)
+
+
+def without_default_port(authority: bytes, *, tls: bool) -> bytes:
+    """``authority`` in lower case, without a port that says nothing (RFC 9110 section 4.2.3)."""
+    authority = authority.lower()
+    return authority.removesuffix(b":443" if tls else b":80").removesuffix(b":")
 
 
 def content_length(value: bytes) -> int | None:

@@ -19,10 +19,10 @@ class Request:
     ``target`` is in origin-form (or ``*``). ``kept`` has the client's own identity and trace fields that the listener's
     mode keeps, by lowercase name. ``request_id`` is the client's until ours is given, or empty; ``trace`` is our span,
     where tracing is on. ``destination`` is a WebDAV ``Destination`` that route rules are to judge, or ``None``; it is
-    not among the other fields.
+    not among the other fields. ``dropped_headers`` counts those that do not go on for an underscore in their names.
     """
 
-    __slots__ = ("destination", "host", "kept", "method", "request_id", "target", "trace")
+    __slots__ = ("destination", "dropped_headers", "host", "kept", "method", "request_id", "target", "trace")
 
     def __init__(self, method: bytes, target: bytes, host: bytes) -> None:
         self.method = method
@@ -32,6 +32,7 @@ class Request:
         self.request_id = b""
         self.trace: Trace | None = None
         self.destination: bytes | None = None
+        self.dropped_headers = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method!r} {self.target[:80]!r}>"

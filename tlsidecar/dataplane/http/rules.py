@@ -18,12 +18,16 @@ class RequestRules:
     kept: frozenset[bytes]
     judges_destination: bool  # a WebDAV Destination is a path that route rules are for
     underscores: str
+    host_without: bytes  # of a request of HTTP/1.0 that has none; empty: it is refused
     upgrades: frozenset[bytes]
 
     @classmethod
-    def of(cls, limits: Limits, http: Http, *, authenticated: bool, routed: bool, traced: bool = False) -> RequestRules:
-        """``authenticated``: the client showed a certificate, so the modes that keep its word may apply. ``traced``:
-        the trace context is ours to write, after the client's, unless that is to be removed."""
+    def of(
+        cls, name: str, limits: Limits, http: Http, *, authenticated: bool, routed: bool, traced: bool = False
+    ) -> RequestRules:
+        """``name`` is the listener's. ``authenticated``: the client showed a certificate, so the modes that keep its
+        word may apply. ``traced``: the trace context is ours to write, after the client's, unless that is to be
+        removed."""
         kept = set(names.FORWARDED) if http.trust_forwarded else set()
         mode = http.client_certificate_header
         keeps_certificate = (ClientCertificateHeader.APPEND_FORWARD, ClientCertificateHeader.FORWARD_ONLY)
@@ -41,6 +45,7 @@ class RequestRules:
             kept=frozenset(kept),
             judges_destination=routed and names.DESTINATION not in removed,
             underscores=http.underscores,
+            host_without=name.encode("ascii") if http.http10_without_host == "listener_name" else b"",
             upgrades=frozenset(name.encode("ascii").lower() for name in http.upgrades),
         )
 
@@ -60,7 +65,7 @@ class HttpRules:
         http = listener.http
         terminates = listener.mode is Mode.TERMINATE
         heads = RequestRules.of(
-            listener.limits, http, authenticated=terminates, routed=bool(listener.routes), traced=traced
+            listener.name, listener.limits, http, authenticated=terminates, routed=bool(listener.routes), traced=traced
         )
         trailers = {name.encode("ascii").lower() for name in http.trailers}
         never = names.FRAMING | names.REQUEST_HOP_BY_HOP | names.RESPONSE_HOP_BY_HOP

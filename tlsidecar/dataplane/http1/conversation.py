@@ -56,6 +56,10 @@ _BODY_WITHOUT_MEANING = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _ASKS_FOR_CONNECTION = re.compile(rb"(?i)\nWWW-Authenticate:[^\r]*?\b" + CONNECTION_SCHEMES + rb"\b").search
 
 _IDLE = State.IDLE
+# Before a request, ignored (RFC 9112 section 2.2).
+MAX_EMPTY_LINES = 8
+_CR = 0x0D
+
 _AWAITING = State.AWAITING
 _SENDING = State.SENDING
 _ANSWERING = State.ANSWERING
@@ -80,6 +84,7 @@ class Conversation(Life):
         "_bounds_bodies",
         "_clock",
         "_downstream",
+        "_empty_lines",
         "_force_h11",
         "_held",
         "_identity",
@@ -121,6 +126,7 @@ class Conversation(Life):
         self._binds_upstream = False  # its upstream connection knows this client now: nobody else may have it
         self._held = Held()  # from downstream: a part of a head, or what came before its turn
         self.head_begun_at = 0.0  # in HEAD: since when
+        self._empty_lines = 0  # before the next request
         self._reset()
 
     def _reset(self) -> None:
@@ -431,6 +437,10 @@ class Conversation(Life):
         try:
             while position < end:
                 if self.state is State.IDLE or self.state is State.HEAD:
+                    if self.state is State.IDLE and buffer[position] == _CR:
+                        position = self._skip_empty_lines(buffer, position, end)
+                        if position == end or (position + 1 == end and buffer[position] == _CR):
+                            return position
                     head = self._scan(buffer, position, end)
                     if head is None:
                         return position
@@ -452,6 +462,13 @@ class Conversation(Life):
         self._refuse(out, refusal)
         return end
 
+    def _skip_empty_lines(self, buffer: Buffer, start: int, end: int) -> int:
+        """Where the empty lines before a request end (RFC 9112 section 2.2); some clients send one after a body."""
+        while self._empty_lines < MAX_EMPTY_LINES and start + 2 <= end and buffer[start : start + 2] == b"\r\n":
+            self._empty_lines += 1
+            start += 2
+        return start
+
     def _scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         if self.state is State.IDLE:
             self._reset()
@@ -468,6 +485,7 @@ class Conversation(Life):
         exchange = self.exchange = Exchange(self._downstream, head, now)
         exchange.bytes_in = head.end - head.start
         self._used_halves = True
+        self._empty_lines = 0
         self._binds_upstream |= head.binds_connection
         if self._requests_left is not None:
             self._requests_left -= 1

@@ -40,7 +40,7 @@ class H11Lane:
             not isinstance(event, h11.Request)
             or event.method != head.method
             or event.http_version != b"1.%d" % head.minor
-            or not _is_subsequence(head.fields or [], event.headers.raw_items())
+            or not _is_subsequence(_as_they_came(head), event.headers.raw_items())
         ):
             raise _disagreement()
         sent = self._client.send(h11.Request(method=head.method, target=head.target, headers=fields))
@@ -115,6 +115,12 @@ class H11Lane:
 
     def _kept(self, event: h11.EndOfMessage) -> Fields:
         return [(name, value) for name, value in event.headers.raw_items() if name.lower() in self._trailers]
+
+
+def _as_they_came(head: RequestHead) -> Fields:
+    """Without the Host that one of HTTP/1.0 may have got from us."""
+    fields = head.fields or []
+    return fields if head.minor else [field for field in fields if field != (b"Host", head.host)]
 
 
 def _is_subsequence(wanted: Fields, all_fields: Fields) -> bool:

@@ -174,7 +174,7 @@ class ResponseHalf:
         if self._interim > MAX_INTERIM_RESPONSES:
             raise bad_response("a flood of interim responses")
         if response.status == 101:
-            if not request.upgrade or response.upgrade != request.upgrade:
+            if not request.upgrade or response.upgrade not in request.upgrade.lower().split(b", "):
                 raise bad_response("101 without a request for it")
         elif request.minor == 0 or (response.status == 100 and not request.expects_continue):
             return b""  # the client would not know what to make of it

@@ -86,6 +86,7 @@ class RequestHead(Request):
         self.target_rewritten = False
         self.binds_connection = False  # it authenticates its client for the whole connection (NTLM, Negotiate)
         self.destination = None
+        self.dropped_headers = 0
         self.trace = None
 
     def __repr__(self) -> str:
@@ -108,13 +109,14 @@ class RequestScanner:
     def __init__(self, rules: RequestRules) -> None:
         self.rules = rules
         limits = rules.limits
-        # Within these bounds no line and no target can be over its own limit.
+        # Within these bounds no line can be over its own limit.
         self._fast_bytes = min(limits.max_header_bytes, limits.max_line_bytes)
         # Possessive: nothing that was taken is given back, so that what does not match costs no more than what does.
         line = rb"[A-Za-z0-9-]++:[" + grammar.VALUE_BYTES + rb"]*+\r\n"
         lines = rb"((?:" + line + rb"){0,%d}+)" % max(limits.max_header_fields - 1, 0)
         host = rb"(?:[Hh]ost: ?(" + grammar.HOST_PATTERN + rb")\r\n)?"
-        request_line = FAST_METHODS + rb" (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r\n"
+        target = rb" (/[\x21\x22\x24-\x7e]{0,%d}+)" % max(limits.max_target_bytes - 1, 0)
+        request_line = FAST_METHODS + target + rb" HTTP/1\.1\r\n"
         self._head = re.compile(request_line + host + lines + rb"\r\n").match
         prefixes = [prefix + b"*" for prefix in rules.removed.prefixes]
         special = [
@@ -215,7 +217,7 @@ class RequestReader(HeadReader):
     def __init__(self, rules: RequestRules) -> None:
         limits = rules.limits
         # The first line's own bound is that of its target (414), with room for the method and the version.
-        start_line_bytes = limits.max_line_bytes + grammar.MAX_METHOD_BYTES + len(b"  HTTP/1.1")
+        start_line_bytes = limits.max_target_bytes + grammar.MAX_METHOD_BYTES + len(b"  HTTP/1.1")
         super().__init__(limits.max_header_bytes, limits.max_header_fields, limits.max_line_bytes, start_line_bytes)
         self._rules = rules
         self._method = b""
@@ -246,7 +248,7 @@ class RequestReader(HeadReader):
         if len(parts) != 3:
             raise self.refusal(Reason.BAD_REQUEST_LINE, "the request line is not three words")
         _, target, version = parts
-        if len(target) > self._rules.limits.max_line_bytes:
+        if len(target) > self._rules.limits.max_target_bytes:
             raise self.too_long(start_line=True, line=True)
         if version not in (b"HTTP/1.1", b"HTTP/1.0"):
             if grammar.VERSION.fullmatch(version):
@@ -304,6 +306,7 @@ class _FieldSorter:
         self._fields: list[tuple[bytes, bytes]] = []
         self._binds_connection = False
         self._destinations: list[bytes] = []
+        self._dropped = 0
         self._seen = {
             b"host": self._hosts,
             b"content-length": self._lengths,
@@ -316,6 +319,7 @@ class _FieldSorter:
     def take(self, name: bytes, value: bytes) -> None:
         rules = self._rules
         if b"_" in name and rules.underscores == "drop":
+            self._dropped += 1
             return
         lowered = name.lower()
         folded = fold(name)
@@ -343,6 +347,7 @@ class _FieldSorter:
         head.binds_connection = self._binds_connection
         head.fields = self._fields
         head.kept = self._kept
+        head.dropped_headers = self._dropped
         self._judge_framing(head)
         self._judge_host(head)
         self._judge_connection(head)
@@ -371,9 +376,7 @@ class _FieldSorter:
     def _judge_codings(self, minor: int) -> None:
         if minor == 0:
             raise self._refusal(Reason.BAD_TRANSFER_ENCODING, "with HTTP/1.0")
-        if len(self._codings) > 1:
-            raise self._refusal(Reason.BAD_TRANSFER_ENCODING, "two lines")
-        value = self._codings[0].lower()
+        value = b",".join(self._codings).lower()  # RFC 9110 section 5.3: lines of a list are one list
         if value == b"chunked":
             return
         codings = [element.strip(b" \t") for element in value.split(b",")]
@@ -382,6 +385,9 @@ class _FieldSorter:
         raise MessageRefused(501, Reason.UNKNOWN_TRANSFER_CODING)
 
     def _judge_host(self, head: RequestHead) -> None:
+        if not self._hosts and head.minor == 0 and self._rules.host_without:
+            self._hosts.append(self._rules.host_without)
+            self._fields.append((b"Host", self._rules.host_without))
         if len(self._hosts) != 1:
             raise self._refusal(Reason.BAD_HOST, "two" if self._hosts else "missing")
         host = head.host = self._hosts[0]
@@ -391,8 +397,9 @@ class _FieldSorter:
             return
         absolute = grammar.ABSOLUTE_FORM.fullmatch(head.target)
         assert absolute is not None
-        authority, rest = absolute.groups()
-        if authority.lower() != host.lower():
+        authority, rest = absolute.group(2, 3)
+        tls = bool(absolute[1])
+        if grammar.without_default_port(authority, tls=tls) != grammar.without_default_port(host, tls=tls):
             raise self._refusal(Reason.BAD_HOST, "the target's authority is not Host")
         if rest is None:
             head.target = b"*" if head.method == b"OPTIONS" else b"/"
@@ -419,15 +426,12 @@ class _FieldSorter:
             self._judge_upgrade(head)
 
     def _judge_upgrade(self, head: RequestHead) -> None:
-        """An upgrade that is not on the listener's list is not refused but ignored, as RFC 9110 lets a server do."""
-        protocols = [protocol.strip(b" \t").lower() for protocol in b",".join(self._upgrades).split(b",")]
-        if len(protocols) != 1 or protocols[0] not in self._rules.upgrades:
+        """What is not on the listener's list is not refused but ignored, as RFC 9110 section 7.8 lets a server do. The
+        others go on as the client wrote them."""
+        if head.minor == 0:
             return
-        if head.minor == 0 or head.method != b"GET":
-            raise self._refusal(Reason.BAD_UPGRADE, "only GET of HTTP/1.1 can be upgraded")
-        if head.framing is not Framing.NONE and (head.framing is Framing.CHUNKED or head.length):
-            raise self._refusal(Reason.BAD_UPGRADE, "with a body")
-        head.upgrade = protocols[0]
+        offered = [protocol.strip(b" \t") for protocol in b",".join(self._upgrades).split(b",")]
+        head.upgrade = b", ".join(protocol for protocol in offered if protocol.lower() in self._rules.upgrades)
 
     def _judge_expectation(self, head: RequestHead) -> None:
         if not self._expectations:

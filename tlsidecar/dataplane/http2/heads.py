@@ -138,7 +138,7 @@ class Heads:
             raise _malformed("the scheme is neither http nor https", Reason.BAD_TARGET)
         if not grammar.ORIGIN_FORM.fullmatch(target) and (target != b"*" or method != b"OPTIONS"):
             raise _malformed("the path is missing or malformed", Reason.BAD_TARGET)
-        if len(target) > self.rules.limits.max_line_bytes:
+        if len(target) > self.rules.limits.max_target_bytes:
             raise MessageRefused(414, Reason.TARGET_TOO_LONG)
         if not grammar.HOST.fullmatch(head.host):
             raise _malformed("no authority, or one that is malformed", Reason.BAD_HOST)
@@ -177,6 +177,7 @@ class Heads:
             if b"_" in name and rules.underscores != "allow" and folded not in rules.removed:
                 if rules.underscores == "refuse":
                     raise MessageRefused(400, Reason.UNDERSCORE_HEADER)
+                head.dropped_headers += 1
                 return b""
         if name == names.DESTINATION and rules.judges_destination:
             if head.destination is not None:

@@ -32,7 +32,7 @@ class Bits:
 
 def through(*lines: bytes, ratio: float = 1.0, http: Http | None = None) -> tuple[RequestHead, dict[bytes, bytes]]:
     """The head as it was judged, and the trace context that goes on."""
-    rules = RequestRules.of(Limits(), http or Http(), authenticated=True, routed=False, traced=True)
+    rules = RequestRules.of("web", Limits(), http or Http(), authenticated=True, routed=False, traced=True)
     data = b"\r\n".join([b"GET / HTTP/1.1", b"Host: x", *lines, b"", b""])
     head = RequestScanner(rules).scan(data, 0, len(data))
     assert head is not None

@@ -77,6 +77,10 @@ class Ledger:
     refusals: list[Refusal] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     entries: list[AccessEntry] = field(default_factory=list)
+    dropped: int = 0
+
+    def dropped_headers(self, count: int) -> None:
+        self.dropped += count
 
     def answered(self, status: int, seconds: float) -> None:
         self.durations.append((status, seconds))

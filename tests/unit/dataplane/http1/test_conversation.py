@@ -356,6 +356,53 @@ def test_what_is_cut_off_is_told_once() -> None:
     assert talk.machine.abandon(Reason.CLOSED_BY_ADMIN) is None
 
 
+@pytest.mark.parametrize("cuts", [[], range(1, 200)])
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_empty_lines_between_requests_are_ignored(count: int, cuts: list[int]) -> None:
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    talk = Conversation()
+    for _ in range(2):
+        talk.client(b"\r\n" * count + request, cuts)
+        talk.upstream(answer)
+    assert talk.machine.is_idle
+    # Those after the last body leave it idle, with no head begun that could time out.
+    talk.client(b"\r\n" * count, cuts)
+    assert talk.machine.is_idle
+    assert (talk.statuses, talk.closed) == ([200, 200], "")
+    assert [peer.received.count(b"POST") for peer in talk.upstreams] == [1, 1]
+
+
+@pytest.mark.parametrize("cuts", [[], range(1, 200)])
+@pytest.mark.parametrize("start", [b"\r\n" * 9, b"\n", b"\r\r\n", b"\rG", b"\r\n\n"])
+def test_other_beginnings_are_refused(start: bytes, cuts: list[int]) -> None:
+    talk = Conversation().client(start + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", cuts)
+    assert (talk.statuses, talk.closed, talk.upstreams) == ([400], "close", [])
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+def test_an_upgrade_by_post_with_a_body(framing: bytes) -> None:
+    """As docker exec does."""
+    talk = Conversation(listener(http=Http(upgrades=("tcp",))))
+    talk.client(b"POST /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n" + framing)
+    (message,) = talk.requests()
+    assert (message.first, message.body) == ((b"POST", b"/exec"), b"{}")
+    assert message.values("upgrade") == [b"tcp"]
+    talk.upstream(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello")
+    assert talk.tunnel
+    assert talk.heard.endswith(b"hello")
+
+
+def test_a_hundred_interim_answers_pass() -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    for count, status in ((100, 200), (101, 502)):
+        talk = Conversation().client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").upstream(interim * count + final)
+        assert talk.statuses == [status]
+
+
 def test_a_client_of_http_1_0() -> None:
     talk = Conversation().client(b"GET /a HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
     assert talk.sent_up.startswith(b"GET /a HTTP/1.1\r\n")

@@ -128,6 +128,7 @@ def test_the_fields_of_a_whole_head_are_not_looked_at_one_by_one(monkeypatch: py
     monkeypatch.setattr(HeadReader, "split_field", None)
     talk = Conversation().client(head)
     assert len([name for name, _ in talk.requests()[0].headers if name.startswith(b"x!")]) == 49
+    assert talk.ledger.dropped == 49
     answer = b"HTTP/1.1 204 No Content\r\n" + fields + b"\r\n"
     assert talk.upstream(answer).statuses == [204]
 
