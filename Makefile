@@ -11,13 +11,14 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test matrix image-test check docs bench bench-quick soak fuzz slowhttp lock clean
+.PHONY: help demo test matrix image-test dist check docs bench bench-quick soak fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
 	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
 	@echo 'make matrix       the scenarios on each event loop and engine, and with two workers'
 	@echo 'make image-test   the image built, run and tried; manifests checked strictly (root; Debian: mmdebstrap buildah podman runc)'
+	@echo 'make dist         wheel, sdist, one-file build, SBOM, manual pages and completions, into dist/'
 	@echo 'make check        format, lint, types, import contracts and cycles, owned tasks'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
@@ -44,7 +45,8 @@ matrix: $(READY)
 # As root, with Debian's container tools; nothing of it is left behind.
 image-test: $(READY) $(VENV)/manifests/.ready
 	@IMAGE_TEST=1 $(BIN)/python -m pytest -n0 -q --no-header -o faulthandler_timeout=0 \
-		tests/deploy/test_container.py tests/deploy/test_manifests_strictly.py $(ARGS)
+		tests/deploy/test_container.py tests/deploy/test_manifests_strictly.py \
+		tests/deploy/test_dist.py $(ARGS)
 
 # A validator with dependencies of its own, so in an environment of its own.
 $(VENV)/manifests/.ready: locks/manifests.txt | $(READY)
@@ -52,6 +54,20 @@ $(VENV)/manifests/.ready: locks/manifests.txt | $(READY)
 	@$(VENV)/manifests/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
 		--only-binary :all: -r locks/manifests.txt
 	@touch $@
+
+# Everything that is given away. The same commit gives the same wheel and sdist.
+VERSION = $$($(BIN)/python -c 'import tlsidecar; print(tlsidecar.__version__)')
+dist: $(READY)
+	@rm -rf dist build && mkdir -p dist/completions
+	@SOURCE_DATE_EPOCH=1735689600 $(BIN)/python -m hatchling build -t sdist -t wheel >/dev/null
+	@$(PIP) --require-hashes --only-binary :all: --target build/site -r locks/image.txt
+	@$(PIP) --no-deps --no-index --target build/site dist/*.whl
+	@$(BIN)/python tools/single_file.py build/site dist/tlsidecar.pyz
+	@$(BIN)/python tools/sbom.py locks/image.txt "$(VERSION)" >dist/tlsidecar.cdx.json
+	@$(BIN)/python tools/man_pages.py dist/man
+	@for shell in bash zsh fish; do \
+		_TLSIDECAR_COMPLETE=$${shell}_source $(BIN)/tlsidecar >dist/completions/tlsidecar.$$shell || exit 1; done
+	@ls -1 dist
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .

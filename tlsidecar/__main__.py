@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from certs.shell import guarded
+try:
+    from certs.shell import guarded
+except ImportError:
+    import certs
+
+    sys.exit(
+        f"Error: the package certs in {next(iter(certs.__path__))} is not tlsidecar's, and is in its way: "
+        "install tlsidecar into an environment of its own (python3 -m venv, pipx or uv tool)"
+    )
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from tlsidecar.settings import Settings
     show_default="10s",
     help="When the sidecar has died: how long after TERM the command is killed.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
+@click.argument("in_front", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
 @click.pass_context
 def execute(
     context: click.Context,
@@ -42,7 +42,7 @@ def execute(
     on_sidecar_exit: str,
     ready_timeout: float,
     kill_after: float,
-    command: tuple[str, ...],
+    in_front: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Serve for as long as COMMAND runs.
@@ -74,4 +74,4 @@ def execute(
         return daemon.run(settings, daemon.Start(manager, handed), read)
 
     patience = foreground.Patience(ready_timeout, kill_after)
-    context.exit(foreground.run(serve, command, foreground.OnSidecarExit(on_sidecar_exit), patience))
+    context.exit(foreground.run(serve, in_front, foreground.OnSidecarExit(on_sidecar_exit), patience))
