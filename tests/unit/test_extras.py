@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import subprocess
 import sys
@@ -32,7 +31,7 @@ def _name(requirement: str) -> str:
 
 
 def test_without_pip_uv_adds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("tlsidecar.extras.find_spec", lambda name: None)
     assert install_line("fast").startswith(f"uv pip install --python {sys.executable} 'uvloop")
 
 

@@ -103,3 +103,25 @@ def test_the_static_contract_holds() -> None:
         [lint, "--no-cache", "--no-logo"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_sidecar_loads_nothing_that_only_others_need() -> None:
+    """What is loaded at the start stays in memory for good."""
+    modules = "tlsidecar.cli.run, tlsidecar.config.loader, tlsidecar.daemon, tlsidecar.control.sources"
+    script = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    others = {
+        "importlib.metadata",
+        "importlib.resources",
+        "zipfile",
+        "csv",
+        "tempfile",
+        "email.message",
+        "certs.sources.acme",
+        "certs.sources.command",
+        "certs.sources.local_authority",
+        "tlsidecar.control.workload_api",
+        "tlsidecar.dataplane.http2",
+        "tlsidecar.workers.supervisor",
+    }
+    assert sorted(others.intersection(json.loads(run.stdout))) == []
