@@ -29,18 +29,31 @@ class Counters:
     bytes_in: int = 0
     bytes_out: int = 0
     requests: int = 0
+    ok: int = 0  # HTTP requests answered 2xx or 3xx
+    client_errors: int = 0  # 4xx
+    server_errors: int = 0  # 5xx, ours and the service's
     upstream_errors: int = 0
+    served: int = 0  # requests, and connections that carry none
+    failed: int = 0  # those of them that failed
 
     @staticmethod
     def of(listener: Listener) -> Counters:
+        requests = {str(name): number for name, number in listener.requests.items()}
+        errors = sum(listener.upstream_errors.values())
+        is_http = listener.protocol != "tcp"
         return Counters(
             connections=listener.connections_total,
             handshakes_failed=listener.handshakes_failed,
             refusals=listener.refusals_total,
             bytes_in=listener.bytes_in,
             bytes_out=listener.bytes_out,
-            requests=sum(listener.requests.values()),
-            upstream_errors=sum(listener.upstream_errors.values()),
+            requests=sum(requests.values()),
+            ok=requests.get("2xx", 0) + requests.get("3xx", 0),
+            client_errors=requests.get("4xx", 0),
+            server_errors=requests.get("5xx", 0),
+            upstream_errors=errors,
+            served=sum(requests.values()) if is_http else listener.connections_total - listener.refusals_total,
+            failed=requests.get("5xx", 0) if is_http else errors,
         )
 
 
@@ -64,6 +77,17 @@ class Rates:
     bytes_in_per_s: float | None = None
     bytes_out_per_s: float | None = None
     requests_per_s: float | None = None
+    ok_per_s: float | None = None
+    client_errors_per_s: float | None = None
+    server_errors_per_s: float | None = None
+    served_per_s: float | None = None
+    failed_per_s: float | None = None
+
+    @property
+    def failing(self) -> float:
+        """Of what was to be served lately, the part that failed; 0 while nothing was."""
+        failed = self.failed_per_s or 0.0
+        return failed / max(failed, self.served_per_s or 0.0) if failed else 0.0
 
     @property
     def is_known(self) -> bool:
@@ -92,7 +116,7 @@ class History:
             bytes_in=status.totals.bytes_in,
             bytes_out=status.totals.bytes_out,
             requests=status.totals.requests_total,
-            upstream_errors=sum(counters.upstream_errors for counters in listeners.values()),
+            **{name: sum(getattr(each, name) for each in listeners.values()) for name in _SUMMED},
         )
         if self.samples:
             self._note_traffic(self.samples[-1], at, total)
@@ -131,6 +155,11 @@ class History:
             bytes_in_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_in),
             bytes_out_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_out),
             requests_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.requests),
+            ok_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.ok),
+            client_errors_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.client_errors),
+            server_errors_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.server_errors),
+            served_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.served),
+            failed_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.failed),
         )
 
     def _rate(self, window_s: float, total: Callable[[Sample], int]) -> float | None:
@@ -145,6 +174,8 @@ class History:
             return None
         return max(0, total(last) - total(first)) / (last.at - first.at)
 
+
+_SUMMED = ("ok", "client_errors", "server_errors", "upstream_errors", "served", "failed")
 
 _PER_MINUTE: tuple[Callable[[Counters], int], ...] = (
     lambda total: total.connections,

@@ -19,6 +19,7 @@ from tui.records import (
     ConnectionReply,
     Connections,
     Event,
+    Failures,
     Json,
     Refusals,
     Status,
@@ -64,6 +65,7 @@ class Snapshot:
     status: Status | None = None
     certificates: Certificates | None = None
     refusals: Refusals | None = None
+    failures: Failures | None = None
     connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
     connection: ConnectionInFull | None = None
@@ -123,6 +125,8 @@ class Model:
     refusals_limit: int = 0
     refusals_at: float = 0.0
     refusals_seen: int = 0  # the status' total when they were read
+    failures: Failures | None = None
+    failures_seen: int = -1  # the status' total when they were read
     connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
     connection: ConnectionInFull | None = None
@@ -160,6 +164,8 @@ class Model:
         self.history.clear()
         self.certificates_key = None
         self.refusals = None
+        self.failures = None
+        self.failures_seen = -1
         self.connections = None
         self.last_event_id = None
 
@@ -182,6 +188,17 @@ class Model:
         self.refusals_limit = limit
         self.refusals_at = monotonic
         self.refusals_seen = 0 if self.status is None else self.status.totals.refusals_total
+
+    def take_failures(self, reply: Json) -> None:
+        self.failures = decoded(Failures, reply)
+        self.raw["failures"] = reply
+        self.failures_seen = self.failures_told
+
+    @property
+    def failures_told(self) -> int:
+        """How many failures the status tells of."""
+        listeners = () if self.status is None else self.status.listeners
+        return sum(sum(listener.upstream_errors.values()) for listener in listeners)
 
     def take_connections(self, reply: Json, query: ConnectionQuery) -> None:
         self.connections = decoded(Connections, reply)
@@ -219,6 +236,7 @@ class Model:
             status=self.status,
             certificates=self.certificates,
             refusals=self.refusals,
+            failures=self.failures,
             connections=self.connections,
             connections_query=self.connections_query,
             connection=self.connection,

@@ -19,6 +19,8 @@ from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Ask, Interest, asks
 from tui.records import Json, event_of
 from tui.text import SafeText, safe_text
 
+FAILURES_LIMIT = 100
+
 
 @dataclass(slots=True)
 class Monitor:
@@ -79,6 +81,8 @@ class Monitor:
                 limit = refusals_limit(interest)
                 reply = await self.client.read("/v1/refusals", limit=limit)
                 self.model.take_refusals(reply, limit, self.clock.monotonic())
+            case Ask.FAILURES:
+                self.model.take_failures(await self.client.read("/v1/failures", limit=FAILURES_LIMIT))
             case Ask.CONNECTIONS:
                 query = interest.connections
                 reply = await self.client.read(

@@ -157,6 +157,7 @@ def _as_json(sight: Sight) -> dict[str, object]:
         ],
         "status": snapshot.raw.get("status"),
         "certificates": snapshot.raw.get("certificates"),
+        "failures": snapshot.raw.get("failures", {}).get("failures"),
         "refusals": snapshot.raw.get("refusals", {}).get("refusals"),
     }
 

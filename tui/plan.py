@@ -37,6 +37,7 @@ class Ask(StrEnum):
 
     CERTIFICATES = "certificates"
     REFUSALS = "refusals"
+    FAILURES = "failures"
     CONNECTIONS = "connections"
     CONNECTION = "connection"
 
@@ -60,6 +61,8 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
         yield Ask.CERTIFICATES
     if _wants_refusals(interest, model, monotonic):
         yield Ask.REFUSALS
+    if interest.view is View.OVERVIEW and model.failures_told not in (0, model.failures_seen):
+        yield Ask.FAILURES
     if interest.connection_id is not None:
         if not model.connection_gone:
             yield Ask.CONNECTION

@@ -32,7 +32,7 @@ async def test_the_first_screen_answers_without_a_key(tmp_path: Path) -> None:
         assert "web-1" in lines[0]
         assert "degraded" in lines[0]
         assert "ADMIN: connected" in lines[0]
-        assert "renewal late" in lines[1]
+        assert "◐ due" in lines[1]
         assert "critical" in lines[4]
         places = [next(y for y, text in enumerate(lines) if text.startswith(each)) for each in _SECTIONS]
         assert places == sorted(places)

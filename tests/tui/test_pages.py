@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ui_world import NOW, World, degraded, empty, expired, healthy, hostile
+from ui_world import NOW, World, degraded, empty, expired, healthy, hostile, stamp
 
 from tui.freshness import Link, freshness
 from tui.keys import help_page, hints
@@ -18,7 +18,7 @@ from tui.pages.config import config_page, listener_page
 from tui.pages.connecting import connecting_page
 from tui.pages.connections import connection_page, connections_note, connections_table
 from tui.pages.events import event_page, events_table
-from tui.pages.overview import overview, refusal_groups
+from tui.pages.overview import overview, refused_parties
 from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page, refusals_note, refusals_table
 from tui.plan import View
@@ -110,7 +110,7 @@ def test_the_overview_answers_the_four_questions_in_order() -> None:
     assert text[1].startswith("  ✖ critical new material was refused")
     assert any("not_allowed" in each and "exporter" in each for each in text)
     assert any("◐ due" in each and "our certificate" in each for each in text)
-    assert any(each.startswith("Traffic  flowing, 2.0K/s in, 4.0K/s out") for each in text)
+    assert any(each.startswith("Traffic  an upstream is down; 2.0K/s in, 4.0K/s out") for each in text)
 
 
 _SECTIONS = ("Problems", "Refused", "Expires next", "Traffic")
@@ -141,7 +141,7 @@ def test_quiet_traffic_is_told() -> None:
 def test_refusals_are_grouped_by_who_and_why() -> None:
     snapshot = _snapshot(degraded())
     assert snapshot.refusals is not None
-    groups = refusal_groups(snapshot.refusals.refusals)
+    groups = refused_parties(snapshot.refusals)
     assert [(group.who, group.number) for group in groups] == [
         ("spiffe://prod.example/ns/crm/sa/exporter", 23),
         ("6 addresses, last 10.0.9.39", 6),
@@ -162,8 +162,86 @@ def test_row_one_drops_the_modes_before_the_state() -> None:
 
 def test_row_two_shows_the_worst_certificate() -> None:
     snapshot = _snapshot(healthy())
-    assert summary_row(snapshot, LOOK).plain.startswith(" cert ● ok 16h 12m, renews 7h │ 12 open │ 0.0 fail/min │ p99")
-    assert " cert ✖ expired -07m 05s │" in summary_row(_snapshot(expired()), LOOK).plain
+    row = summary_row(snapshot, replace(LOOK, width=140)).plain
+    assert row.startswith(" cert ● ok 16h 12m, renews 7h │ 12 open │ 0.0 req/s │ 0.0 failed/s │ 0.0 failed handsh")
+
+
+def _outage(failed: int, answered: int) -> Snapshot:
+    """A second in which so many requests failed, and so many were answered well."""
+    world = healthy()
+    world.status["listeners"][0]["requests"] = {"2xx": 1_204_511}
+    model = Model(SafeText("x"))
+    model.take_status(world.document("status"), 100.0, world.now, 0.0)
+    world.advance(1, bytes_in=5000, bytes_out=5000)
+    world.status["listeners"][0]["requests"] = {"2xx": 1_204_511 + answered, "5xx": failed}
+    world.status["totals"]["requests_total"] += failed + answered
+    world.status["listeners"][0]["upstream_errors"] = {"upstream_refused": failed}
+    model.take_status(world.document("status"), 101.0, world.now, 0.0)
+    model.take_failures(
+        {
+            "total": failed,
+            "failures": [
+                {
+                    "listener": "web",
+                    "upstream": "127.0.0.1:8080",
+                    "reason": "upstream_refused",
+                    "detail": "127.0.0.1:8080: Connection refused",
+                    "count": failed,
+                    "first_at": stamp(NOW),
+                    "last_at": stamp(NOW),
+                }
+            ],
+        }
+    )
+    return model.snapshot(101.0)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_no_width_loses_the_figures_that_matter(width: int) -> None:
+    look = replace(LOOK, width=width)
+    row = summary_row(_outage(1234, 56_789), look).plain
+    assert cell_width(SafeText(row)) <= width
+    assert "req/s" in row
+    assert "fail" in row.partition("req/s")[2]
+    assert "p99 10ms" in row
+    (header,) = [each for each in _text(overview(_outage(40, 1), [], look)) if each.lstrip().startswith("listener")]
+    for label in ("req/s", "4xx/s", "5xx/s", "failed/s", "hs p99", "upstream"):
+        assert label in header
+
+
+@pytest.mark.parametrize(
+    ("failed", "answered", "words", "role"),
+    [
+        (0, 40, "flowing, ", Role.GOOD),
+        (1, 40, "flowing, but 2% fails", Role.WARNING),
+        (40, 1, "failing, 98% of what is asked", Role.CRITICAL),
+    ],
+)
+def test_traffic_is_green_only_when_what_flows_succeeds(failed: int, answered: int, words: str, role: Role) -> None:
+    lines = overview(_outage(failed, answered), [], replace(LOOK, height=60)).lines
+    (told,) = [each for each in lines if each.plain.startswith("Traffic")]
+    assert words in told.plain
+    assert role in [span.role for span in told.spans]
+
+
+def test_traffic_is_not_green_while_the_sidecar_speaks_of_an_outage() -> None:
+    world = healthy()
+    model = Model(SafeText("x"))
+    for second in (1.0, 2.0):
+        world.advance(1, bytes_in=1000)
+        outage = {"severity": "critical", "code": "upstream_down", "message": "web: no upstream answers"}
+        world.status["problems"] = [outage]
+        model.take_status(world.document("status"), second, world.now, 0.0)
+    (told,) = [each for each in overview(model.snapshot(2.0), [], LOOK).lines if each.plain.startswith("Traffic")]
+    assert Role.GOOD not in [span.role for span in told.spans]
+
+
+def test_what_failed_is_shown_apart_from_who_was_refused() -> None:
+    text = _text(overview(_outage(40, 1), [], replace(LOOK, height=60)))
+    at = next(index for index, each in enumerate(text) if each.startswith("Failed"))
+    assert "40x 127.0.0.1:8080" in text[at + 1]
+    assert "upstream_refused" in text[at + 1]
+    assert " ✖ expired -07m 05s │" in summary_row(_snapshot(expired()), LOOK).plain
     world = healthy()
     world.certificates["crls"][0]["next_update"] = "2026-11-23T23:14:00.000Z"
     assert summary_row(_snapshot(world), LOOK).plain.startswith(" CRL ✖ expired -01m 00s │")

@@ -154,6 +154,8 @@ class Sidecar:
                 return 200, world.document("status")
             case "/v1/certificates":
                 return 200, world.document("certificates")
+            case "/v1/failures":
+                return 200, {**self._now(), **world.failures}
             case "/v1/refusals":
                 total = world.status["totals"]["refusals_total"]
                 return 200, {**self._now(), "total": total, "refusals": world.refusals[: int(query["limit"])]}

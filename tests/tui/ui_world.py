@@ -179,6 +179,7 @@ class World:
     connections: list[Document] = field(default_factory=list)
     chains: dict[int, list[Document]] = field(default_factory=dict)
     refusals: list[Document] = field(default_factory=list)  # newest first
+    failures: Document = field(default_factory=lambda: {"total": 0, "failures": []})
     events: list[tuple[str, Document]] = field(default_factory=list)
 
     def document(self, name: str) -> Document:
@@ -397,6 +398,22 @@ def degraded(now: datetime = NOW) -> World:
     payments = status["listeners"][1]
     payments["upstreams"][0] |= {"healthy": False, "failures": 14, "last_error": "connection refused"}
     payments["upstream_errors"] = {"upstream_refused": 14}
+    world.failures = {
+        "total": 14,
+        "failures": [
+            {
+                "listener": "payments",
+                "upstream": "payments.internal:8443",
+                "reason": "upstream_refused",
+                "sentence": "the upstream refused the connection",
+                "detail": "payments.internal:8443: Connection refused",
+                "count": 14,
+                "first_at": stamp(now - timedelta(minutes=4)),
+                "last_at": stamp(now - timedelta(seconds=9)),
+                "last_identity": "",
+            }
+        ],
+    }
     world.refusals = [refusal(seq, now) for seq in range(40, 0, -1)]
     status["totals"]["refusals_total"] = status["listeners"][0]["refusals_total"] = 40
     status["totals"]["handshakes_failed"] = 53

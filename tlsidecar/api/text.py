@@ -49,8 +49,8 @@ def safe_text(text: object, limit: int = CELL_LIMIT) -> SafeText:
 
     Covered: C0, DEL and C1 controls, bidi controls, zero-width and combining characters, spaces other than U+0020,
     line separators, surrogates, private-use and unassigned characters. What would be longer than ``limit`` characters
-    is cut, between two escapes and never inside one, and ends in an ellipsis. Anything that is not a string is shown
-    as Python would print it.
+    is cut, between two escapes and never inside one, and ends in an ellipsis, all within the limit. Anything that is
+    not a string is shown as Python would print it.
     """
     source = text if isinstance(text, str) else str(text)
     if len(source) <= limit and source.isascii() and source.isprintable():
@@ -60,10 +60,12 @@ def safe_text(text: object, limit: int = CELL_LIMIT) -> SafeText:
     for character in source:
         visible = _visible(character)
         length += len(visible)
+        shown.append(visible)
         if length > limit:
+            while length > limit - 1 and shown:
+                length -= len(shown.pop())
             shown.append(ELLIPSIS)
             break
-        shown.append(visible)
     return SafeText("".join(shown))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import Refused, Unreachable
 from tlsidecar.cli.context import EXIT_FAILED, EXIT_REFUSED, Failure, Seconds, echo_json, json_option, socket_option
 from tlsidecar.cli.text import duration, safe_text
 
@@ -88,7 +89,7 @@ def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
     while until_ended:
         try:
             client.request("GET", "/healthz")
-        except AdminUnreachable:
+        except Unreachable:
             break
         time.sleep(POLL_S)
     if as_json:
@@ -139,7 +140,7 @@ def wait(client: AdminClient, timeout: float, as_json: bool) -> None:
             if as_json:
                 echo_json({"ready": False, "waited_s": round(waited_s, 3), "reason": obstacle})
             if not reached:
-                raise AdminUnreachable(obstacle)
+                raise Unreachable(safe_text(obstacle))
             raise Failure(f"not ready after {duration(waited_s)}: {obstacle}", EXIT_FAILED)
         time.sleep(POLL_S)
     if as_json:
@@ -152,7 +153,7 @@ def _is_ready(client: AdminClient, answer_s: float) -> tuple[bool, str, bool]:
     """Whether it is, what is in the way, and whether anybody answered."""
     try:
         reply = client.request("GET", "/readyz", answer_s=answer_s)
-    except AdminUnreachable as error:
+    except Unreachable as error:
         return False, str(error), False
     return reply.status == 200, "; ".join(reply.body.decode("utf-8", "replace").split("\n")[:-1]), True
 
@@ -168,7 +169,7 @@ def _call(
     """With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
     try:
         return client.call(method, target, body, answer_s=answer_s)
-    except AdminRefused as error:
+    except Refused as error:
         if as_json:
-            echo_json(error.document)
+            echo_json(error.body)
         raise

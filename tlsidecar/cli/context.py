@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import BadReply, Refused, Unreachable
 from tlsidecar.cli.text import safe_text
 from tlsidecar.config import default_admin_socket
 
@@ -49,9 +50,9 @@ def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
         client = AdminClient(socket_path or default_admin_socket(os.environ))
         try:
             return command(*args, client=client, **kwargs)
-        except AdminUnreachable as error:
+        except (Unreachable, BadReply) as error:
             raise Failure(str(error), EXIT_UNREACHABLE) from None
-        except AdminRefused as error:
+        except Refused as error:
             raise Failure(f"{error.code}: {error.message}", EXIT_REFUSED) from None
 
     return wrapper

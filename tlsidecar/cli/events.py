@@ -6,7 +6,9 @@ import json
 
 import click
 
-from tlsidecar.admin.client import AdminClient, AdminUnreachable
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import Unreachable
+from tlsidecar.api.text import SafeText
 from tlsidecar.cli.context import json_option, socket_option
 from tlsidecar.cli.text import moment, safe_text
 
@@ -28,15 +30,13 @@ def events(client: AdminClient, after: int | None, count: int | None, as_json: b
     """
     try:
         for told, event in enumerate(client.events("" if after is None else str(after)), start=1):
-            if as_json:
-                click.echo(json.dumps({"event": event.event, **event.data}))
-            else:
-                click.echo(_line(event.event, event.data))
+            data = json.loads(event.data)
+            click.echo(json.dumps({"event": event.event, **data}) if as_json else _line(event.event, data))
             if told == count:
                 return
     except KeyboardInterrupt:
         return
-    raise AdminUnreachable("the sidecar ended the stream")
+    raise Unreachable(SafeText("the sidecar ended the stream"))
 
 
 def _line(kind: str, data: dict[str, object]) -> str:

@@ -8,9 +8,12 @@ from urllib.parse import urlencode
 import click
 
 from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.decode import decoded
+from tlsidecar.api.failures import Failures
+from tlsidecar.api.text import SafeText
 from tlsidecar.api.words import CONNECTION_SORT_KEYS
 from tlsidecar.cli.context import echo_json, json_option, socket_option
-from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
+from tlsidecar.cli.text import clock, duration, moment, remaining, safe_text, size, table
 
 PAGE_ROWS = 1000
 
@@ -199,6 +202,9 @@ def refusals(client: AdminClient, limit: int, as_json: bool) -> None:
     if as_json:
         echo_json(document)
         return
+    if not document["total"]:
+        click.echo("Nobody was refused since the sidecar began.")
+        return
     click.echo(
         table(
             ("AT", "LISTENER", "PEER", "BY", "STAGE", "REASON", "WHO", "DETAIL"),
@@ -219,3 +225,38 @@ def refusals(client: AdminClient, limit: int, as_json: bool) -> None:
     )
     if len(document["refusals"]) < document["total"]:
         click.echo(f"{len(document['refusals'])} of {document['total']} shown", err=True)
+
+
+@click.command(epilog="Example: tlsidecar failures --limit 10")
+@click.option("--limit", type=click.IntRange(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
+@socket_option
+@json_option
+def failures(client: AdminClient, limit: int, as_json: bool) -> None:
+    """What could not be served, by listener, upstream and reason, newest first: nobody's fault who asked."""
+    document = client.get(f"/v1/failures?limit={limit}")
+    if as_json:
+        echo_json(document)
+        return
+    told = decoded(Failures[SafeText], document)
+    if not told.total:
+        click.echo("Nothing failed since the sidecar began.")
+        return
+    click.echo(
+        table(
+            ("LAST", "TIMES", "LISTENER", "UPSTREAM", "REASON", "SINCE", "LAST FOR", "DETAIL"),
+            [
+                (
+                    clock(each.last_at),
+                    each.count,
+                    each.listener,
+                    each.upstream or "-",
+                    each.reason,
+                    clock(each.first_at),
+                    each.last_identity or "-",
+                    each.detail or each.sentence,
+                )
+                for each in told.failures
+            ],
+            frozenset({"TIMES"}),
+        )
+    )

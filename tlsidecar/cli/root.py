@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "connections": ("tlsidecar.cli.reads:connections", "Who is connected."),
     "certificates": ("tlsidecar.cli.reads:certificates", "What is served and trusted now."),
     "refusals": ("tlsidecar.cli.reads:refusals", "Who was turned away, and why."),
+    "failures": ("tlsidecar.cli.reads:failures", "What could not be served, and why."),
     "events": ("tlsidecar.cli.events:events", "Follow what happens."),
     "reload": ("tlsidecar.cli.changes:reload", "Read the material's source again."),
     "rotate": ("tlsidecar.cli.changes:rotate", "Ask the material's source to renew now."),
@@ -41,7 +43,8 @@ class _CommandsByName(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            nearest = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"no such command {cmd_name!a}" + (f": did you mean {nearest[0]}?" if nearest else ""))
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from certs.probe import ChainLink, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
-from tlsidecar.admin.client import AdminClient, AdminRefused, AdminUnreachable
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import BadReply, Refused, Unreachable
 
 PAGE_ROWS = 1000
 
@@ -23,10 +24,10 @@ class AdminProbe:
         def ask() -> Reloaded:
             try:
                 document = AdminClient(socket).call("POST", "/v1/reload")
-            except AdminRefused as error:
-                if "attempt" not in error.document:
+            except Refused as error:
+                if "attempt" not in error.body:
                     raise
-                document = error.document
+                document = error.body
             attempt = document["attempt"]
             return Reloaded(document["outcome"], attempt["reason"], attempt["detail"])
 
@@ -69,7 +70,7 @@ def _peers(client: AdminClient) -> Iterator[LivePeer]:
         for row in page["connections"]:
             try:
                 detail = client.get(f"/v1/connections/{row['id']}")["connection"]
-            except AdminRefused as error:
+            except Refused as error:
                 if error.status == 404:
                     continue
                 raise
@@ -87,7 +88,7 @@ def _links(certificates: list[dict[str, Any]]) -> tuple[ChainLink, ...]:
 def _asked(socket: Path, ask: Callable[[], T]) -> T:
     try:
         return ask()
-    except AdminUnreachable as error:
+    except (Unreachable, BadReply) as error:
         raise SidecarUnreachable(str(error)) from None
-    except AdminRefused as error:
+    except Refused as error:
         raise SidecarRefused(f"{socket}: {error.code}: {error.message}") from None

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tlsidecar.api.text import SafeText
+from tlsidecar.api.text import safe_text as shown
+
 CELL_CHARACTERS = 80
+LINE_CHARACTERS = 64 * 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def safe_text(value: object, limit: int | None = None) -> str:
-    """``value`` on one line with nothing in it that a terminal obeys, hides or reorders: controls, escape sequences,
-    direction marks, line ends and unassigned characters are spelled out. Cut to ``limit`` characters when given."""
-    text = str(value)
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(_visible(character) for character in text)
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return text
-
-
-def _visible(character: str) -> str:
-    if character.isprintable() and unicodedata.category(character) not in _HIDDEN:
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+def safe_text(value: object, limit: int = LINE_CHARACTERS) -> SafeText:
+    """As :func:`tlsidecar.api.text.safe_text`, for whole lines."""
+    return shown(value, limit)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], numbers: frozenset[str] = frozenset()) -> str:
@@ -88,5 +78,9 @@ def parse_time(text: Any) -> datetime | None:
 
 def moment(text: Any) -> str:
     """A time of the API to the second, or a dash."""
-    at = parse_time(text)
+    return clock(parse_time(text))
+
+
+def clock(at: datetime | None) -> str:
+    """A time to the second, in UTC, or a dash."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else "-"

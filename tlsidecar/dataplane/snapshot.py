@@ -45,15 +45,16 @@ class Histogram:
         return sum(self.counts)
 
     def quantile(self, fraction: float) -> float | None:
-        """The upper bound of the bucket that holds this fraction, in seconds; None when nothing was observed."""
+        """How long this fraction of the observations took at most, in seconds: interpolated within its bucket, as
+        Prometheus' histogram_quantile does; the highest bound for what is above it. None when nothing was observed."""
         wanted = fraction * self.observations
         if wanted <= 0:
             return None
-        seen = 0
-        for count, bound in zip(self.counts, (*self.bounds, self.bounds[-1]), strict=True):
-            seen += count
-            if seen >= wanted:
-                return bound
+        seen, lower = 0, 0.0
+        for count, bound in zip(self.counts, self.bounds, strict=False):
+            if count and seen + count >= wanted:
+                return lower + (bound - lower) * (wanted - seen) / count
+            seen, lower = seen + count, bound
         return self.bounds[-1]
 
 

@@ -77,22 +77,12 @@ def summary_row(snapshot: Snapshot, look: Look) -> Line:
     """Row 2: the certificate that needs care first, connections, failures, latency and traffic."""
     if snapshot.status is None:
         return line(gap(), literal("no data yet", Role.MUTED))
-    certificate = worst_certificate(snapshot, look.now)
-    rates = snapshot.rates
-    failures = rates.failures_per_minute
-    parts = [
-        certificate_summary(certificate, look),
-        [Span(count(snapshot.status.totals.connections_active)), literal(" open", Role.MUTED)],
-        [
-            Span(per_minute(failures), Role.WARNING if failures else Role.TEXT),
-            literal(" fail/min", Role.MUTED),
-        ],
-        [literal("p99 ", Role.MUTED), Span(latency(snapshot.status.handshake_p99_s))],
-    ]
     separator = [gap(), literal(look.glyphs.separator, Role.MUTED), gap()]
-    spans: list[Span] = [gap()]
-    for index, part in enumerate(parts):
-        spans += [*(separator if index else []), *part]
+    for form in _FORMS:
+        spans = _joined([part for part in _summary(snapshot, look, form) if part], separator)
+        if sum(cell_width(span.text) for span in spans) <= look.width:
+            break
+    rates = snapshot.rates
     used = sum(cell_width(span.text) for span in (*spans, *separator))
     moved = None if not rates.is_known else (rates.bytes_in_per_s or 0) + (rates.bytes_out_per_s or 0)
     speed = SafeText(" " + byte_rate(moved))
@@ -102,6 +92,54 @@ def summary_row(snapshot: Snapshot, look: Look) -> Line:
     elif used + cell_width(speed) <= look.width:
         spans += [*separator, Span(SafeText(speed.strip()))]
     return Line(cropped(spans, look.width))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How much the summary says: what can be missed goes first, the rates and the latency never."""
+
+    renewal: bool = True
+    in_words: bool = True
+    open: bool = True
+    name: bool = True
+    stage: bool = True
+
+
+_FORMS = (
+    _Form(),
+    _Form(renewal=False),
+    _Form(renewal=False, in_words=False),
+    _Form(renewal=False, in_words=False, open=False),
+    _Form(renewal=False, in_words=False, open=False, name=False),
+    _Form(renewal=False, in_words=False, open=False, name=False, stage=False),
+)
+
+
+def _joined(parts: list[list[Span]], separator: list[Span]) -> list[Span]:
+    spans: list[Span] = [gap()]
+    for index, part in enumerate(parts):
+        spans += [*(separator if index else []), *part]
+    return spans
+
+
+def _summary(snapshot: Snapshot, look: Look, form: _Form) -> list[list[Span]]:
+    status, rates = snapshot.status, snapshot.rates
+    assert status is not None
+    certificate = worst_certificate(snapshot, look.now)
+    failing, bad = rates.failed_per_s, rates.failures_per_minute
+    handshakes = (" failed handshakes/min", "handshake p99 ") if form.in_words else (" hs fail/min", "hs p99 ")
+    carries_requests = any(listener.protocol != "tcp" for listener in status.listeners)
+    return [
+        certificate_summary(certificate, look, renewal=form.renewal, name=form.name, in_words=form.stage),
+        [Span(count(status.totals.connections_active)), literal(" open", Role.MUTED)] if form.open else [],
+        [Span(per_minute(rates.requests_per_s)), literal(" req/s", Role.MUTED)] if carries_requests else [],
+        [
+            Span(per_minute(failing), Role.CRITICAL if failing else Role.TEXT),
+            literal(" failed/s" if form.in_words else " fail/s", Role.MUTED),
+        ],
+        [Span(per_minute(bad), Role.WARNING if bad else Role.TEXT), literal(handshakes[0], Role.MUTED)],
+        [literal(handshakes[1], Role.MUTED), Span(latency(status.handshake_p99_s))],
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +173,24 @@ def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
     return worst
 
 
-def certificate_summary(certificate: NamedValidity, look: Look) -> list[Span]:
+def certificate_summary(
+    certificate: NamedValidity, look: Look, *, renewal: bool = True, name: bool = True, in_words: bool = True
+) -> list[Span]:
+    """Its state, time left and, with ``renewal``, the plan; without ``in_words`` the state is only its sign."""
     validity = certificate.validity
     stage = validity.stage(look.now)
-    spans = [Span(certificate.name, Role.MUTED), gap(), Span(stage.label(look.glyphs), stage.role)]
+    label = stage.label(look.glyphs)
+    state = Span(label if in_words else SafeText(label.partition(" ")[0]), stage.role)
+    spans = [*([Span(certificate.name, Role.MUTED), gap()] if name else []), state]
     if validity.not_after is None:
         return spans
     left_s = seconds_between(look.now, validity.not_after)
     spans += [gap(), Span(SafeText(countdown(left_s).strip()), stage.role)]
-    if stage is Stage.RENEWING or validity.next_renewal_at is None or stage is Stage.EXPIRED:
+    if not renewal or stage is Stage.RENEWING or validity.next_renewal_at is None or stage is Stage.EXPIRED:
         return spans
     if validity.next_renewal_at > look.now:
-        renewal = roughly(seconds_between(look.now, validity.next_renewal_at))
-        spans += [literal(", renews ", Role.MUTED), Span(renewal)]
+        planned = roughly(seconds_between(look.now, validity.next_renewal_at))
+        spans += [literal(", renews ", Role.MUTED), Span(planned)]
     else:
         spans += [literal(", renewal late", Role.WARNING)]
     return spans

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from tui.amounts import UNKNOWN, age, byte_rate, count, duration, grouped, latency, per_minute, until, utc
@@ -13,7 +13,7 @@ from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
-from tui.records import Listener, Problem, Refusal, Severity
+from tui.records import Failure, Listener, Problem, Refusal, RefusalGroup, Refusals, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
 from tui.text import EMPTY, SafeText, pad, shorten_identity, shorten_middle, wrap
 
@@ -25,22 +25,19 @@ SEVERITY_ROLES = {
 
 _SEVERITY_WIDTH = 10
 _AGE_WIDTH = 8
-_WIDEST = 160  # a line that is longer is no longer read at one glance
 _SPACIOUS_HEIGHT = 28
 _LEAST_ROWS = 2  # of each section, whatever the room
 
 
 def overview(snapshot: Snapshot, found: Sequence[Problem], look: Look) -> Page:
-    look = replace(look, width=min(look.width, _WIDEST))
     problems = _problems(found, look)
-    refused = _refused(snapshot, look)
-    expiring = _expiring(snapshot, look)
-    traffic = _traffic(snapshot, look)
-    spacious = len(problems) + 3 + sum(min(len(rows), 4) for rows in (refused, expiring, traffic)) <= look.height
-    room = look.height - len(problems) - (3 if spacious else 0)
-    caps = _shared([len(refused), len(expiring), len(traffic)], room)
+    makers = (_failed, _refused, _expiring, _traffic)
+    sections = [rows for rows in (make(snapshot, look) for make in makers) if rows]
+    spacious = len(problems) + len(sections) + sum(min(len(rows), 4) for rows in sections) <= look.height
+    room = look.height - len(problems) - (len(sections) if spacious else 0)
+    caps = _shared([len(rows) for rows in sections], room)
     lines = list(problems)
-    for rows, cap in zip((refused, expiring, traffic), caps, strict=True):
+    for rows, cap in zip(sections, caps, strict=True):
         lines += [*([BLANK] if spacious else []), *rows[:cap]]
     return Page(lines)
 
@@ -104,39 +101,73 @@ def problem_lines(problem: Problem, look: Look, rows: int) -> list[Line]:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalGroup:
+class RefusedParty:
     """The refusals of one party for one reason; of all who showed no certificate together."""
 
-    newest: Refusal
-    number: int
-    addresses: frozenset[str]
+    groups: Sequence[RefusalGroup]  # the newest first
+
+    @property
+    def newest(self) -> RefusalGroup:
+        return self.groups[0]
+
+    @property
+    def number(self) -> int:
+        return sum(group.count for group in self.groups)
 
     @property
     def who(self) -> SafeText:
-        if self.newest.identity or self.newest.subject or len(self.addresses) == 1:
+        if len(self.groups) == 1:
             return self.newest.who
-        return SafeText(f"{len(self.addresses)} addresses, last {self.newest.peer_address.rpartition(':')[0]}")
+        return SafeText(f"{len(self.groups)} addresses, last {self.newest.who}")
 
 
-def refusal_groups(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
-    """The refusals (newest first) by who and why, the group seen last first."""
-    groups: dict[tuple[str, str, str], list[Refusal]] = {}
-    for refusal in refusals:
-        groups.setdefault((refusal.identity or refusal.subject, refusal.reason, refusal.listener), []).append(refusal)
+def refused_parties(refusals: Refusals) -> list[RefusedParty]:
+    """By who and why, the party seen last first. An older sidecar tells only single refusals."""
+    groups = refusals.groups or _grouped(refusals.refusals)
+    parties: dict[tuple[str, str, str], list[RefusalGroup]] = {}
+    for group in groups:
+        is_nobody = bool(group.who) and _host(group.peer_address) == group.who
+        parties.setdefault(("" if is_nobody else group.who, group.reason, group.listener), []).append(group)
+    return [RefusedParty(members) for members in parties.values()]
+
+
+def _grouped(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
+    members: dict[tuple[str, ...], list[Refusal]] = {}
+    for each in refusals:
+        who = each.identity or each.subject or _host(each.peer_address)
+        members.setdefault((who, each.listener, each.stage, each.reason), []).append(each)
     return [
-        RefusalGroup(members[0], len(members), frozenset(each.peer_address.rpartition(":")[0] for each in members))
-        for members in groups.values()
+        RefusalGroup(
+            who=SafeText(who),
+            known=False,
+            listener=listed[0].listener,
+            side=listed[0].side,
+            stage=listed[0].stage,
+            reason=listed[0].reason,
+            sentence=listed[0].sentence,
+            rule=listed[0].rule,
+            count=len(listed),
+            first_at=listed[-1].at,
+            last_at=listed[0].at,
+            newest_seq=listed[0].seq,
+            peer_address=listed[0].peer_address,
+        )
+        for (who, *_), listed in members.items()
     ]
 
 
-_REFUSAL_COLUMNS: Sequence[Column[RefusalGroup]] = (
-    Column("last", 7, lambda group, look: Span(age(group.newest.at, look.now), Role.MUTED), right=True),
-    Column("times", 5, lambda group, look: literal(f"{count(group.number)}x"), right=True),
-    Column("who", 24, lambda group, look: Span(group.who), share=3, wish=36, most=70, shorten=shorten_identity),
-    Column("why", 19, lambda group, look: Span(group.newest.reason, Role.WARNING)),
-    Column("listener", 10, lambda group, look: Span(group.newest.listener, Role.MUTED), rank=1),
-    Column("stage", 9, lambda group, look: Span(group.newest.stage, Role.MUTED), rank=5),
-    Column("in words", 30, lambda group, look: Span(group.newest.sentence), share=2, wish=42, most=72, rank=4),
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]") if ":" in address else address
+
+
+_REFUSAL_COLUMNS: Sequence[Column[RefusedParty]] = (
+    Column("last", 7, lambda party, look: Span(age(party.newest.last_at, look.now), Role.MUTED), right=True),
+    Column("times", 5, lambda party, look: literal(f"{count(party.number)}x"), right=True),
+    Column("who", 24, lambda party, look: Span(party.who), share=3, wish=36, most=70, shorten=shorten_identity),
+    Column("why", 19, lambda party, look: Span(party.newest.reason, Role.WARNING)),
+    Column("listener", 10, lambda party, look: Span(party.newest.listener, Role.MUTED), rank=1),
+    Column("stage", 9, lambda party, look: Span(party.newest.stage, Role.MUTED), rank=5),
+    Column("in words", 30, lambda party, look: Span(party.newest.sentence), share=2, wish=42, most=72, rank=4),
 )
 
 
@@ -147,11 +178,33 @@ def _refused(snapshot: Snapshot, look: Look) -> list[Line]:
     if rate is not None:
         note += f", {per_minute(rate)}/min"
     lines = [heading("Refused", SafeText(note))]
-    groups = refusal_groups(snapshot.refusals.refusals) if snapshot.refusals is not None else []
-    if not groups:
+    parties = refused_parties(snapshot.refusals) if snapshot.refusals is not None else []
+    if not parties:
         return [*lines, _nothing("nobody was refused" if total == 0 else "no records of them yet")]
     placed = layout(_REFUSAL_COLUMNS, look.width - 3)
-    return lines + [row_line(placed, group, look, Target(Kind.REFUSAL, group.newest.seq), indent=2) for group in groups]
+    return lines + [
+        row_line(placed, party, look, Target(Kind.REFUSAL, party.newest.newest_seq), indent=2) for party in parties
+    ]
+
+
+_FAILURE_COLUMNS: Sequence[Column[Failure]] = (
+    Column("last", 7, lambda each, look: Span(age(each.last_at, look.now), Role.MUTED), right=True),
+    Column("times", 5, lambda each, look: literal(f"{count(each.count)}x"), right=True),
+    Column("upstream", 24, lambda each, look: Span(each.upstream or UNKNOWN), share=1, shorten=shorten_middle),
+    Column("why", 19, lambda each, look: Span(each.reason, Role.CRITICAL)),
+    Column("listener", 10, lambda each, look: Span(each.listener, Role.MUTED), rank=1),
+    Column("in words", 30, lambda each, look: Span(each.detail or each.sentence), share=2, wish=42, most=72, rank=4),
+)
+
+
+def _failed(snapshot: Snapshot, look: Look) -> list[Line]:
+    """What could not be served; nothing at all while there is no failure."""
+    failures = snapshot.failures
+    if failures is None or not failures.failures:
+        return []
+    placed = layout(_FAILURE_COLUMNS, look.width - 3)
+    rows = [row_line(placed, each, look, Target(Kind.LISTENER, each.listener), indent=2) for each in failures.failures]
+    return [heading("Failed", SafeText(f"{grouped(failures.total)} since start, nobody's fault who asked")), *rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,23 +304,34 @@ def _failures(entry: ListenerNow, look: Look) -> Span:
     return Span(per_minute(rate), Role.WARNING if rate else Role.TEXT)
 
 
-def _requests(entry: ListenerNow, look: Look) -> Span:
-    rate = entry.rates.requests_per_s
-    return Span(UNKNOWN if rate is None or entry.listener.protocol != "http" else SafeText(f"{rate:.1f}"))
+def _per_s(rate: float | None, entry: ListenerNow, bad: Role = Role.TEXT) -> Span:
+    """A rate of requests; a dash where there are none."""
+    if entry.listener.protocol == "tcp":
+        return Span(UNKNOWN)
+    return Span(per_minute(rate), bad if rate else Role.TEXT)
+
+
+def _failed_per_s(entry: ListenerNow, look: Look) -> Span:
+    rate = entry.rates.failed_per_s
+    return Span(per_minute(rate), Role.CRITICAL if rate else Role.TEXT)
 
 
 LISTENER_COLUMNS: Sequence[Column[ListenerNow]] = (
-    Column("listener", 10, lambda entry, look: Span(entry.listener.name), share=1, shorten=shorten_middle),
-    Column("mode", 9, lambda entry, look: Span(entry.listener.mode, Role.MUTED), rank=1),
-    Column("proto", 5, lambda entry, look: Span(entry.listener.protocol, Role.MUTED), rank=4),
-    Column("address", 21, lambda entry, look: Span(entry.listener.bound or entry.listener.listen, Role.MUTED), rank=5),
+    Column("listener", 10, lambda entry, look: Span(entry.listener.name), share=1, most=40, shorten=shorten_middle),
+    Column("mode", 9, lambda entry, look: Span(entry.listener.mode, Role.MUTED), rank=5),
+    Column("proto", 5, lambda entry, look: Span(entry.listener.protocol, Role.MUTED), rank=8),
+    Column("address", 21, lambda entry, look: Span(entry.listener.bound or entry.listener.listen, Role.MUTED), rank=9),
     Column("open", 5, lambda entry, look: Span(count(entry.listener.connections_active)), right=True),
-    Column("new/min", 7, lambda entry, look: Span(per_minute(entry.rates.connections_per_minute)), right=True),
-    Column("failed/min", 10, _failures, right=True),
-    Column("req/s", 7, _requests, right=True, rank=3),
-    Column("in", 8, lambda entry, look: Span(byte_rate(entry.rates.bytes_in_per_s)), right=True),
-    Column("out", 8, lambda entry, look: Span(byte_rate(entry.rates.bytes_out_per_s)), right=True),
-    Column("p99", 6, lambda entry, look: Span(latency(entry.listener.handshake_p99_s)), right=True, rank=2),
+    Column("new/min", 7, lambda entry, look: Span(per_minute(entry.rates.connections_per_minute)), right=True, rank=4),
+    Column("req/s", 6, lambda entry, look: _per_s(entry.rates.requests_per_s, entry), right=True),
+    Column("2xx/s", 6, lambda entry, look: _per_s(entry.rates.ok_per_s, entry), right=True, rank=1),
+    Column("4xx/s", 6, lambda entry, look: _per_s(entry.rates.client_errors_per_s, entry, Role.WARNING), right=True),
+    Column("5xx/s", 6, lambda entry, look: _per_s(entry.rates.server_errors_per_s, entry, Role.CRITICAL), right=True),
+    Column("failed/s", 8, _failed_per_s, right=True),
+    Column("hs fail/min", 11, _failures, right=True, rank=6),
+    Column("hs p99", 6, lambda entry, look: Span(latency(entry.listener.handshake_p99_s)), right=True),
+    Column("in", 7, lambda entry, look: Span(byte_rate(entry.rates.bytes_in_per_s)), right=True, rank=3),
+    Column("out", 7, lambda entry, look: Span(byte_rate(entry.rates.bytes_out_per_s)), right=True, rank=3),
     Column("upstream", 8, _upstream_health),
 )
 
@@ -296,11 +360,28 @@ def _traffic_heading(snapshot: Snapshot) -> Line:
     rates = snapshot.rates
     if not rates.is_known:
         return heading("Traffic", SafeText("measuring"))
+    both = f"{byte_rate(rates.bytes_in_per_s)} in, {byte_rate(rates.bytes_out_per_s)} out"
+    if rates.failing > 0.5:
+        return heading("Traffic", SafeText(f"failing, {rates.failing:.0%} of what is asked; {both}"), Role.CRITICAL)
+    if rates.failing:
+        return heading("Traffic", SafeText(f"flowing, but {_share(rates.failing)} fails; {both}"), Role.WARNING)
+    if _is_out(snapshot):
+        return heading("Traffic", SafeText(f"an upstream is down; {both}"), Role.CRITICAL)
     if rates.is_flowing:
-        both = f"flowing, {byte_rate(rates.bytes_in_per_s)} in, {byte_rate(rates.bytes_out_per_s)} out"
-        return heading("Traffic", SafeText(both), Role.GOOD)
+        return heading("Traffic", SafeText(f"flowing, {both}"), Role.GOOD)
     quiet = "" if snapshot.quiet_s is None else f" for {duration(snapshot.quiet_s)}"
     return heading("Traffic", SafeText(f"none{quiet}"), Role.NOTICE)
+
+
+def _share(part: float) -> str:
+    return f"{part:.0%}" if part >= 0.01 else "under 1%"
+
+
+def _is_out(snapshot: Snapshot) -> bool:
+    """Whether the sidecar itself speaks of an outage."""
+    problems = () if snapshot.status is None else snapshot.status.problems
+    outages = ("upstream_down", "requests_failing", "upstream_not_ready")
+    return any(each.severity is Severity.CRITICAL and each.code in outages for each in problems)
 
 
 def _nothing(text: str) -> Line:
