@@ -86,6 +86,7 @@ class Reason(StrEnum):
     HANDSHAKE_TIMEOUT = "handshake_timeout", Culprit.PEER, "no complete handshake within the handshake timeout"
     HANDSHAKE_ABORTED = "handshake_aborted", Culprit.PEER, "the peer left in the middle of the handshake"
     PLAINTEXT = "plaintext", Culprit.PEER, "plain HTTP was sent to the TLS port"
+    STARTTLS_REFUSED = "starttls_refused", Culprit.PEER, "the peer did not agree on TLS in its protocol's own words"
     NOT_TLS = "not_tls", Culprit.PEER, "what was sent is not TLS"
     UNSUPPORTED_VERSION = "unsupported_version", Culprit.PEER, "no TLS version in common"
     NO_SHARED_CIPHER = "no_shared_cipher", Culprit.PEER, "no cipher suite, group or signature algorithm in common"

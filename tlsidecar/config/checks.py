@@ -222,6 +222,8 @@ def _listener(listener: Part) -> Iterator[Finding]:
         yield listener.finding(
             "proxy_protocol", "is for TCP; HTTP services read X-Forwarded-Client-Cert", "leave it out"
         )
+    if "starttls" in listener and listener.read("protocol", "tcp") != "tcp":
+        yield listener.finding("starttls", "is for TCP", "leave it out")
     if protocol != "tcp" and "alpn" in listener:
         yield listener.finding("alpn", "is for TCP; HTTP agrees on what http2 says", "leave it out")
     if protocol == "grpc" and listener.read("http2", "only") != "only":

@@ -296,6 +296,13 @@ LISTENER = Table(
             worked_out="the upstream's DNS name",
         ),
         Entry(
+            "starttls",
+            one_of("postgres"),
+            "TCP: the protocol whose own words agree on TLS before it begins. `postgres`: a peer's SSLRequest is "
+            "answered, GSSENCRequest declined, CancelRequest passed on; a local application needs no TLS; a remote is "
+            "asked.",
+        ),
+        Entry(
             "proxy_protocol",
             one_of("v2"),
             "TCP, terminate: send a PROXY protocol header, with the TLS TLVs, to the service.",

@@ -34,6 +34,7 @@ from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
+from tlsidecar.dataplane.starttls import LOCALS, SERVERS, Ended, Negotiation, Next
 from tlsidecar.dataplane.stream import Parameters
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
@@ -381,7 +382,7 @@ class Connection(ABC):
 class TcpConnection(Connection):
     """Bytes of any protocol, relayed as they are."""
 
-    __slots__ = ("_reach", "_wanted_at", "other", "relay", "upstream")
+    __slots__ = ("_message", "_negotiation", "_reach", "_wanted_at", "other", "relay", "upstream")
 
     def __init__(self, frontend: Frontend, sock: socket.socket, peer_address: str) -> None:
         super().__init__(frontend, sock, peer_address)
@@ -389,6 +390,8 @@ class TcpConnection(Connection):
         self.upstream: Upstream | None = None
         self.relay: Relay | None = None
         self._reach: Reach | None = None
+        self._negotiation: Negotiation | None = None  # of TLS, in the protocol's own words
+        self._message = b""  # all that the service is to get
         self._wanted_at = 0.0  # since when the upstream is wanted
 
     @property
@@ -404,10 +407,49 @@ class TcpConnection(Connection):
         return self.relay.active_at if self.relay is not None else self.accepted_at
 
     def start(self) -> None:
-        if self.frontend.terminates:
+        starttls = self.frontend.settings.starttls
+        if starttls:
+            self._negotiate(starttls)
+        elif self.frontend.terminates:
             self.shake_hands()
         else:
             self._reach_upstream()
+
+    def _negotiate(self, starttls: str) -> None:
+        """Agree on TLS with a peer, or go without it with a local application, as the protocol has it."""
+        frontend = self.frontend
+        frontend.tally.handshake_began()
+        script = SERVERS[starttls]() if frontend.terminates else LOCALS[starttls]()
+        self._negotiation = Negotiation(self.reactor, frontend.handshake_deadlines, self.sock, script, self._negotiated)
+        self._negotiation.start()
+
+    def _negotiated(self, how: Ended) -> None:
+        self._negotiation = None
+        if how.empty:
+            self._left_empty()
+            return
+        self.frontend.tally.handshake_dropped()  # the one that follows is counted by itself
+        match how.next:
+            case Next.TLS:
+                self.shake_hands()
+            case Next.PLAIN:
+                self._reach_upstream()
+            case Next.CANCEL:
+                self._message = how.message
+                self._reach_upstream()
+            case _:
+                reason = Reason.HANDSHAKE_TIMEOUT if how.late else Reason.STARTTLS_REFUSED
+                self.refuse(Stage.HANDSHAKE, reason, how.detail)
+
+    def _passed_on(self) -> None:
+        """The service has its one message: there is nothing more to say, to either side."""
+        assert self.other is not None
+        with contextlib.suppress(OSError):
+            self.other.send(self._message)
+        self.state = ConnectionState.CLOSED
+        self.stop(polite=True, ended=True)
+        self._gone()
+        self.frontend.tally.cancel_passed()
 
     def authorised(self) -> None:
         self._reach_upstream()
@@ -440,6 +482,9 @@ class TcpConnection(Connection):
         self._reach = None
         self.upstream = reached.upstream
         self.other = reached.sock
+        if self._message:
+            self._passed_on()
+            return
         if reached.peer is not None:
             self.peer = reached.peer
             self.handshake_s = reached.handshake_s
@@ -450,7 +495,7 @@ class TcpConnection(Connection):
     def _missed(self, missed: Missed) -> None:
         self._reach = None
         reason = missed.reason
-        if reason is Reason.UPSTREAM_RESET and self.frontend.terminates:
+        if reason is Reason.UPSTREAM_RESET and self.peer is not None:
             # It had accepted before it reset, only sooner than we saw that it had: the peer is cut off all the same.
             self.wait_s = self.reactor.loop.time() - self._wanted_at
             self.open()
@@ -494,6 +539,10 @@ class TcpConnection(Connection):
         self.close(reason, detail)
 
     def stop(self, *, polite: bool, ended: bool) -> None:
+        if self._negotiation is not None:
+            self._negotiation.cancel()
+            self._negotiation = None
+            self.frontend.tally.handshake_dropped()
         if self._reach is not None:
             self._reach.cancel()
             self._reach = None

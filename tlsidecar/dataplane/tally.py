@@ -82,6 +82,10 @@ class Tally:
         """One of our own probes has seen our leaf."""
         _count(self.counters.connections, "probe")
 
+    def cancel_passed(self) -> None:
+        """A PostgreSQL client has asked to cancel a query, and the service was told."""
+        _count(self.counters.connections, "cancel_request")
+
     def validated(self) -> None:
         """An ACME CA has asked for proof of a name, and was answered."""
         _count(self.counters.connections, "acme_validation")

@@ -24,6 +24,7 @@ from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.upstreams import Upstream, Upstreams
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
+from tlsidecar.dataplane.starttls import CLIENTS, Ended, Negotiation, Next
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
@@ -101,7 +102,17 @@ class AttemptOwner(Protocol):
 class Attempt:
     """One address: its owner is told once how it went, perhaps before :meth:`start` returns."""
 
-    __slots__ = ("_address", "_alpn", "_contexts", "_dial", "_handshake", "_handshake_deadlines", "_outbound", "_owner")
+    __slots__ = (
+        "_address",
+        "_alpn",
+        "_contexts",
+        "_dial",
+        "_handshake",
+        "_handshake_deadlines",
+        "_negotiated",
+        "_outbound",
+        "_owner",
+    )
 
     def __init__(
         self,
@@ -121,6 +132,7 @@ class Attempt:
         self._address = address
         self._owner = owner
         self._handshake_deadlines = handshake_deadlines
+        self._negotiated: tuple[Negotiation, socket.socket] | None = None
         self._handshake: Handshake | None = None
         self._dial: Dial | None = Dial(
             outbound.shared.reactor,
@@ -132,7 +144,9 @@ class Attempt:
         )
 
     def __repr__(self) -> str:
-        state = "dialling" if self._dial is not None else "shaking hands" if self._handshake is not None else "over"
+        state = "dialling" if self._dial is not None else "over"
+        if self._negotiated is not None or self._handshake is not None:
+            state = "shaking hands"
         return f"<Attempt {self._address} {state}>"
 
     def start(self) -> None:
@@ -144,6 +158,11 @@ class Attempt:
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
+        if self._negotiated is not None:
+            negotiation, sock = self._negotiated
+            self._negotiated = None
+            negotiation.cancel()
+            sock.close()
         handshake, self._handshake = self._handshake, None
         if handshake is None:
             return False
@@ -162,6 +181,33 @@ class Attempt:
         if not outbound.shakes_hands:
             self._owner.attempt_reached(sock, None)
             return
+        starttls = outbound.settings.starttls
+        if not starttls:
+            self._shake_hands(sock)
+            return
+        negotiation = Negotiation(
+            outbound.shared.reactor,
+            self._handshake_deadlines,
+            sock,
+            CLIENTS[starttls](),
+            lambda how: self._agreed(sock, how),
+        )
+        self._negotiated = (negotiation, sock)
+        negotiation.start()
+
+    def _agreed(self, sock: socket.socket, how: Ended) -> None:
+        """The remote has answered in its protocol's own words whether it speaks TLS."""
+        self._negotiated = None
+        if how.next is Next.TLS:
+            self._shake_hands(sock)
+            return
+        sock.close()
+        reason = Reason.UPSTREAM_HANDSHAKE_TIMEOUT if how.late else Reason.UPSTREAM_TLS
+        detail = f"{self._address}: {how.detail}"
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address)))
+
+    def _shake_hands(self, sock: socket.socket) -> None:
+        outbound = self._outbound
         shared = outbound.shared
         self._owner.attempt_shakes_hands()
         self._handshake = Handshake(
