@@ -57,8 +57,11 @@ class Draft:
         """The file."""
         if not self.listeners:
             self.lost.append("no listener was found that accepts or makes TLS connections")
+        # A SPIFFE agent brings both, an ACME CA the certificate.
+        brought = {"spiffe_socket": ("cert", "trust"), "dns": ("cert",)}
+        given = {key for source, keys in brought.items() if source in self.identity for key in keys}
         for key in ("cert", "trust"):
-            if key not in self.identity:
+            if key not in self.identity and key not in given:
                 self.identity[key] = f"{'tls' if key == 'cert' else 'ca'}.crt"
                 what = "our certificate" if key == "cert" else "the CAs that may vouch for peers"
                 self.lost.append(f"{key}: it names no file with {what}: put it in its place")

@@ -47,6 +47,8 @@ _HARMLESS = {
     "disable-landlock": "the sandbox is on by default, where it is built in",
     "auto-acme-agree-to-tos": "",
 }
+_PUBLIC_CA = "https://acme-v02.api.letsencrypt.org/directory"
+_TEST_CA = "https://acme-staging-v02.api.letsencrypt.org/directory"
 _DURATIONS = {
     "shutdown-timeout": "limits.drain_timeout",
     "connect-timeout": "limits.upstream_connect_timeout",
@@ -167,15 +169,31 @@ def _material(draft: Draft, flags: Mapping[str, Sequence[str]], mode: str) -> No
     if "use-workload-api" in flags or "use-workload-api-addr" in flags:
         draft.identity["spiffe_socket"] = last("use-workload-api-addr") or "unix:///run/spire/agent.sock"
         return
+    if "auto-acme-cert" in flags:
+        _acme(draft, flags)
+        draft.use(mode, trust=last("cacert"))
+        return
     if last("keystore"):
         draft.use(mode, cert=last("keystore"))
-        if last("keystore").endswith((".p12", ".pfx", ".jks")) or "storepass" in flags:
-            draft.lost.append("--keystore: a PEM with certificate and key is expected: openssl pkcs12 -nodes makes one")
+        if "storepass" in flags:
+            draft.lost.append(
+                "--storepass: a passphrase is read from a file that nobody else may read: passphrase_file"
+            )
+        if last("keystore").endswith(".jks"):
+            draft.lost.append("--keystore: Java's own format is not read, PKCS #12 and PEM are")
     draft.use(mode, cert=last("cert"), key=last("key"), trust=last("cacert"))
     if "cacert" not in flags:
         draft.lost.append("--cacert is not given: ghostunnel trusts the system's CAs then, which is not done here")
-    if "auto-acme-cert" in flags:
-        draft.lost.append(f"--auto-acme-cert {last('auto-acme-cert')}: set up ACME by hand (docs/certificates.md)")
+
+
+def _acme(draft: Draft, flags: Mapping[str, Sequence[str]]) -> None:
+    draft.identity["dns"] = list(flags["auto-acme-cert"])
+    directory = _TEST_CA if "auto-acme-testca" in flags else _PUBLIC_CA
+    table: dict[str, Value] = {"directory": flags.get("auto-acme-ca", [directory])[-1], "state": "acme"}
+    if "auto-acme-email" in flags:
+        table["contact"] = [f"mailto:{flags['auto-acme-email'][-1]}"]
+    table["terms_agreed"] = "auto-acme-agree-to-tos" in flags
+    draft.tables["identity.acme"] = table
 
 
 def _access(draft: Draft, listener: dict[str, Value], flags: Mapping[str, Sequence[str]], *, server: bool) -> None:

@@ -56,6 +56,24 @@ def test_ghostunnel_as_a_client(tmp_path: Path) -> None:
     assert settings.identity.cert == tmp_path / "both.pem"
 
 
+def test_ghostunnel_with_a_spiffe_agent(tmp_path: Path) -> None:
+    flags = "--listen :8443 --target 127.0.0.1:8080 --use-workload-api-addr unix:///run/agent.sock --allow-cn a"
+    draft = ghostunnel_of(f"server {flags}")
+    settings = settings_of(draft, tmp_path)
+    assert draft.lost == []
+    assert settings.identity.spiffe_socket == "unix:///run/agent.sock"
+
+
+def test_ghostunnel_with_acme(tmp_path: Path) -> None:
+    flags = "--listen :443 --target 127.0.0.1:8080 --cacert ca.crt --allow-all --auto-acme-cert web.example"
+    draft = ghostunnel_of(f"server {flags} --auto-acme-email ops@web.example --auto-acme-agree-to-tos")
+    settings = settings_of(draft, tmp_path)
+    assert draft.lost == []
+    assert settings.identity.acme is not None
+    assert (settings.identity.dns, settings.identity.acme.terms_agreed) == (("web.example",), True)
+    assert settings.identity.acme.contact == ("mailto:ops@web.example",)
+
+
 @pytest.mark.parametrize(
     ("line", "lost"),
     [
@@ -68,7 +86,7 @@ def test_ghostunnel_as_a_client(tmp_path: Path) -> None:
             "server --listen :1 --target 10.0.0.1:80 --unsafe-target --cert c --key k --cacert a --allow-all",
             "10.0.0.1:80",
         ),
-        ("server --listen :1 --target unix:/s --keystore k.p12 --storepass x --allow-all", "PEM"),
+        ("server --listen :1 --target unix:/s --keystore k.p12 --storepass x --allow-all", "passphrase_file"),
         ("server --listen :1 --target unix:/s --cert c --key k --allow-all", "--cacert is not given"),
         (SERVER, "names nobody who may connect"),
     ],
