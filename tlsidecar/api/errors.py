@@ -48,7 +48,9 @@ def connect_failure(path: Path, error: OSError) -> Unreachable:
         case errno.EACCES | errno.EPERM:
             words = f"no permission for {shown}: only the sidecar's own user and root may connect"
         case errno.ECONNREFUSED:
-            words = f"nobody listens on {shown}: the sidecar has ended"
+            # Linux says so of a file or a directory, too (connect(2) on a Unix socket).
+            ended = path.is_socket()
+            words = f"nobody listens on {shown}: the sidecar has ended" if ended else f"{shown} is not a socket"
         case errno.ENOTSOCK:
             words = f"{shown} is not a socket"
         case _:

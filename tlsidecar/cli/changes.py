@@ -10,7 +10,16 @@ import click
 
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import Refused, Unreachable
-from tlsidecar.cli.context import EXIT_FAILED, EXIT_REFUSED, Failure, Seconds, echo_json, json_option, socket_option
+from tlsidecar.cli.context import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    Failure,
+    Number,
+    Seconds,
+    echo_json,
+    json_option,
+    socket_option,
+)
 from tlsidecar.cli.text import duration, safe_text
 
 # A call answers when it is done: a renewal may wait for an issuer, a drain for the slowest connection.
@@ -99,7 +108,7 @@ def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("connection_id", metavar="ID", type=click.IntRange(0))
+@click.argument("connection_id", metavar="ID", type=Number(0))
 @socket_option
 @json_option
 def kill(client: AdminClient, connection_id: int, as_json: bool) -> None:
@@ -112,11 +121,11 @@ def kill(client: AdminClient, connection_id: int, as_json: bool) -> None:
 
 
 @click.command("log-level")
-@click.argument("level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.argument("level", metavar="LEVEL", type=click.Choice(["debug", "info", "warning", "error"]))
 @socket_option
 @json_option
 def log_level(client: AdminClient, level: str, as_json: bool) -> None:
-    """Change the level of the process log until the process ends."""
+    """Change the level of the process log until the process ends: debug, info, warning or error."""
     document = _call(client, "PUT", "/v1/log-level", {"level": level}, as_json)
     if as_json:
         echo_json(document)

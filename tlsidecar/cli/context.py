@@ -72,6 +72,12 @@ else:
     _ParamType = click.ParamType  # generic only since click 8.4
 
 
+class Number(click.IntRange):
+    """A whole number; what is none is told so in words that are not click's (``not a valid integer range``)."""
+
+    name = "whole number"
+
+
 class Seconds(_ParamType):
     """``30s``, ``5m``, ``1h30m``, ``500ms``, and ``0s``; the value is in seconds."""
 

@@ -9,18 +9,18 @@ import click
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import Unreachable
 from tlsidecar.api.text import SafeText
-from tlsidecar.cli.context import json_option, socket_option
+from tlsidecar.cli.context import Number, json_option, socket_option
 from tlsidecar.cli.text import moment, safe_text
 
 
 @click.command()
 @click.option(
     "--after",
-    type=click.IntRange(0),
+    type=Number(0),
     metavar="SEQ",
     help="Begin after this sequence number; 0 is the oldest that is kept.  [default: what comes next]",
 )
-@click.option("--count", type=click.IntRange(1), metavar="N", help="Leave after so many events.")
+@click.option("--count", type=Number(1), metavar="N", help="Leave after so many events.")
 @socket_option
 @json_option
 def events(client: AdminClient, after: int | None, count: int | None, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from tlsidecar.api.decode import decoded
 from tlsidecar.api.failures import Failures
 from tlsidecar.api.text import SafeText
 from tlsidecar.api.words import CONNECTION_SORT_KEYS
-from tlsidecar.cli.context import echo_json, json_option, socket_option
+from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.text import clock, duration, moment, remaining, safe_text, size, table
 
 PAGE_ROWS = 1000
@@ -79,8 +79,8 @@ def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:
 @click.option("--filter", "wanted", default="", metavar="TEXT", help="Only those with this text in some field.")
 @click.option("--sort", type=click.Choice(CONNECTION_SORT_KEYS), default="id", show_default=True)
 @click.option("--desc", is_flag=True, help="The largest first.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Rows at most.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Rows to skip.")
+@click.option("--limit", type=Number(1), default=100, show_default=True, help="Rows at most.")
+@click.option("--offset", type=Number(0), default=0, help="Rows to skip.")
 @socket_option
 @json_option
 def connections(
@@ -193,7 +193,7 @@ def certificates(client: AdminClient, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
+@click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
 @socket_option
 @json_option
 def refusals(client: AdminClient, limit: int, as_json: bool) -> None:

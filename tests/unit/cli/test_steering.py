@@ -94,3 +94,27 @@ def test_wait_gives_up_and_says_what_is_in_the_way(served: Served, tmp_path: Pat
     assert done.code == 3
     done = served.run("wait", "--timeout", "0s", "--json")
     assert json.loads(done.out)["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kill", "abc"], "Invalid value for 'ID': 'abc' is not a valid whole number."),
+        (["connections", "--limit", "x"], "'x' is not a valid whole number."),
+        (["events", "--count", "0"], "0 is not in the range x>=1."),
+        (["log-level", "loud"], "Invalid value for 'LEVEL': 'loud' is not one of 'debug',"),
+        (["drain", "--timeout", "5"], "'5' has no unit: write \"5s\" if seconds are meant"),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_said_in_its_words(arguments: list[str], said: str) -> None:
+    done = tlsidecar(*arguments)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_what_is_no_socket_is_called_so(tmp_path: Path) -> None:
+    file = tmp_path / "tlsidecar.toml"
+    file.touch()
+    for path in (file, tmp_path):
+        done = tlsidecar("status", "--socket", path)
+        assert (done.code, done.err) == (3, f"Error: {path} is not a socket\n")
