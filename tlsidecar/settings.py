@@ -203,6 +203,8 @@ class Identity:
     key: Path | None = None  # None with cert: one combined PEM
     trust: tuple[TrustFile, ...] = ()
     crl: Path | None = None
+    crl_urls: tuple[str, ...] = ()
+    crl_cache: Path | None = None  # the directory where what is fetched is kept
     passphrase_file: Path | None = None
     key_group_readable: bool = False
     crl_policy: str = "strict"  # strict | soft

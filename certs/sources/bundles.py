@@ -46,18 +46,19 @@ class Bundle:
 class Bundles:
     """The trust of one identity, and its revocation lists."""
 
-    def __init__(self, trust: Sequence[TrustFile], crl: Path | None = None) -> None:
+    def __init__(self, trust: Sequence[TrustFile], crl: Path | None = None, kept_crls: Sequence[Path] = ()) -> None:
+        """``kept_crls`` are lists that :mod:`.crl_downloads` keeps."""
         self.trust = tuple(trust)
-        self.crl = crl
+        self.crls = (*([crl] if crl is not None else []), *kept_crls)
 
     def __str__(self) -> str:
-        crl = f"; CRL {self.crl}" if self.crl is not None else ""
-        return f"trust {', '.join(map(str, self.trust))}{crl}"
+        crls = f"; CRL {', '.join(map(str, self.crls))}" if self.crls else ""
+        return f"trust {', '.join(map(str, self.trust))}{crls}"
 
     def paths(self) -> list[Path]:
         """Every file that counts now. What is in a directory may change: asked each time. Never raises."""
         found = [path for trusted in self.trust for path in _files_of(trusted.path)]
-        return found + ([self.crl] if self.crl is not None else [])
+        return [*found, *self.crls]
 
     def read(self) -> Bundle:
         """Raises :class:`MaterialError`."""
@@ -79,14 +80,15 @@ class Bundles:
                     raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)
                 into += certificates
         crls: list[x509.CertificateRevocationList] = []
-        if self.crl is not None:
-            crls = crls_in(read_blocks(content[self.crl], self.crl), self.crl)
-            if not crls:
-                raise MaterialError(MaterialReason.CRL_INVALID, "no X509 CRL block in the file", self.crl)
+        for path in self.crls:
+            found = crls_in(read_blocks(content[path], path), path)
+            if not found:
+                raise MaterialError(MaterialReason.CRL_INVALID, "no X509 CRL block in the file", path)
+            crls += found
         return Bundle(
             tuple(dict.fromkeys(trust)),
             tuple(crls),
-            {domain: tuple(dict.fromkeys(found)) for domain, found in federated.items()},
+            {domain: tuple(dict.fromkeys(certificates)) for domain, certificates in federated.items()},
         )
 
 

@@ -38,7 +38,7 @@ class FileSource:
         self,
         cert: Path,
         key: Path | None,
-        trust: Path | Sequence[TrustFile],
+        trust: Path | Sequence[TrustFile] | Bundles,
         crl: Path | None = None,
         passphrase_file: Path | None = None,
         key_group_readable: bool = False,
@@ -50,7 +50,9 @@ class FileSource:
         ``deadline_s`` how long one look or reading may take."""
         self._cert = cert
         self._key = key or cert
-        self._bundles = Bundles([TrustFile(trust)] if isinstance(trust, Path) else trust, crl)
+        if isinstance(trust, Path):
+            trust = [TrustFile(trust)]
+        self._bundles = trust if isinstance(trust, Bundles) else Bundles(trust, crl)
         self._passphrase_file = passphrase_file
         self._secret = Secrecy.SECRET_GROUP_READABLE if key_group_readable else Secrecy.SECRET
         self._watch = Watch(self._paths, clock)

@@ -116,6 +116,12 @@ def _identity(identity: Part) -> Iterator[Finding]:
         if key in identity:
             owners = " or ".join(name for name, keys in _SOURCES.items() if key in keys)
             yield identity.finding(key, f"belongs to {owners}, and the source here is {source}", "leave it out")
+    if ("crl_urls" in identity) != ("crl_cache" in identity):
+        missing, there = ("crl_cache", "crl_urls") if "crl_urls" in identity else ("crl_urls", "crl_cache")
+        yield identity.finding(there, f"goes with {missing}, and there is none", f"add {missing}, or leave it out")
+    if "crl_urls" in identity and (source in ("acme", "spiffe_socket") or "trust" not in identity):
+        message = "belongs to a trust, of a cert, a command or an authority"
+        yield identity.finding("crl_urls", message, "leave it out")
     if source == "authority" and "crl" in identity and "trust" not in identity:
         yield identity.finding("crl", "belongs to a trust; a local CA brings its own", "add trust, or leave it out")
     if source == "acme":

@@ -417,6 +417,12 @@ IDENTITY = Table(
             "Our own chain need not lead there.",
         ),
         Entry("crl", PATH, "Revocation lists."),
+        Entry(
+            "crl_urls",
+            Many(HTTP_URL, at_least=1),
+            "Revocation lists on the web, fetched again at half of their life and kept in `crl_cache`.",
+        ),
+        Entry("crl_cache", PATH, "A directory of our own for what is fetched from `crl_urls`."),
         Entry("passphrase_file", PATH, "A file with the key's passphrase, which is never asked for."),
         Entry("key_group_readable", FLAG, "Accept a key that its group may read, as Kubernetes `fsGroup` needs."),
         Entry(

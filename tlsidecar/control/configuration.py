@@ -24,7 +24,8 @@ Reread = Callable[[], Settings]
 # neither here nor below a table that is live needs a restart.
 _LIVE_TABLES = ("identity.", "tls.", "limits.")
 _LIVE_KEYS = ("log.level",)
-_ANSWERED_FROM_START = "identity.acme"  # its challenges have an address of their own, or the listeners' handshakes
+# ACME's challenges have an address of their own, or the listeners' handshakes; lists are fetched by a task of its own.
+_BEGUN_AT_START = ("identity.acme", "identity.crl_urls", "identity.crl_cache")
 _BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "identity", "unsafe_listen"})
 
 
@@ -119,7 +120,7 @@ def is_live(key: str) -> bool:
     listener, _, name = key.partition("].")
     if listener.startswith("listener["):
         return bool(name) and name.split(".")[0] not in _BOUND_AT_START
-    if key.startswith(_ANSWERED_FROM_START):
+    if key.startswith(_BEGUN_AT_START):
         return False
     return key in _LIVE_KEYS or key.startswith(_LIVE_TABLES)
 

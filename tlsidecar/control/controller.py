@@ -32,6 +32,7 @@ from tlsidecar.control.outages import Outages
 from tlsidecar.control.problems import Facts, Problems
 from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation
+from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, PolicyChange, WorkerSnapshot
 from tlsidecar.dataplane.tls import Contexts
@@ -91,6 +92,7 @@ class Controller:
         )
         self.reload_counts = self._rotation.attempts.counts
         self._outages = Outages()
+        self._crl_downloads = crl_downloads_of(settings.identity, clock)
         self._guard = Guard(clock)
         self._judge = Problems(self._guard.failed)
         self._problems: list[Problem] = []
@@ -187,6 +189,7 @@ class Controller:
                 last_attempt=rotation.attempts.last,
                 refused_since=rotation.attempts.refused_since,
                 rejected=rotation.rejected,
+                crls_failing=self._crl_downloads.failing if self._crl_downloads is not None else {},
                 renews=self._rotation.source.renews,
                 next_renewal_at=rotation.next_renewal_at,
                 renewal_failures=rotation.renewal_failures,
@@ -253,6 +256,8 @@ class Controller:
 
     async def first_material(self) -> Contexts:
         """Fetch, judge and prove the material to begin with. Raises :class:`StartError`."""
+        if self._crl_downloads is not None:
+            await self._crl_downloads.refresh()
         batch = Batch(asyncio.get_running_loop().create_future(), [Trigger.START])
         attempt = await self._rotation.attempt(batch)
         if attempt.outcome != Outcome.APPLIED:
@@ -267,6 +272,7 @@ class Controller:
             ("reloading", self._reload),
             ("following the source", self._rotation.follow_source),
             ("watching the configuration", self._configuration.watch),
+            ("fetching revocation lists", self._fetch_crls),
             ("watching time and traffic", self._watch),
         ):
             tasks.create_task(self._guard.keep(name, loop), name=name)
@@ -275,6 +281,12 @@ class Controller:
         while True:
             await self._rotation.run_batch(await self._rotation.requests.next())
             self.problems()  # before whoever asked looks at them
+
+    async def _fetch_crls(self) -> None:
+        while self._crl_downloads is not None:
+            await self._crl_downloads.refresh()
+            await asyncio.sleep(TICK_S)
+        await asyncio.Event().wait()
 
     async def _watch(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from certs.clock import Clock
 from certs.identity import Role
 from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
+from certs.sources.crl_downloads import CrlDownloads, kept_at
 from certs.sources.files import FileSource
 from tlsidecar.settings import Acme, Identity, Mode, Settings
 
@@ -24,7 +25,10 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
     """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
     Raises certs.errors.CertsError when a CA directory is not in order."""
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
-    bundles = Bundles(trust, identity.crl) if trust else None
+    bundles = None
+    if trust:
+        kept = [kept_at(identity.crl_cache, url) for url in identity.crl_urls] if identity.crl_cache is not None else []
+        bundles = Bundles(trust, identity.crl, kept)
     if identity.authority is not None:
         from certs.sources.local_authority import LocalAuthoritySource
 
@@ -58,17 +62,24 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
     if identity.acme is not None:
         return _acme_source(identity, identity.acme, trust, clock, responder)
     assert identity.cert is not None
+    assert bundles is not None
     return FileSource(
         identity.cert,
         identity.key,
-        trust,
-        crl=identity.crl,
+        bundles,
         passphrase_file=identity.passphrase_file,
         key_group_readable=identity.key_group_readable,
         clock=clock,
         poll_s=identity.poll_interval_s,
         deadline_s=identity.source_timeout_s,
     )
+
+
+def crl_downloads_of(identity: Identity, clock: Clock) -> CrlDownloads | None:
+    """What fetches the revocation lists that are on the web, where there are any."""
+    if not identity.crl_urls or identity.crl_cache is None:
+        return None
+    return CrlDownloads(identity.crl_urls, identity.crl_cache, clock)
 
 
 def responder_of(

@@ -46,7 +46,8 @@ def test_every_key_is_decided_about() -> None:
     live |= {entry.key for entry in ROOT}
     needs_restart = {key for key in live if not is_live(key)}
     assert {"workers", "event_loop", "log.file", "log.access", "admin.socket"} <= needs_restart
-    assert not {key for key in needs_restart if key.startswith(("identity.", "tls.", "limits."))}
+    below = {key for key in needs_restart if key.startswith(("identity.", "tls.", "limits."))}
+    assert below == {"identity.crl_urls", "identity.crl_cache"}
     assert not is_live("identity.acme.directory")
     of_listener = {f"listener[web].{entry.key}" for entry in LISTENER}
     assert {key.partition("].")[2] for key in of_listener if not is_live(key)} >= {"name", "mode", "listen", "protocol"}

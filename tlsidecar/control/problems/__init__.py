@@ -24,6 +24,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     certificates.renewal,
     certificates.authorities,
     certificates.revocation_lists,
+    certificates.crl_downloads,
     certificates.last_attempt,
     certificates.newer_at_hand,
     certificates.trust,

@@ -15,6 +15,7 @@ ADVICE = {
     "authority_expiring": "Change the CA in three steps while both are trusted: tlsidecar certs rollover.",
     "crl_expired": "Write a new one (tlsidecar certs crl); it is taken up by itself.",
     "crl_expiring": "Write a new one (tlsidecar certs crl); it is taken up by itself.",
+    "crl_unreachable": "Look at the server, and at the way there. It is tried again every minute.",
     "reload_refused": "What was served before is still served. Mend what is named, then tlsidecar reload.",
     "newer_at_hand": "Mend what is wrong with it while the old one is still valid, then tlsidecar reload.",
     "trust_mismatch": "Right when the two sides use different CAs on purpose. Otherwise the trust bundle and the "

@@ -102,6 +102,14 @@ def revocation_lists(facts: Facts) -> Iterator[Found]:
             yield Found(Severity.WARNING, "crl_expiring", message, since, issuer)
 
 
+def crl_downloads(facts: Facts) -> Iterator[Found]:
+    for url, failing in facts.crls_failing.items():
+        message = (
+            f"the revocation list at {url} cannot be had: {failing.detail}; the one that is kept goes on being used"
+        )
+        yield Found(Severity.WARNING, "crl_unreachable", message, failing.since, url)
+
+
 def last_attempt(facts: Facts) -> Iterator[Found]:
     attempt = facts.last_attempt
     if attempt is not None and attempt.outcome == Outcome.REFUSED:

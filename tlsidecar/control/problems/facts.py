@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from certs.certificate import Certificate
+from certs.sources.crl_downloads import Failing
 from tlsidecar.control.guard import Defect
 from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Severity
 from tlsidecar.control.outages import Outage
@@ -36,6 +37,7 @@ class Facts:
     last_attempt: Attempt | None = None
     refused_since: datetime | None = None
     rejected: Certificate | None = None  # the leaf of the last material that came whole, and was refused
+    crls_failing: Mapping[str, Failing] = field(default_factory=dict)  # revocation lists on the web, by address
     renews: bool = False
     next_renewal_at: datetime | None = None
     renewal_failures: int = 0
