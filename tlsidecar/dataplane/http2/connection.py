@@ -15,7 +15,8 @@ from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http2.heads import Heads
-from tlsidecar.dataplane.http2.session import Session, State
+from tlsidecar.dataplane.http2.session import Session
+from tlsidecar.dataplane.http2.streams import State
 from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.reactor import READ

@@ -47,6 +47,9 @@ DEFAULT_WINDOW: Final = 65_535
 MAX_CONTINUATIONS: Final = 8
 MAX_BLOCK_BYTES: Final = 32 * 1024
 
+_WITH_MORE: Final = PADDED | WITH_PRIORITY
+_COPIED_BYTES: Final = 8 * 1024
+
 Buffer: TypeAlias = "bytes | bytearray"
 
 # kind, flags, stream, offset of its first byte, offset after its last, payload. The offsets count in the reader's
@@ -113,6 +116,8 @@ class FrameReader:
             buffer = self._held + bytes(memoryview(buffer)[:size])
             size = len(buffer)
             self._held = b""
+        elif size <= _COPIED_BYTES:
+            buffer = bytes(memoryview(buffer)[:size])  # slices of it are then cheaper than of the shared buffer
         self.data = buffer
         self.end = size
         begin = min(self.left, size)
@@ -168,7 +173,8 @@ class FrameReader:
                 break
             payload = bytes(buffer[at + HEAD_BYTES : end])
             if kind == HEADERS:
-                payload = _fragment(payload, flags, stream)
+                if flags & _WITH_MORE:
+                    payload = _fragment(payload, flags, stream)
                 if not flags & END_HEADERS:
                     self._block = bytearray(payload)
                     self._stream = stream

@@ -7,6 +7,9 @@ from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http2.heads import Heads, RequestHead
 from tlsidecar.dataplane.http2.hpack import literal
 
+# What comes before the 32 digits of a request id, which are new each time.
+_REQUEST_ID_START = literal(names.REQUEST_ID, b"0" * 32)[:-32]
+
 
 class Stated:
     """Of one connection."""
@@ -29,5 +32,5 @@ class Stated:
             self._block = self._heads.encode(identity.stated(head.host))
         if head.request_id:
             return self._block
-        head.request_id = identity.next_request_id()
-        return self._block + literal(names.REQUEST_ID, head.request_id)
+        request_id = head.request_id = identity.next_request_id()
+        return b"%b%b%b" % (self._block, _REQUEST_ID_START, request_id)

@@ -1,0 +1,253 @@
+"""What a client's frames come to: passed on as they are, made anew, answered, or an end of something."""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.http import names
+from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
+from tlsidecar.dataplane.http2 import frames, passed_settings
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from tlsidecar.dataplane.http2.frames import Frame
+from tlsidecar.dataplane.http2.heads import Malformed, RequestHead
+from tlsidecar.dataplane.http2.hpack import literal
+from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
+from tlsidecar.dataplane.http2.streams import (
+    BLOCKS_REMEMBERED,
+    CLIENT,
+    FORBIDDEN,
+    NO_TABLE,
+    PASSES,
+    SHUTDOWN_PING,
+    SWALLOWED,
+    UPSTREAM,
+    State,
+    Stream,
+    Streams,
+    broken,
+)
+from tlsidecar.outcomes import Reason
+
+
+class ClientFrames(Streams):
+    """One by one, in order."""
+
+    __slots__ = ()
+
+    def _client_frame(self, frame: Frame) -> bool:
+        """Whether it goes on as it came; what goes on instead, or before it, is in ``_made_upstream``."""
+        kind, flags, number, _, _, payload = frame
+        if not self._has_client_settings:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise broken("it does not begin with SETTINGS")
+            self._has_client_settings = True
+            if self.state is State.ALONE:
+                self._made_client.append(frames.SETTINGS_ACK)
+            self._made_upstream.append(passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=True))
+            return False
+        if kind == frames.DATA:
+            passes = self._client_passes = self._client_data(frame)
+            if not passes:
+                self._give_back_client(min(frame[4], self._client.end) - frame[3] - frames.HEAD_BYTES)
+            return passes
+        if kind == frames.HEADERS:
+            self._client_headers(number, flags, payload)
+            return False
+        relays = self.state is not State.ALONE
+        if kind == frames.WINDOW_UPDATE:
+            if self._client_credit > 0:
+                self._client_credit -= 1
+            else:
+                self._client_idle.spend(self._clock.now)
+            if number and number not in self.streams:
+                self._must_be_known(number)
+                return False
+            if relays and payload[0] & 0x80:
+                self._made_upstream.append(frames.window_update(number, frames.number(payload) & frames.MAX_WINDOW))
+                return False
+            return relays
+        if kind == frames.CONTINUATION:
+            return False
+        if kind == frames.RST_STREAM:
+            return self._client_reset(number)
+        self._client_idle.spend(self._clock.now)
+        if kind == frames.PING:
+            if flags & frames.ACK and payload == SHUTDOWN_PING:
+                if self._shutdown is not None:
+                    self._say_last()
+                return False
+            if not relays and not flags & frames.ACK:
+                self._made_client.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+            return relays
+        if kind == frames.SETTINGS:
+            if flags & frames.ACK:
+                return relays
+            if relays:
+                self._made_upstream.append(
+                    passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=False)
+                )
+            else:
+                self._made_client.append(frames.SETTINGS_ACK)
+            return False
+        return kind == frames.GOAWAY and relays
+
+    def _must_be_known(self, number: int) -> None:
+        if number > self._last or not number & 1:
+            raise broken("a frame on a stream that was not opened")
+
+    def _client_data(self, frame: Frame) -> bool:
+        _, flags, number, at, end, _ = frame
+        stream = self.streams.get(number)
+        content = frames.content_bytes(self._client.data, frame)
+        ends = flags & frames.END_STREAM
+        if not content and not ends:
+            self._client_idle.spend(self._clock.now)
+        if stream is None:
+            self._must_be_known(number)
+            rule = self._rules_of(number)[0]
+            if rule == FORBIDDEN:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
+            return rule == PASSES and self.state is State.RELAYING
+        if not stream.open & CLIENT:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
+        stream.active_at = self._clock.now
+        exchange = stream.exchange
+        exchange.bytes_in += end - at
+        left = stream.request_left
+        if left >= 0:
+            left = stream.request_left = left - content
+            if left < 0 or (ends and left):
+                self._malformed(stream, "content-length is not what came", Reason.BAD_CONTENT_LENGTH)
+                return False
+        elif self._limits.max_body_bytes is not None:
+            stream.request_bytes += content
+            if stream.request_bytes > self._limits.max_body_bytes:
+                self._refuse(stream, MessageRefused(413, Reason.BODY_TOO_LARGE))
+                return False
+        self._upstream_credit += 2
+        if ends:
+            self._ended(stream, CLIENT)
+        return True
+
+    def _client_reset(self, number: int) -> bool:
+        self._must_be_known(number)
+        self._resets.spend(self._clock.now)
+        stream = self.streams.get(number)
+        if stream is None:
+            return False
+        stream.exchange.cut(Reason.STREAM_RESET)
+        self._over(stream, (FORBIDDEN, PASSES))
+        return self.state is not State.ALONE
+
+    def _client_headers(self, number: int, flags: int, block: bytes) -> None:
+        stream = self.streams.get(number)
+        ends = bool(flags & frames.END_STREAM)
+        if stream is not None:
+            if not stream.open & CLIENT:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+            self._client_trailers(stream, block, ends=ends)
+            return
+        if not number & 1:
+            raise broken("a stream id that is even")
+        if number <= self._last:
+            if self._rules_of(number)[0] == FORBIDDEN:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+            self._client_decoder.decode(block)  # trailers that were under way
+            return
+        self._last = number
+        if number > self._goaway_last or number > self._upstream_last:
+            self._client_decoder.decode(block)
+            self._remember(number, (SWALLOWED, FORBIDDEN))
+            return
+        self._request(number, block, ends=ends)
+
+    def _request(self, number: int, block: bytes, *, ends: bool) -> None:
+        now = self._clock.now
+        self.requests += 1
+        head, problem = self._request_head(block)
+        exchange = Exchange(self._downstream, head, now)
+        exchange.bytes_in = len(block) + frames.HEAD_BYTES
+        stream = Stream(number, exchange, now)
+        if len(self.streams) >= MAX_STREAMS:
+            # It cannot have missed the limit for long: whoever goes on is counted as one who resets.
+            exchange.cut(Reason.H2_FLOOD, f"over {MAX_STREAMS} streams at once")
+            exchange.finish(now)
+            self._made_client.append(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
+            self._remember(number, (SWALLOWED, FORBIDDEN))
+            self._resets.spend(now)
+            return
+        self.streams[number] = stream
+        if ends:
+            stream.open = UPSTREAM
+        if isinstance(problem, MessageRefused):
+            self._refuse(stream, problem)
+            return
+        if problem is None and head.length > 0 and ends:
+            problem = Malformed("content-length without a body", Reason.BAD_CONTENT_LENGTH)
+        if problem is not None:
+            self._malformed(stream, problem.detail, problem.reason)
+            return
+        stream.request_left = head.length
+        try:
+            if not self._downstream.admits_all:
+                target = head.target
+                exchange.admit()
+                if head.target != target:
+                    head.path = literal(b":path", head.target)
+            ours = self._stated.block(head)
+            if head.destination is not None:
+                ours += literal(names.DESTINATION, head.destination)
+        except MessageRefused as refusal:
+            self._refuse(stream, refusal)
+            return
+        if self.state is State.ALONE:
+            self._refuse(stream, upstream_failed(*self._gone))
+            return
+        exchange.wait()
+        if self._remote is not None:
+            exchange.knows_remote(*self._remote)
+        if self._address:
+            exchange.attach(self._address, now)
+        self._last_passed = number
+        self._client_credit += 2
+        block = b"%b%b%b%b" % (head.before, head.path, head.after, ours)
+        if self._first_request:
+            self._first_request = False
+            block = NO_TABLE + block
+        self._made_upstream.append(frames.headers(number, block, end_stream=ends))
+
+    def _request_head(self, block: bytes) -> tuple[RequestHead, Malformed | MessageRefused | None]:
+        decoder = self._client_decoder
+        known = self._request_blocks.get(block)
+        if known is not None and self._blocks_version == decoder.version:
+            return known.again(), None
+        version = decoder.version
+        fields = decoder.decode(block)
+        try:
+            head = self._heads.request(fields)
+        except (Malformed, MessageRefused) as problem:
+            told = dict(fields)
+            shown = RequestHead(told.get(b":method", b""), told.get(b":path", b""), b"")
+            shown.is_grpc = told.get(b"content-type", b"").startswith(b"application/grpc")
+            return shown, problem.with_traceback(None)
+        if version == decoder.version and not head.has_secret and not head.kept and head.destination is None:
+            if self._blocks_version != version or len(self._request_blocks) >= BLOCKS_REMEMBERED:
+                self._request_blocks.clear()
+                self._blocks_version = version
+            self._request_blocks[block] = head.again()
+        return head, None
+
+    def _client_trailers(self, stream: Stream, block: bytes, *, ends: bool) -> None:
+        fields = self._client_decoder.decode(block)
+        if not ends:
+            self._malformed(stream, "a second head", Reason.BAD_TRAILER)
+            return
+        if stream.request_left > 0:
+            self._malformed(stream, "content-length is not what came", Reason.BAD_CONTENT_LENGTH)
+            return
+        try:
+            coded = self._heads.request_trailers(fields)
+        except StreamFault as fault:
+            self._malformed(stream, fault.detail, Reason.BAD_TRAILER)
+            return
+        self._made_upstream.append(frames.headers(stream.id, coded, end_stream=True))
+        self._ended(stream, CLIENT)

@@ -1,0 +1,300 @@
+"""The streams of one session, what is remembered of those that were, and how one ends.
+
+A client's stream is closed for us when both sides have ended it, or either has reset it. What may still come for one
+that was reset is remembered for the last hundred or so: it goes on to where it was reset, whose end keeps the account
+of the connection's window, or is swallowed and its window given back where we ourselves are that end.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from certs.identity import Identity
+from tlsidecar.dataplane.http.exchange import Downstream, Exchange
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http2 import answers, frames
+from tlsidecar.dataplane.http2.budget import Budget
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
+from tlsidecar.dataplane.http2.frames import FrameReader
+from tlsidecar.dataplane.http2.heads import Heads, RequestHead, ResponseHead
+from tlsidecar.dataplane.http2.hpack import Decoder
+from tlsidecar.dataplane.http2.stated import Stated
+from tlsidecar.outcomes import Reason, Side, Stage
+
+RESETS: Final = (200, 20)  # at once, and a second
+IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
+CLOSED_REMEMBERED: Final = 128
+BLOCKS_REMEMBERED: Final = 8
+SHUTDOWN_PING: Final = b"tlsdrain"
+
+CLIENT: Final = 1  # may still send on the stream
+UPSTREAM: Final = 2
+
+# What becomes of frames for a stream that is closed.
+FORBIDDEN: Final = 0
+PASSES: Final = 1
+SWALLOWED: Final = 2
+
+# The first block of a direction begins with a table of no size: whatever the peer allows, we need none.
+NO_TABLE: Final = b"\x20"
+
+
+NEITHER: Final = (FORBIDDEN, FORBIDDEN)
+BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
+
+
+class State(Enum):
+    OPENING = auto()
+    RELAYING = auto()
+    ALONE = auto()
+
+
+class Clock(Protocol):
+    @property
+    def now(self) -> float: ...
+
+
+class GrpcAccount(Protocol):
+    def grpc_answered(self, status: str) -> None:
+        """A gRPC call ended with this status, or with none."""
+        ...
+
+
+class Stream:
+    """One exchange on the wire. ``*_left`` is what is still to come of a stated content-length, negative for none."""
+
+    __slots__ = ("active_at", "answered", "exchange", "id", "open", "request_bytes", "request_left", "response_left")
+
+    def __init__(self, number: int, exchange: Exchange, now: float) -> None:
+        self.id = number
+        self.exchange = exchange
+        self.open = CLIENT | UPSTREAM
+        self.answered = False  # the head of the final response has come
+        self.request_left = -1
+        self.request_bytes = 0  # of a body without a stated length, where there is a limit
+        self.response_left = -1
+        self.active_at = now
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id} open={self.open} {self.exchange!r}>"
+
+
+class Streams:
+    """What both directions of a session share. ``grpc`` is told how gRPC calls ended."""
+
+    __slots__ = (
+        "_address",
+        "_alone_until",
+        "_begun_at",
+        "_blocks_version",
+        "_client",
+        "_client_credit",
+        "_client_decoder",
+        "_client_idle",
+        "_client_passes",
+        "_clock",
+        "_closed",
+        "_downstream",
+        "_first_request",
+        "_first_response",
+        "_forgotten",
+        "_goaway_last",
+        "_gone",
+        "_grpc",
+        "_has_client_settings",
+        "_has_upstream_settings",
+        "_heads",
+        "_idle_since",
+        "_last",
+        "_last_passed",
+        "_limits",
+        "_made_client",
+        "_made_upstream",
+        "_preface",
+        "_remote",
+        "_request_blocks",
+        "_resets",
+        "_response_blocks",
+        "_response_version",
+        "_said_last",
+        "_shutdown",
+        "_shutdown_at",
+        "_stalled_at",
+        "_stated",
+        "_upstream",
+        "_upstream_credit",
+        "_upstream_decoder",
+        "_upstream_idle",
+        "_upstream_last",
+        "_upstream_passes",
+        "active_at",
+        "end",
+        "fault",
+        "requests",
+        "state",
+        "streams",
+        "to_client",
+        "to_upstream",
+    )
+
+    def __init__(self, heads: Heads, downstream: Downstream, clock: Clock, grpc: GrpcAccount) -> None:
+        limits = heads.rules.limits
+        self._heads = heads
+        self._limits = limits
+        self._downstream = downstream
+        self._clock = clock
+        self._grpc = grpc
+        self._stated = Stated(heads, downstream.headers)
+        now = clock.now
+        self.state = State.OPENING
+        self.streams: dict[int, Stream] = {}
+        self.requests = 0
+        self.to_client: list[bytes | memoryview] = []
+        self.to_upstream: list[bytes | memoryview] = []
+        self.end: tuple[Reason, str] | None = None
+        self.active_at = now
+        self.fault: tuple[Reason, str] | None = None  # to be told of once: how the client broke the rules
+        self._made_client: list[bytes] = []  # ours, for when no DATA frame is in the middle
+        self._made_upstream: list[bytes] = []
+        self._client = FrameReader()
+        self._upstream = FrameReader()
+        self._client_decoder = Decoder(limits.max_header_fields, limits.max_header_bytes)
+        self._upstream_decoder = Decoder(limits.max_header_fields, limits.max_header_bytes)
+        self._client_passes = False  # the DATA frame that is under way goes on; else it is swallowed
+        self._upstream_passes = False
+        self._preface = frames.PREFACE  # what is still to come of it
+        self._has_client_settings = False
+        self._has_upstream_settings = False
+        self._first_request = True
+        self._first_response = True
+        self._last = 0  # the client's newest stream
+        self._last_passed = 0  # the newest that the upstream knows
+        self._goaway_last = frames.MAX_WINDOW  # newer ones of the client's are not taken
+        self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream
+        self._closed: dict[int, tuple[int, int]] = {}  # id: what becomes of the client's frames, of the upstream's
+        self._forgotten = 0  # up to this id it is not known any more
+        self._resets = Budget(*RESETS, "resets", now)
+        self._client_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
+        self._upstream_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
+        self._client_credit = 0  # frames that the client owes us for what was sent to it
+        self._upstream_credit = 0
+        self._request_blocks: dict[bytes, RequestHead] = {}
+        self._response_blocks: dict[tuple[bytes, bytes], ResponseHead] = {}
+        self._blocks_version = self._response_version = 0
+        self._address = ""
+        self._remote: tuple[Identity | None, str, Side] | None = None
+        self._shutdown: Reason | None = None
+        self._shutdown_at = 0.0
+        self._alone_until = 0.0  # 0: not at all
+        self._said_last = False
+        self._begun_at = now
+        self._idle_since = now  # while there is no stream
+        self._gone = (Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)  # why, once it is
+        self._stalled_at = 0.0  # since when something is in the middle
+
+    def __repr__(self) -> str:
+        return f"<Session {self.state.name} streams={len(self.streams)} last={self._last} end={self.end}>"
+
+    def _ended(self, stream: Stream, side: int) -> None:
+        stream.open &= ~side
+        if not stream.open:
+            self._over(stream, NEITHER)
+
+    def _over(self, stream: Stream, rules: tuple[int, int]) -> None:
+        """It has ended, or was reset by whomever; ``rules`` is what becomes of what either side may still send."""
+        del self.streams[stream.id]
+        self._remember(stream.id, rules if stream.open & CLIENT else (FORBIDDEN, rules[1]))
+        now = self._idle_since = self._clock.now
+        stream.exchange.release()
+        stream.exchange.finish(now)
+
+    def _remember(self, number: int, rules: tuple[int, int]) -> None:
+        closed = self._closed
+        if len(closed) >= CLOSED_REMEMBERED:
+            oldest = next(iter(closed))
+            del closed[oldest]
+            self._forgotten = max(self._forgotten, oldest)
+        closed[number] = rules
+
+    def _rules_of(self, number: int) -> tuple[int, int]:
+        """What becomes of frames for a closed stream. Raises :class:`ConnectionFault` for one that was passed over."""
+        rules = self._closed.get(number)
+        if rules is not None:
+            return rules
+        if number > self._forgotten:
+            raise broken("a stream id that was passed over")
+        return BOTH_SWALLOWED
+
+    def _malformed(self, stream: Stream, detail: str, reason: Reason) -> None:
+        """RFC 9113 section 8.1.1: an error of the stream; to the account it is what HTTP/1 would answer 400."""
+        self._resets.spend(self._clock.now)
+        exchange = stream.exchange
+        if exchange.status == 0:
+            exchange.refuse(MessageRefused(400, reason, detail))
+        else:
+            exchange.cut(reason, detail)
+        self._made_client.append(frames.rst_stream(stream.id, ErrorCode.PROTOCOL_ERROR))
+        self._leave_upstream(stream)
+        self._over(stream, BOTH_SWALLOWED)
+
+    def _refuse(self, stream: Stream, refusal: MessageRefused) -> None:
+        """Answer in the upstream's place, and take nothing more of the request."""
+        exchange = stream.exchange
+        if stream.answered:
+            self._cut(stream, refusal.reason, refusal.detail)
+            return
+        exchange.refuse(refusal)
+        head = exchange.request
+        assert isinstance(head, RequestHead)
+        block = answers.block(refusal, grpc=head.is_grpc)
+        if head.is_grpc:
+            self._grpc.grpc_answered(str(answers.grpc_status(refusal.status)))
+        if self._first_response:
+            self._first_response = False
+            block = NO_TABLE + block
+        answer = frames.headers(stream.id, block, end_stream=True)
+        exchange.bytes_out += len(answer)
+        self._made_client.append(answer)
+        if stream.open & CLIENT:
+            # RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
+            self._made_client.append(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
+        self._leave_upstream(stream)
+        self._over(stream, BOTH_SWALLOWED)
+
+    def _cut(self, stream: Stream, reason: Reason, detail: str) -> None:
+        """End a stream whose answer has begun."""
+        stream.exchange.cut(reason, detail)
+        self._made_client.append(frames.rst_stream(stream.id, ErrorCode.INTERNAL_ERROR))
+        self._leave_upstream(stream)
+        self._over(stream, BOTH_SWALLOWED)
+
+    def _leave_upstream(self, stream: Stream) -> None:
+        if self.state is not State.ALONE and stream.exchange.holds_upstream:
+            self._made_upstream.append(frames.rst_stream(stream.id, ErrorCode.CANCEL))
+
+    def _give_back_client(self, count: int) -> None:
+        if count > 0:
+            self._made_client.append(frames.window_update(0, count))
+
+    def _give_back_upstream(self, count: int) -> None:
+        if count > 0:
+            self._made_upstream.append(frames.window_update(0, count))
+
+    def _say_last(self) -> None:
+        if not self._said_last:
+            self._said_last = True
+            self._goaway_last = self._last
+            self._made_client.append(frames.goaway(self._last, ErrorCode.NO_ERROR))
+
+    def _abandon(self, reason: Reason, detail: str) -> None:
+        now = self._clock.now
+        for stream in self.streams.values():
+            stream.exchange.cut(reason, detail)
+            stream.exchange.release()
+            stream.exchange.finish(now)
+        self.streams.clear()
+
+
+def broken(detail: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, detail)

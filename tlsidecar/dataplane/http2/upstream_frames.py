@@ -1,0 +1,191 @@
+"""What an upstream's frames come to: passed on as they are, made anew, or an end of something."""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http2 import frames, passed_settings
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from tlsidecar.dataplane.http2.frames import Frame
+from tlsidecar.dataplane.http2.heads import RequestHead, ResponseHead
+from tlsidecar.dataplane.http2.streams import (
+    BLOCKS_REMEMBERED,
+    FORBIDDEN,
+    NO_TABLE,
+    PASSES,
+    SWALLOWED,
+    UPSTREAM,
+    Stream,
+    Streams,
+    broken,
+)
+from tlsidecar.outcomes import Reason, Stage
+
+
+class UpstreamFrames(Streams):
+    """One by one, in order."""
+
+    __slots__ = ()
+
+    def _upstream_frame(self, frame: Frame) -> bool:
+        """Whether it goes on as it came; what goes on instead, or before it, is in ``_made_client``."""
+        kind, flags, number, _, _, payload = frame
+        if not self._has_upstream_settings:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise broken("it does not begin with SETTINGS")
+            self._has_upstream_settings = True
+            self._made_client.insert(0, passed_settings.for_client(payload, self._limits.max_header_bytes, first=True))
+            return False
+        if kind == frames.DATA:
+            passes = self._upstream_passes = self._upstream_data(frame)
+            if not passes:
+                self._give_back_upstream(min(frame[4], self._upstream.end) - frame[3] - frames.HEAD_BYTES)
+            return passes
+        if kind == frames.HEADERS:
+            self._upstream_headers(number, flags, payload)
+            return False
+        if kind == frames.WINDOW_UPDATE:
+            if self._upstream_credit > 0:
+                self._upstream_credit -= 1
+            else:
+                self._upstream_idle.spend(self._clock.now)
+            if number and number not in self.streams:
+                self._must_be_passed(number)
+                return False
+            if payload[0] & 0x80:
+                self._made_client.append(frames.window_update(number, frames.number(payload) & frames.MAX_WINDOW))
+                return False
+            return True
+        if kind == frames.CONTINUATION:
+            return False
+        if kind == frames.RST_STREAM:
+            return self._upstream_reset(number, frames.number(payload))
+        self._upstream_idle.spend(self._clock.now)
+        if kind == frames.SETTINGS and not flags & frames.ACK:
+            self._made_client.append(passed_settings.for_client(payload, self._limits.max_header_bytes, first=False))
+            return False
+        if kind == frames.GOAWAY:
+            self._upstream_goaway(frames.number(payload[:4]) & frames.MAX_WINDOW)
+            return not self._said_last
+        return kind in (frames.PING, frames.SETTINGS)
+
+    def _must_be_passed(self, number: int) -> None:
+        if number > self._last_passed or not number & 1:
+            raise broken("a frame on a stream that was not opened")
+
+    def _upstream_data(self, frame: Frame) -> bool:
+        _, flags, number, at, end, _ = frame
+        stream = self.streams.get(number)
+        content = frames.content_bytes(self._upstream.data, frame)
+        ends = flags & frames.END_STREAM
+        if not content and not ends:
+            self._upstream_idle.spend(self._clock.now)
+        if stream is None:
+            self._must_be_passed(number)
+            rule = self._rules_of(number)[1]
+            if rule == FORBIDDEN:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
+            return rule == PASSES
+        if not stream.open & UPSTREAM:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
+        stream.active_at = self._clock.now
+        stream.exchange.bytes_out += end - at
+        if not stream.answered:
+            self._bad_response(stream, "DATA before the head")
+            return False
+        left = stream.response_left
+        if left >= 0:
+            left = stream.response_left = left - content
+            if left < 0 or (ends and left):
+                self._bad_response(stream, "content-length is not what came")
+                return False
+        self._client_credit += 2
+        if ends:
+            self._ended(stream, UPSTREAM)
+        return True
+
+    def _upstream_headers(self, number: int, flags: int, block: bytes) -> None:
+        stream = self.streams.get(number)
+        ends = bool(flags & frames.END_STREAM)
+        if stream is None:
+            self._must_be_passed(number)
+            self._upstream_decoder.decode(block)
+            if self._rules_of(number)[1] == FORBIDDEN:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+            return
+        if not stream.open & UPSTREAM:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+        stream.active_at = self._clock.now
+        exchange = stream.exchange
+        try:
+            head = self._response_head(block, exchange.request.method, trailers=stream.answered)
+        except StreamFault as fault:
+            self._bad_response(stream, fault.detail)
+            return
+        if stream.answered:
+            if not ends or stream.response_left > 0:
+                self._bad_response(stream, "trailers that do not end it, or come too early")
+                return
+        elif head.status >= 200:
+            if ends and head.length > 0:
+                self._bad_response(stream, "content-length without a body")
+                return
+            stream.answered = True
+            exchange.status = head.status
+            stream.response_left = head.length
+        elif ends:
+            self._bad_response(stream, "an interim response that ends it")
+            return
+        coded = head.block
+        exchange.bytes_out += len(coded) + frames.HEAD_BYTES
+        self._client_credit += 1
+        if self._first_response:
+            self._first_response = False
+            coded = NO_TABLE + coded
+        self._made_client.append(frames.headers(number, coded, end_stream=ends))
+        if ends:
+            request = exchange.request
+            assert isinstance(request, RequestHead)
+            if request.is_grpc:
+                self._grpc.grpc_answered(head.grpc_status.decode("latin-1"))
+            self._ended(stream, UPSTREAM)
+
+    def _response_head(self, block: bytes, method: bytes, *, trailers: bool) -> ResponseHead:
+        decoder = self._upstream_decoder
+        key = (block, b"" if trailers else method)
+        known = self._response_blocks.get(key)
+        if known is not None and self._response_version == decoder.version:
+            return known
+        version = decoder.version
+        fields = decoder.decode(block)
+        heads = self._heads
+        head = heads.response_trailers(fields) if trailers else heads.response(fields, method)
+        if version == decoder.version and not head.has_secret:
+            if self._response_version != version or len(self._response_blocks) >= BLOCKS_REMEMBERED:
+                self._response_blocks.clear()
+                self._response_version = version
+            self._response_blocks[key] = head
+        return head
+
+    def _bad_response(self, stream: Stream, detail: str) -> None:
+        """RFC 9113 section 8.1.1, from the other side: 502, or the end of an answer that has begun."""
+        self._resets.spend(self._clock.now)
+        self._refuse(stream, MessageRefused(502, Reason.UPSTREAM_BAD_RESPONSE, detail, stage=Stage.UPSTREAM))
+
+    def _upstream_reset(self, number: int, code: int) -> bool:
+        self._must_be_passed(number)
+        stream = self.streams.get(number)
+        if stream is None:
+            return False
+        if stream.open & UPSTREAM or code != ErrorCode.NO_ERROR:
+            self._resets.spend(self._clock.now)
+            stream.exchange.cut(Reason.UPSTREAM_RESET, f"RST_STREAM {code}")
+        self._over(stream, (PASSES, FORBIDDEN))
+        return True
+
+    def _upstream_goaway(self, last: int) -> None:
+        self._upstream_last = min(self._upstream_last, last)
+        for stream in list(self.streams.values()):
+            if stream.id > last:
+                # The upstream has not begun with it, and the client learns from the same frame that it may try again.
+                stream.exchange.cut(Reason.UPSTREAM_CLOSED, "GOAWAY")
+                self._over(stream, (SWALLOWED, FORBIDDEN))
