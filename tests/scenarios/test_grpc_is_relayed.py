@@ -103,7 +103,7 @@ def test_deadlines_and_cancelling(inward: tuple[Sidecar, EchoService, grpc.Chann
     assert next(stream) == b"tick"
     (row,) = sidecar.json("/v1/connections")["connections"]
     assert (row["alpn"], row["streams"]) == ("h2", 1)
-    assert sidecar.metric("tlsidecar_http2_streams_active") == 1
+    eventually(lambda: sidecar.metric("tlsidecar_http2_streams_active") == 1, 10)
     stream.cancel()
     eventually(lambda: service.cancelled == 1, 10)
     eventually(lambda: sidecar.metric("tlsidecar_http2_streams_active") == 0, 10)
@@ -162,7 +162,7 @@ def test_a_remote_without_http2_is_told_so(pki: Pki, tmp_path: Path) -> None:
                 with pytest.raises(grpc.RpcError) as caught:
                     unary(through)(b"x", timeout=5)
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-                assert "upstream_no_h2" in {line["reason"] for line in near.access_lines()}
+                eventually(lambda: "upstream_no_h2" in {line["reason"] for line in near.access_lines()}, 10)
 
 
 def test_grpc_over_tcp_by_alpn(pki: Pki, tmp_path: Path) -> None:
@@ -225,3 +225,31 @@ def test_no_call_fails_while_material_and_sidecar_change(
     eventually(lambda: sidecar.metric("tlsidecar_http2_streams_active") == 1, 10)
     sidecar.call("POST", "/v1/drain")
     assert slow.result() == b"slow"
+
+
+HEALTH = """
+[listener.health_check]
+grpc = true
+interval = "50ms"
+timeout = "1s"
+readiness = true
+"""
+
+
+@pytest.mark.parametrize("way", ["inward", "outward"])
+def test_the_health_of_a_service_is_asked_by_grpc(way: str, pki: Pki, tmp_path: Path) -> None:
+    ours = pki.issue("ours", "localhost")
+    secrets = None if way == "inward" else server_credentials(pki, pki.issue("remote", "localhost"))
+    with grpc_service(credentials=secrets) as (service, address):
+        config = configs.identity(ours, pki.trust)
+        if way == "inward":
+            config += configs.terminate(address, protocol="grpc") + HEALTH
+        else:
+            config += configs.originate(address.replace("127.0.0.1", "localhost"), protocol="grpc") + HEALTH
+        with running(tmp_path / "sidecar", config) as sidecar:
+            assert sidecar.listener()["upstreams"][0]["checked"] is True
+            service.serves = False
+            eventually(lambda: sidecar.get("/readyz", expect=None)[0] == 503, 10)
+            assert "not serving" in sidecar.listener()["upstreams"][0]["last_error"]
+            service.serves = True
+            eventually(lambda: sidecar.get("/readyz", expect=None)[0] == 200, 10)

@@ -23,6 +23,7 @@ class EchoService:
         self.metadata: dict[str, str | bytes] = {}
         self.calls = 0
         self.cancelled = 0
+        self.serves = True
 
     def _came(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
@@ -53,6 +54,11 @@ class EchoService:
         self._came(context)
         return b"%d" % sum(len(request) for request in requests)
 
+    def check(self, request: bytes, _context: grpc.ServicerContext) -> bytes:
+        """grpc.health.v1.Health/Check, of the whole server."""
+        assert request == b""
+        return b"\x08\x01" if self.serves else b"\x08\x02"
+
     def both(self, requests: Iterable[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         self._came(context)
         for request in requests:
@@ -72,7 +78,13 @@ def grpc_service(
         "Both": grpc.stream_stream_rpc_method_handler(service.both),
     }
     server = grpc.server(ThreadPoolExecutor(24), options=_NO_LIMIT)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    health = {"Check": grpc.unary_unary_rpc_method_handler(service.check)}
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE, handlers),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
+        )
+    )
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     server.start()
     try:

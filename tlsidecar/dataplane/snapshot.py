@@ -106,7 +106,7 @@ class ListenerCounters:
         _add_counts(self.failures, other.failures)
         _add_counts(self.upstream_errors, other.upstream_errors)
 
-    def copy_with(self, *, bytes_in: int, bytes_out: int, streams_active: int = 0) -> ListenerCounters:
+    def copy_with(self, *, bytes_in: int, bytes_out: int, streams_active: int) -> ListenerCounters:
         """A copy that stays as it is, with these bytes and streams."""
         return ListenerCounters(
             connections_active=self.connections_active,

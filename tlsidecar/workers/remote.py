@@ -424,7 +424,11 @@ class RemoteWorker:
     def _with_base(self, last: WorkerSnapshot) -> WorkerSnapshot:
         listeners = []
         for record in last.listeners:
-            counters = record.counters.copy_with(bytes_in=record.counters.bytes_in, bytes_out=record.counters.bytes_out)
+            counters = record.counters.copy_with(
+                bytes_in=record.counters.bytes_in,
+                bytes_out=record.counters.bytes_out,
+                streams_active=record.counters.streams_active,
+            )
             counters.add(self._base[record.name])
             upstreams = tuple(self._with_checks(record.name, upstream) for upstream in record.upstreams)
             listeners.append(replace(record, counters=counters, upstreams=upstreams))

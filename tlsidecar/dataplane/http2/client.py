@@ -89,7 +89,10 @@ class GrpcCall:
         self.to_send = b"".join(out)
         if reader.fault is not None:
             raise reader.fault
-        return self._messages()
+        messages = self._messages()
+        if self._body and self.status is not None and self.status.grpc == 0:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "half a message at the end of the call")
+        return messages
 
     def _frame(self, frame: frames.Frame, out: list[bytes]) -> None:
         kind, flags, stream, at, end, payload = frame
@@ -161,8 +164,6 @@ class GrpcCall:
             message=unquote(said.get(b"grpc-message", b"").decode("latin-1")),
             http=int(http) if http.isdigit() else 0,
         )
-        if self._body and self.status.grpc == 0:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "half a message at the end of the call")
 
 
 __all__ = ["CallStatus", "GrpcCall", "Http2Error"]

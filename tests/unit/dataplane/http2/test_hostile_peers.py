@@ -38,20 +38,20 @@ def bomb() -> bytes:
 _OPEN = head(1, end=False)
 
 FLOODS = [
-    pytest.param(rapid_reset(201), id="rapid reset"),
-    pytest.param(made_you_reset(201), id="resets that we are made to send"),
+    pytest.param(rapid_reset(240), id="rapid reset"),
+    pytest.param(made_you_reset(240), id="resets that we are made to send"),
     pytest.param(frames.frame(1, 0, 1, coded(GET)) + many(9, frames.frame(9, 0, 1, b"")), id="CONTINUATIONs"),
     pytest.param(bomb(), id="HPACK bomb"),
     pytest.param(crumbs(97), id="cookie crumbs"),
-    pytest.param(many(1001, frames.settings([])), id="SETTINGS"),
-    pytest.param(many(1001, frames.frame(6, 0, 0, b"12345678")), id="PING"),
-    pytest.param(many(1001, frames.frame(6, 1, 0, b"12345678")), id="PING that answers nothing"),
-    pytest.param(many(1001, frames.frame(2, 0, 1, b"\0\0\0\3\1")), id="PRIORITY"),
-    pytest.param(many(1001, frames.frame(0x42, 0, 0, b"")), id="unknown frames"),
-    pytest.param(_OPEN + many(1001, frames.data(1, b"", end_stream=False)), id="empty DATA"),
-    pytest.param(_OPEN + many(1001, frames.frame(0, 8, 1, b"\0")), id="DATA of padding"),
-    pytest.param(_OPEN + many(1010, frames.window_update(0, 1)), id="WINDOW_UPDATE without need"),
-    pytest.param(_OPEN + many(1010, frames.window_update(1, 1)), id="WINDOW_UPDATE of a stream without need"),
+    pytest.param(many(1200, frames.settings([])), id="SETTINGS"),
+    pytest.param(many(1200, frames.frame(6, 0, 0, b"12345678")), id="PING"),
+    pytest.param(many(1200, frames.frame(6, 1, 0, b"12345678")), id="PING that answers nothing"),
+    pytest.param(many(1200, frames.frame(2, 0, 1, b"\0\0\0\3\1")), id="PRIORITY"),
+    pytest.param(many(1200, frames.frame(0x42, 0, 0, b"")), id="unknown frames"),
+    pytest.param(_OPEN + many(1200, frames.data(1, b"", end_stream=False)), id="empty DATA"),
+    pytest.param(_OPEN + many(1200, frames.frame(0, 8, 1, b"\0")), id="DATA of padding"),
+    pytest.param(_OPEN + many(1200, frames.window_update(0, 1)), id="WINDOW_UPDATE without need"),
+    pytest.param(_OPEN + many(1200, frames.window_update(1, 1)), id="WINDOW_UPDATE of a stream without need"),
 ]
 
 
@@ -85,10 +85,10 @@ def test_updates_that_answer_data_are_free() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        pytest.param(many(1001, frames.settings([])), id="SETTINGS"),
-        pytest.param(many(1001, frames.frame(6, 0, 0, b"12345678")), id="PING"),
-        pytest.param(many(1010, frames.window_update(0, 1)), id="WINDOW_UPDATE"),
-        pytest.param(head(1, OK, end=False) + many(1001, frames.data(1, b"", end_stream=False)), id="empty DATA"),
+        pytest.param(many(1200, frames.settings([])), id="SETTINGS"),
+        pytest.param(many(1200, frames.frame(6, 0, 0, b"12345678")), id="PING"),
+        pytest.param(many(1200, frames.window_update(0, 1)), id="WINDOW_UPDATE"),
+        pytest.param(head(1, OK, end=False) + many(1200, frames.data(1, b"", end_stream=False)), id="empty DATA"),
         pytest.param(frames.frame(1, 0, 1, coded(OK)) + many(9, frames.frame(9, 0, 1, b"")), id="CONTINUATIONs"),
         pytest.param(head(1, [*OK, *[(b"set-cookie", b"a")] * 100]), id="too many fields"),
     ],
