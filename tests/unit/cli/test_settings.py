@@ -82,7 +82,7 @@ def test_every_setting_has_a_flag() -> None:
     from tlsidecar.cli.run import run
     from tlsidecar.config.overrides import OVERRIDES
 
-    assert {parameter.name for parameter in run.params} == {"config_file", *OVERRIDES}
+    assert {parameter.name for parameter in run.params} == {"config_file", "take_over", *OVERRIDES}
 
 
 def test_the_effective_configuration_says_where_each_value_came_from(issued: Path) -> None:
