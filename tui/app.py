@@ -33,13 +33,15 @@ from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.options import Options
 from tui.pages.chrome import Banner
-from tui.plan import Interest, View
+from tui.plan import Interest
 from tui.problems import problems
 from tui.records import Json, Problem, Severity
 from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Menu, Question, Reading
 from tui.screens.detail import DetailScreen
 from tui.screens.main import MainScreen
+from tui.tabs import TABS
+from tui.tabs.tab import Tab
 from tui.text import SafeText, ascii_only, safe_text
 
 REPAINT_INTERVAL_S = 1.0
@@ -134,8 +136,8 @@ class Console(App[int]):
         return self.monitors[self.selected]
 
     @property
-    def view(self) -> View:
-        return self.main.view
+    def tab(self) -> Tab:
+        return self.main.tab
 
     @property
     def freshness(self) -> Freshness:
@@ -176,15 +178,9 @@ class Console(App[int]):
     def interest(self, index: int) -> Interest:
         """What the user looks at of one sidecar."""
         if index != self.selected:
-            return Interest(view=None)
-        detail = self._detail
-        return Interest(
-            view=self.main.view,
-            connections=self.main.connections_query,
-            connection_id=None if detail is None else detail.connection_id,
-            refusals_limit=self.main.refusals_limit,
-            paused=self.is_paused,
-        )
+            return Interest(needs=None)
+        connection_id = None if self._detail is None else self._detail.connection_id
+        return replace(self.main.interest, connection_id=connection_id, paused=self.is_paused)
 
     @property
     def _detail(self) -> DetailScreen | None:
@@ -224,7 +220,7 @@ class Console(App[int]):
 
     def interest_changed(self) -> None:
         """Another view: subscribe to the events only where they are shown, and ask for what is needed."""
-        wants_events = self.main.view is View.EVENTS and self.options.automatic
+        wants_events = self.main.tab.follows_events and self.options.automatic
         if wants_events and self._event_worker is None:
             follow = self.monitor.follow_events(self._changed)
             self._event_worker = self.run_worker(follow, group="events", exit_on_error=False)
@@ -270,7 +266,7 @@ class Console(App[int]):
 
     def action_view(self, number: int) -> None:
         self._leave_details()
-        self.main.show_view(list(View)[number - 1])
+        self.main.show_tab(TABS[number - 1])
 
     def action_pause(self) -> None:
         """Hold the view, or let it catch up. The watching goes on."""
@@ -286,8 +282,9 @@ class Console(App[int]):
         self.refresh_now()
 
     def action_help(self) -> None:
+        sortable = {tab.name: tab.columns for tab in TABS if tab.sorts}
         self.push_screen(
-            Reading(help_page(self.glyphs, min(78, self.size.width - 6), read_only=self.options.read_only))
+            Reading(help_page(self.glyphs, min(78, self.size.width - 6), sortable, read_only=self.options.read_only))
         )
 
     def copy_json(self, what: str, raw: Json) -> None:
@@ -363,7 +360,7 @@ class Console(App[int]):
         model = self.monitor.model
         self._was_lost, self._restarts = model.link.is_lost, model.restarts
         self._generation = None if model.status is None else model.status.generation
-        self.main.rows.reset()
+        self.main.sidecar_changed()
         self.interest_changed()
         self.repaint()
 
@@ -413,8 +410,8 @@ class Console(App[int]):
     # The palette.
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for number, view in enumerate(View, 1):
-            yield SystemCommand(view.value, f"Go to tab {number}", lambda number=number: self.action_view(number))
+        for number, tab in enumerate(TABS, 1):
+            yield SystemCommand(tab.name, f"Go to tab {number}", lambda number=number: self.action_view(number))
         if not self.options.read_only:
             yield SystemCommand("Actions", "Reload, rotate, drain, close a connection, log level", self.action_actions)
         if len(self.monitors) > 1:

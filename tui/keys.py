@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tui.lines import BLANK, Glyphs, Line, Role, Span, column, gap, heading, line, literal
-from tui.pages.connections import CONNECTION_COLUMNS
-from tui.pages.refusals import REFUSAL_COLUMNS
-from tui.plan import View
-from tui.sheet import Page
+from tui.sheet import Column, Page
 from tui.text import SafeText, wrap
 
 KeyHint = tuple[str, str, str]  # key as shown, what it does, the key to press
@@ -26,19 +24,9 @@ SIDECARS: KeyHint = ("n", "sidecars", "n")
 HELP: KeyHint = ("?", "help", "question_mark")
 QUIT: KeyHint = ("^q", "quit", "ctrl+q")
 
-_OF_VIEW: dict[View, tuple[KeyHint, ...]] = {
-    View.OVERVIEW: (ENTER,),
-    View.CONNECTIONS: (ENTER, FILTER, SORT),
-    View.CERTIFICATES: (ENTER, FILTER),
-    View.REFUSALS: (ENTER, FILTER, SORT),
-    View.EVENTS: (ENTER, FILTER, FOLLOW),
-    View.CONFIG: (),
-}
 
-
-def hints(view: View | None, *, read_only: bool, paused: bool, several: bool) -> list[KeyHint]:
-    """The keys of a tab; of a detail view where ``view`` is None."""
-    own = (BACK,) if view is None else _OF_VIEW[view]
+def hints(own: Sequence[KeyHint], *, read_only: bool, paused: bool, several: bool) -> list[KeyHint]:
+    """The keys of a screen: its own, and those that work everywhere."""
     common = [HELP, RESUME if paused else PAUSE, COPY, QUIT]
     if several:
         common.insert(0, SIDECARS)
@@ -51,7 +39,7 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
     (
         "Move",
         (
-            ("1 - 6", "the tabs, in their order; tab and shift+tab go round"),
+            ("1 2 3 …", "the tabs, in their order; tab and shift+tab go round"),
             ("up down j k", "one line; page up, page down (space), home (g), end (G)"),
             ("left right", "sideways, where a table is wider than the screen"),
             ("enter", "open what the cursor is on"),
@@ -78,7 +66,8 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
 _ACTIONS_HELP = ("a", "actions: reload, rotate, drain, close a connection, log level; each asks first")
 
 
-def help_page(glyphs: Glyphs, width: int, *, read_only: bool) -> Page:
+def help_page(glyphs: Glyphs, width: int, sortable: Mapping[str, Sequence[Column[Any]]], *, read_only: bool) -> Page:
+    """All keys. ``sortable`` has the columns of each tab that can be sorted."""
     lines: list[Line] = []
     for title, entries in _HELP:
         lines += [heading(title), *(each for key, words in entries for each in _help_lines(key, words, width)), BLANK]
@@ -87,7 +76,7 @@ def help_page(glyphs: Glyphs, width: int, *, read_only: bool) -> Page:
     if read_only:
         words = "switched off by --read-only"
     lines += [*_help_lines(key, words, width), BLANK, heading("Sort by a column with shift and a letter")]
-    for title, columns in (("Connections", CONNECTION_COLUMNS), ("Refusals", REFUSAL_COLUMNS)):
+    for title, columns in sortable.items():
         letters = "  ".join(f"{each.letter} {each.label.lower()}" for each in columns if each.letter)
         lines += _help_lines(title, letters, width)
     lines += [BLANK, heading("Certificates, by the part of their lifetime that is left")]

@@ -15,8 +15,9 @@ from tlsidecar.api.times import moment
 from tui.client import AdminClient, Backoff
 from tui.clock import Clock
 from tui.model import Model
-from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Ask, Interest, asks, refusals_limit
+from tui.plan import BACKGROUND_INTERVAL_S, MAX_REFUSALS, POLL_INTERVAL_S, Ask, Interest, asks
 from tui.records import Json, event_of
+from tui.tabs.tab import Tab, TabState
 from tui.text import SafeText, safe_text
 
 FAILURES_LIMIT = 100
@@ -30,6 +31,7 @@ class Monitor:
     clock: Clock
     randomness: random.Random
     model: Model = field(init=False)
+    tabs: dict[str, TabState] = field(default_factory=dict)  # what the reader has set, by the tab's name
     _backoff: Backoff = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -37,6 +39,10 @@ class Monitor:
     def __post_init__(self) -> None:
         self.model = Model(socket=safe_text(str(self.client.socket)))
         self._backoff = Backoff(self.randomness)
+
+    def tab(self, tab: Tab) -> TabState:
+        """What the reader has set in this tab of this sidecar."""
+        return self.tabs.setdefault(tab.name, tab.fresh_state())
 
     async def poll(self, interest: Interest) -> float:
         """Ask once for everything that ``interest`` needs. Never raises an :class:`AdminError`: what failed is in the
@@ -50,7 +56,7 @@ class Monitor:
                 delay_s = self._backoff.delay_s(self.model.link.attempt + 1)
                 self.model.lose(error.message, self.clock.monotonic() + delay_s)
                 return delay_s
-        return POLL_INTERVAL_S if interest.view is not None else BACKGROUND_INTERVAL_S
+        return POLL_INTERVAL_S if interest.needs is not None else BACKGROUND_INTERVAL_S
 
     async def _poll_status(self) -> None:
         sent_at = self.clock.monotonic()
@@ -78,7 +84,7 @@ class Monitor:
                 reply = await self.client.read("/v1/certificates")
                 self.model.take_certificates(reply, self.clock.monotonic())
             case Ask.REFUSALS:
-                limit = refusals_limit(interest)
+                limit = max(1, min(MAX_REFUSALS, interest.refusals_limit))
                 reply = await self.client.read("/v1/refusals", limit=limit)
                 self.model.take_refusals(reply, limit, self.clock.monotonic())
             case Ask.FAILURES:

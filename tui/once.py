@@ -27,10 +27,11 @@ from tui.monitor import Monitor
 from tui.pages.chrome import Banner, identity_row
 from tui.pages.connections import connections_table
 from tui.pages.overview import overview
-from tui.plan import POLL_INTERVAL_S, Interest, View
+from tui.plan import POLL_INTERVAL_S, Interest
 from tui.problems import problems, worst_severity
 from tui.records import Problem, Severity
 from tui.sheet import Look, Sheet
+from tui.tabs import CONNECTIONS, OVERVIEW
 from tui.text import EMPTY, SafeText, ascii_only
 
 _TABLE_WIDTH = 100
@@ -109,14 +110,14 @@ async def _run(monitors: Sequence[Monitor], options: OnceOptions, clock: Clock, 
     try:
         if options.watch:
             while True:
-                for sight in await _look(monitors, clock, Interest(view=None)):
+                for sight in await _look(monitors, clock, Interest(needs=None)):
                     out.write(json.dumps(_as_json(sight)) + "\n")
                 out.flush()
                 await asyncio.sleep(POLL_INTERVAL_S)
         if options.format is Format.WIDE:
             newest = ConnectionQuery(sort=Sort.OPENED, limit=_WIDE_CONNECTIONS)
-            await _look(monitors, clock, Interest(view=View.CONNECTIONS, connections=newest))
-        sights = await _look(monitors, clock, Interest(view=View.OVERVIEW))
+            await _look(monitors, clock, Interest(needs=CONNECTIONS.needs, connections=newest))
+        sights = await _look(monitors, clock, Interest(needs=OVERVIEW.needs))
         if options.format is Format.JSON:
             out.write(json.dumps({"sidecars": [_as_json(sight) for sight in sights]}, indent=2) + "\n")
         else:

@@ -21,17 +21,6 @@ _LARGE_REFUSALS = 250
 _LARGE_REFUSALS_INTERVAL_S = 3.0
 
 
-class View(StrEnum):
-    """The tabs, in their order; the value is the name shown."""
-
-    OVERVIEW = "Overview"
-    CONNECTIONS = "Connections"
-    CERTIFICATES = "Certificates"
-    REFUSALS = "Refusals"
-    EVENTS = "Events"
-    CONFIG = "Config"
-
-
 class Ask(StrEnum):
     """A read beyond the status."""
 
@@ -44,9 +33,9 @@ class Ask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What the user looks at. ``view`` is None for a sidecar that is only kept an eye on."""
+    """What the user looks at. ``needs`` is None for a sidecar that is only kept an eye on."""
 
-    view: View | None = View.OVERVIEW
+    needs: frozenset[Ask] | None = frozenset()
     connections: ConnectionQuery = field(default_factory=ConnectionQuery)
     connection_id: int | None = None
     refusals_limit: int = OVERVIEW_REFUSALS
@@ -55,42 +44,35 @@ class Interest:
 
 def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
     """The reads that the status just taken makes necessary."""
-    if interest.view is None or interest.paused:
+    needs = interest.needs
+    if needs is None or interest.paused:
         return
-    if _wants_certificates(interest, model, monotonic):
+    if _wants_certificates(needs, model, monotonic):
         yield Ask.CERTIFICATES
-    if _wants_refusals(interest, model, monotonic):
+    if Ask.REFUSALS in needs and _wants_refusals(interest.refusals_limit, model, monotonic):
         yield Ask.REFUSALS
-    if interest.view is View.OVERVIEW and model.failures_told not in (0, model.failures_seen):
+    if Ask.FAILURES in needs and model.failures_told not in (0, model.failures_seen):
         yield Ask.FAILURES
     if interest.connection_id is not None:
         if not model.connection_gone:
             yield Ask.CONNECTION
-    elif interest.view is View.CONNECTIONS:
+    elif Ask.CONNECTIONS in needs:
         yield Ask.CONNECTIONS
 
 
-def _wants_certificates(interest: Interest, model: Model, monotonic: float) -> bool:
+def _wants_certificates(needs: frozenset[Ask], model: Model, monotonic: float) -> bool:
     if model.certificates is None or model.certificates_key != model.certificates_fingerprint():
         return True
-    is_visible = interest.view in (View.OVERVIEW, View.CERTIFICATES)
-    return is_visible and monotonic - model.certificates_at >= CERTIFICATES_MAX_AGE_S
+    return Ask.CERTIFICATES in needs and monotonic - model.certificates_at >= CERTIFICATES_MAX_AGE_S
 
 
-def _wants_refusals(interest: Interest, model: Model, monotonic: float) -> bool:
-    if interest.view not in (View.OVERVIEW, View.REFUSALS) or model.status is None:
+def _wants_refusals(limit: int, model: Model, monotonic: float) -> bool:
+    if model.status is None:
         return False
     if model.refusals is None:
         return True
-    limit = refusals_limit(interest)
     if limit > model.refusals_limit and model.refusals.total > len(model.refusals.refusals):
         return True
     if model.refusals_seen == model.status.totals.refusals_total:
         return False
     return limit <= _LARGE_REFUSALS or monotonic - model.refusals_at >= _LARGE_REFUSALS_INTERVAL_S
-
-
-def refusals_limit(interest: Interest) -> int:
-    """How many refusals to ask for."""
-    wanted = interest.refusals_limit if interest.view is View.REFUSALS else OVERVIEW_REFUSALS
-    return max(1, min(MAX_REFUSALS, wanted))

@@ -15,9 +15,9 @@ from ui_world import World, connection, crowded, degraded, empty, healthy, stamp
 from tui.lines import Kind, Target
 from tui.model import Sort
 from tui.pages.arrange import RefusalSort
-from tui.plan import View
 from tui.records import event_of
 from tui.screens.detail import DetailScreen
+from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS, TABS
 
 
 async def _eventually(condition: Callable[[], bool], desk: Bench) -> None:
@@ -43,16 +43,16 @@ _SECTIONS = ("Problems", "Refused", "Expires next", "Traffic")
 
 async def test_tabs_by_digit_by_tab_and_by_mouse(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
-        for number, view in enumerate(View, 1):
+        for number, view in enumerate(TABS, 1):
             await desk.press(str(number))
-            assert desk.app.view is view
+            assert desk.app.tab is view
         await desk.press("tab")
-        assert desk.app.view is View.OVERVIEW
+        assert desk.app.tab is OVERVIEW
         await desk.press("shift+tab")
-        assert desk.app.view is View.CONFIG
+        assert desk.app.tab is CONFIG
         await desk.pilot.click("#tabs", offset=(desk.lines[2].index("3 Certificates") + 3, 0))
         await desk.pilot.pause()
-        assert desk.app.view is View.CERTIFICATES
+        assert desk.app.tab is CERTIFICATES
 
 
 async def test_the_cursor_moves_over_what_can_be_opened_and_stays_on_it(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ async def test_certificates_refusals_events_listeners_and_problems_drill_down(tm
 async def test_shift_and_a_letter_sorts(tmp_path: Path, letter: str, sort: Sort) -> None:
     async with bench(tmp_path, healthy()) as desk:
         await desk.press("2", letter)
-        assert desk.app.main.connections_query.sort is sort
+        assert desk.app.main.interest.connections.sort is sort
         await desk.press("A")
-        assert desk.app.main.connections_query.sort is Sort.OPENED
+        assert desk.app.main.interest.connections.sort is Sort.OPENED
 
 
 async def test_connections_are_filtered_and_sorted_by_the_sidecar(tmp_path: Path) -> None:
@@ -215,13 +215,13 @@ async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
         await desk.press("4", "slash", *"legacy", "enter")
         await desk.second()
         assert desk.app.main.rows.sheet.count == 5
-        assert desk.app.main.refusals_limit == 1000
+        assert desk.app.main.interest.refusals_limit == 1000
         await desk.press("escape", "W")
         assert desk.app.main.rows.sheet.count == 40
-        assert desk.app.main._refusal_sort is RefusalSort.WHO
+        assert desk.app.main.state.sort is RefusalSort.WHO
         await desk.press("s", "S")
-        assert desk.app.main._refusal_sort is RefusalSort.REASON
-        assert desk.app.main._refusal_descending
+        assert desk.app.main.state.sort is RefusalSort.REASON
+        assert desk.app.main.state.descending
 
 
 async def test_escape_leaves_the_filter_while_typing(tmp_path: Path) -> None:
@@ -492,12 +492,12 @@ async def test_copy_and_save_take_the_json_of_what_is_selected(tmp_path: Path, m
 
 
 _EXPORTS = {
-    View.OVERVIEW: None,
-    View.CONNECTIONS: "connection-1",
-    View.CERTIFICATES: "certificates",
-    View.REFUSALS: "refusal-40",
-    View.EVENTS: "event-7",
-    View.CONFIG: None,
+    OVERVIEW: None,
+    CONNECTIONS: "connection-1",
+    CERTIFICATES: "certificates",
+    REFUSALS: "refusal-40",
+    EVENTS: "event-7",
+    CONFIG: None,
 }
 
 
@@ -582,7 +582,7 @@ async def test_the_key_bar_can_be_clicked(tmp_path: Path) -> None:
         assert "filter:" in desk.lines[3]
         await desk.press("escape")
         await _click_key(desk, "s sort")
-        assert desk.app.main.connections_query.sort is Sort.IDLE
+        assert desk.app.main.interest.connections.sort is Sort.IDLE
         await _click_key(desk, "enter open")
         assert isinstance(desk.app.screen, DetailScreen)
         await _click_key(desk, "esc back")
@@ -609,11 +609,11 @@ async def test_help_and_palette(tmp_path: Path) -> None:
             await desk.press("escape")
             await _eventually(lambda: desk.app.screen is desk.app.main, desk)
         titles = [command.title for command in desk.app.get_system_commands(desk.app.screen)]
-        assert [view.value for view in View] == titles[:6]
+        assert [tab.name for tab in TABS] == titles[:6]
         for command in desk.app.get_system_commands(desk.app.screen):
-            if command.title == View.CONFIG.value:
+            if command.title == CONFIG.name:
                 command.callback()
-        assert desk.app.view is View.CONFIG
+        assert desk.app.tab is CONFIG
 
 
 async def test_refresh_wakes_the_watch(tmp_path: Path) -> None:

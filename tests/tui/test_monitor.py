@@ -16,7 +16,8 @@ from tui.client import AdminClient
 from tui.clock import Clock
 from tui.model import ConnectionQuery, Sort
 from tui.monitor import Monitor
-from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Interest, View
+from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Interest
+from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 
@@ -34,21 +35,21 @@ def _paths(sidecar: Sidecar) -> list[str]:
 async def test_each_view_costs_what_it_shows(serve: Serve, clock: StillClock) -> None:
     sidecar = await serve(healthy())
     monitor = _monitor(sidecar, clock)
-    assert await monitor.poll(Interest(view=View.OVERVIEW)) == POLL_INTERVAL_S
+    assert await monitor.poll(Interest(needs=OVERVIEW.needs)) == POLL_INTERVAL_S
     assert _paths(sidecar) == ["/v1/status", "/v1/certificates", "/v1/refusals"]
     for view, further in {
-        View.OVERVIEW: [],
-        View.CONNECTIONS: ["/v1/connections"],
-        View.CERTIFICATES: [],
-        View.REFUSALS: [],
-        View.EVENTS: [],
-        View.CONFIG: [],
+        OVERVIEW: [],
+        CONNECTIONS: ["/v1/connections"],
+        CERTIFICATES: [],
+        REFUSALS: [],
+        EVENTS: [],
+        CONFIG: [],
     }.items():
         clock.move(1)
-        await monitor.poll(Interest(view=view))
+        await monitor.poll(Interest(needs=view.needs))
         assert _paths(sidecar) == ["/v1/status", *further]
-    assert await monitor.poll(Interest(view=None)) == BACKGROUND_INTERVAL_S
-    await monitor.poll(Interest(view=View.CONNECTIONS, paused=True))
+    assert await monitor.poll(Interest(needs=None)) == BACKGROUND_INTERVAL_S
+    await monitor.poll(Interest(needs=CONNECTIONS.needs, paused=True))
     assert _paths(sidecar) == ["/v1/status", "/v1/status"]
     assert sidecar.connections_accepted == 1
     await monitor.client.close()
@@ -58,7 +59,7 @@ async def test_the_sidecar_filters_sorts_and_cuts(serve: Serve, clock: StillCloc
     sidecar = await serve(healthy(connections=300))
     monitor = _monitor(sidecar, clock)
     query = ConnectionQuery(filter="cart", sort=Sort.BYTES_OUT, descending=False, offset=20, limit=10)
-    await monitor.poll(Interest(view=View.CONNECTIONS, connections=query))
+    await monitor.poll(Interest(needs=CONNECTIONS.needs, connections=query))
     page = monitor.model.connections
     assert page is not None
     assert (page.total, page.matched, page.offset, len(page.connections)) == (300, 60, 20, 10)
@@ -71,7 +72,7 @@ async def test_one_connection_until_it_closes(serve: Serve, clock: StillClock) -
     world = healthy()
     sidecar = await serve(world)
     monitor = _monitor(sidecar, clock)
-    interest = Interest(view=View.CONNECTIONS, connection_id=7)
+    interest = Interest(needs=CONNECTIONS.needs, connection_id=7)
     await monitor.poll(interest)
     assert monitor.model.connection is not None
     assert [each.subject for each in monitor.model.connection.chain] == ["CN=search", "CN=Prod Issuing CA 7,O=Example"]
@@ -97,11 +98,11 @@ async def test_what_one_view_is_refused_is_that_views_trouble(serve: Serve, cloc
         return answer(method, target, body)
 
     sidecar._answer = forbid  # type: ignore[method-assign]
-    await monitor.poll(Interest(view=View.OVERVIEW))
+    await monitor.poll(Interest(needs=OVERVIEW.needs))
     assert monitor.model.troubles == {"refusals": "not for you"}
     assert not monitor.model.link.is_lost
     sidecar._answer = answer  # type: ignore[method-assign]
-    await monitor.poll(Interest(view=View.OVERVIEW))
+    await monitor.poll(Interest(needs=OVERVIEW.needs))
     assert monitor.model.troubles == {}
     await monitor.client.close()
 
@@ -176,11 +177,11 @@ async def test_events_are_followed_over_a_loss_without_a_gap(serve: Serve, clock
 async def test_a_gap_makes_everything_be_read_afresh(serve: Serve, clock: StillClock) -> None:
     sidecar = await serve(healthy())
     monitor = _monitor(sidecar, clock)
-    await monitor.poll(Interest(view=View.EVENTS))
+    await monitor.poll(Interest(needs=EVENTS.needs))
     _paths(sidecar)
     monitor.take_message(SseMessage("lost", '{"from": 3, "to": 9}', "9"))
     assert monitor.model.last_event_id == 9
-    await monitor.poll(Interest(view=View.EVENTS))
+    await monitor.poll(Interest(needs=EVENTS.needs))
     assert _paths(sidecar) == ["/v1/status", "/v1/certificates"]
     for nonsense in ("{", "[]", "[" * 100_000):
         monitor.take_message(SseMessage("opened", nonsense, ""))

@@ -8,7 +8,7 @@ import pytest
 from ui_world import NOW, World, degraded, empty, expired, healthy, hostile, stamp
 
 from tui.freshness import Link, freshness
-from tui.keys import help_page, hints
+from tui.keys import BACK, help_page, hints
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
 from tui.model import ConnectionQuery, Model, Snapshot
 from tui.pages.arrange import RefusalSort, arranged_events, arranged_refusals, matches
@@ -21,13 +21,14 @@ from tui.pages.events import event_page, events_table
 from tui.pages.overview import overview, refused_parties
 from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page, refusals_note, refusals_table
-from tui.plan import View
 from tui.problems import problems
 from tui.records import Connections, decoded, event_of
 from tui.sheet import Look, Sheet, field_lines
+from tui.tabs import CONNECTIONS, TABS
 from tui.text import SafeText, cell_width
 
 LOOK = Look(NOW, 80, 20)
+_SORTABLE = {tab.name: tab.columns for tab in TABS if tab.sorts}
 
 
 def _snapshot(world: World) -> Snapshot:
@@ -250,9 +251,11 @@ def test_what_failed_is_shown_apart_from_who_was_refused() -> None:
 
 def test_tabs_drop_their_counts_where_there_is_no_room() -> None:
     snapshot = _snapshot(healthy())
-    assert "2 Connections 12" in tab_labels(snapshot, 80)
-    assert "2 Connections" in tab_labels(snapshot, 70)
-    assert tab_labels(Snapshot(SafeText("x")), 80)[0] == "1 Overview"
+    assert snapshot.status is not None
+    held = [(tab.name, tab.held(snapshot.status)) for tab in TABS]
+    assert "2 Connections (12)" in tab_labels(held, 80)
+    assert "2 Connections" in tab_labels(held, 70)
+    assert tab_labels([(tab.name, None) for tab in TABS], 80)[0] == "1 Overview"
 
 
 def test_a_connection_in_full() -> None:
@@ -391,11 +394,11 @@ def test_events_keep_every_field_for_the_detail() -> None:
 
 
 def test_the_keys_shown_are_those_that_work() -> None:
-    watching = hints(View.CONNECTIONS, read_only=True, paused=True, several=True)
+    watching = hints(CONNECTIONS.hints, read_only=True, paused=True, several=True)
     assert ("a", "actions", "a") not in watching
     assert ("p", "resume", "p") in watching
     assert ("n", "sidecars", "n") in watching
-    assert hints(None, read_only=False, paused=False, several=False)[0] == ("esc", "back", "escape")
-    text = "\n".join(_text(help_page(ASCII_GLYPHS, 70, read_only=True)))
+    assert hints((BACK,), read_only=False, paused=False, several=False)[0] == ("esc", "back", "escape")
+    text = "\n".join(_text(help_page(ASCII_GLYPHS, 70, _SORTABLE, read_only=True)))
     assert "switched off by --read-only" in text
-    assert all(len(each) <= 70 for each in _text(help_page(ASCII_GLYPHS, 70, read_only=False)))
+    assert all(len(each) <= 70 for each in _text(help_page(ASCII_GLYPHS, 70, _SORTABLE, read_only=False)))

@@ -6,7 +6,9 @@ import pytest
 from ui_world import healthy, stamp
 
 from tui.model import Model
-from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest, View, asks, refusals_limit
+from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest, asks
+from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS
+from tui.tabs.tab import Tab
 from tui.text import SafeText
 
 
@@ -20,58 +22,58 @@ def model() -> Model:
     return model
 
 
-def _asks(view: View | None, model: Model, monotonic: float = 101.0, **interest: object) -> list[Ask]:
-    return list(asks(Interest(view=view, **interest), model, monotonic))  # type: ignore[arg-type]
+def _asks(view: Tab | None, model: Model, monotonic: float = 101.0, **interest: object) -> list[Ask]:
+    return list(asks(Interest(needs=None if view is None else view.needs, **interest), model, monotonic))  # type: ignore[arg-type]
 
 
 def test_at_first_everything_that_is_shown() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
     model.take_status(world.document("status"), 100.0, world.now, 0.0)
-    assert _asks(View.OVERVIEW, model) == [Ask.CERTIFICATES, Ask.REFUSALS]
-    assert _asks(View.CONNECTIONS, model) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
+    assert _asks(OVERVIEW, model) == [Ask.CERTIFICATES, Ask.REFUSALS]
+    assert _asks(CONNECTIONS, model) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
     assert _asks(None, model) == []
 
 
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        (View.OVERVIEW, []),
-        (View.CONNECTIONS, [Ask.CONNECTIONS]),
-        (View.CERTIFICATES, []),
-        (View.REFUSALS, []),
-        (View.EVENTS, []),
-        (View.CONFIG, []),
+        (OVERVIEW, []),
+        (CONNECTIONS, [Ask.CONNECTIONS]),
+        (CERTIFICATES, []),
+        (REFUSALS, []),
+        (EVENTS, []),
+        (CONFIG, []),
     ],
 )
-def test_a_second_later_only_what_moves(model: Model, view: View, expected: list[Ask]) -> None:
+def test_a_second_later_only_what_moves(model: Model, view: Tab, expected: list[Ask]) -> None:
     assert _asks(view, model) == expected
     assert _asks(view, model, paused=True) == []
 
 
 def test_certificates_every_ten_seconds_where_they_are_visible(model: Model) -> None:
-    assert _asks(View.CERTIFICATES, model, 110.0) == [Ask.CERTIFICATES]
-    assert _asks(View.OVERVIEW, model, 110.0) == [Ask.CERTIFICATES]
-    assert _asks(View.CONFIG, model, 110.0) == []
+    assert _asks(CERTIFICATES, model, 110.0) == [Ask.CERTIFICATES]
+    assert _asks(OVERVIEW, model, 110.0) == [Ask.CERTIFICATES]
+    assert _asks(CONFIG, model, 110.0) == []
 
 
 def test_certificates_when_the_generation_or_the_problems_change(model: Model) -> None:
     world = healthy()
     world.status["generation"] = 4
     model.take_status(world.document("status"), 101.0, world.now, 0.0)
-    assert _asks(View.CONFIG, model) == [Ask.CERTIFICATES]
+    assert _asks(CONFIG, model) == [Ask.CERTIFICATES]
     model.take_certificates(world.document("certificates"), 101.0)
     world.status["problems"] = [{"severity": "critical", "code": "reload_refused", "since": stamp(world.now)}]
     model.take_status(world.document("status"), 102.0, world.now, 0.0)
-    assert _asks(View.CONNECTIONS, model, 102.0) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
+    assert _asks(CONNECTIONS, model, 102.0) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
 
 
 def test_refusals_when_their_total_changes(model: Model) -> None:
     world = healthy()
     world.refuse()
     model.take_status(world.document("status"), 101.0, world.now, 0.0)
-    assert _asks(View.OVERVIEW, model) == [Ask.REFUSALS]
-    assert _asks(View.REFUSALS, model) == [Ask.REFUSALS]
-    assert _asks(View.CONFIG, model) == []
+    assert _asks(OVERVIEW, model) == [Ask.REFUSALS]
+    assert _asks(REFUSALS, model) == [Ask.REFUSALS]
+    assert _asks(CONFIG, model) == []
 
 
 def test_many_refusals_are_read_less_often(model: Model) -> None:
@@ -81,23 +83,21 @@ def test_many_refusals_are_read_less_often(model: Model) -> None:
     model.take_status(world.document("status"), 101.0, world.now, 0.0)
     world.refuse()
     model.take_status(world.document("status"), 101.0, world.now, 0.0)
-    assert _asks(View.REFUSALS, model, 101.0, refusals_limit=MAX_REFUSALS) == []
-    assert _asks(View.REFUSALS, model, 103.0, refusals_limit=MAX_REFUSALS) == [Ask.REFUSALS]
+    assert _asks(REFUSALS, model, 101.0, refusals_limit=MAX_REFUSALS) == []
+    assert _asks(REFUSALS, model, 103.0, refusals_limit=MAX_REFUSALS) == [Ask.REFUSALS]
 
 
 def test_more_refusals_when_the_reader_scrolls_on_and_there_are_more(model: Model) -> None:
-    assert _asks(View.REFUSALS, model, refusals_limit=400) == []
+    assert _asks(REFUSALS, model, refusals_limit=400) == []
     world = healthy()
     model.take_refusals({"total": 500, "refusals": world.refusals}, OVERVIEW_REFUSALS, 100.0)
-    assert _asks(View.REFUSALS, model, refusals_limit=400) == [Ask.REFUSALS]
-    assert refusals_limit(Interest(view=View.REFUSALS, refusals_limit=5000)) == MAX_REFUSALS
-    assert refusals_limit(Interest(view=View.OVERVIEW, refusals_limit=5000)) == OVERVIEW_REFUSALS
+    assert _asks(REFUSALS, model, refusals_limit=400) == [Ask.REFUSALS]
 
 
 def test_one_connection_instead_of_the_table_until_it_is_gone(model: Model) -> None:
-    assert _asks(View.CONNECTIONS, model, connection_id=7) == [Ask.CONNECTION]
+    assert _asks(CONNECTIONS, model, connection_id=7) == [Ask.CONNECTION]
     model.take_connection({"connection": {"id": 7}})
     model.take_connection_gone()
-    assert _asks(View.CONNECTIONS, model, connection_id=7) == []
+    assert _asks(CONNECTIONS, model, connection_id=7) == []
     model.leave_connection()
-    assert _asks(View.CONNECTIONS, model, connection_id=8) == [Ask.CONNECTION]
+    assert _asks(CONNECTIONS, model, connection_id=8) == [Ask.CONNECTION]

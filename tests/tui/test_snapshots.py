@@ -20,7 +20,7 @@ from ui_world import World, crowded, degraded, empty, expired, healthy, hostile
 
 from tui.app import Console
 from tui.options import Options
-from tui.plan import View
+from tui.tabs import TABS
 
 Compare = Callable[..., bool]
 Step = Callable[[Bench], Awaitable[None]]
@@ -28,7 +28,7 @@ Look = Callable[..., bool]
 
 SMALL = (80, 24)
 BROAD = (120, 40)
-TAB_NAMES = [view.value.lower() for view in View]
+TAB_NAMES = [tab.name.lower() for tab in TABS]
 SIZES = pytest.mark.parametrize("size", [SMALL, BROAD], ids=["80x24", "120x40"])
 
 

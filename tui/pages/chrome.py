@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,6 @@ from tui.freshness import Freshness
 from tui.lifetime import Stage, Validity
 from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
 from tui.model import Snapshot
-from tui.plan import View
 from tui.records import Severity
 from tui.sheet import Look
 from tui.text import SafeText, cell_width, shorten
@@ -196,16 +196,11 @@ def certificate_summary(
     return spans
 
 
-def tab_labels(snapshot: Snapshot, width: int) -> list[SafeText]:
+def tab_labels(tabs: Sequence[tuple[str, int | None]], width: int) -> list[SafeText]:
     """The tabs' names, with what they hold where there is room for that."""
-    held: dict[View, SafeText] = {}
-    if snapshot.status is not None:
-        held = {
-            View.CONNECTIONS: count(snapshot.status.totals.connections_active),
-            View.REFUSALS: count(snapshot.status.totals.refusals_total),
-        }
-    bare = [SafeText(f"{number} {view.value}") for number, view in enumerate(View, 1)]
+    bare = [SafeText(f"{number} {name}") for number, (name, _) in enumerate(tabs, 1)]
     full = [
-        SafeText(f"{label} {held[view]}") if view in held else label for label, view in zip(bare, View, strict=True)
+        label if held is None else SafeText(f"{label} ({count(held)})")
+        for label, (_, held) in zip(bare, tabs, strict=True)
     ]
     return full if sum(len(label) + 1 for label in full) < width else bare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -9,12 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from tui.keys import hints
+from tui.keys import BACK, KeyHint, hints
 from tui.lines import Role, Span, gap, literal
 from tui.pages.chrome import identity_row, summary_row
-from tui.plan import View
 from tui.records import Connection, Json
 from tui.sheet import Look
+from tui.tabs import TABS
 from tui.text import EMPTY, SafeText, cell_width
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
@@ -35,7 +36,7 @@ class ConsoleScreen(Screen[None]):
         Binding("n", "app.sidecars", "Sidecars"),
         Binding("question_mark", "app.help", "Help"),
         Binding("colon", "app.command_palette", "Command palette"),
-        *(Binding(str(number), f"app.view({number})", view.value) for number, view in enumerate(View, 1)),
+        *(Binding(str(number), f"app.view({number})", tab.name) for number, tab in enumerate(TABS, 1)),
     ]
 
     DEFAULT_CSS = """
@@ -75,9 +76,9 @@ class ConsoleScreen(Screen[None]):
         return Look(self.console.shown_at, max(20, width), height, wide, self.console.glyphs)
 
     @property
-    def view(self) -> View | None:
-        """The tab shown; None on a screen without tabs."""
-        return None
+    def hints(self) -> Sequence[KeyHint]:
+        """The keys of this screen."""
+        return (BACK,)
 
     @property
     def note(self) -> SafeText:
@@ -96,7 +97,7 @@ class ConsoleScreen(Screen[None]):
     def _repaint_keys(self, look: Look) -> None:
         console = self.console
         listed = hints(
-            self.view,
+            self.hints,
             read_only=console.options.read_only,
             paused=console.is_paused,
             several=len(console.monitors) > 1,

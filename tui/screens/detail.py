@@ -52,7 +52,7 @@ class DetailScreen(ConsoleScreen):
         rows.show(self._page(self.look(rows.width, rows.size.height)), stale=self.console.is_stale)
         name = shorten_middle(SafeText(self._thing()), max(10, self.size.width - 30))
         self.query_one("#title", Bar).show(
-            [gap(), literal(self.console.view.value, Role.MUTED), literal(" > ", Role.MUTED), Span(name, Role.STRONG)]
+            [gap(), literal(self.console.tab.name, Role.MUTED), literal(" > ", Role.MUTED), Span(name, Role.STRONG)]
         )
 
     def _thing(self) -> str:

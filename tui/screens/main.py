@@ -1,7 +1,8 @@
-"""The six tabs."""
+"""The tabs."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -11,35 +12,22 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
-from tui.lines import Kind, Role, Span, Target, gap, literal
-from tui.model import ConnectionQuery, Snapshot, Sort
-from tui.pages.arrange import RefusalSort
-from tui.pages.certificates import certificates_page
+from tui.keys import KeyHint
+from tui.lines import Kind, Role, Span, gap, literal
 from tui.pages.chrome import tab_labels
-from tui.pages.config import config_page
 from tui.pages.connecting import connecting_page
-from tui.pages.connections import CONNECTION_COLUMNS, connections_note, connections_table
-from tui.pages.events import events_table
-from tui.pages.overview import overview
-from tui.pages.refusals import REFUSAL_COLUMNS, refusals_note, refusals_table
-from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, View
+from tui.plan import Interest
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
 from tui.sheet import Look, Sheet, message_page
-from tui.text import EMPTY, SafeText
+from tui.tabs import OVERVIEW, TABS
+from tui.tabs.tab import Tab, TabState, Window
+from tui.text import SafeText
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
-_FILTERED = (View.CONNECTIONS, View.CERTIFICATES, View.REFUSALS, View.EVENTS)
 _FILTER_REST_S = 0.15
 """Typing pauses this long before the sidecar is asked to filter."""
-
-_LARGEST_FIRST = frozenset(
-    {Sort.OPENED, Sort.BYTES_IN, Sort.BYTES_OUT, Sort.REQUESTS, Sort.IDLE, Sort.ID, Sort.GENERATION}
-)
-
-_LEAST_WINDOW = 50
-_MOST_WINDOW = 1000
 
 
 class MainScreen(ConsoleScreen):
@@ -71,14 +59,8 @@ class MainScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view = View.OVERVIEW
+        self._tab: Tab = OVERVIEW
         self._wide = False
-        self._follow = True
-        self._filters = dict.fromkeys(_FILTERED, "")
-        self._connection_sort = Sort.OPENED
-        self._connection_descending = True
-        self._refusal_sort = RefusalSort.AT
-        self._refusal_descending = True
         self._filter_rest: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -91,9 +73,9 @@ class MainScreen(ConsoleScreen):
             )
             filter_input.cursor_blink = False
             yield filter_input
-        with ContentSwitcher(initial=_id(View.OVERVIEW)):
-            for view in View:
-                yield Rows(id=_id(view), ascii_art=ascii_art)
+        with ContentSwitcher(initial=OVERVIEW.id):
+            for tab in TABS:
+                yield Rows(id=tab.id, ascii_art=ascii_art)
 
     def on_mount(self) -> None:
         self.rows.focus()
@@ -101,90 +83,58 @@ class MainScreen(ConsoleScreen):
         self.console.start()
 
     @property
-    def view(self) -> View:
-        return self._view
+    def tab(self) -> Tab:
+        return self._tab
+
+    @property
+    def state(self) -> TabState:
+        """What the reader has set in the tab shown."""
+        return self.console.monitor.tab(self._tab)
 
     @property
     def rows(self) -> Rows:
         """The sheet of the tab shown."""
-        return self.query_one(f"#{_id(self._view)}", Rows)
+        return self.query_one(f"#{self._tab.id}", Rows)
 
     @property
-    def connections_query(self) -> ConnectionQuery:
-        """The window on the connections that is visible, with one screen more each way."""
-        first, room = self.query_one(f"#{_id(View.CONNECTIONS)}", Rows).window
-        return ConnectionQuery(
-            filter=self._filters[View.CONNECTIONS],
-            sort=self._connection_sort,
-            descending=self._connection_descending,
-            offset=max(0, first - room),
-            limit=max(_LEAST_WINDOW, min(_MOST_WINDOW, 3 * room)),
-        )
+    def interest(self) -> Interest:
+        """What the tab shown needs of its sidecar."""
+        return self._tab.interest(self.state, Window(*self.rows.window))
 
     @property
-    def refusals_limit(self) -> int:
-        """As many refusals as are looked at; all of them while they are filtered or sorted otherwise than by time."""
-        if self._filters[View.REFUSALS] or self._refusal_sort is not RefusalSort.AT or not self._refusal_descending:
-            return MAX_REFUSALS
-        first, room = self.query_one(f"#{_id(View.REFUSALS)}", Rows).window
-        wanted = OVERVIEW_REFUSALS
-        while wanted < first + 2 * room:
-            wanted *= 2
-        return min(MAX_REFUSALS, wanted)
+    def hints(self) -> Sequence[KeyHint]:
+        return self._tab.hints
 
     @property
     def note(self) -> SafeText:
-        snapshot = self.console.shown
-        match self._view:
-            case View.CONNECTIONS:
-                return connections_note(snapshot)
-            case View.REFUSALS:
-                return refusals_note(snapshot)
-            case View.EVENTS:
-                return SafeText("following") if self._follow else SafeText("not following (f)")
-            case _:
-                return EMPTY
+        return self._tab.note(self.console.shown, self.state)
 
     @property
     def selected_connection(self) -> Connection | None:
         target = self.rows.selected
         page = self.console.shown.connections
-        if self._view is not View.CONNECTIONS or target is None or page is None:
+        if target is None or target.kind is not Kind.CONNECTION or page is None:
             return None
         return next((each for each in page.connections if each.id == target.key), None)
 
     def exported(self) -> tuple[str, Json] | None:
-        snapshot = self.console.shown
         target = self.rows.selected
-        key = None if target is None else target.key
-        match self._view:
-            case View.OVERVIEW | View.CONFIG:
-                return snapshot.whole("status")
-            case View.CERTIFICATES:
-                return snapshot.whole("certificates")
-            case View.CONNECTIONS:
-                row = snapshot.raw_row("connections", "connections", "id", key)
-                return None if row is None else (f"connection-{key}", row)
-            case View.REFUSALS:
-                row = snapshot.raw_row("refusals", "refusals", "seq", key)
-                return None if row is None else (f"refusal-{key}", row)
-            case View.EVENTS:
-                return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
+        return self._tab.exported(self.console.shown, None if target is None else target.key)
 
-    def show_view(self, view: View) -> None:
+    def show_tab(self, tab: Tab) -> None:
         """Go to a tab."""
-        if view is not self._view:
-            self._view = view
-            self.query_one(ContentSwitcher).current = _id(view)
+        if tab is not self._tab:
+            self._tab = tab
+            self.query_one(ContentSwitcher).current = tab.id
             self._show_filter(focus=False)
         self.rows.focus()
         self.console.interest_changed()
         self.console.repaint()
 
-    def show_target(self, view: View, target: Target) -> None:
-        """Go to a tab and put the cursor on something there."""
-        self.show_view(view)
-        self.rows.select(target)
+    def sidecar_changed(self) -> None:
+        """Another sidecar is shown: from the top, with what was set for it."""
+        self.rows.reset()
+        self._show_filter(focus=False)
 
     def repaint(self) -> None:
         super().repaint()
@@ -192,114 +142,67 @@ class MainScreen(ConsoleScreen):
         rows = self.rows
         look = self.look(rows.width, rows.size.height, wide=self._wide)
         rows.show(self._sheet(look), stale=self.console.is_stale)
-        if self._view is View.EVENTS and self._follow and not self.console.is_paused:
+        if self._tab.follows_events and self.state.follow and not self.console.is_paused:
             rows.action_bottom()
 
     def _repaint_tabs(self) -> None:
-        labels = tab_labels(self.console.shown, self.size.width)
+        status = self.console.shown.status
+        labels = tab_labels([(tab.name, None if status is None else tab.held(status)) for tab in TABS], self.size.width)
         parts: list[tuple[list[Span], str]] = []
         was_current = False
-        for view, label in zip(View, labels, strict=True):
-            if view is self._view:
+        for tab, label in zip(TABS, labels, strict=True):
+            if tab is self._tab:
                 spans = [Span(SafeText(f" {label} "), Role.CURRENT)]
             else:
                 before = [] if was_current else [gap()]
                 spans = [*before, Span(SafeText(label[:1]), Role.KEY), Span(SafeText(label[1:]), Role.MUTED)]
-            was_current = view is self._view
-            parts.append((spans, view.name))
+            was_current = tab is self._tab
+            parts.append((spans, tab.name))
         self.query_one("#tabs", Bar).show_parts(parts)
 
     def _sheet(self, look: Look) -> Sheet:
         snapshot = self.console.shown
         if snapshot.status is None:
             return connecting_page(snapshot, self.console.monotonic, look)
-        if self.console.is_paused and self._is_unread(snapshot):
+        if self.console.is_paused and self._tab.is_unread(snapshot):
             words = SafeText("paused before this was read: p goes on")
             return message_page([Span(words, Role.NOTICE)], look)
-        wanted = self._filters.get(self._view, "")
-        match self._view:
-            case View.OVERVIEW:
-                return overview(snapshot, self.console.found, look)
-            case View.CONNECTIONS:
-                sheet: Sheet = connections_table(snapshot, look)
-            case View.CERTIFICATES:
-                sheet = certificates_page(snapshot, look, wanted)
-            case View.REFUSALS:
-                sheet = refusals_table(snapshot, look, wanted, self._refusal_sort, self._refusal_descending)
-            case View.EVENTS:
-                sheet = events_table(snapshot, look, wanted)
-            case View.CONFIG:
-                return config_page(snapshot, look)
-        return sheet
-
-    def _is_unread(self, snapshot: Snapshot) -> bool:
-        match self._view:
-            case View.CONNECTIONS:
-                return snapshot.connections is None
-            case View.CERTIFICATES:
-                return snapshot.certificates is None
-            case View.REFUSALS:
-                return snapshot.refusals is None
-            case _:
-                return False
+        return self._tab.sheet(snapshot, self.console.found, look, self.state)
 
     def action_next_view(self, step: int) -> None:
-        views = list(View)
-        self.show_view(views[(views.index(self._view) + step) % len(views)])
+        self.show_tab(TABS[(TABS.index(self._tab) + step) % len(TABS)])
 
     def action_wide(self) -> None:
         self._wide = not self._wide
         self.repaint()
 
     def action_follow(self) -> None:
-        if self._view is View.EVENTS:
-            self._follow = not self._follow
+        if self._tab.follows_events:
+            self.state.follow = not self.state.follow
             self.repaint()
 
     def action_sort(self) -> None:
         """By the next column that can be sorted by."""
-        match self._view:
-            case View.CONNECTIONS:
-                sorts = [column.sort for column in CONNECTION_COLUMNS if isinstance(column.sort, Sort)]
-                self._sort_connections(sorts[(sorts.index(self._connection_sort) + 1) % len(sorts)])
-            case View.REFUSALS:
-                keys = [column.sort for column in REFUSAL_COLUMNS if isinstance(column.sort, RefusalSort)]
-                self._sort_refusals(keys[(keys.index(self._refusal_sort) + 1) % len(keys)])
+        sorts = self._tab.sorts
+        if sorts:
+            self._sort_by(sorts[(sorts.index(self.state.sort) + 1) % len(sorts)])
 
     def action_reverse(self) -> None:
-        match self._view:
-            case View.CONNECTIONS:
-                self._connection_descending = not self._connection_descending
-                self._ask_anew()
-            case View.REFUSALS:
-                self._refusal_descending = not self._refusal_descending
-                self._ask_anew()
+        if self._tab.sorts:
+            self.state.descending = not self.state.descending
+            self._ask_anew()
 
     def on_key(self, event: events.Key) -> None:
         """Shift and a column's letter sort by it; once more reverses."""
         if event.character is None or not event.character.isupper():
             return
-        if self._view is View.CONNECTIONS:
-            for column in CONNECTION_COLUMNS:
-                if column.letter == event.character and isinstance(column.sort, Sort):
-                    event.stop()
-                    self._sort_connections(column.sort)
-        elif self._view is View.REFUSALS:
-            for refusal_column in REFUSAL_COLUMNS:
-                if refusal_column.letter == event.character and isinstance(refusal_column.sort, RefusalSort):
-                    event.stop()
-                    self._sort_refusals(refusal_column.sort)
+        sort = self._tab.sort_of(event.character)
+        if sort is not None:
+            event.stop()
+            self._sort_by(sort)
 
-    def _sort_connections(self, sort: Sort) -> None:
-        is_same = sort is self._connection_sort
-        self._connection_descending = not self._connection_descending if is_same else sort in _LARGEST_FIRST
-        self._connection_sort = sort
-        self._ask_anew()
-
-    def _sort_refusals(self, sort: RefusalSort) -> None:
-        is_same = sort is self._refusal_sort
-        self._refusal_descending = not self._refusal_descending if is_same else sort is RefusalSort.AT
-        self._refusal_sort = sort
+    def _sort_by(self, sort: Hashable) -> None:
+        self._tab.sort_by(self.state, sort)
         self._ask_anew()
 
     def _ask_anew(self) -> None:
@@ -309,13 +212,13 @@ class MainScreen(ConsoleScreen):
         self.repaint()
 
     def action_filter(self) -> None:
-        if self._view in _FILTERED:
+        if self._tab.is_filtered:
             self._show_filter(focus=True)
 
     def action_clear(self) -> None:
         """Out of the filter: it is emptied and goes away."""
         filter_input = self.query_one("#filter", Input)
-        if self._filters.get(self._view):
+        if self.state.filter:
             filter_input.value = ""
             self._set_filter("")
         self._show_filter(focus=False)
@@ -323,7 +226,7 @@ class MainScreen(ConsoleScreen):
 
     def _show_filter(self, *, focus: bool) -> None:
         filter_input = self.query_one("#filter", Input)
-        text = self._filters.get(self._view, "")
+        text = self.state.filter
         with self.prevent(Input.Changed):
             filter_input.value = text
         self.query_one("#filter-row").set_class(focus or bool(text), "-shown")
@@ -332,19 +235,19 @@ class MainScreen(ConsoleScreen):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self._view in _FILTERED:
+        if self._tab.is_filtered:
             self._set_filter(event.value.strip())
 
     def _set_filter(self, text: str) -> None:
-        if text == self._filters[self._view]:
+        if text == self.state.filter:
             return
-        self._filters[self._view] = text
+        self.state.filter = text
         self.rows.reset()
-        if self._view is View.CONNECTIONS and self.console.options.automatic:
+        if self._tab.is_filtered_there and self.console.options.automatic:
             if self._filter_rest is not None:
                 self._filter_rest.stop()
             self._filter_rest = self.set_timer(_FILTER_REST_S, self.console.refresh_now)
-        elif self._view is View.REFUSALS:
+        elif self._tab.asks_for_filter:
             self.console.refresh_now()
         self.repaint()
 
@@ -355,7 +258,7 @@ class MainScreen(ConsoleScreen):
 
     def on_bar_pressed(self, event: Bar.Pressed) -> None:
         if event.bar.id == "tabs":
-            self.show_view(View[event.name])
+            self.show_tab(next(tab for tab in TABS if tab.name == event.name))
 
     def on_rows_opened(self, event: Rows.Opened) -> None:
         if event.target.kind is not Kind.CHOICE:
@@ -365,18 +268,10 @@ class MainScreen(ConsoleScreen):
         """Ask at once for what came into view; leave following when the reader scrolls up."""
         if event.rows is not self.rows:
             return
-        first, room = event.rows.window
-        if self._view is View.CONNECTIONS:
-            page = self.console.shown.connections
-            if page is not None and page.matched:
-                last = min(first + room, page.matched)
-                if first < page.offset or last > page.offset + len(page.connections):
-                    self.console.refresh_now()
-        elif self._view is View.EVENTS:
+        window = Window(*event.rows.window)
+        if self._tab.lacks(self.console.shown, window):
+            self.console.refresh_now()
+        if self._tab.follows_events:
             count = event.rows.sheet.count
-            self._follow = event.rows.cursor >= count - 1 and first + room >= count
+            self.state.follow = event.rows.cursor >= count - 1 and window.first + window.room >= count
         self._repaint_keys(self.look(self.size.width, self.size.height))
-
-
-def _id(view: View) -> str:
-    return f"view-{view.name.lower()}"

@@ -1,0 +1,51 @@
+"""Who was turned away, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.keys import ENTER, FILTER, SORT
+from tui.model import Snapshot
+from tui.pages.arrange import RefusalSort
+from tui.pages.refusals import REFUSAL_COLUMNS, refusals_note, refusals_table
+from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest
+from tui.records import Json, Problem, Status
+from tui.sheet import Look, Sheet
+from tui.tabs.tab import Tab, TabState, Window
+from tui.text import SafeText
+
+
+class Refusals(Tab):
+    name = "Refusals"
+    needs = frozenset({Ask.REFUSALS})
+    hints = (ENTER, FILTER, SORT)
+    columns = REFUSAL_COLUMNS
+    first_sort = RefusalSort.AT
+    largest_first = frozenset({RefusalSort.AT})
+    is_filtered = True
+    asks_for_filter = True
+
+    def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
+        return refusals_table(snapshot, look, state.filter, RefusalSort(str(state.sort)), state.descending)
+
+    def is_unread(self, snapshot: Snapshot) -> bool:
+        return snapshot.refusals is None
+
+    def note(self, snapshot: Snapshot, state: TabState) -> SafeText:
+        return refusals_note(snapshot)
+
+    def held(self, status: Status) -> int | None:
+        return status.totals.refusals_total
+
+    def exported(self, snapshot: Snapshot, key: int | str | None) -> tuple[str, Json] | None:
+        row = snapshot.raw_row("refusals", "refusals", "seq", key)
+        return None if row is None else (f"refusal-{key}", row)
+
+    def interest(self, state: TabState, window: Window) -> Interest:
+        """As many as are looked at; all of them while they are filtered or sorted otherwise than by time."""
+        if state.filter or state.sort is not RefusalSort.AT or not state.descending:
+            return Interest(needs=self.needs, refusals_limit=MAX_REFUSALS)
+        wanted = OVERVIEW_REFUSALS
+        while wanted < window.first + 2 * window.room:
+            wanted *= 2
+        return Interest(needs=self.needs, refusals_limit=min(MAX_REFUSALS, wanted))
