@@ -32,6 +32,7 @@ Options:
   --help         Show this message and exit.
 
 Exit codes: 0 yes, 1 no, 2 bad usage, 3 nobody answers.
+Example: tlsidecar health --live
 """
 
 

@@ -227,7 +227,7 @@ def refusals(client: AdminClient, limit: int, as_json: bool) -> None:
         click.echo(f"{len(document['refusals'])} of {document['total']} shown", err=True)
 
 
-@click.command(epilog="Example: tlsidecar failures --limit 10")
+@click.command()
 @click.option("--limit", type=click.IntRange(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
 @socket_option
 @json_option

@@ -37,6 +37,32 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+EXAMPLES: Mapping[str, str] = {
+    "run": "tlsidecar run --config tlsidecar.toml",
+    "exec": "tlsidecar exec --config tlsidecar.toml -- ./service --port 8080",
+    "check": "tlsidecar check --config tlsidecar.toml && systemctl reload tlsidecar",
+    "config": "tlsidecar config show --config tlsidecar.toml",
+    "demo": "tlsidecar demo --once",
+    "ui": "tlsidecar ui --once || page-somebody",
+    "status": "tlsidecar status --json | jq -r .state",
+    "connections": "tlsidecar connections --filter shop --sort bytes_out --desc --limit 20",
+    "certificates": "tlsidecar certificates --json | jq -r .leaf.not_after",
+    "refusals": "tlsidecar refusals --limit 20",
+    "failures": "tlsidecar failures --json | jq .total",
+    "events": "tlsidecar events --after 0 --json",
+    "reload": "tlsidecar reload --json",
+    "rotate": "tlsidecar rotate",
+    "drain": "tlsidecar drain --timeout 30s",
+    "shutdown": "tlsidecar shutdown --wait",
+    "kill": "tlsidecar kill 4711",
+    "log-level": "tlsidecar log-level debug",
+    "wait": "tlsidecar wait --timeout 10s && ./start-the-rest",
+    "inject": "tlsidecar inject deployment.yaml | kubectl apply -f -",
+    "import": "tlsidecar import stunnel stunnel.conf > tlsidecar.toml",
+    "certs": "tlsidecar certs init pki --name 'Dev CA'",
+}
+
+
 class _CommandsByName(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -48,6 +74,9 @@ class _CommandsByName(click.Group):
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
+        example = f"Example: {EXAMPLES[cmd_name]}" if cmd_name in EXAMPLES else ""
+        if example not in (command.epilog or ""):
+            command.epilog = f"{command.epilog}\n\n{example}" if command.epilog else example
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

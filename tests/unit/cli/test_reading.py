@@ -17,6 +17,7 @@ from unit.cli.conftest import COMMAND_S, Served, tlsidecar, tlsidecar_process
 from tlsidecar.cli import health
 from tlsidecar.config import default_admin_socket
 from tlsidecar.control.interface import State
+from tlsidecar.outcomes import Failure, Reason
 
 READS = ("status", "connections", "certificates", "refusals", "failures")
 COMMANDS = (*READS, "events", "reload", "rotate", "drain", "shutdown", "health")
@@ -273,6 +274,39 @@ def test_every_command_has_its_help() -> None:
         done = tlsidecar(command, "--help")
         assert done.code == 0, done.err
         assert "Usage: tlsidecar" in done.out
+        assert f"Example: tlsidecar {command} " in " ".join(done.out.split()) + " "
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("statsu", "status"), ("refusal", "refusals"), ("relaod", "reload")])
+def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    done = tlsidecar(typed)
+    assert (done.code, done.out) == (2, "")
+    assert f"no such command '{typed}': did you mean {meant}?" in done.err
+
+
+def test_failures_for_people(served: Served) -> None:
+    assert served.run("failures").out == "Nothing failed since the sidecar began.\n"
+    assert served.run("refusals").out == "Nobody was refused since the sidecar began.\n"
+    for at in (1.0, 61.0):
+        served.control.failures.record(
+            Failure(
+                at=at,
+                listener="web",
+                upstream="127.0.0.1:8080",
+                reason=Reason.UPSTREAM_REFUSED,
+                detail="127.0.0.1:8080: Connection refused\x1b[2J",
+                peer_address="10.0.0.7:1",
+                identity="spiffe://prod.example/ns/shop/sa/cart",
+            )
+        )
+    done = served.run("failures")
+    assert (done.code, done.err) == (0, "")
+    row = done.out.splitlines()[1]
+    assert row.split()[:6] == [
+        *("1970-01-01T00:01:01Z", "2", "web", "127.0.0.1:8080", "upstream_refused", "1970-01-01T00:00:01Z")
+    ]
+    assert "spiffe://prod.example/ns/shop/sa/cart" in row
+    assert "\\x1b[2J" in row
 
 
 def test_without_the_terminal_ui_one_line_says_so() -> None:
