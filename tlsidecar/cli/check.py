@@ -16,6 +16,7 @@ from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError, MaterialError, MaterialReason
 from certs.journal import second_text
 from tlsidecar.cli.context import EXIT_BAD_INPUT, echo_json, json_option
+from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
 from tlsidecar.config import ConfigError, load
@@ -54,7 +55,8 @@ class MaterialReport:
 @click.pass_context
 def check(context: click.Context, /, config_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Report every problem of the configuration at once; then load the material, judge it as `run` would, and prove
-    it by a handshake in memory. Nothing is bound. Exit code 2 when anything is wrong.
+    it by a handshake in memory. Nothing is bound; services that should speak HTTP/2 are asked whether they do.
+    Exit code 2 when anything is wrong.
 
     Nothing is ordered: of a local authority it is said whether it would issue.
     """
@@ -67,6 +69,7 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
             click.echo(safe_lines(str(error)))
         context.exit(EXIT_BAD_INPUT)
     report = judge(settings, SYSTEM_CLOCK)
+    report.warnings += services_without_http2(settings)
     if as_json:
         echo_json({"ok": not report.problems, "problems": [], "material": _document(report)})
     else:
