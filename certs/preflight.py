@@ -104,8 +104,13 @@ def inspect(
     *,
     allow_expired: bool = False,
     soft_crl: bool = False,
+    own_chain_suffices: bool = True,
 ) -> Inspection:
-    """Every problem and every warning at once. Never raises on hostile certificates."""
+    """Every problem and every warning at once. Never raises on hostile certificates.
+
+    ``own_chain_suffices``: the trust bundle is for peers alone, and the leaf may come from another CA, whose
+    certificate stands in the chain; otherwise the bundle itself must vouch for the leaf.
+    """
     found = Inspection(warnings=list(material.notes))
     try:
         _inspect_leaf(material, roles, found)
@@ -115,7 +120,7 @@ def inspect(
         _inspect_trust(material, roles, found)
         if material.trust or material.federated:
             _inspect_crls(material, now, skew, soft_crl, found)
-            _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, found)
+            _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, own_chain_suffices, found)
         else:
             found.refuse(MaterialReason.TRUST_EMPTY)
     except PARSE_ERRORS as error:  # cryptography reads a revocation list's parts only when asked for them
@@ -255,12 +260,14 @@ def _signed(crl: x509.CertificateRevocationList, authority: Certificate) -> bool
         return False
 
 
-def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, found: Inspection) -> None:
+def _inspect_chain(
+    material: CertificateSet, now: datetime, judge_time: bool, own_chain_suffices: bool, found: Inspection
+) -> None:
     """Builds the chain with OpenSSL, as our peers will."""
     partial = crypto.X509StoreFlags.PARTIAL_CHAIN
     anchors = material.trust
     error = _verify(material, anchors, None, partial)
-    own = _top_of_chain(material)
+    own = _top_of_chain(material) if own_chain_suffices else None
     is_incomplete = error is not None and _REASON_OF_VERIFY_ERROR.get(error[0]) is MaterialReason.CHAIN_INCOMPLETE
     if is_incomplete and own is not None:
         anchors = (own,)
@@ -274,7 +281,7 @@ def _inspect_chain(material: CertificateSet, now: datetime, judge_time: bool, fo
         number, depth, text = error
         reason = _REASON_OF_VERIFY_ERROR.get(number, MaterialReason.CHAIN_INVALID)
         hint = ""
-        if reason is MaterialReason.CHAIN_INCOMPLETE and own is None:
+        if reason is MaterialReason.CHAIN_INCOMPLETE and own is None and own_chain_suffices:
             hint = "; where peers trust other CAs than we do, put the certificate of its issuer behind it"
         found.refuse(reason, f"{text} (at depth {depth} of the chain){hint}")
         return

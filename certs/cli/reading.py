@@ -70,7 +70,7 @@ def verify(
     subject = FileSource(file, key, trust, crl).load() if key is not None else _without_key(file, trust, crl)
     identity, _ = _identity_of(subject.leaf)
     roles = _roles(role, identity)
-    inspection = inspect(subject, roles, now)
+    inspection = inspect(subject, roles, now, own_chain_suffices=False)
     found = inspection.problems
     if host and identity is not None and not identity.covers_host(host):
         found.append(MaterialError(MaterialReason.NAME_MISMATCH, host))

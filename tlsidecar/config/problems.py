@@ -75,8 +75,13 @@ def labelled(key: Key, listener_name: object) -> str:
 
 def quoted(value: object) -> str:
     """A value for a message: on one line, escaped and cut to a readable length."""
-    text = json.dumps(value if isinstance(value, str | int | float | bool | list | dict) else str(value), default=str)
+    text = escaped(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def escaped(value: object) -> str:
+    """As :func:`quoted`, whole: for the name of a file, whose end says most."""
+    return json.dumps(value if isinstance(value, str | int | float | bool | list | dict) else str(value), default=str)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from tlsidecar.config.overrides import OVERRIDES, Kind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
-from tlsidecar.config.problems import Key, Problem, closest, dotted, quoted
+from tlsidecar.config.problems import Key, Problem, closest, dotted, escaped, quoted
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end
@@ -275,4 +275,4 @@ def _listener_for(override: Override, origin: Origin, layers: Layers) -> tuple[d
 
 def _shown_path(path: Path, working_directory: Path) -> str:
     shown = str(path.relative_to(working_directory)) if path.is_relative_to(working_directory) else str(path)
-    return shown if shown.isprintable() else quoted(shown)
+    return shown if shown.isprintable() else escaped(shown)

@@ -112,7 +112,8 @@ def test_what_an_alphabet_has_no_sign_for_is_spelled_out(tmp_path: Path, encodin
 
 
 def test_bytes_that_are_no_text_are_named() -> None:
-    name = os.fsdecode(b"/nowhere/\xff\xfe.toml")  # short: messages cut what they quote
+    """However long the path before them is."""
+    name = os.fsdecode(b"/nowhere/" + b"long" * 25 + b"/\xff\xfe.toml")
     for arguments in (["check", "--config", name], ["certs", "show", name], ["status", "--socket", name]):
         done = shell("", *arguments)
         assert done.returncode in (2, 3)
