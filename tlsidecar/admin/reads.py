@@ -35,7 +35,7 @@ async def connections(api: Api, request: Request) -> Reply:
     page = await api.control.connections(query)
     rows: list[bytes] = []
     for start in range(0, len(page.rows), ROWS_AT_ONCE):
-        piece = encode([encoded(views.connection(row)) for row in page.rows[start : start + ROWS_AT_ONCE]])
+        piece = encode([encoded(row) for row in page.rows[start : start + ROWS_AT_ONCE]])
         rows.append(piece[1:-1])
         await asyncio.sleep(0)
     counts = {"total": page.total, "matched": page.matched, "offset": query.offset, "limit": query.limit}

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.backends.openssl import backend
 
@@ -15,7 +15,7 @@ from tlsidecar import __version__
 from tlsidecar.admin.certificate_views import certificate_record, certificate_records, crl_records
 from tlsidecar.admin.metrics import merge_listeners
 from tlsidecar.api.certificates import Certificates
-from tlsidecar.api.connections import Connection, ConnectionInFull
+from tlsidecar.api.connections import ConnectionInFull
 from tlsidecar.api.failures import Failure, Failures
 from tlsidecar.api.refusals import Refusal, RefusalGroup, Refusals
 from tlsidecar.api.status import Listener, OwnCertificate, Status, Totals, Upstream, Worker
@@ -77,17 +77,8 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
     )
 
 
-def connection(record: snapshot.ConnectionRecord) -> Connection[str]:
-    return Connection(**_connection_fields(record))
-
-
 def connection_in_full(detail: snapshot.ConnectionDetail) -> ConnectionInFull[str]:
-    return ConnectionInFull(**_connection_fields(detail.record), chain=tuple(map(certificate_record, detail.chain)))
-
-
-def _connection_fields(record: snapshot.ConnectionRecord) -> dict[str, Any]:
-    fields = {name: getattr(record, name) for name in snapshot.ConnectionRecord.__slots__}
-    return fields | {"opened_at": _time(record.opened_at), "not_after": _time(record.not_after)}
+    return ConnectionInFull(**vars(detail.record), chain=tuple(map(certificate_record, detail.chain)))
 
 
 def certificates(control: interface.Control, snapshots: Iterable[WorkerSnapshot]) -> Certificates[str]:

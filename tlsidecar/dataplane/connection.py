@@ -21,6 +21,7 @@ import contextlib
 import logging
 import socket
 from abc import ABC, abstractmethod
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from certs.identity import Identity
@@ -362,13 +363,13 @@ class Connection(ABC):
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             requests=self.requests,
-            opened_at=self.opened_at,
+            opened_at=datetime.fromtimestamp(self.opened_at, UTC),
             idle_s=max(0.0, now - self.active_at),
             generation=self.contexts.generation,
             rule=self.rule,
             state=self.state.value,
             upstream=self.upstream_address,
-            not_after=identity.not_after.timestamp() if identity else None,
+            not_after=identity.not_after if identity else None,
             worker=self.shared.worker,
             streams=self.streams,
         )

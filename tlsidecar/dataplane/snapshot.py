@@ -9,7 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
+
+from tlsidecar.api import connections
 
 # Upper bounds of the handshake histogram's buckets, in seconds; one more bucket counts what is above the last.
 HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -164,35 +166,8 @@ class ListenerRecord:
     counters: ListenerCounters
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRecord:
-    """One connection as it stands. ``bytes_in`` came from the TLS side, ``bytes_out`` went to it."""
-
-    id: int
-    listener: str
-    mode: str
-    protocol: str
-    peer_address: str
-    identity: str
-    subject: str
-    serial: str
-    sni: str
-    alpn: str
-    tls_version: str
-    cipher: str
-    group: str
-    bytes_in: int
-    bytes_out: int
-    requests: int
-    opened_at: float
-    idle_s: float
-    generation: int
-    rule: str
-    state: str
-    upstream: str
-    not_after: float | None
-    worker: int = 0
-    streams: int = 0  # HTTP/2: those that are open
+ConnectionRecord: TypeAlias = connections.Connection[str]
+"""One connection as it stands: what the admin API tells is what a worker tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,10 @@ def _codec(kind: Any) -> _Codec:
         return _Codec(_same, _scalar(kind), kind)
     if kind is bytes:
         return _Codec(bytes.hex, lambda plain: bytes.fromhex(_checked(plain, str)))
+    if kind is datetime:
+        return _Codec(datetime.timestamp, _moment)
+    if isinstance(kind, TypeVar):
+        return _codec(kind.__bound__)
     if kind is Path:
         return _Codec(str, lambda plain: Path(_checked(plain, str)))
     if origin in (typing.Union, types.UnionType):
@@ -96,13 +101,21 @@ def _codec(kind: Any) -> _Codec:
     if isinstance(kind, type) and issubclass(kind, tuple):
         hints = typing.get_type_hints(kind)
         return _flat_record(kind, hints) or _record(lambda fields: kind(*fields), list(map(_codec, hints.values())))
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        make_one: Callable[..., Any] = kind
+    record = origin or kind
+    if isinstance(record, type) and dataclasses.is_dataclass(record):
+        hints = typing.get_type_hints(record)
+        make_one: Callable[..., Any] = record
         return _record(
-            lambda values: make_one(*values), [_codec(hints[field.name]) for field in dataclasses.fields(kind)]
+            lambda values: make_one(*values), [_codec(hints[field.name]) for field in dataclasses.fields(record)]
         )
     raise TypeError(f"{kind} cannot cross to a worker")
+
+
+def _moment(plain: Plain) -> datetime:
+    try:
+        return datetime.fromtimestamp(_codec(float).decode(plain), UTC)
+    except (OverflowError, OSError):
+        raise WireError("a time that no calendar has") from None
 
 
 def _same(value: Any) -> Plain:

@@ -111,13 +111,15 @@ def made_connection(number: int, **changes: object) -> ConnectionRecord:
         "bytes_in": number * 10,
         "bytes_out": number * 100,
         "requests": number,
-        "opened_at": STARTED_AT.timestamp() + number,
+        "opened_at": STARTED_AT + dt.timedelta(seconds=number),
         "idle_s": 0.25,
         "generation": 3,
         "rule": "spiffe://prod.example/ns/*/sa/**",
         "state": "relaying",
         "upstream": "127.0.0.1:8080",
-        "not_after": STARTED_AT.timestamp() + 86400,
+        "not_after": STARTED_AT + dt.timedelta(days=1),
+        "worker": 0,
+        "streams": 0,
     }
     return ConnectionRecord(**(fields | changes))  # type: ignore[arg-type] - the names above are the fields
 

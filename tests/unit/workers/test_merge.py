@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from hypothesis import given
@@ -22,10 +23,12 @@ RECORD = ConnectionRecord(
     bytes_in=0,
     bytes_out=0,
     requests=0,
-    opened_at=0.0,
+    opened_at=datetime.fromtimestamp(0, UTC),
     idle_s=0.0,
     generation=1,
     not_after=None,
+    worker=0,
+    streams=0,
 )
 NOW = 100.0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tlsidecar.dataplane.report import Opened, UpstreamChange
-from tlsidecar.dataplane.snapshot import ConnectionQuery
+from tlsidecar.dataplane.snapshot import ConnectionQuery, ConnectionRecord
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.recorder import Closed
 from tlsidecar.workers.wire import WireError, pack, packed, plain_of, unpack, value_of
@@ -34,6 +35,24 @@ def test_it_arrives_as_it_was(value: Any) -> None:
     arrived = unpack(kind, pack(kind, value))
     assert arrived == value
     assert [type(each) for each in _fields(arrived)] == [type(each) for each in _fields(value)]
+
+
+def test_a_record_of_the_api_travels_with_its_times() -> None:
+    fields: dict[str, Any] = dict.fromkeys(ConnectionRecord.__origin__.__dataclass_fields__, "x")
+    numbers = ("id", "bytes_in", "bytes_out", "requests", "generation", "worker", "streams")
+    record = ConnectionRecord(
+        **{
+            **fields,
+            **dict.fromkeys(numbers, 7),
+            "idle_s": 0.25,
+            "opened_at": datetime(2026, 11, 23, 23, 15, 0, 250_000, tzinfo=UTC),
+            "not_after": None,
+        }
+    )
+    assert unpack(ConnectionRecord, pack(ConnectionRecord, record)) == record
+    for forged in ("1e300", "true", '"2026"', "[]"):
+        with pytest.raises(WireError):
+            unpack(datetime, forged.encode())
 
 
 def test_several_travel_in_one_message() -> None:
