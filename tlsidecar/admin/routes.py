@@ -88,7 +88,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/reload",
         Access.CONTROL,
         changes.reload,
-        "Read the material's source again",
+        "Read the configuration and the material's source again",
         AttemptReply,
         other_statuses=(409,),
     ),

@@ -32,7 +32,8 @@ POLL_S = 0.05
 @socket_option
 @json_option
 def reload(client: AdminClient, as_json: bool) -> None:
-    """Have the sidecar read its material again; returns when that is done."""
+    """Have the sidecar read its configuration and its material again; returns when that is done. Exit code 4 when the
+    configuration could not be applied."""
     _attempt(client, "/v1/reload", as_json)
 
 

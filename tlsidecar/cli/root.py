@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "refusals": ("tlsidecar.cli.reads:refusals", "Who was turned away, and why."),
     "failures": ("tlsidecar.cli.reads:failures", "What could not be served, and why."),
     "events": ("tlsidecar.cli.events:events", "Follow what happens."),
-    "reload": ("tlsidecar.cli.changes:reload", "Read the material's source again."),
+    "reload": ("tlsidecar.cli.changes:reload", "Read the configuration and the material's source again."),
     "rotate": ("tlsidecar.cli.changes:rotate", "Ask the material's source to renew now."),
     "drain": ("tlsidecar.cli.changes:drain", "Stop accepting; let connections finish."),
     "shutdown": ("tlsidecar.cli.changes:shutdown", "Drain, then end the process."),

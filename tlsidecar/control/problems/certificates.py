@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from certs.chain import issued
 from certs.identity import serial_text
 from certs.journal import second_text
+from certs.material import Material
 from certs.names import crl_issuer
 from tlsidecar.control.interface import Outcome, Severity
 from tlsidecar.control.problems.facts import Facts, Found
@@ -136,15 +138,18 @@ def newer_at_hand(facts: Facts) -> Iterator[Found]:
 
 def trust(facts: Facts) -> Iterator[Found]:
     """Both ends of a mesh mostly share their CAs; where they do not, it had better be on purpose."""
-    if facts.generation is None:
+    if facts.generation is None or _leads_to_trust(facts.generation.material):
         return
-    material = facts.generation.material
-    own = (material.leaf, *material.chain)
-    trusted = set(material.trust)
-    if any(each in trusted or any(issued(anchor, each) for anchor in trusted) for each in own):
-        return
+    top = (facts.generation.material.leaf, *facts.generation.material.chain)[-1]
     message = "our own certificate does not lead to a CA in our trust bundle"
-    yield Found(Severity.NOTICE, "trust_mismatch", message, facts.generation.activated_at, own[-1].issuer.text)
+    yield Found(Severity.NOTICE, "trust_mismatch", message, facts.generation.activated_at, top.issuer.text)
+
+
+@lru_cache(maxsize=1)  # asked every second, of the same material
+def _leads_to_trust(material: Material) -> bool:
+    trusted = {*material.trust, *(each for found in material.federated.values() for each in found)}
+    own = (material.leaf, *material.chain)
+    return any(each in trusted or any(issued(anchor, each) for anchor in trusted) for each in own)
 
 
 def _left(starts: datetime, ends: datetime, now: datetime) -> float:
