@@ -14,7 +14,9 @@ from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import (
     BLOCKS_REMEMBERED,
     CLIENT,
+    CREDIT_SAVED,
     FORBIDDEN,
+    MAY_BE_OWED,
     NO_TABLE,
     PASSES,
     SHUTDOWN_PING,
@@ -53,11 +55,12 @@ class ClientFrames(Streams):
             self._client_headers(number, flags, payload)
             return False
         relays = self.state is not State.ALONE
-        if kind == frames.WINDOW_UPDATE:
+        if kind in MAY_BE_OWED:
             if self._client_credit > 0:
                 self._client_credit -= 1
             else:
                 self._client_idle.spend(self._clock.now)
+        if kind == frames.WINDOW_UPDATE:
             if number and number not in self.streams:
                 self._must_be_known(number)
                 return False
@@ -69,8 +72,9 @@ class ClientFrames(Streams):
             return False
         if kind == frames.RST_STREAM:
             return self._client_reset(number)
-        self._client_idle.spend(self._clock.now)
         if kind == frames.PING:
+            if not flags & frames.ACK:
+                self._upstream_credit += 1
             if flags & frames.ACK and payload == SHUTDOWN_PING:
                 if self._shutdown is not None:
                     self._say_last()
@@ -78,6 +82,7 @@ class ClientFrames(Streams):
             if not relays and not flags & frames.ACK:
                 self._made_client.append(frames.frame(frames.PING, frames.ACK, 0, payload))
             return relays
+        self._client_idle.spend(self._clock.now)
         if kind == frames.SETTINGS:
             if flags & frames.ACK:
                 return relays
@@ -123,7 +128,8 @@ class ClientFrames(Streams):
             if stream.request_bytes > self._limits.max_body_bytes:
                 self._refuse(stream, MessageRefused(413, Reason.BODY_TOO_LARGE))
                 return False
-        self._upstream_credit += 2
+        if self._upstream_credit < CREDIT_SAVED:
+            self._upstream_credit += 3  # two windows, and a PING that measures the way
         if ends:
             self._ended(stream, CLIENT)
         return True
@@ -151,6 +157,7 @@ class ClientFrames(Streams):
         if number <= self._last:
             if self._rules_of(number)[0] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+            self._client_idle.spend(self._clock.now)
             self._client_decoder.decode(block)  # trailers that were under way
             return
         self._last = number

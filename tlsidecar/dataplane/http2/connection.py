@@ -336,8 +336,9 @@ class Http2Connection(Connection):
 
     def _settle(self) -> None:
         """Read from whom the other side can keep up with; close when that is wanted and nothing is queued."""
-        client, upstream = self._client, self._upstream
+        client, upstream, session = self._client, self._upstream, self._session
         assert client is not None
+        assert session is not None
         if client.closed:
             return
         waiting = client.queued_bytes
@@ -352,12 +353,13 @@ class Http2Connection(Connection):
             self._reach is not None
             or (upstream is not None and upstream.endpoint.queued_bytes > high_water)
             or waiting > _CLIENT_PATIENCE * high_water
+            or session.client_must_wait
         ):
             client.pause()
         else:
             client.resume()
         if upstream is not None:
-            if waiting > high_water:
+            if waiting > high_water or session.upstream_must_wait:
                 upstream.endpoint.pause()
             else:
                 upstream.endpoint.resume()

@@ -35,6 +35,20 @@ _CONNECTION_SPECIFIC: Final = frozenset(
 _REQUEST_DROPPED: Final = names.REQUEST_HOP_BY_HOP - _CONNECTION_SPECIFIC - {b"te", b"expect"}
 _RESPONSE_DROPPED: Final = names.RESPONSE_HOP_BY_HOP - _CONNECTION_SPECIFIC
 
+# RFC 9110 section 6.5.1: who asks, and how and for what, is said before the content or not at all.
+_NOT_IN_TRAILERS: Final = SECRET_NAMES | {
+    names.DESTINATION,
+    names.REQUEST_ID,
+    b"te",
+    b"expect",
+    b"content-type",
+    b"content-encoding",
+    b"content-range",
+    b"range",
+    b"max-forwards",
+    b"cache-control",
+}
+
 _NO_LENGTH: Final = -1
 _GRPC: Final = b"application/grpc"
 
@@ -212,6 +226,7 @@ class Heads:
                 or folded in names.REQUEST_HOP_BY_HOP
                 or folded in rules.removed
                 or folded in rules.kept
+                or folded in _NOT_IN_TRAILERS
                 or (b"_" in name and rules.underscores != "allow")
             ):
                 kept.append((name, value))

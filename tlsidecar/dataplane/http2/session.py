@@ -21,7 +21,7 @@ from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.client_frames import ClientFrames
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
-from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, State, Stream
+from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, WAITING_FRAMES, State, Stream
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -83,6 +83,10 @@ class Session(ClientFrames, UpstreamFrames):
             self._client_fault(reader.fault)
             return
         reader.data = b""
+        if not reader.in_a_block:
+            self._block_since = 0.0
+        elif not self._block_since or begin or any(frame[0] != frames.CONTINUATION for frame in found):
+            self._block_since = self.active_at
         self._settle()
         if self.state is State.ALONE:
             out.clear()
@@ -116,6 +120,8 @@ class Session(ClientFrames, UpstreamFrames):
                     made.clear()
                 run = at if passes else min(frame[4], held_at)
         except Http2Error as fault:
+            if frame[3] > run:
+                out.append(view[run : frame[3]])
             self._upstream_broke(fault)
             return
         stop = min(found[-1][4], held_at) if found else begin
@@ -130,18 +136,31 @@ class Session(ClientFrames, UpstreamFrames):
     def _settle(self) -> None:
         """Hand over what is ours, where no DATA frame is in the middle; end what has nothing left to do."""
         # SETTINGS come first (RFC 9113 section 3.4): until the upstream's are there our own frames wait, too.
-        if self._made_client and self._has_upstream_settings and not (self._upstream.left and self._upstream_passes):
-            self.to_client += self._made_client
-            self._made_client.clear()
-        if self._made_upstream and not (self._client.left and self._client_passes):
-            self.to_upstream += self._made_upstream
-            self._made_upstream.clear()
-        if self._client.in_the_middle or self._upstream.in_the_middle:
-            self._stalled_at = self._stalled_at or self.active_at
-        else:
-            self._stalled_at = 0.0
+        if self._has_upstream_settings and not (self._upstream.left and self._upstream_passes):
+            if self._client_window:
+                self._made_client.append(frames.window_update(0, min(self._client_window, frames.MAX_WINDOW)))
+                self._client_window = 0
+            if self._made_client:
+                self.to_client += self._made_client
+                self._made_client.clear()
+        if not (self._client.left and self._client_passes):
+            if self._upstream_window:
+                self._made_upstream.append(frames.window_update(0, min(self._upstream_window, frames.MAX_WINDOW)))
+                self._upstream_window = 0
+            if self._made_upstream:
+                self.to_upstream += self._made_upstream
+                self._made_upstream.clear()
         if self._said_last and not self.streams and self.end is None:
             self.end = (self._shutdown or Reason.COMPLETED, "")
+
+    @property
+    def client_must_wait(self) -> bool:
+        """Whether too much that the client made us say cannot be said yet, so that it is not to be read."""
+        return len(self._made_client) > WAITING_FRAMES
+
+    @property
+    def upstream_must_wait(self) -> bool:
+        return len(self._made_upstream) > WAITING_FRAMES
 
     @property
     def is_begun(self) -> bool:
@@ -158,7 +177,7 @@ class Session(ClientFrames, UpstreamFrames):
         """What was and will be in ``to_upstream`` goes there from now on."""
         self.state = State.RELAYING
         self._address = address
-        now = self._clock.now
+        now = self._ready_at = self._clock.now
         for stream in self.streams.values():
             stream.exchange.attach(address, now)
 
@@ -179,6 +198,7 @@ class Session(ClientFrames, UpstreamFrames):
         self._gone = (reason, detail, stage)
         self.to_upstream.clear()
         self._made_upstream.clear()
+        self._upstream_window = 0
         self._client_passes = False
         if self._upstream.left and self._upstream_passes:
             # The client waits for the rest of a DATA frame, and would take whatever comes for it.
@@ -230,7 +250,14 @@ class Session(ClientFrames, UpstreamFrames):
             self._shutdown = self._shutdown or Reason.COMPLETED
             self._say_last()
             self._settle()
-        if self._client.in_a_block and self._stalled_at and now - self._stalled_at > limits.head_timeout_s:
+        if (
+            self.state is State.RELAYING
+            and not self._has_upstream_settings
+            and now - self._ready_at > limits.head_timeout_s
+        ):
+            self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "no SETTINGS in time")
+            return
+        if self._block_since and now - self._block_since > limits.head_timeout_s:
             self._client_fault(_late("half a frame"), Reason.HEAD_TIMEOUT)
             return
         for stream in list(self.streams.values()):

@@ -24,12 +24,17 @@ from tlsidecar.outcomes import Reason, Side, Stage
 
 RESETS: Final = (200, 20)  # at once, and a second
 IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
+CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
+WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
 CLOSED_REMEMBERED: Final = 128
 BLOCKS_REMEMBERED: Final = 8
 SHUTDOWN_PING: Final = b"tlsdrain"
 
 CLIENT: Final = 1  # may still send on the stream
 UPSTREAM: Final = 2
+
+# What may answer to something that was sent: frames that carry nothing, and are not counted then.
+MAY_BE_OWED: Final = (frames.WINDOW_UPDATE, frames.PING)
 
 # What becomes of frames for a stream that is closed.
 FORBIDDEN: Final = 0
@@ -87,12 +92,14 @@ class Streams:
         "_address",
         "_alone_until",
         "_begun_at",
+        "_block_since",
         "_blocks_version",
         "_client",
         "_client_credit",
         "_client_decoder",
         "_client_idle",
         "_client_passes",
+        "_client_window",
         "_clock",
         "_closed",
         "_downstream",
@@ -112,6 +119,7 @@ class Streams:
         "_made_client",
         "_made_upstream",
         "_preface",
+        "_ready_at",
         "_remote",
         "_request_blocks",
         "_resets",
@@ -120,7 +128,6 @@ class Streams:
         "_said_last",
         "_shutdown",
         "_shutdown_at",
-        "_stalled_at",
         "_stated",
         "_upstream",
         "_upstream_credit",
@@ -128,6 +135,7 @@ class Streams:
         "_upstream_idle",
         "_upstream_last",
         "_upstream_passes",
+        "_upstream_window",
         "active_at",
         "end",
         "fault",
@@ -191,7 +199,10 @@ class Streams:
         self._begun_at = now
         self._idle_since = now  # while there is no stream
         self._gone = (Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)  # why, once it is
-        self._stalled_at = 0.0  # since when something is in the middle
+        self._ready_at = 0.0  # when the upstream was reached
+        self._block_since = 0.0  # since when the client's header block, or half a frame, is under way; 0: none is
+        self._client_window = 0  # of the connection's window: to be given back to the client, who is not to wait for it
+        self._upstream_window = 0
 
     def __repr__(self) -> str:
         return f"<Session {self.state.name} streams={len(self.streams)} last={self._last} end={self.end}>"
@@ -275,11 +286,11 @@ class Streams:
 
     def _give_back_client(self, count: int) -> None:
         if count > 0:
-            self._made_client.append(frames.window_update(0, count))
+            self._client_window += count
 
     def _give_back_upstream(self, count: int) -> None:
         if count > 0:
-            self._made_upstream.append(frames.window_update(0, count))
+            self._upstream_window += count
 
     def _say_last(self) -> None:
         if not self._said_last:

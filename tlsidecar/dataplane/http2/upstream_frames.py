@@ -9,7 +9,9 @@ from tlsidecar.dataplane.http2.frames import Frame
 from tlsidecar.dataplane.http2.heads import RequestHead, ResponseHead
 from tlsidecar.dataplane.http2.streams import (
     BLOCKS_REMEMBERED,
+    CREDIT_SAVED,
     FORBIDDEN,
+    MAY_BE_OWED,
     NO_TABLE,
     PASSES,
     SWALLOWED,
@@ -43,11 +45,12 @@ class UpstreamFrames(Streams):
         if kind == frames.HEADERS:
             self._upstream_headers(number, flags, payload)
             return False
-        if kind == frames.WINDOW_UPDATE:
+        if kind in MAY_BE_OWED:
             if self._upstream_credit > 0:
                 self._upstream_credit -= 1
             else:
                 self._upstream_idle.spend(self._clock.now)
+        if kind == frames.WINDOW_UPDATE:
             if number and number not in self.streams:
                 self._must_be_passed(number)
                 return False
@@ -59,6 +62,10 @@ class UpstreamFrames(Streams):
             return False
         if kind == frames.RST_STREAM:
             return self._upstream_reset(number, frames.number(payload))
+        if kind == frames.PING:
+            if not flags & frames.ACK:
+                self._client_credit += 1
+            return True
         self._upstream_idle.spend(self._clock.now)
         if kind == frames.SETTINGS and not flags & frames.ACK:
             self._made_client.append(passed_settings.for_client(payload, self._limits.max_header_bytes, first=False))
@@ -66,7 +73,7 @@ class UpstreamFrames(Streams):
         if kind == frames.GOAWAY:
             self._upstream_goaway(frames.number(payload[:4]) & frames.MAX_WINDOW)
             return not self._said_last
-        return kind in (frames.PING, frames.SETTINGS)
+        return kind == frames.SETTINGS
 
     def _must_be_passed(self, number: int) -> None:
         if number > self._last_passed or not number & 1:
@@ -98,7 +105,8 @@ class UpstreamFrames(Streams):
             if left < 0 or (ends and left):
                 self._bad_response(stream, "content-length is not what came")
                 return False
-        self._client_credit += 2
+        if self._client_credit < CREDIT_SAVED:
+            self._client_credit += 3
         if ends:
             self._ended(stream, UPSTREAM)
         return True
@@ -108,6 +116,7 @@ class UpstreamFrames(Streams):
         ends = bool(flags & frames.END_STREAM)
         if stream is None:
             self._must_be_passed(number)
+            self._upstream_idle.spend(self._clock.now)
             self._upstream_decoder.decode(block)
             if self._rules_of(number)[1] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
@@ -175,6 +184,7 @@ class UpstreamFrames(Streams):
         self._must_be_passed(number)
         stream = self.streams.get(number)
         if stream is None:
+            self._upstream_idle.spend(self._clock.now)
             return False
         if stream.open & UPSTREAM or code != ErrorCode.NO_ERROR:
             self._resets.spend(self._clock.now)
@@ -186,6 +196,9 @@ class UpstreamFrames(Streams):
         self._upstream_last = min(self._upstream_last, last)
         for stream in list(self.streams.values()):
             if stream.id > last:
-                # The upstream has not begun with it, and the client learns from the same frame that it may try again.
+                # The upstream has not begun with it, and the client learns from the same frame that it may try again:
+                # if it gets that frame.
+                if self._said_last:
+                    self._made_client.append(frames.rst_stream(stream.id, ErrorCode.REFUSED_STREAM))
                 stream.exchange.cut(Reason.UPSTREAM_CLOSED, "GOAWAY")
                 self._over(stream, (SWALLOWED, FORBIDDEN))
