@@ -44,7 +44,14 @@ class HandoverError(Exception):
 
 
 def handover_path(admin_socket: Path) -> Path:
-    return admin_socket.with_name("handover.sock")
+    """Where the sidecar with ``admin_socket`` hands over: of its own, since one directory may hold the sockets of many.
+
+    It does not end in ``.sock``, by which admin sockets are found, and is no longer than the admin socket's path.
+    """
+    name = admin_socket.name
+    return admin_socket.with_name(
+        f"{name.removesuffix('.sock')}.take" if name.endswith(".sock") else f"{name}.handover"
+    )
 
 
 class Predecessor:

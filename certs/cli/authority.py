@@ -19,7 +19,7 @@ from certs.rollover import SidecarView, finish, start, switch
 from certs.text import describe_certificate
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs init pki --name 'Dev CA'")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option("--name", default="Dev CA", show_default=True, help="What the CA's certificates are called.")
 @click.option("--root-lifetime", type=Duration(), default=ROOT_LIFETIME, show_default="3650d")
@@ -56,7 +56,7 @@ def init(
     )
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs rollover pki start")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.argument("step", type=click.Choice(["start", "switch", "finish"]))
 @SOCKETS
@@ -104,7 +104,7 @@ def _emit_rollover(authority: Authority, state: AuthorityState, step: str, *, as
     note(following[step])
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs revoke pki 5f3a9c --reason stolen")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.argument("serial")
 @click.option("--reason", default="", help="Why, for the journal.")
@@ -130,7 +130,7 @@ def revoke(directory: Path, serial: str, reason: str, as_json: bool) -> None:
     )
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs crl pki --lifetime 1d")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option("--lifetime", type=Duration(), default=CRL_LIFETIME, show_default="7d", help="Until the next one is due.")
 @JSON

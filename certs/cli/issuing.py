@@ -38,7 +38,7 @@ from certs.served import HandshakeRefused, served_serial
 POLL_INTERVAL_S = 0.05
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs issue pki --out web --dns localhost")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option("--out", metavar="OUT", type=DIRECTORY, required=True, help="Where tls.crt, tls.key and ca.crt go.")
 @click.option("--dns", multiple=True, metavar="NAME", help="A DNS name; repeatable.")
@@ -89,7 +89,7 @@ def issue(
     )
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs rotate web --socket /run/tlsidecar/admin.sock")
 @click.argument("out", metavar="OUT", type=DIRECTORY)
 @click.option("--ca", "directory", metavar="DIR", type=DIRECTORY, help="The CA; default: the one that issued OUT.")
 @SOCKETS

@@ -33,7 +33,7 @@ _PURPOSE_NAMES = {role.purpose: f"{role.value}Auth" for role in Role}
 _UNREADABLE: tuple[type[Exception], ...] = (MaterialError, CertificateInvalid, *PARSE_ERRORS)
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs show web/tls.crt")
 @click.argument("files", metavar="FILE…", type=FILE, nargs=-1, required=True)
 @JSON
 @reports_errors
@@ -51,7 +51,7 @@ def show(files: tuple[Path, ...], as_json: bool) -> None:
         click.get_current_context().exit(EXIT_USAGE)
 
 
-@click.command()
+@click.command(epilog="Example: tlsidecar certs verify web/tls.crt --trust web/ca.crt --host localhost")
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option("--trust", type=FILE, required=True, help="The CAs that may vouch for it.")
 @click.option("--key", type=FILE, help="Its private key: then a trial handshake is made, too.")

@@ -171,7 +171,7 @@ def test_one_that_hangs_up_or_lies_leaves_it_serving(pki: Pki, tmp_path: Path, s
     server = pki.issue("server", "localhost")
     with running(tmp_path / "old", configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")) as old:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(old.socket_path.with_name("handover.sock")))
+            sock.connect(str(old.socket_path.with_name("admin.take")))
             sock.sendall(said)
             if said == b"take\n":
                 words, descriptors, _, _ = socket.recv_fds(sock, 65536, 100)
@@ -192,3 +192,19 @@ def test_with_nobody_there_it_starts_as_usual(pki: Pki, tmp_path: Path) -> None:
         assert sidecar.stop() == 0
     finally:
         sidecar.kill()
+
+
+def test_two_may_have_their_sockets_in_one_directory(pki: Pki, tmp_path: Path) -> None:
+    server = pki.issue("server", "localhost")
+    config = configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")
+    with running(tmp_path / "one", config) as one:
+        other = Sidecar(tmp_path / "other", "")
+        other.socket_path = one.socket_path.with_name("other.sock")
+        other.config_path.write_text(f'[admin]\nsocket = "{other.socket_path}"\n{config}')
+        try:
+            other.start()
+            assert {path.name for path in one.socket_path.parent.glob("*.sock")} == {"admin.sock", "other.sock"}
+            assert other.stop() == 0
+        finally:
+            other.kill()
+        assert one.status()["state"] == "ready"

@@ -18,13 +18,13 @@ def config() -> None:
     """The configuration's schema, and its effective values."""
 
 
-@config.command()
+@config.command(epilog="Example: tlsidecar config schema > tlsidecar.schema.json")
 def schema() -> None:
     """The JSON Schema of tlsidecar.toml."""
     echo_json(json_schema())
 
 
-@config.command()
+@config.command(epilog="Example: tlsidecar config show --config tlsidecar.toml")
 @settings_options
 @json_option
 def show(config_file: Path | None, as_json: bool, **flags: Any) -> None:

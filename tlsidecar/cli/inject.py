@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure
+from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure, Number
 from tlsidecar.cli.text_file import name_of, read_text
 from tlsidecar.extras import install_line
 from tlsidecar.inject.plan import InjectError, Plan
@@ -30,12 +30,10 @@ from tlsidecar.inject.plan import InjectError, Plan
     help="A ConfigMap whose tlsidecar.toml says everything else; without one the options below do.",
 )
 @click.option("--allow", multiple=True, metavar="RULE", help="Who may connect; repeatable.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=8443, show_default=True, help="The port with mutual TLS."
-)
+@click.option("--port", type=Number(1, 65535), default=8443, show_default=True, help="The port with mutual TLS.")
 @click.option(
     "--upstream-port",
-    type=click.IntRange(1, 65535),
+    type=Number(1, 65535),
     default=None,
     help="The application's port.  [default: the container's]",
 )

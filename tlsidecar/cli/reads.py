@@ -228,7 +228,7 @@ def refusals(client: AdminClient, limit: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
+@click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
 @socket_option
 @json_option
 def failures(client: AdminClient, limit: int, as_json: bool) -> None:

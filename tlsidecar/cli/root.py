@@ -57,7 +57,7 @@ EXAMPLES: Mapping[str, str] = {
     "kill": "tlsidecar kill 4711",
     "log-level": "tlsidecar log-level debug",
     "wait": "tlsidecar wait --timeout 10s && ./start-the-rest",
-    "inject": "tlsidecar inject deployment.yaml | kubectl apply -f -",
+    "inject": "tlsidecar inject deployment.yaml --allow ou:sre | kubectl apply -f -",
     "import": "tlsidecar import stunnel stunnel.conf > tlsidecar.toml",
     "certs": "tlsidecar certs init pki --name 'Dev CA'",
 }

@@ -82,3 +82,14 @@ def test_the_webhook_answers() -> None:
 
 def test_its_help_has_an_example() -> None:
     assert "tlsidecar inject web.yaml --allow" in tlsidecar("inject", "--help").out
+
+
+def test_its_example_is_true(tmp_path: Path) -> None:
+    from tlsidecar.cli.root import EXAMPLES
+
+    path = tmp_path / "deployment.yaml"
+    path.write_text(POD)
+    words = EXAMPLES["inject"].partition(" | ")[0].replace("deployment.yaml", str(path)).split()[1:]
+    done = tlsidecar(*words)
+    assert done.code == 0, done.err
+    assert "initContainers" in done.out

@@ -277,6 +277,16 @@ def test_every_command_has_its_help() -> None:
         assert f"Example: tlsidecar {command} " in " ".join(done.out.split()) + " "
 
 
+@pytest.mark.parametrize(
+    "command",
+    [f"certs {name}" for name in ("init", "issue", "rotate", "rollover", "revoke", "crl", "show", "verify")]
+    + ["config schema", "config show"],
+)
+def test_a_command_of_a_group_has_its_example(command: str) -> None:
+    said = " ".join(tlsidecar(*command.split(), "--help").out.split())
+    assert f"Example: tlsidecar {command}" in said
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("statsu", "status"), ("refusal", "refusals"), ("relaod", "reload")])
 def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
     done = tlsidecar(typed)
