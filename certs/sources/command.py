@@ -12,16 +12,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import selectors
 import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
@@ -37,6 +36,8 @@ POLL_S = 1.0
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ERROR_LINES = 20
+PIECE_BYTES = 64 * 1024
+END_POLL_S = 0.1  # between looks whether the program has ended while its pipes are still open
 # How long the attempt's thread may take beyond the program's own deadline, to kill it and to read what it printed.
 GRACE_S = 5.0
 
@@ -146,29 +147,27 @@ class CommandSource:
     def _output(self) -> bytes:
         """What one run prints. Raises :class:`MaterialError`."""
         program = self._program()
-        with tempfile.TemporaryFile() as errors:
-            try:
-                process = subprocess.Popen(  # noqa: S603 - the program the configuration names, and no shell
-                    self._argv,
-                    executable=program,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    env=self._environment(),
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise MaterialError(MaterialReason.COMMAND_FAILED, error.strerror or str(error)) from None
-            watchdog = _Watchdog(process, self._deadline_s)
-            with process, watchdog:
-                assert process.stdout is not None
-                output = process.stdout.read(MAX_FILE_BYTES + 1)
-                is_too_long = len(output) > MAX_FILE_BYTES
-                if is_too_long:
-                    watchdog.kill()
-                process.wait()
-            _log_errors(self._argv[0], errors)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the program the configuration names, and no shell
+                self._argv,
+                executable=program,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MaterialError(MaterialReason.COMMAND_FAILED, error.strerror or str(error)) from None
+        watchdog = _Watchdog(process, self._deadline_s)
+        with process, watchdog:
+            output, errors = _printed(process, watchdog)
+            is_too_long = len(output) > MAX_FILE_BYTES
+            if is_too_long:
+                watchdog.kill()
+            process.wait()
+        _log_errors(self._argv[0], errors)
         if watchdog.has_struck and not is_too_long:
             detail = f"{self._argv[0]} took longer than {self._deadline_s:g} s, and was killed"
             raise MaterialError(MaterialReason.SOURCE_TIMEOUT, detail)
@@ -228,13 +227,38 @@ class _Watchdog:
 
     def kill(self) -> None:
         self.has_struck = True
+        if self._process.returncode is not None:
+            return  # its number may be another's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _log_errors(program: str, errors: IO[bytes]) -> None:
-    errors.seek(0)
-    lines = errors.read(MAX_ERROR_BYTES).decode("utf-8", "replace").splitlines()
+def _printed(process: subprocess.Popen[bytes], watchdog: _Watchdog) -> tuple[bytes, bytes]:
+    """What a program prints until it ends, up to a little over the bounds, and what it says of errors.
+
+    A helper that it leaves behind (an agent, say) may hold the pipes open for ever: the program's end is the end."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    output, errors = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, (output, MAX_FILE_BYTES + 1))
+        selector.register(process.stderr, selectors.EVENT_READ, (errors, MAX_ERROR_BYTES))
+        while selector.get_map() and len(output) <= MAX_FILE_BYTES:
+            has_ended = process.poll() is not None  # asked first: whatever it printed is there then
+            ready = selector.select(0 if has_ended else END_POLL_S)
+            if has_ended and (not ready or watchdog.has_struck):
+                break
+            for key, _ in ready:
+                piece = os.read(key.fd, PIECE_BYTES)
+                if not piece:
+                    selector.unregister(key.fileobj)
+                kept, limit = key.data
+                kept += piece[: limit - len(kept)]
+    return bytes(output), bytes(errors)
+
+
+def _log_errors(program: str, errors: bytes) -> None:
+    lines = errors.decode("utf-8", "replace").splitlines()
     for line in lines[:MAX_ERROR_LINES]:
         _log.warning("%s: %s", program, line)
     if len(lines) > MAX_ERROR_LINES:

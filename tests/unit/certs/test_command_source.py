@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -170,3 +171,25 @@ async def test_one_failure_costs_nothing_of_what_was_printed_before(program: Pat
     kept = await source.read()
     assert kept is not None
     assert kept.digest == material.digest
+
+
+async def test_a_helper_that_it_leaves_behind_holds_nothing_up(program: Path, tmp_path: Path) -> None:
+    """As an agent does that keeps both pipes; in a session of its own no signal of ours would reach it."""
+    left = tmp_path / "left"
+    prints(program, f"setsid sh -c 'echo $$ >{left}; exec sleep 60' &\ncat {tmp_path}/material.pem")
+    source = source_of(program)
+    try:
+        assert (await source.renew()).leaf == LEAF.read
+        assert (await source.renew()).leaf == LEAF.read
+    finally:
+        deadline = time.monotonic() + 10
+        while not (left.exists() and left.read_text()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+async def test_what_is_cut_of_standard_error_is_kept_nowhere(program: Path, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    prints(program, f"readlink /proc/self/fd/2 >{seen}\ncat {tmp_path}/material.pem")
+    assert (await source_of(program).renew()).leaf == LEAF.read
+    assert seen.read_text().startswith("pipe:")
