@@ -194,6 +194,7 @@ def test_what_cannot_be_listened_on_is_named_and_nothing_is_lost(pki: Pki, tmp_p
         sidecar.pass_descriptors = tuple(descriptor for _, descriptor in given)
         sidecar.start()
         assert passes(pki, sidecar.port())
+        eventually(lambda: sidecar.log_text.count("handed over to listen on") == len(given))  # lines are gathered
         for descriptor, said in (
             (3, "('in'), handed over to listen on, does not listen: it is not used"),
             (4, "('in'), handed over to listen on, is no stream socket: it is not used"),
