@@ -63,7 +63,7 @@ class Api:
 
     def __init__(self, routes: Sequence[Route], control: Control, guard: ChangeGuard) -> None:
         self.control = control
-        self._routes = routes
+        self.routes = tuple(routes)
         self._guard = guard
         self._streams = 0
         self._background = Background()
@@ -71,7 +71,7 @@ class Api:
     async def answer(self, request: Request) -> Reply | Stream:
         """The reply to one request; never raises but for cancellation. A defect of ours is logged and answered 500."""
         try:
-            route, values = _find(self._routes, request)
+            route, values = _find(self.routes, request)
             request = replace(request, path_values=values)
             if route.access > request.access:
                 if route.changes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import ApiError, Reply, Request
+from tlsidecar.admin.messages import MAX_DRAIN_S, ApiError, Reply, Request
 from tlsidecar.admin.reads import connection_id_of
 from tlsidecar.api.certificates import AttemptReply
 from tlsidecar.api.connections import Closed
@@ -15,8 +15,6 @@ from tlsidecar.api.encode import encoded
 from tlsidecar.api.replies import Drained, LogLevel, Stopping
 from tlsidecar.api.words import DrainEnd
 from tlsidecar.control.interface import Attempt, Outcome, Trigger
-
-MAX_DRAIN_S = 86400.0
 
 
 async def reload(api: Api, request: Request) -> Reply:

@@ -14,6 +14,7 @@ from tlsidecar.observe.audit import Caller
 from tlsidecar.observe.text import visible
 
 REQUEST_BODY_BYTES = 64 * 1024
+MAX_DRAIN_S = 86400.0
 JSON_DEPTH = 32
 
 JSON = "application/json"

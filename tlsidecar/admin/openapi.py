@@ -7,9 +7,7 @@ from functools import cache
 from tlsidecar import __version__
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
-from tlsidecar.admin.changes import MAX_DRAIN_S
-from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, PLAIN_TEXT, REQUEST_BODY_BYTES
-from tlsidecar.admin.routes import ROUTES
+from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, MAX_DRAIN_S, PLAIN_TEXT, REQUEST_BODY_BYTES
 from tlsidecar.api.replies import Error
 from tlsidecar.api.schema import TEXT, Schema, reference, schemas
 from tlsidecar.api.words import LOG_LEVELS
@@ -34,12 +32,12 @@ BODIES: dict[str, Schema] = {
 
 
 @cache
-def document() -> Schema:
-    """The whole document. The caller may not change it."""
+def document(routes: tuple[Route, ...]) -> Schema:
+    """The whole document for these routes. The caller may not change it."""
     paths: dict[str, dict[str, Schema]] = {}
-    for route in ROUTES:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    replies = [route.reply for route in ROUTES if isinstance(route.reply, type)]
+    replies = [route.reply for route in routes if isinstance(route.reply, type)]
     return {
         "openapi": "3.1.0",
         "info": {

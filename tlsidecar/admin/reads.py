@@ -79,7 +79,7 @@ async def events(api: Api, request: Request) -> Stream:
 async def openapi(api: Api, request: Request) -> Reply:
     from tlsidecar.admin.openapi import document
 
-    return Reply(200, encode(document()))
+    return Reply(200, encode(document(api.routes)))
 
 
 async def metrics(api: Api, request: Request) -> Reply:

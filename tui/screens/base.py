@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,14 +14,12 @@ from tui.keys import BACK, KeyHint, hints
 from tui.lines import Role, Span, gap, literal
 from tui.pages.chrome import identity_row, summary_row
 from tui.records import Connection, Json
+from tui.screens.host import Host
 from tui.sheet import Look
 from tui.tabs import TABS
 from tui.text import EMPTY, SafeText, cell_width
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
-
-if TYPE_CHECKING:
-    from tui.app import Console
 
 
 class ConsoleScreen(Screen[None]):
@@ -50,8 +48,8 @@ class ConsoleScreen(Screen[None]):
     """
 
     @property
-    def console(self) -> Console:
-        app: Console = self.app  # type: ignore[assignment]  # these screens are of that app only
+    def console(self) -> Host:
+        app: Host = self.app  # type: ignore[assignment]  # these screens are of that app only
         return app
 
     def compose(self) -> ComposeResult:
@@ -123,7 +121,7 @@ class ConsoleScreen(Screen[None]):
         if event.bar.id == "keys":
             # In the app's name: what this screen sends itself would stop at it, before the bindings are looked at.
             key = events.Key(event.name, None)
-            key.set_sender(self.console)
+            key.set_sender(self.app)
             self.console.post_message(key)
 
     def action_copy(self) -> None:

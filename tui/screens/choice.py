@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,12 +12,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, gap, heading, line, literal
+from tui.screens.host import Host
 from tui.sheet import Page
 from tui.text import EMPTY, SafeText, pad, shorten, wrap
 from tui.widgets.rows import Rows
-
-if TYPE_CHECKING:
-    from tui.app import Console
 
 _WIDTH = 64
 _BORDER_AND_PADDING = 6
@@ -54,8 +52,8 @@ class Window(ModalScreen[str | None]):
     """
 
     @property
-    def console(self) -> Console:
-        app: Console = self.app  # type: ignore[assignment]  # these windows are of that app only
+    def console(self) -> Host:
+        app: Host = self.app  # type: ignore[assignment]  # these windows are of that app only
         return app
 
     def compose(self) -> ComposeResult:

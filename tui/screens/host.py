@@ -1,0 +1,59 @@
+"""What the screens need of the application they belong to; :class:`tui.app.Console` is it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from textual.message import Message
+
+from tui.lines import Glyphs, Target
+from tui.model import Snapshot
+from tui.monitor import Monitor
+from tui.options import Options
+from tui.pages.chrome import Banner
+from tui.records import Json, Problem
+from tui.tabs.tab import Tab
+
+
+class Host(Protocol):
+    options: Options
+    glyphs: Glyphs
+    monitors: list[Monitor]
+    shown: Snapshot  # what is drawn: now, or the moment of the pause
+    shown_at: datetime
+    monotonic: float
+    found: Sequence[Problem]
+
+    @property
+    def monitor(self) -> Monitor: ...
+
+    @property
+    def tab(self) -> Tab: ...
+
+    @property
+    def is_stale(self) -> bool: ...
+
+    @property
+    def is_paused(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def banner(self) -> Banner: ...
+
+    def repaint(self) -> None: ...
+
+    def interest_changed(self) -> None: ...
+
+    def refresh_now(self) -> None: ...
+
+    def open_target(self, target: Target) -> None: ...
+
+    def close_detail(self) -> None: ...
+
+    def copy_json(self, what: str, raw: Json) -> None: ...
+
+    def save_json(self, what: str, raw: Json) -> None: ...
+
+    def post_message(self, message: Message) -> bool: ...
