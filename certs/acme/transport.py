@@ -57,7 +57,7 @@ class Https:
             body = self._body(answer, request.url, self._clock.monotonic() + timeout_s)
         except (OSError, http.client.HTTPException) as error:
             server = f"{parts.hostname}:{parts.port or 443}"
-            raise AcmeError(f"{server} cannot be asked: {error or type(error).__name__}") from None
+            raise AcmeError(f"{server} cannot be asked: {_reason(error)}") from None
         finally:
             connection.close()
         return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
@@ -112,3 +112,8 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
         for challenge in presented:
             assert responder is not None
             responder.withdraw(challenge)
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    """As a person says it: without the errno, and never nothing."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

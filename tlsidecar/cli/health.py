@@ -29,7 +29,7 @@ Options:
   --live         The event loop turns.
   --socket PATH  Its admin socket, or its view socket.
   --json         JSON on stdout.
-  --help         Show this message and exit.
+  -h, --help     Show this message and exit.
 
 Exit codes: 0 yes, 1 no, 2 bad usage, 3 nobody answers.
 Example: tlsidecar health --live
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
             path = "/readyz"
         elif argument == "--json":
             as_json = True
-        elif argument == "--help":
+        elif argument in ("-h", "--help"):
             sys.stdout.write(HELP)
             return EXIT_OK
         elif name == "--socket" and (value or (not equals and rest)):

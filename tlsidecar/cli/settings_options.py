@@ -21,7 +21,7 @@ _SHOWN = {
     "allow": ("RULE", "Who may connect; repeatable."),
     "expect": ("RULE", "Who the remote must be; repeatable."),
     "mode": ("MODE", "terminate (mTLS comes in) or originate (mTLS goes out)."),
-    "protocol": ("PROTOCOL", "tcp or http."),
+    "protocol": ("PROTOCOL", "tcp, http or grpc."),
     "admin_socket": ("PATH", "The control socket."),
 }
 

@@ -104,7 +104,9 @@ async def refused(made: AcmeSource) -> str:
 
 
 async def test_a_server_that_is_not_there_is_told(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
-    assert "127.0.0.1:1 cannot be asked" in await refused(source("https://127.0.0.1:1/dir", tmp_path, responder))
+    assert "127.0.0.1:1 cannot be asked: Connection refused" in await refused(
+        source("https://127.0.0.1:1/dir", tmp_path, responder)
+    )
     assert "not an https address" in await refused(source("http://127.0.0.1:1/dir", tmp_path, responder))
     bad_trust = source("https://127.0.0.1:1/dir", tmp_path, responder, server_trust=tmp_path / "none.pem")
     assert "none.pem: cannot be used" in await refused(bad_trust)

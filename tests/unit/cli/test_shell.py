@@ -25,6 +25,7 @@ PRINTS = (
     ["health"],
     ["health", "--json"],
     ["health", "--help"],
+    ["health", "-h"],
     ["wait", "--json"],
     ["reload"],
     ["ui", "--once"],
