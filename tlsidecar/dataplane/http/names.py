@@ -59,6 +59,15 @@ CERTIFICATE = frozenset(
         b"x-envoy-peer-metadata-id",
         b"ssl-cipher",  # Tomcat's SSLValve
         b"ssl-session-id",
+        b"ssl-verified",
+        b"x-client-subject-dn",
+        b"x-client-s-dn",
+        b"x-subject-dn",
+        b"x-cert-dn",
+        b"x-cert-verified",
+        b"x-verified-client",
+        b"x-peer-certificate",
+        b"x-certificate-subject",
     }
 )
 CERTIFICATE_PREFIXES = (
@@ -119,6 +128,9 @@ USER = frozenset(
         b"iv-user-l",
         b"iv-groups",
         b"iv-creds",
+        b"x-vouch-user",  # Vouch Proxy
+        b"gap-auth",  # oauth2-proxy
+        b"dapr-caller-app-id",
     }
 )
 USER_PREFIXES = (
@@ -162,6 +174,12 @@ PATHS = frozenset(
         b"x-waws-unencoded-url",  # Azure App Service
         b"unencoded-url",
         b"x-script-name",
+        b"script-name",  # gunicorn believes SCRIPT_NAME and PATH_INFO from a proxy on the loopback
+        b"path-info",
+        b"x-rewrite-uri",
+        b"x-request-path",
+        b"x-forwarded-request-uri",
+        b"x-envoy-original-dst-host",
         b"x-request-uri",
         b"x-auth-request-redirect",
     }

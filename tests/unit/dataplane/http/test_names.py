@@ -1,0 +1,45 @@
+"""The fields by which gateways tell who a client is, or what it asked for: a client must not say them itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tlsidecar.dataplane.http.grammar import fold
+from tlsidecar.dataplane.http.names import RemovedNames
+
+CERTIFICATE = [
+    "X-SSL-Cert",
+    "X-Client-DN",
+    "X-Client-Subject-DN",
+    "X-Client-S-DN",
+    "X-Subject-DN",
+    "X-Cert-DN",
+    "X-Cert-Verified",
+    "X-Verified-Client",
+    "SSL-Verified",
+    "X-Peer-Certificate",
+    "X-Certificate-Subject",
+    "X_Client_Subject_DN",
+]
+USER = ["X-Vouch-User", "GAP-Auth", "Dapr-Caller-App-Id", "Remote_User"]
+PATHS = [
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "Script-Name",
+    "Path-Info",
+    "X-Rewrite-URI",
+    "X-Request-Path",
+    "X-Forwarded-Request-URI",
+    "X-Original-URL",
+    "X-Envoy-Original-Dst-Host",
+]
+
+
+@pytest.mark.parametrize("name", [*CERTIFICATE, *USER, *PATHS])
+def test_a_client_does_not_say_it_itself(name: str) -> None:
+    assert fold(name.encode().lower()) in RemovedNames.of([], terminates=True, routed=False)
+
+
+@pytest.mark.parametrize("name", ["X-Customer", "Path", "Script", "X-Subject", "X-Cert-Info"])
+def test_what_only_looks_like_it_passes(name: str) -> None:
+    assert fold(name.encode().lower()) not in RemovedNames.of([], terminates=True, routed=True)
