@@ -43,7 +43,7 @@ CASES = {
     ),
     "not valid yet": Case(
         lambda pki, at: pki.issue("early", ALLOWED, not_before=NOW + DAY, not_after=NOW + 9 * DAY),
-        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",  # "expired or not currently valid": RFC 8446 section 6.2
         "verify",
         "certificate_not_yet_valid",
     ),
