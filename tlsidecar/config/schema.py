@@ -337,7 +337,7 @@ LISTENER = Table(
         Entry(
             "trust_forwarded",
             FLAG,
-            "HTTP: keep the X-Forwarded-For, -Proto, -Host and Forwarded that the client sent.",
+            "HTTP: keep what the client says of how it came: Forwarded, X-Forwarded-For, -Proto, -Host and their like.",
         ),
         Entry("host_rewrite", TEXT, "HTTP: the Host to send upstream instead of the client's."),
         Entry("upgrades", Many(UPGRADE), "HTTP: protocols that a connection may be upgraded to."),

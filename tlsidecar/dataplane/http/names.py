@@ -37,7 +37,24 @@ RESPONSE_HOP_BY_HOP = frozenset(
 )
 
 CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
-FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
+# What a proxy says of how the client came: ours to say, and a client's own only where it is trusted. Rack, Spring and
+# ASP.NET take the scheme and the port of a request from any of these.
+FORWARDED = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"forwarded",
+        b"x-forwarded-port",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-ssl",
+        b"x-forwarded-server",
+        b"x-forwarded-by",
+        b"front-end-https",
+        b"x-url-scheme",
+    }
+)
 
 # What other proxies state of a client's certificate. Removed in both modes: on the next hop the certificate is ours.
 # RFC 9440 section 2.4 wants Client-Cert and Client-Cert-Chain removed whatever else is configured.
