@@ -121,7 +121,7 @@ def test_the_watchdog_hears_from_the_loop_that_serves(pki: Pki, tmp_path: Path, 
 def test_a_manager_that_is_gone_is_no_trouble(pki: Pki, tmp_path: Path, server: Pair, name: str) -> None:
     with running(tmp_path / "s", config(pki, server, "127.0.0.1:1"), env={"NOTIFY_SOCKET": name}) as sidecar:
         assert sidecar.status()["state"] == "ready"
-        assert "the service manager is not told how we are: NOTIFY_SOCKET" in sidecar.log_text
+        eventually(lambda: "the service manager is not told how we are: NOTIFY_SOCKET" in sidecar.log_text)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from support.mtls import Alerted, connected
 from support.pki import Pair, Pki, replace
 from support.services import echo, http_service, serving
 from support.sidecar import Sidecar, running
+from support.waiting import eventually
 
 
 def _refused(sidecar: Sidecar, pki: Pki, pair: Pair) -> str:
@@ -81,7 +82,7 @@ def test_a_list_past_its_time(policy: str, pki: Pki, tmp_path: Path) -> None:
         if policy == "strict":
             sidecar = Sidecar(tmp_path / "sidecar", config).start(wait=False)
             assert sidecar.wait() == 2
-            assert "(crl_expired)" in sidecar.log_text
+            eventually(lambda: "(crl_expired)" in sidecar.log_text)
             return
         with running(tmp_path / "sidecar", config) as sidecar:
             assert [problem["code"] for problem in sidecar.status()["problems"]] == ["crl_expired"]

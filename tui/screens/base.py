@@ -122,7 +122,7 @@ class ConsoleScreen(Screen[None]):
             # In the app's name: what this screen sends itself would stop at it, before the bindings are looked at.
             key = events.Key(event.name, None)
             key.set_sender(self.app)
-            self.console.post_message(key)
+            self.app.post_message(key)
 
     def action_copy(self) -> None:
         exported = self.exported()

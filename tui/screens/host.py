@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from textual.message import Message
-
 from tui.lines import Glyphs, Target
 from tui.model import Snapshot
 from tui.monitor import Monitor
@@ -55,5 +53,3 @@ class Host(Protocol):
     def copy_json(self, what: str, raw: Json) -> None: ...
 
     def save_json(self, what: str, raw: Json) -> None: ...
-
-    def post_message(self, message: Message) -> bool: ...
