@@ -6,7 +6,7 @@ Each check looks only at what could be read: a key that is itself wrong has been
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,19 +15,11 @@ from typing import Any
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, quoted
-from tlsidecar.config.schema import ACME
+from tlsidecar.config.schema import ACME, IDENTITY_SOURCES
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
 from tlsidecar.settings import METRICS_LISTENER, Address, Limits
 
-# Each source of an identity with the keys that say something to it.
-_SOURCES: Mapping[str, frozenset[str]] = {
-    "cert": frozenset({"cert", "key", "passphrase_file", "key_group_readable", "trust", "crl"}),
-    "command": frozenset({"command", "command_env", "trust", "crl"}),
-    "authority": frozenset({"authority", "dns", "ip", "spiffe", "cn", "ttl", "trust", "crl"}),
-    "spiffe_socket": frozenset({"spiffe_socket", "spiffe", "spiffe_hint"}),
-    "acme": frozenset({"acme", "dns", "ip", "trust", "crl"}),
-}
 _HTTP_KEYS = (
     "http2",
     "client_certificate_header",
@@ -96,7 +88,7 @@ def _shutdown(document: Document) -> Iterator[Finding]:
 
 
 def _identity(identity: Part) -> Iterator[Finding]:
-    sources = [name for name in _SOURCES if name in identity]
+    sources = [name for name in IDENTITY_SOURCES if name in identity]
     if len(sources) > 1:
         message = f"there is {sources[0]}, too; exactly one source is needed"
         yield identity.finding(sources[-1], message, "keep one of them")
@@ -112,9 +104,9 @@ def _identity(identity: Part) -> Iterator[Finding]:
         yield identity.finding("trust", "nothing says who may vouch for peers", 'add for example trust = "ca.crt"')
     elif source in ("authority", "acme") and not any(name in identity for name in ("dns", "ip", "spiffe")):
         yield identity.finding(source, "there is no name to ask for", 'add for example dns = ["web.internal"]')
-    for key in sorted({each for keys in _SOURCES.values() for each in keys} - _SOURCES[source]):
+    for key in sorted({each for keys in IDENTITY_SOURCES.values() for each in keys} - IDENTITY_SOURCES[source]):
         if key in identity:
-            owners = " or ".join(name for name, keys in _SOURCES.items() if key in keys)
+            owners = " or ".join(name for name, keys in IDENTITY_SOURCES.items() if key in keys)
             yield identity.finding(key, f"belongs to {owners}, and the source here is {source}", "leave it out")
     if ("crl_urls" in identity) != ("crl_cache" in identity):
         missing, there = ("crl_cache", "crl_urls") if "crl_urls" in identity else ("crl_urls", "crl_cache")

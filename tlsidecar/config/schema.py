@@ -466,6 +466,15 @@ IDENTITY = Table(
     {"acme": ACME},
 )
 
+# Each source of an identity with the keys that say something to it.
+IDENTITY_SOURCES: Mapping[str, frozenset[str]] = {
+    "cert": frozenset({"cert", "key", "passphrase_file", "key_group_readable", "trust", "crl"}),
+    "command": frozenset({"command", "command_env", "trust", "crl"}),
+    "authority": frozenset({"authority", "dns", "ip", "spiffe", "cn", "ttl", "trust", "crl"}),
+    "spiffe_socket": frozenset({"spiffe_socket", "spiffe", "spiffe_hint"}),
+    "acme": frozenset({"acme", "dns", "ip", "trust", "crl"}),
+}
+
 ADMIN = Table(
     "Admin",
     "The admin sockets.",

@@ -19,13 +19,13 @@ from tlsidecar.config.overrides import OVERRIDES, Kind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
 from tlsidecar.config.problems import Key, Problem, closest, dotted, escaped, quoted
+from tlsidecar.config.schema import IDENTITY_SOURCES
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end
 DEFAULT_LISTENER_NAME = "default"
 
 SPIFFE_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
-IDENTITY_SOURCES = ("cert", "command", "authority", "spiffe_socket", "acme")
 
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})

@@ -175,6 +175,10 @@ class Connection(ABC):
         rule = self.handshake.judge.rule if self.handshake is not None else None
         return rule.text if rule is not None else ""
 
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The DER of what the TLS peer has shown, the leaf first; empty before it has."""
+        return self.peer.stream.peer_chain() if self.peer is not None else ()
+
     # The handshake.
 
     def shake_hands(self) -> None:

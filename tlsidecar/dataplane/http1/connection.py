@@ -132,16 +132,13 @@ class HttpConnection(Connection):
 
     def _serve(self, client: Endpoint) -> None:
         self._client = client
-        downstream = self._services.downstream(self, self._peer_chain)
+        downstream = self._services.downstream(self, self.peer_chain)
         self._conversation = Conversation(self._rules, downstream, self.reactor)
         self._active_at = self.reactor.now
         self.open()
         client.attach(self._client_readable, self)
         if self.frontend.terminates:
             self._client_readable(READ)
-
-    def _peer_chain(self) -> tuple[bytes, ...]:
-        return self.peer.stream.peer_chain() if self.peer is not None else ()
 
     def drain(self) -> None:
         self.draining = True

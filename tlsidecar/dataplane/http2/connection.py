@@ -106,15 +106,12 @@ class Http2Connection(Connection):
     def serve(self, client: Endpoint) -> None:
         """Speak HTTP/2 with the client from its first byte on."""
         self._client = client
-        downstream = self._services.downstream(self, self._peer_chain)
+        downstream = self._services.downstream(self, self.peer_chain)
         self._session = Session(self._heads, downstream, self.reactor, self.frontend.tally)
         self.open()
         client.attach(self._client_readable, self)
         if self.frontend.terminates:
             self._client_readable(READ)
-
-    def _peer_chain(self) -> tuple[bytes, ...]:
-        return self.peer.stream.peer_chain() if self.peer is not None else ()
 
     def drain(self) -> None:
         self.draining = True
