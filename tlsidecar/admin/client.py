@@ -63,21 +63,30 @@ class AdminClient:
 
     @contextlib.contextmanager
     def _connected(self, answer_s: float) -> Iterator[socket.socket]:
-        connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.settimeout(CONNECT_S)
-            try:
-                connection.connect(str(self._path))
-            except OSError as error:
-                raise connect_failure(self._path, error) from None
-            connection.settimeout(answer_s)
-            yield connection
+            with connected(self._path) as connection:
+                connection.settimeout(answer_s)
+                yield connection
         except TimeoutError:
             raise Unreachable(SafeText(f"{safe_text(str(self._path))}: no answer in time")) from None
         except OSError as error:
             raise Unreachable(SafeText(f"{safe_text(str(self._path))}: {os_error(error)}")) from None
-        finally:
-            connection.close()
+
+
+def connected(path: Path) -> socket.socket:
+    """A socket that is connected to the admin socket at ``path`` and has no timeout. Raises Unreachable."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(CONNECT_S)
+        connection.connect(str(path))
+    except TimeoutError:
+        connection.close()
+        raise Unreachable(SafeText(f"{safe_text(str(path))}: no answer in time")) from None
+    except OSError as error:
+        connection.close()
+        raise connect_failure(path, error) from None
+    connection.settimeout(None)
+    return connection
 
 
 def _send(connection: socket.socket, octets: bytes) -> None:

@@ -34,8 +34,8 @@ class Failure(click.ClickException):
         click.echo(f"Error: {safe_text(self.message)}", err=True)
 
 
-def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--socket PATH``: handed to the command as ``client``."""
+def socket_path_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--socket PATH``: handed to the command as ``socket_path``, the default one where it is not given."""
 
     @click.option(
         "--socket",
@@ -47,9 +47,19 @@ def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def wrapper(*args: Any, socket_path: Path | None, **kwargs: Any) -> Any:
-        client = AdminClient(socket_path or default_admin_socket(os.environ))
+        return command(*args, socket_path=socket_path or default_admin_socket(os.environ), **kwargs)
+
+    return wrapper
+
+
+def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--socket PATH``: handed to the command as ``client``."""
+
+    @socket_path_option
+    @functools.wraps(command)
+    def wrapper(*args: Any, socket_path: Path, **kwargs: Any) -> Any:
         try:
-            return command(*args, client=client, **kwargs)
+            return command(*args, client=AdminClient(socket_path), **kwargs)
         except (Unreachable, BadReply) as error:
             raise Failure(str(error), EXIT_UNREACHABLE) from None
         except Refused as error:
