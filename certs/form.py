@@ -120,7 +120,7 @@ def chain_defect(leaf: Certificate, above: Sequence[Certificate]) -> str:
     the trust anchor. The leaf's own form is :func:`leaf_defect`'s."""
     for number, certificate in enumerate((leaf, *above)):
         place = "the certificate" if not number else f"{certificate.title}, {number} above it in the chain"
-        problem = authority_defect(certificate) if number else ""
+        problem = (authority_defect(certificate) or key_weakness(certificate)) if number else ""
         if not problem and number < len(above):
             problem = _authority_key_problem(certificate)
         if problem:
