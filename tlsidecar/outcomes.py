@@ -7,9 +7,10 @@ same words stand wherever the reason is shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Culprit(StrEnum):
@@ -298,3 +299,62 @@ class AccessEntry(NamedTuple):
     status: int = 0
     request_id: str = ""
     trace: Trace | None = None
+
+
+class EndedRequest(Protocol):
+    """A request that is over, as it was served: what an ordinary line of the access log needs, and :meth:`entry` for
+    every other use. To make an entry of each request costs more than its line.
+
+    ``begun_at`` and ``attached_at`` (when it had its upstream connection) are monotonic seconds; ``upstream`` is empty
+    where it never had one; ``reason`` is ``None`` for one that ran its course. ``identity`` and ``rule`` are the same
+    object, or equal, while they are the same for a connection.
+    """
+
+    @property
+    def downstream(self) -> EndedRequestsConnection: ...
+    @property
+    def request(self) -> AskedFor: ...
+    @property
+    def begun_at(self) -> float: ...
+    @property
+    def attached_at(self) -> float: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def upstream(self) -> str: ...
+    @property
+    def identity(self) -> object: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def reason(self) -> Reason | None: ...
+
+    def entry(self, now: float) -> AccessEntry:
+        """All of it, as it ended at ``now`` (monotonic seconds)."""
+        ...
+
+
+class EndedRequestsConnection(Protocol):
+    """The connection it came on: its id, and the clock in POSIX seconds."""
+
+    @property
+    def connection_id(self) -> int: ...
+    @property
+    def wall(self) -> Callable[[], float]: ...
+
+
+class AskedFor(Protocol):
+    """What it asked for."""
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def request_id(self) -> bytes: ...
+    @property
+    def trace(self) -> Trace | None: ...

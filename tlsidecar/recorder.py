@@ -7,6 +7,7 @@ an :class:`Announcer`: to the controller's :class:`Collector`, directly or acros
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from tlsidecar.dataplane.report import Opened, UpstreamChange
@@ -17,7 +18,7 @@ from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.line_limit import LineLimit
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.tracing import SpanExport
-from tlsidecar.outcomes import AccessEntry, Failure, Reason, Refusal
+from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
 
 _refusals_log = logging.getLogger("tlsidecar.refusals")
 _failures_log = logging.getLogger("tlsidecar.failures")
@@ -106,7 +107,11 @@ class Recorder:
         self._announcer = announcer
         self._spans = spans
         self._limit = LineLimit()
-        self.wants_exchanges = access_log.enabled or spans is not None
+        self.exchanged: Callable[[EndedRequest, float], None] | None = None
+        if spans is not None:
+            self.exchanged = self._exchanged
+        elif access_log.enabled:
+            self.exchanged = access_log.request
 
     def opened(self, connection: Opened) -> None:
         self._announcer.opened(connection)
@@ -127,10 +132,11 @@ class Recorder:
             )
         )
 
-    def exchanged(self, entry: AccessEntry) -> None:
+    def _exchanged(self, ended: EndedRequest, now: float) -> None:
+        assert self._spans is not None
+        entry = ended.entry(now)
         self._access_log.record(entry)
-        if self._spans is not None:
-            self._spans.record(entry)
+        self._spans.record(entry)
 
     def refused(self, refusal: Refusal) -> None:
         self._announcer.refused(refusal)

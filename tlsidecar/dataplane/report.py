@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from tlsidecar.outcomes import AccessEntry, Failure, Refusal
+from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Refusal
 
 
 class Opened(NamedTuple):
@@ -39,18 +40,15 @@ class Observer(Protocol):
     """Called on the data plane's thread; must not block, and must not raise."""
 
     @property
-    def wants_exchanges(self) -> bool:
-        """Whether ``exchanged`` is worth making an entry for."""
+    def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
+        """Whom to tell of each HTTP request that was answered, and when (monotonic seconds); the request is not to be
+        kept. ``None`` where nobody wants to know."""
         ...
 
     def opened(self, connection: Opened) -> None: ...
 
     def closed(self, entry: AccessEntry) -> None:
         """A connection that was opened is over."""
-        ...
-
-    def exchanged(self, entry: AccessEntry) -> None:
-        """One HTTP request was answered."""
         ...
 
     def refused(self, refusal: Refusal) -> None:

@@ -22,11 +22,12 @@ Key = TypeVar("Key")
 class Tally:
     """The counters of the listener of this name in this worker, and the observer."""
 
-    __slots__ = ("counters", "listener", "observer", "worker")
+    __slots__ = ("counters", "exchanged", "listener", "observer", "worker")
 
     def __init__(self, listener: str, observer: Observer, worker: int = 0) -> None:
         self.listener = listener
         self.observer = observer
+        self.exchanged = observer.exchanged  # here, for each request asks
         self.worker = worker
         self.counters = ListenerCounters()
 
@@ -140,11 +141,6 @@ class Tally:
         """A request had so many header fields that did not go on, for an underscore in their names."""
         self.counters.dropped_headers += count
 
-    @property
-    def wants_exchanges(self) -> bool:
-        """Whether anybody wants an entry for each request."""
-        return self.observer.wants_exchanges
-
     def answered(self, status: int, seconds: float) -> None:
         """A request was answered with ``status`` (0: with nothing) after so long."""
         counters = self.counters
@@ -157,9 +153,6 @@ class Tally:
         """A gRPC call ended with this status, or with none."""
         code = status if status in _GRPC_CODES else "unknown" if status else "none"
         _count(self.counters.grpc, code)
-
-    def exchanged(self, entry: AccessEntry) -> None:
-        self.observer.exchanged(entry)
 
 
 def _count(counts: dict[Key, int], key: Key) -> None:

@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-BUFFERED_CHARACTERS = 4 * 1024 * 1024
+BUFFERED_BYTES = 4 * 1024 * 1024
 # One wake-up of the writer for all lines of this time: at 10,000 lines a second it wakes 20 times, not 10,000.
 GATHER_S = 0.05
 # A pipe takes this much in one piece or nothing of it (POSIX.1-2017, write(): PIPE_BUF), so that lines of several
@@ -48,8 +48,8 @@ class LineSink:
         self._path = path
         self._shared = shared
         self._lock = threading.Lock()
-        self._lines: list[str] = []
-        self._buffered = 0  # characters, those being written included
+        self._lines: list[bytes] = []
+        self._buffered = 0  # bytes, those being written included
         self._writing_lines = 0
         self._dropped = 0
         self._failing = False  # the last write was an error: a full disk, a pipe without a reader
@@ -75,7 +75,7 @@ class LineSink:
 
     def __repr__(self) -> str:
         where = self._path or f"fd {self._fd}"
-        return f"<LineSink {where}, {self._buffered} characters waiting, {self._dropped} lines dropped>"
+        return f"<LineSink {where}, {self._buffered} bytes waiting, {self._dropped} lines dropped>"
 
     @property
     def descriptor(self) -> int:
@@ -96,12 +96,16 @@ class LineSink:
     @property
     def is_sound(self) -> bool:
         """False while a line written now is likely lost: the buffer is all but full, or the last write failed."""
-        return not self._failing and self._buffered < BUFFERED_CHARACTERS * 3 // 4
+        return not self._failing and self._buffered < BUFFERED_BYTES * 3 // 4
 
     def write(self, line: str) -> bool:
         """Take one line, without its newline and already escaped; False when there was no room and it is gone."""
+        return self.write_bytes(line.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, line: bytes) -> bool:
+        """:meth:`write` for a line that is encoded."""
         with self._lock:
-            if self._buffered + len(line) > BUFFERED_CHARACTERS or self._stop.is_set():
+            if self._buffered + len(line) > BUFFERED_BYTES or self._stop.is_set():
                 self._dropped += 1
                 return False
             self._lines.append(line)
@@ -176,7 +180,7 @@ class LineSink:
                 if self._stop.is_set() and not self._lines:
                     return
 
-    def _write_batch(self, lines: list[str]) -> None:
+    def _write_batch(self, lines: list[bytes]) -> None:
         if not _is_pipe(self._fd):
             self._write_piece(lines)
             return
@@ -189,7 +193,7 @@ class LineSink:
             size += length
         self._write_piece(lines[start:])
 
-    def _write_piece(self, lines: list[str]) -> None:
+    def _write_piece(self, lines: list[bytes]) -> None:
         """Write these lines, and let no other process write between them."""
         if self._shared is None or not _is_pipe(self._fd):
             self._write_lines(lines)
@@ -215,9 +219,8 @@ class LineSink:
                 return True
         return False
 
-    def _write_lines(self, lines: list[str]) -> None:
-        text = "\n".join(lines) + "\n"
-        data = memoryview((f"\n{text}" if self._torn else text).encode("utf-8", "backslashreplace"))
+    def _write_lines(self, lines: list[bytes]) -> None:
+        data = memoryview(b"\n".join([b"", *lines, b""] if self._torn else [*lines, b""]))
         written = 0
         while written < len(data):
             try:

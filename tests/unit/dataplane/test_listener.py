@@ -109,7 +109,7 @@ class Connection:
 class World:
     """A listener whose sockets, reactor and connections are doubles; it is its own observer."""
 
-    wants_exchanges = False
+    exchanged = None
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
         self.ids = iter(range(1, 1000))
@@ -160,8 +160,6 @@ class World:
     def opened(self, connection: Opened) -> None: ...
 
     def closed(self, entry: AccessEntry) -> None: ...
-
-    def exchanged(self, entry: AccessEntry) -> None: ...
 
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tlsidecar.dataplane.http.exchange import Downstream, Exchange
+from tlsidecar.dataplane.http.message import Request
 from tlsidecar.observe import access_log
 from tlsidecar.observe.access_log import LOGGED_TEXT_CHARACTERS, TEMPLATES, AccessLog
 from tlsidecar.observe.sink import LineSink
-from tlsidecar.outcomes import AccessEntry, Reason
+from tlsidecar.outcomes import AccessEntry, Reason, Trace
 from tlsidecar.settings import Log
 
 REQUEST = AccessEntry(
@@ -47,8 +51,8 @@ class Lines(LineSink):
         super().__init__(2)
         self.lines: list[str] = []
 
-    def write(self, line: str) -> bool:
-        self.lines.append(line)
+    def write_bytes(self, line: bytes) -> bool:
+        self.lines.append(line.decode())
         return True
 
 
@@ -99,57 +103,94 @@ def test_a_request_as_text() -> None:
     )
 
 
+class Unheard:
+    """Whom these exchanges do not report to."""
+
+
+def exchange(**changes: Any) -> tuple[Exchange, float]:
+    """A request as it ended, and when; ``changes`` as to :data:`REQUEST`, latin-1 where it is bytes on the wire."""
+    entry = REQUEST._replace(**changes)
+    connection = Downstream(
+        cast("Any", Unheard()),
+        cast("Any", Unheard()),
+        wall=lambda: entry.at,
+        listener=entry.listener,
+        connection_id=entry.connection_id,
+        generation=entry.generation,
+        peer_address=entry.peer_address,
+        handshake_s=entry.handshake_s,
+        identity=cast("Any", SimpleNamespace(name=entry.identity)),
+        rule=entry.rule,
+    )
+    request = Request(entry.method.encode("latin-1"), entry.target.encode("latin-1"), b"a")
+    request.request_id = entry.request_id.encode("latin-1")
+    request.trace = entry.trace
+    ended = Exchange(connection, request, 100.0)
+    if entry.upstream:
+        ended.attach(entry.upstream, 100.0 + entry.wait_s)
+    ended.status, ended.bytes_in, ended.bytes_out = entry.status, entry.bytes_in, entry.bytes_out
+    ended.reason = None if entry.reason is Reason.COMPLETED else entry.reason
+    return ended, 100.0 + entry.total_s
+
+
+_TEXT = st.text(st.characters(max_codepoint=0xFF), max_size=6)
 _CHANGES = st.fixed_dictionaries(
     {},
     optional={
-        "target": st.sampled_from(["/", "/a%20b?c=%", '/"', "/\\", "/é", "/" + "x" * 2047, "/" + "x" * 2048, "*"]),
-        "method": st.sampled_from(["POST", "M-SEARCH", ""]),
-        "request_id": st.sampled_from(["0" * 32, "a-b", 'a"b', "", "é"]),
+        "target": st.sampled_from(["/", "/a%20b?c=%", '/"', "/\\", "/é", "/" + "x" * 2047, "/" + "x" * 2048, "*"])
+        | _TEXT,
+        "method": st.sampled_from(["POST", "M-SEARCH", ""]) | _TEXT,
+        "request_id": st.sampled_from(["0" * 32, "a-b", 'a"b', "", "é"]) | _TEXT,
         "status": st.sampled_from([0, 101, 999]),
         "reason": st.sampled_from([Reason.COMPLETED, Reason.PEER_RESET]),
-        "connection_id": st.sampled_from([17, 18, 2000]),
-        "peer_address": st.sampled_from(["unix", "[::1]:5"]),
         "identity": st.sampled_from(["", "100%s", 'a"\\b', "é", "x" * 3000]),
         "rule": st.sampled_from(["", "%d"]),
-        "upstream": st.sampled_from(["", "unix:/run/%s"]),
-        "generation": st.sampled_from([3, 4]),
-        "listener": st.sampled_from(["web", "100%"]),
+        "upstream": st.sampled_from(["", "unix:/run/%s", 'unix:/"é', "127.0.0.1:2"]),
         "handshake_s": st.sampled_from([0.0, 1.5]),
         "wait_s": st.sampled_from([0.0, 12.25]),
+        "total_s": st.sampled_from([0.0, 15.0]),
         "bytes_out": st.sampled_from([0, 1 << 40]),
-        "at": st.sampled_from([1763939700.0, 1763939701.5]),
+        "trace": st.sampled_from([None, Trace("1" * 32, "2" * 16, "", sampled=True, kind="server")]),
+        "connection_id": st.sampled_from([17, 18]),
     },
 )
+_OF_A_CONNECTION = {17: {"peer_address": "unix", "generation": 4}, 18: {"peer_address": "[::1]:5", "listener": "100%"}}
 
 
 @given(changes=st.lists(_CHANGES, max_size=6))
-def test_a_template_says_what_the_slow_way_says(changes: list[dict[str, object]]) -> None:
+def test_a_template_says_what_the_entry_says(changes: list[dict[str, Any]]) -> None:
     sink = Lines()
-    by_template, slowly = AccessLog(Log(), sink), AccessLog(Log(), sink)
-    slowly._has_templates = False
-    for change in changes:
-        entry = REQUEST._replace(**change)  # type: ignore[arg-type]
-        by_template.record(entry)
-        slowly.record(entry)
+    log = AccessLog(Log(), sink)
+    for number, change in enumerate(changes):
+        fixed = _OF_A_CONNECTION[change.setdefault("connection_id", 17)] | {"handshake_s": 0.25}
+        ended, now = exchange(**change | fixed)
+        now += number  # in the same turn it would have the same time
+        log.request(ended, now)
+        log.record(ended.entry(now))
         assert sink.lines[-2] == sink.lines[-1]
 
 
 def test_an_ordinary_request_is_written_by_its_connections_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that stays the same is formatted or escaped again."""
+    """Nothing that stays is formatted or escaped again, no entry is made, and the clock is read once a turn."""
     sink = Lines()
     log = AccessLog(Log(), sink)
-    log.record(REQUEST)
+    first, now = exchange()
+    log.request(first, now)
     monkeypatch.setattr(access_log, "quote", None)
+    monkeypatch.setattr(Exchange, "entry", None)
     for number in range(100):
-        log.record(REQUEST._replace(target=f"/things/{number}", request_id=f"{number:032x}"))
+        ended, _ = exchange(target=f"/things/{number}", request_id=f"{number:032x}", total_s=0.0066)
+        ended.identity, ended.downstream.wall = first.identity, cast("Any", None)
+        log.request(ended, now)
     assert len(sink.lines) == 101
 
 
 def test_few_templates_are_kept() -> None:
     log = AccessLog(Log(), Lines())
     for number in range(TEMPLATES * 2 + 5):
-        log.record(REQUEST._replace(connection_id=number))
-    assert len(log._templates) <= TEMPLATES
+        log.request(*exchange(connection_id=number, upstream=f"10.0.0.1:{number}"))
+    assert 0 < len(log._templates) <= TEMPLATES
+    assert 0 < len(log._upstreams) <= TEMPLATES
 
 
 def test_off_writes_nothing() -> None:

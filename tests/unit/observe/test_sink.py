@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tlsidecar.observe.sink import BUFFERED_CHARACTERS, LineSink, LogFileError
+from tlsidecar.observe.sink import BUFFERED_BYTES, LineSink, LogFileError
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -46,7 +46,7 @@ def test_a_blocked_pipe_holds_nobody_up_and_its_lines_are_counted() -> None:
     flags = fcntl.fcntl(writer, fcntl.F_GETFL)
     sink = LineSink(writer)
     line = "x" * 1023
-    count = 3 * BUFFERED_CHARACTERS // 1024
+    count = 3 * BUFFERED_BYTES // 1024
     began = time.monotonic()
     accepted = sum(sink.write(line) for _ in range(count))
     assert time.monotonic() - began < 5

@@ -26,7 +26,7 @@ from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, Side, Stage
+from tlsidecar.outcomes import AccessEntry, Culprit, EndedRequest, Failure, Reason, Refusal, Side, Stage
 
 IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
 
@@ -45,8 +45,8 @@ class Account(Protocol):
     """Where exchanges report."""
 
     @property
-    def wants_exchanges(self) -> bool:
-        """Whether anybody wants an entry for each request."""
+    def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
+        """Whom to tell of each request, and when it ended (monotonic seconds), if anybody."""
         ...
 
     def answered(self, status: int, seconds: float) -> None: ...
@@ -56,8 +56,6 @@ class Account(Protocol):
     def refused(self, refusal: Refusal) -> None: ...
 
     def failed(self, failure: Failure) -> None: ...
-
-    def exchanged(self, entry: AccessEntry) -> None: ...
 
 
 class Downstream:
@@ -253,12 +251,14 @@ class Exchange:
             account.refused(self._refusal(reason))
         elif reason is not None and reason.culprit is _UPSTREAM:  # its answer had begun, and broke off
             account.failed(Failure.of(self._refusal(reason)))
-        if account.wants_exchanges:
-            account.exchanged(self._entry(now))
+        exchanged = account.exchanged
+        if exchanged is not None:
+            exchanged(self, now)
 
     # Its account.
 
-    def _entry(self, now: float) -> AccessEntry:
+    def entry(self, now: float) -> AccessEntry:
+        """What the access log and the traces tell of it, having ended at ``now``."""
         downstream, request, identity = self.downstream, self.request, self.identity
         total_s = now - self.begun_at
         attached = bool(self.upstream)

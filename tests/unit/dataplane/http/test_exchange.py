@@ -172,7 +172,6 @@ def test_what_is_cut_off_is_no_refusal() -> None:
 
 
 def test_nobody_wants_entries_and_none_is_made() -> None:
-    ledger = Ledger()
-    ledger.wants_exchanges = False  # type: ignore[misc]
+    ledger = Ledger(wants_exchanges=False)
     Exchange(downstream(ledger), Request(b"GET", b"/", b"x"), 0.0).finish(1.0)
     assert (ledger.entries, ledger.durations) == ([], [(0, 1.0)])

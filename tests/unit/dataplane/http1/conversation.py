@@ -6,7 +6,7 @@ as the machine has returned, so that a view that outlives its call shows up as r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -30,7 +30,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.outcomes import AccessEntry, Failure, Reason, Refusal
+from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
 from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
 
 ELEMENT = b'Hash=00ff;Subject="CN=client";URI=spiffe://td.example/client'
@@ -72,12 +72,12 @@ def rules_of(settings: Listener) -> Http1Rules:
 class Ledger:
     """What exchanges have reported."""
 
-    wants_exchanges = True
     durations: list[tuple[int, float]] = field(default_factory=list)  # by status
     refusals: list[Refusal] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     entries: list[AccessEntry] = field(default_factory=list)
     dropped: int = 0
+    wants_exchanges: bool = True
 
     def dropped_headers(self, count: int) -> None:
         self.dropped += count
@@ -91,8 +91,12 @@ class Ledger:
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
 
-    def exchanged(self, entry: AccessEntry) -> None:
-        self.entries.append(entry)
+    @property
+    def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
+        return self._exchanged if self.wants_exchanges else None
+
+    def _exchanged(self, ended: EndedRequest, now: float) -> None:
+        self.entries.append(ended.entry(now))
 
 
 @dataclass

@@ -39,7 +39,7 @@ class World:
         limits = Limits(upstream_connect_timeout_s=connect_timeout_s)
         settings = Listener("web", Mode.TERMINATE, Address(port=1), addresses, limits=limits)
         self.network = Network(loop)
-        self.tally = Tally("web", cast("Any", None))
+        self.tally = Tally("web", cast("Any", SimpleNamespace(exchanged=None)))
         self.outbound = Outbound(shared, self.network, settings, Policy.of(settings), self.tally)
         self.said: list[str] = []
         self.over: asyncio.Future[Reached | Missed] = loop.create_future()
