@@ -56,6 +56,7 @@ from certs.profiles import (
     random_serial,
     root_certificate,
 )
+from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
 from certs.text import certificate_pem
 
@@ -127,7 +128,7 @@ class Authority:
         """The roots that are trusted now. Raises :class:`AuthorityError`."""
         return tuple(self.root(generation) for generation in self.state().trusted)
 
-    def crls(self) -> tuple[x509.CertificateRevocationList, ...]:
+    def crls(self) -> tuple[RevocationList, ...]:
         """The revocation lists written last; none before the first. Raises :class:`AuthorityError`."""
         path = self.directory / CRL_FILE
         if not path.exists():

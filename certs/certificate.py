@@ -201,23 +201,8 @@ class Certificate:
 
     def signed(self, certificate: Certificate) -> bool:
         """Whether this one's key signed ``certificate``. Names are not looked at."""
-        key, reading = self.key, certificate._reading
-        if key is None or reading is None:
-            return False
-        message, signature = certificate._parts[0].der, reading.signature
-        try:
-            parameters = reading.signature_algorithm_parameters
-            if isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, message, parameters, reading.signature_hash_algorithm)  # type: ignore[arg-type]
-            elif isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, message, parameters)  # type: ignore[arg-type]
-            elif isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
-                key.verify(signature, message)
-            else:
-                return False
-        except SIGNATURE_ERRORS:
-            return False
-        return True
+        reading = certificate._reading
+        return reading is not None and verified(self.key, reading, certificate._parts[0].der)
 
     def public_bytes(self, encoding: Encoding) -> bytes:
         """Its DER, or PEM."""
@@ -240,6 +225,26 @@ class Certificate:
         _, *rest = self._parts
         signed = der.encode(der.SEQUENCE, b"".join(fields))
         return der.encode(der.SEQUENCE, signed + b"".join(each.der for each in rest))
+
+
+def verified(
+    key: CertificatePublicKeyTypes | None, reading: x509.Certificate | x509.CertificateRevocationList, message: bytes
+) -> bool:
+    """Whether ``key`` made the signature in ``reading``, over ``message``: what was signed, to the byte, of which
+    ``reading`` may be a likeness only."""
+    try:
+        parameters = reading.signature_algorithm_parameters
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(reading.signature, message, parameters, reading.signature_hash_algorithm)  # type: ignore[arg-type]
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(reading.signature, message, parameters)  # type: ignore[arg-type]
+        elif isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
+            key.verify(reading.signature, message)
+        else:
+            return False
+    except SIGNATURE_ERRORS:
+        return False
+    return True
 
 
 def show_certificate(context: SSL.Context, certificate: Certificate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -72,3 +73,11 @@ def dotted(value: bytes) -> str:
             number = 0
     first = min(numbers[0] // 40, 2)
     return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
+
+
+def pem(label: str, encoded: bytes) -> bytes:
+    """One block of PEM (RFC 7468)."""
+    text = base64.b64encode(encoded)
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    boundary = label.encode("ascii")
+    return b"\n".join((b"-----BEGIN %b-----" % boundary, *lines, b"-----END %b-----" % boundary, b""))

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
@@ -23,6 +22,7 @@ from certs.chain import spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, serial_text
+from certs.revocation_list import RevocationList
 from certs.strength import TAKEN, kind_of_key
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
@@ -80,7 +80,7 @@ class Material:
     chain: tuple[Certificate, ...]
     key: PrivateKey
     trust: tuple[Certificate, ...]
-    crls: tuple[x509.CertificateRevocationList, ...] = ()
+    crls: tuple[RevocationList, ...] = ()
     source: str = ""
     notes: tuple[str, ...] = ()
     federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class Material:
             chain=tuple(map(Certificate, found.get(_CHAIN, ()))),
             key=PrivateKey(load_der_private_key(found[_KEY][0], None)),
             trust=tuple(map(Certificate, found.get(_TRUST, ()))),
-            crls=tuple(map(x509.load_der_x509_crl, found.get(_CRL, ()))),
+            crls=tuple(map(RevocationList, found.get(_CRL, ()))),
             source=found[_SOURCE][0].decode(),
             notes=tuple(note.decode() for note in found.get(_NOTE, ())),
             federated=federated,
@@ -173,7 +173,7 @@ class Material:
         for certificate in self.trust:
             yield _TRUST, certificate.der
         for crl in self.crls:
-            yield _CRL, crl.public_bytes(Encoding.DER)
+            yield _CRL, crl.der
         for domain in sorted(self.federated):
             yield _DOMAIN, domain.encode()
             for certificate in self.federated[domain]:

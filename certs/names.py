@@ -10,8 +10,6 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cryptography import x509
-
 from certs import der
 
 MAX_TEXT_CHARACTERS = 1024  # a peer may send names of 100 KiB; a longer one is shown cut, with its digest
@@ -124,19 +122,6 @@ class Name:
 
 
 _EMPTY = bytes((der.SEQUENCE, 0))
-
-
-def crl_issuer(crl: x509.CertificateRevocationList) -> Name:
-    """Whose list it is, whatever is in the name. Never raises."""
-    for element in der.elements(der.read(crl.tbs_certlist_bytes).value):
-        # version INTEGER OPTIONAL, signature AlgorithmIdentifier, issuer Name (RFC 5280 section 5.1)
-        if element.tag == der.SEQUENCE and not _is_algorithm(element):
-            return Name.from_der(element.der)
-    return Name(b"")
-
-
-def _is_algorithm(element: der.Element) -> bool:
-    return element.value[:1] == bytes((der.OBJECT_IDENTIFIER,))
 
 
 def _attribute(element: der.Element) -> Attribute:

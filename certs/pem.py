@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -24,6 +23,7 @@ from OpenSSL import crypto
 from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS, describe_error, plain
+from certs.revocation_list import RevocationList
 
 MAX_FILE_BYTES = 8 * 1024 * 1024  # a whole system trust store is about 200 KiB; CRLs can be a few MiB
 
@@ -133,16 +133,16 @@ def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "")
     return certificate
 
 
-def crls_in(blocks: Iterable[Block], path: Path | None = None) -> list[x509.CertificateRevocationList]:
+def crls_in(blocks: Iterable[Block], path: Path | None = None) -> list[RevocationList]:
     """The revocation lists among ``blocks``, in order. Raises :class:`MaterialError` (``crl_invalid``)."""
     lists = [block for block in blocks if block.label == CRL]
     return [parse_crl(block.der, path, f"list {number}, line {block.line}: ") for number, block in enumerate(lists, 1)]
 
 
-def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> x509.CertificateRevocationList:
+def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> RevocationList:
     """Raises :class:`MaterialError` (``crl_invalid``)."""
     try:
-        return x509.load_der_x509_crl(encoded)
+        return RevocationList(encoded)
     except PARSE_ERRORS as error:
         detail = f"{place}it cannot be read: {plain(error)}"
         raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None

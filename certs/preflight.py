@@ -16,11 +16,11 @@ from certs.certificate import Certificate
 from certs.chain import issued, spki, verification_error
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
 from certs.form import authority_defect, chain_defect, unusable
-from certs.hostile import PARSE_ERRORS, SIGNATURE_ERRORS, plain
+from certs.hostile import PARSE_ERRORS, plain
 from certs.identity import Identity, Role
 from certs.journal import second_text
 from certs.material import Material
-from certs.names import crl_issuer
+from certs.revocation_list import RevocationList
 from certs.strength import RSA_PSS, key_weakness, signature_weakness
 
 DEFAULT_SKEW = timedelta(minutes=5)
@@ -48,7 +48,7 @@ class CertificateSet(Protocol):
     @property
     def trust(self) -> tuple[Certificate, ...]: ...
     @property
-    def crls(self) -> tuple[x509.CertificateRevocationList, ...]: ...
+    def crls(self) -> tuple[RevocationList, ...]: ...
     @property
     def federated(self) -> Mapping[str, tuple[Certificate, ...]]: ...
     @property
@@ -227,12 +227,12 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
     peer's intermediate, whose certificate only the peer has: OpenSSL will judge it then. Where there is no list of a
     CA that we know, it is the wrong file."""
     authorities = (*material.trust, *material.chain, *(ca for cas in material.federated.values() for ca in cas))
-    signers_of = [[each for each in authorities if each.subject == crl_issuer(crl)] for crl in material.crls]
+    signers_of = [[each for each in authorities if each.subject == crl.issuer] for crl in material.crls]
     for crl, signers in zip(material.crls, signers_of, strict=True):
-        name = f"the CRL of {crl_issuer(crl)}"
+        name = f"the CRL of {crl.issuer}"
         if not signers and any(signers_of):
             found.warn(f"{name}: no such CA in the trust bundle or our chain, so its signature was not checked")
-        elif not any(_signed(crl, authority) for authority in signers):
+        elif not any(crl.is_signed_by(authority) for authority in signers):
             detail = "its signature is wrong" if signers else "no such CA in the trust bundle or our chain"
             found.refuse(MaterialReason.CRL_INVALID, f"{name}: {detail}")
             continue
@@ -247,17 +247,10 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
             else:
                 found.refuse(MaterialReason.CRL_EXPIRED, text)
         for certificate in (material.leaf, *material.chain):
-            if certificate.issuer != crl_issuer(crl):
+            if certificate.issuer != crl.issuer:
                 continue
-            if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+            if crl.revokes(certificate.serial_number):
                 found.refuse(MaterialReason.REVOKED, certificate.which)
-
-
-def _signed(crl: x509.CertificateRevocationList, authority: Certificate) -> bool:
-    try:
-        return crl.is_signature_valid(authority.key)  # type: ignore[arg-type] # other key kinds raise TypeError
-    except SIGNATURE_ERRORS:
-        return False
 
 
 def _inspect_chain(

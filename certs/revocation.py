@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.authority import CRL_FILE, Authority
@@ -16,8 +15,9 @@ from certs.durable import PUBLIC_FILE_MODE, replace_file
 from certs.errors import AuthorityError
 from certs.identity import serial_text
 from certs.journal import parse_time, time_text
-from certs.names import Name, crl_issuer
+from certs.names import Name
 from certs.profiles import revocation_list
+from certs.revocation_list import RevocationList
 
 CRL_LIFETIME = timedelta(days=7)
 ROOT_CRL_LIFETIME = timedelta(days=365)  # signed whenever the root's key is at hand, which may be seldom
@@ -85,15 +85,13 @@ def revoke(authority: Authority, serial: str, requester: str, reason: str = "") 
         )
 
 
-def write_crls(authority: Authority, lifetime: timedelta = CRL_LIFETIME) -> tuple[x509.CertificateRevocationList, ...]:
+def write_crls(authority: Authority, lifetime: timedelta = CRL_LIFETIME) -> tuple[RevocationList, ...]:
     """Signs and publishes the lists of every trusted generation. Raises :class:`AuthorityError`."""
     with authority.changing() as state:
         return write_crls_of(authority, state, lifetime)
 
 
-def write_crls_of(
-    authority: Authority, state: AuthorityState, lifetime: timedelta
-) -> tuple[x509.CertificateRevocationList, ...]:
+def write_crls_of(authority: Authority, state: AuthorityState, lifetime: timedelta) -> tuple[RevocationList, ...]:
     """As :func:`write_crls`, for whoever holds the lock and has a state that may not be written yet."""
     now = authority.clock.now()
     revoked: dict[str, list[tuple[int, datetime]]] = {}
@@ -110,11 +108,12 @@ def write_crls_of(
     number += 1
     # A number is journaled before it is used: two lists never carry the same one (RFC 5280 section 5.2.3).
     authority.journal.append("crl", now, number=number, next_update=time_text(now + lifetime))
-    earlier = {crl_issuer(crl): crl for crl in authority.crls()}
-    crls: list[x509.CertificateRevocationList] = []
+    earlier = {crl.issuer: crl for crl in authority.crls()}
+    crls: list[RevocationList] = []
     for generation in state.trusted:
         issuer = authority.intermediate_issuer(generation)
-        crls.append(revocation_list(issuer, revoked.get(generation, []), number, now, lifetime))
+        written = revocation_list(issuer, revoked.get(generation, []), number, now, lifetime)
+        crls.append(RevocationList.of(written))
         crls += _root_list(authority, generation, number, now, earlier)
     path = authority.directory / CRL_FILE
     try:
@@ -132,13 +131,13 @@ def refresh_crls(authority: Authority) -> None:
         return
     now = authority.clock.now()
     issuers = {authority.intermediate(generation).subject for generation in authority.state().trusted}
-    is_complete = issuers <= {crl_issuer(crl) for crl in present}
-    if is_complete and not any(_is_due(crl, now) for crl in present if crl_issuer(crl) in issuers):
+    is_complete = issuers <= {crl.issuer for crl in present}
+    if is_complete and not any(_is_due(crl, now) for crl in present if crl.issuer in issuers):
         return
     write_crls(authority)
 
 
-def _is_due(crl: x509.CertificateRevocationList, now: datetime) -> bool:
+def _is_due(crl: RevocationList, now: datetime) -> bool:
     ends = crl.next_update_utc
     return ends is not None and now > crl.last_update_utc + (ends - crl.last_update_utc) * 2 / 3
 
@@ -148,11 +147,12 @@ def _root_list(
     generation: str,
     number: int,
     now: datetime,
-    earlier: Mapping[Name, x509.CertificateRevocationList],
-) -> list[x509.CertificateRevocationList]:
+    earlier: Mapping[Name, RevocationList],
+) -> list[RevocationList]:
     """The root's list, which is empty: an intermediate is replaced by a rollover. Verifiers that check every level
     need it. With the root's key offline the earlier one stays."""
     if authority.has_root_key(generation):
-        return [revocation_list(authority.root_issuer(generation), [], number, now, ROOT_CRL_LIFETIME)]
+        empty = revocation_list(authority.root_issuer(generation), [], number, now, ROOT_CRL_LIFETIME)
+        return [RevocationList.of(empty)]
     kept = earlier.get(authority.root(generation).subject)
     return [kept] if kept is not None else []

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from certs import der
@@ -19,6 +18,7 @@ from certs.certificate import Certificate
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.material import Material, PrivateKey
+from certs.revocation_list import RevocationList
 from certs.spiffe import SpiffeId, trust_domain_problem
 
 MAX_CERTIFICATES = 4096
@@ -86,7 +86,7 @@ class SvidResponse:
             leaf, *chain = _certificates(svid.chain, "the SVID")
             key = PrivateKey(load_der_private_key(svid.key, None))
             trust = _certificates(svid.bundle, "the trust bundle")
-            crls = tuple(x509.load_der_x509_crl(each) for each in self.crls)
+            crls = tuple(RevocationList(each) for each in self.crls)
         except PARSE_ERRORS as error:
             raise _refused(f"{svid.spiffe_id}: {error}") from None
         federated, notes = self._federated_bundles()

@@ -11,7 +11,6 @@ from certs.authority import CRL_FILE, TRUST_FILE, Authority
 from certs.authority_state import INTERMEDIATE_LIFETIME, ROOT_LIFETIME, AuthorityState, Plan
 from certs.cli.context import DIRECTORY, JSON, SOCKETS, CertsContext, Duration, emit, note, reports_errors, requester
 from certs.journal import time_text
-from certs.names import crl_issuer
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
 from certs.revocation import revoke as revoke_leaf
@@ -141,7 +140,7 @@ def crl(directory: Path, lifetime: timedelta, as_json: bool) -> None:
     path = directory / CRL_FILE
     lists = [
         {
-            "issuer": crl_issuer(written).text,
+            "issuer": written.issuer.text,
             "this_update": time_text(written.last_update_utc),
             "next_update": time_text(written.next_update_utc) if written.next_update_utc is not None else None,
             "revoked": len(written),

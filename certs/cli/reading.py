@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from cryptography import x509
 
 from certs.certificate import Certificate
 from certs.chain import arrange
@@ -21,9 +20,9 @@ from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, Role, serial_text
 from certs.journal import time_text
 from certs.material import Material
-from certs.names import crl_issuer
 from certs.pem import CERTIFICATE, CRL, Block, certificates_in, crls_in, parse_certificate, parse_crl, read_blocks
 from certs.preflight import inspect
+from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
 from certs.sources.files import FileSource
 from certs.text import describe_certificate
@@ -108,7 +107,7 @@ class _KeylessSet:
     leaf: Certificate
     chain: tuple[Certificate, ...]
     trust: tuple[Certificate, ...]
-    crls: tuple[x509.CertificateRevocationList, ...]
+    crls: tuple[RevocationList, ...]
     notes: tuple[str, ...]
     federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
 
@@ -210,10 +209,10 @@ def _certificate_item(certificate: Certificate, now: datetime) -> tuple[dict[str
     return item, "\n".join(lines)
 
 
-def _crl_item(crl: x509.CertificateRevocationList) -> tuple[dict[str, Any], str]:
-    issuer = crl_issuer(crl).text
+def _crl_item(crl: RevocationList) -> tuple[dict[str, Any], str]:
+    issuer = crl.issuer.text
     next_update = time_text(crl.next_update_utc) if crl.next_update_utc is not None else None
-    serials = [serial_text(revoked.serial_number) for revoked in crl]
+    serials = [serial_text(serial) for serial in crl]
     item = {
         "kind": "crl",
         "issuer": issuer,

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography import x509
-
 from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
 from certs.pem import certificates_in, crls_in, read_blocks
+from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
 
 # What is read in a directory. Others (a README, a key, Kubernetes' ``..data``) are left alone.
@@ -39,7 +38,7 @@ class Bundle:
     """What was read; ``federated`` are the CAs by the trust domain that they are good for."""
 
     trust: tuple[Certificate, ...] = ()
-    crls: tuple[x509.CertificateRevocationList, ...] = ()
+    crls: tuple[RevocationList, ...] = ()
     federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
 
 
@@ -79,7 +78,7 @@ class Bundles:
                 if not certificates:
                     raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)
                 into += certificates
-        crls: list[x509.CertificateRevocationList] = []
+        crls: list[RevocationList] = []
         for path in self.crls:
             found = crls_in(read_blocks(content[path], path), path)
             if not found:

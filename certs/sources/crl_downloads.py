@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.clock import Clock
 from certs.durable import PUBLIC_FILE_MODE, replace_file
 from certs.errors import MaterialError
 from certs.pem import crls_in, parse_crl, read_blocks
+from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
 from certs.sources.attempts import Attempts
 
@@ -102,20 +102,20 @@ class CrlDownloads:
         return max(_half_life(found) or self._clock.now() + EVERY, self._clock.now() + RETRY)
 
 
-def _half_life(crl: x509.CertificateRevocationList) -> datetime | None:
+def _half_life(crl: RevocationList) -> datetime | None:
     if crl.next_update_utc is None:
         return None
     return crl.last_update_utc + (crl.next_update_utc - crl.last_update_utc) / 2
 
 
-def _read(path: Path) -> x509.CertificateRevocationList | None:
+def _read(path: Path) -> RevocationList | None:
     try:
         return crls_in(read_blocks(read_file(path, Secrecy.TRUSTED), path), path)[0]
     except (MaterialError, IndexError):
         return None
 
 
-def _parse(data: bytes) -> x509.CertificateRevocationList:
+def _parse(data: bytes) -> RevocationList:
     """DER, as RFC 5280 section 4.2.1.13 wants it, or PEM."""
     if b"-----BEGIN" not in data:
         return parse_crl(data)

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from certs import certificate
 from certs.material import Material
-from certs.names import crl_issuer
 from certs.text import describe_der
 from tlsidecar.api.certificates import Certificate, RevocationList
 from tlsidecar.api.times import moment
@@ -29,7 +28,7 @@ def certificate_records(certificates: Iterable[certificate.Certificate]) -> tupl
 def crl_records(material: Material) -> tuple[RevocationList[str], ...]:
     return tuple(
         RevocationList(
-            issuer=crl_issuer(crl).text,
+            issuer=crl.issuer.text,
             this_update=crl.last_update_utc,
             next_update=crl.next_update_utc,
             revoked=len(crl),

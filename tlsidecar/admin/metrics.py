@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from certs.identity import serial_text
-from certs.names import crl_issuer
 from tlsidecar import __version__
 from tlsidecar.control.interface import Control, Generation, State
 from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot
@@ -123,7 +122,7 @@ def _material(text: _Exposition, generation: Generation | None) -> None:
         updates: dict[str, float] = {}
         for crl in material.crls:
             if crl.next_update_utc is not None:
-                issuer = crl_issuer(crl).text
+                issuer = crl.issuer.text
                 updates[issuer] = min(updates.get(issuer, float("inf")), crl.next_update_utc.timestamp())
         for issuer, moment in updates.items():
             text.sample(name, moment, (("issuer", issuer),))

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cryptography import x509
-
 from certs.identity import Role
-from certs.names import crl_issuer
+from certs.revocation_list import RevocationList
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.addresses import peer_address
 from tlsidecar.dataplane.bind import bound_address, close_listening
@@ -300,16 +298,16 @@ class Listener:
                 connection.retire(Reason.PEER_CERTIFICATE_EXPIRED)
             connection.check_time(now)
 
-    def close_revoked(self, revocations: Iterable[x509.CertificateRevocationList]) -> None:
+    def close_revoked(self, revocations: Iterable[RevocationList]) -> None:
         """Retire the connections of peers whose leaf one of these lists names."""
-        lists = [(crl_issuer(each).text, each) for each in revocations]
+        lists = [(each.issuer.text, each) for each in revocations]
         for connection in list(self.connections.values()):
             identity = connection.identity
             if identity is None:
                 continue
             serial = int(identity.serial, 16)
             for issuer, each in lists:
-                if issuer == identity.issuer and each.get_revoked_certificate_by_serial_number(serial) is not None:
+                if issuer == identity.issuer and each.revokes(serial):
                     connection.retire(Reason.PEER_CERTIFICATE_REVOKED)
                     break
 

@@ -142,7 +142,7 @@ def _load_trust(context: SSL.Context, material: Material) -> None:
         store.add_cert(vouched.openssl())
     flags = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
     for revocations in material.crls:
-        store.add_crl(revocations)
+        revocations.add_to(store)
     if material.crls:
         flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
     store.set_flags(flags)

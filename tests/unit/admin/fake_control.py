@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from certs.certificate import Certificate
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.material import Material, PrivateKey
+from certs.revocation_list import RevocationList
 from tlsidecar.control.interface import (
     Attempt,
     DrainOutcome,
@@ -70,7 +71,9 @@ def made_material() -> Material:
         .next_update(STARTED_AT + dt.timedelta(days=7))
         .sign(ca_key, hashes.SHA256())
     )
-    return Material(leaf=leaf, chain=(), key=PrivateKey(key), trust=(ca,), crls=(crl,), source="files")
+    return Material(
+        leaf=leaf, chain=(), key=PrivateKey(key), trust=(ca,), crls=(RevocationList.of(crl),), source="files"
+    )
 
 
 def _certificate(

@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certs.certificate import Certificate
 from certs.identity import Identity, Role
 from certs.material import Material, PrivateKey
+from certs.revocation_list import RevocationList
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -203,7 +204,7 @@ def revocations(
     *serials: int,
     this_update: datetime = NOW - timedelta(hours=1),
     next_update: datetime = NOW + DAY,
-) -> x509.CertificateRevocationList:
+) -> RevocationList:
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
@@ -213,7 +214,7 @@ def revocations(
     for serial in serials:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(this_update).build()
         builder = builder.add_revoked_certificate(entry)
-    return builder.sign(issuer.key, hashes.SHA256())  # type: ignore[arg-type]
+    return RevocationList.of(builder.sign(issuer.key, hashes.SHA256()))  # type: ignore[arg-type]
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> Path:

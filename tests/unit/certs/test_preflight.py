@@ -23,6 +23,7 @@ from certs.identity import Role
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, key_in, parse_certificate, read_blocks
 from certs.preflight import inspect, preflight, problems
+from certs.revocation_list import RevocationList
 from certs.sources.files import FileSource
 
 ROOT = forge.authority()
@@ -225,7 +226,7 @@ def test_a_sha1_signature_is_weak(tmp_path: Path) -> None:
     assert found == [MaterialReason.WEAK_SIGNATURE]
 
 
-def crl_material(*crls: x509.CertificateRevocationList, made: forge.Made | None = None) -> Material:
+def crl_material(*crls: RevocationList, made: forge.Made | None = None) -> Material:
     return forge.material(made or forge.leaf(MIDDLE), MIDDLE, trust=[ROOT], crls=crls)
 
 

@@ -14,7 +14,6 @@ from certs.chain import issued
 from certs.identity import serial_text
 from certs.journal import second_text
 from certs.material import Material
-from certs.names import crl_issuer
 from tlsidecar.control.interface import Outcome, Severity
 from tlsidecar.control.problems.facts import Facts, Found
 
@@ -91,7 +90,7 @@ def revocation_lists(facts: Facts) -> Iterator[Found]:
         starts, ends = revocations.last_update_utc, revocations.next_update_utc
         if ends is None:
             continue
-        issuer = crl_issuer(revocations).text
+        issuer = revocations.issuer.text
         left = _left(starts, ends, facts.now)
         if left <= 0:
             what = "is ignored (crl_policy = soft)" if facts.soft_crl else "every peer it covers is refused"
