@@ -1,0 +1,110 @@
+"""Plaintext HTTP/2 services: by hyper h2, which keeps windows and errors as the RFC says, and Debian's nghttpd."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, StreamEnded, StreamReset
+from h2.exceptions import ProtocolError
+
+from support.waiting import eventually
+
+# A size that no window setting of a test reaches by chance.
+BODY = b"a body of some forty bytes and one more."
+
+
+class H2Service:
+    """Answers each request with ``body``, as far as the windows allow; ``asked`` is what it was asked.
+
+    It waits for the end of the request, or is ``prompt`` and does not.
+    """
+
+    def __init__(self, body: bytes = BODY, *, status: int = 200, prompt: bool = False) -> None:
+        self.body = body
+        self.status = status
+        self.prompt = prompt
+        self.asked: list[dict[bytes, bytes]] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, sock: socket.socket) -> None:
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        connection.initiate_connection()
+        sock.sendall(connection.data_to_send())
+        methods: dict[int, bytes] = {}
+        unsent: dict[int, bytes] = {}
+        while data := sock.recv(65536):
+            try:
+                events = connection.receive_data(data)
+            except ProtocolError:
+                sock.sendall(connection.data_to_send())  # its GOAWAY
+                return
+            for event in events:
+                number = getattr(event, "stream_id", 0) or 0
+                if isinstance(event, RequestReceived):
+                    fields = dict(event.headers or [])
+                    methods[number] = fields[b":method"]
+                    with self._lock:
+                        self.asked.append(fields)
+                if isinstance(event, RequestReceived if self.prompt else StreamEnded):
+                    self._begin(connection, number, methods[number], unsent)
+                elif isinstance(event, StreamReset):
+                    unsent.pop(number, None)
+            for number in list(unsent):
+                self._go_on(connection, number, unsent)
+            sock.sendall(connection.data_to_send())
+
+    def _begin(self, connection: H2Connection, number: int, method: bytes, unsent: dict[int, bytes]) -> None:
+        bare = method == b"HEAD" or not self.body
+        head = [(b":status", b"%d" % self.status), (b"content-length", b"%d" % len(self.body))]
+        with contextlib.suppress(ProtocolError):  # the stream may have been reset in the same read
+            connection.send_headers(number, head, end_stream=bare)
+            if not bare:
+                unsent[number] = self.body
+
+    def _go_on(self, connection: H2Connection, number: int, unsent: dict[int, bytes]) -> None:
+        rest = unsent[number]
+        try:
+            size = min(connection.local_flow_control_window(number), connection.max_outbound_frame_size, len(rest))
+            if size > 0:
+                connection.send_data(number, rest[:size], end_stream=size == len(rest))
+                rest = rest[size:]
+        except ProtocolError:
+            rest = b""
+        if rest:
+            unsent[number] = rest
+        else:
+            del unsent[number]
+
+
+@contextlib.contextmanager
+def nghttpd(directory: Path, body: bytes = BODY) -> Iterator[str]:
+    """Its address; ``/`` and ``/large`` (1 MiB) are there."""
+    documents = directory / "documents"
+    documents.mkdir()
+    (documents / "index.html").write_bytes(body)
+    (documents / "large").write_bytes(bytes(1 << 20))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={documents}", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: _answers(port), 10)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
