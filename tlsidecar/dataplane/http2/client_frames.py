@@ -26,6 +26,8 @@ from tlsidecar.dataplane.http2.streams import (
     Stream,
     Streams,
     broken,
+    flow_control,
+    overgrown,
 )
 from tlsidecar.outcomes import Reason
 
@@ -42,6 +44,7 @@ class ClientFrames(Streams):
             if kind != frames.SETTINGS or flags & frames.ACK:
                 raise broken("it does not begin with SETTINGS")
             self._has_client_settings = True
+            self._client_settings(payload)
             if self.state is State.ALONE:
                 self._made_client.append(frames.SETTINGS_ACK)
             self._made_upstream.append(passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=True))
@@ -49,7 +52,7 @@ class ClientFrames(Streams):
         if kind == frames.DATA:
             passes = self._client_passes = self._client_data(frame)
             if not passes:
-                self._give_back_client(min(frame[4], self._client.end) - frame[3] - frames.HEAD_BYTES)
+                self._give_back_client(self._swallow(frame, self._client))
             return passes
         if kind == frames.HEADERS:
             self._client_headers(number, flags, payload)
@@ -61,8 +64,7 @@ class ClientFrames(Streams):
             else:
                 self._client_idle.spend(self._clock.now)
         if kind == frames.WINDOW_UPDATE:
-            if number and number not in self.streams:
-                self._must_be_known(number)
+            if not self._client_grants(number, frames.number(payload) & frames.MAX_WINDOW):
                 return False
             if relays and payload[0] & 0x80:
                 self._made_upstream.append(frames.window_update(number, frames.number(payload) & frames.MAX_WINDOW))
@@ -86,6 +88,7 @@ class ClientFrames(Streams):
         if kind == frames.SETTINGS:
             if flags & frames.ACK:
                 return relays
+            self._client_settings(payload)
             if relays:
                 self._made_upstream.append(
                     passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=False)
@@ -99,6 +102,30 @@ class ClientFrames(Streams):
         if number > self._last or not number & 1:
             raise broken("a frame on a stream that was not opened")
 
+    def _client_settings(self, payload: bytes) -> None:
+        for setting, value in frames.settings_in(payload):
+            if setting == frames.INITIAL_WINDOW_SIZE:
+                self._client_initial = value
+                if any(overgrown(value + stream.client_room) for stream in self.streams.values()):
+                    raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
+
+    def _client_grants(self, number: int, increment: int) -> bool:
+        """Whether its WINDOW_UPDATE is of use to anybody."""
+        if not number:
+            self._client_room += increment
+            if overgrown(self._client_room):
+                raise flow_control("a window over 2^31-1")
+            return True
+        stream = self.streams.get(number)
+        if stream is None:
+            self._must_be_known(number)
+            return False
+        stream.client_room += increment
+        if overgrown(self._client_initial + stream.client_room):
+            self._malformed(stream, "a window over 2^31-1", Reason.H2_PROTOCOL_ERROR, ErrorCode.FLOW_CONTROL_ERROR)
+            return False
+        return True
+
     def _client_data(self, frame: Frame) -> bool:
         _, flags, number, at, end, _ = frame
         stream = self.streams.get(number)
@@ -111,7 +138,10 @@ class ClientFrames(Streams):
             rule = self._rules_of(number)[0]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
-            return rule == PASSES and self.state is State.RELAYING
+            if rule != PASSES or self.state is not State.RELAYING:
+                return False
+            self._takes_client_data(end - at - frames.HEAD_BYTES)
+            return True
         if not stream.open & CLIENT:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
         stream.active_at = self._clock.now
@@ -130,9 +160,17 @@ class ClientFrames(Streams):
                 return False
         if self._upstream_credit < CREDIT_SAVED:
             self._upstream_credit += 3  # two windows, and a PING that measures the way
+        size = end - at - frames.HEAD_BYTES
+        stream.upstream_room -= size
+        self._takes_client_data(size)
         if ends:
             self._ended(stream, CLIENT)
         return True
+
+    def _takes_client_data(self, size: int) -> None:
+        self._upstream_room -= size
+        if self._upstream_room < 0:
+            raise flow_control("more DATA than the window allows")
 
     def _client_reset(self, number: int) -> bool:
         self._must_be_known(number)
@@ -173,7 +211,7 @@ class ClientFrames(Streams):
         head, problem = self._request_head(block)
         exchange = Exchange(self._downstream, head, now)
         exchange.bytes_in = len(block) + frames.HEAD_BYTES
-        stream = Stream(number, exchange, now)
+        stream = Stream(number, exchange, now, is_grpc=head.is_grpc)
         if len(self.streams) >= MAX_STREAMS:
             # It cannot have missed the limit for long: whoever goes on is counted as one who resets.
             exchange.cut(Reason.H2_FLOOD, f"over {MAX_STREAMS} streams at once")

@@ -38,6 +38,7 @@ class Http2Connection(Connection):
         "_close_wanted",
         "_goodbye",
         "_heads",
+        "_held_at",
         "_high_water",
         "_reach",
         "_read_at",
@@ -68,6 +69,7 @@ class Http2Connection(Connection):
         self._sent = 0
         self._read_at = self.accepted_at  # when a queue was last seen to shrink
         self._stuck_bytes = 0
+        self._held_at = 0.0  # since when one side is kept waiting by half a frame of the other's; 0: it is not
 
     # What is told of it.
 
@@ -142,6 +144,12 @@ class Http2Connection(Connection):
             return
         self.reactor.refresh()
         session.check_time(now)
+        if stuck or not (session.client_must_wait or session.upstream_must_wait):
+            self._held_at = 0.0
+        elif not self._held_at:
+            self._held_at = now
+        elif now - self._held_at > self.frontend.limits.body_idle_timeout_s:
+            session.give_up_waiting()
         self._pump()
 
     def close(self, reason: Reason, detail: str = "") -> None:

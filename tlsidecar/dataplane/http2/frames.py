@@ -170,6 +170,8 @@ class FrameReader:
                     at = size
                 continue
             if end > size:
+                if kind == SETTINGS:
+                    _judge_settings_length(flags, word >> 8)  # the rest may never come
                 break
             payload = bytes(buffer[at + HEAD_BYTES : end])
             if kind == HEADERS:
@@ -245,16 +247,20 @@ def _judge(kind: int, flags: int, stream: int, payload: bytes) -> None:
         if not _LONG.unpack(payload)[0] & MAX_WINDOW:
             raise _broken("a window that grows by nothing")
     elif kind == SETTINGS:
-        if flags & ACK and payload:
-            raise _missized("SETTINGS that are acknowledged with a payload")
-        if len(payload) % _SETTING.size:
-            raise _missized("SETTINGS that are not whole")
+        _judge_settings_length(flags, len(payload))
         for number, value in _SETTING.iter_unpack(payload):
             _judge_setting(number, value)
     elif kind == PRIORITY:
         _judge_dependency(payload, 0, stream)
     elif kind == PUSH_PROMISE:
         raise _broken("PUSH_PROMISE, which nobody here has asked for")
+
+
+def _judge_settings_length(flags: int, length: int) -> None:
+    if flags & ACK and length:
+        raise _missized("SETTINGS that are acknowledged with a payload")
+    if length % _SETTING.size:
+        raise _missized("SETTINGS that are not whole")
 
 
 def _judge_setting(number: int, value: int) -> None:

@@ -216,6 +216,13 @@ class Session(ClientFrames, UpstreamFrames):
             self._say_last()
         self._settle()
 
+    def give_up_waiting(self) -> None:
+        """Who is in the middle of a DATA frame, and has kept the other side waiting for too long, is not waited for."""
+        if self.client_must_wait:
+            self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "half a DATA frame")
+        elif self.upstream_must_wait:
+            self._client_fault(_late("half a DATA frame"), Reason.BODY_TIMEOUT)
+
     def client_gone(self, reason: Reason, detail: str = "") -> None:
         """Nothing can be told to it any more."""
         self._abandon(reason, detail)

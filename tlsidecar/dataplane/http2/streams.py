@@ -7,6 +7,7 @@ of the connection's window, or is swallowed and its window given back where we o
 
 from __future__ import annotations
 
+import secrets
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budget
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
-from tlsidecar.dataplane.http2.frames import FrameReader
+from tlsidecar.dataplane.http2.frames import Frame, FrameReader
 from tlsidecar.dataplane.http2.heads import Heads, RequestHead, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
 from tlsidecar.dataplane.http2.stated import Stated
@@ -24,11 +25,12 @@ from tlsidecar.outcomes import Reason, Side, Stage
 
 RESETS: Final = (200, 20)  # at once, and a second
 IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
+SWALLOWED_FRAMES: Final = (10_000, 1000)  # DATA for streams that have ended: as much as was under way, and no more
 CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
 WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
 CLOSED_REMEMBERED: Final = 128
 BLOCKS_REMEMBERED: Final = 8
-SHUTDOWN_PING: Final = b"tlsdrain"
+SHUTDOWN_PING: Final = secrets.token_bytes(8)  # so that no PING of anybody's can be taken for it
 
 CLIENT: Final = 1  # may still send on the stream
 UPSTREAM: Final = 2
@@ -67,11 +69,24 @@ class GrpcAccount(Protocol):
 
 
 class Stream:
-    """One exchange on the wire. ``*_left`` is what is still to come of a stated content-length, negative for none."""
+    """One exchange on the wire. ``*_left`` is what is still to come of a stated content-length, negative for none;
+    ``*_room`` by how much a side's window for it is larger than its initial one."""
 
-    __slots__ = ("active_at", "answered", "exchange", "id", "open", "request_bytes", "request_left", "response_left")
+    __slots__ = (
+        "active_at",
+        "answered",
+        "client_room",
+        "exchange",
+        "id",
+        "open",
+        "owes_grpc_status",
+        "request_bytes",
+        "request_left",
+        "response_left",
+        "upstream_room",
+    )
 
-    def __init__(self, number: int, exchange: Exchange, now: float) -> None:
+    def __init__(self, number: int, exchange: Exchange, now: float, *, is_grpc: bool) -> None:
         self.id = number
         self.exchange = exchange
         self.open = CLIENT | UPSTREAM
@@ -79,6 +94,9 @@ class Stream:
         self.request_left = -1
         self.request_bytes = 0  # of a body without a stated length, where there is a limit
         self.response_left = -1
+        self.client_room = 0
+        self.upstream_room = 0
+        self.owes_grpc_status = is_grpc  # to the account
         self.active_at = now
 
     def __repr__(self) -> str:
@@ -98,7 +116,9 @@ class Streams:
         "_client_credit",
         "_client_decoder",
         "_client_idle",
+        "_client_initial",
         "_client_passes",
+        "_client_room",
         "_client_window",
         "_clock",
         "_closed",
@@ -129,12 +149,15 @@ class Streams:
         "_shutdown",
         "_shutdown_at",
         "_stated",
+        "_swallowed",
         "_upstream",
         "_upstream_credit",
         "_upstream_decoder",
         "_upstream_idle",
+        "_upstream_initial",
         "_upstream_last",
         "_upstream_passes",
+        "_upstream_room",
         "_upstream_window",
         "active_at",
         "end",
@@ -185,8 +208,13 @@ class Streams:
         self._resets = Budget(*RESETS, "resets", now)
         self._client_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
         self._upstream_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
+        self._swallowed = Budget(*SWALLOWED_FRAMES, "DATA frames for streams that have ended", now)
         self._client_credit = 0  # frames that the client owes us for what was sent to it
         self._upstream_credit = 0
+        # What either side takes of DATA on the connection, and at first on each stream. Flow control is the ends' own;
+        # this shows which of them breaks it.
+        self._client_room = self._client_initial = frames.DEFAULT_WINDOW
+        self._upstream_room = self._upstream_initial = frames.DEFAULT_WINDOW
         self._request_blocks: dict[bytes, RequestHead] = {}
         self._response_blocks: dict[tuple[bytes, bytes], ResponseHead] = {}
         self._blocks_version = self._response_version = 0
@@ -216,6 +244,8 @@ class Streams:
         """It has ended, or was reset by whomever; ``rules`` is what becomes of what either side may still send."""
         del self.streams[stream.id]
         self._remember(stream.id, rules if stream.open & CLIENT else (FORBIDDEN, rules[1]))
+        if stream.owes_grpc_status:
+            self._grpc.grpc_answered("")
         now = self._idle_since = self._clock.now
         stream.exchange.release()
         stream.exchange.finish(now)
@@ -237,7 +267,9 @@ class Streams:
             raise broken("a stream id that was passed over")
         return BOTH_SWALLOWED
 
-    def _malformed(self, stream: Stream, detail: str, reason: Reason) -> None:
+    def _malformed(
+        self, stream: Stream, detail: str, reason: Reason, code: ErrorCode = ErrorCode.PROTOCOL_ERROR
+    ) -> None:
         """RFC 9113 section 8.1.1: an error of the stream; to the account it is what HTTP/1 would answer 400."""
         self._resets.spend(self._clock.now)
         exchange = stream.exchange
@@ -245,7 +277,7 @@ class Streams:
             exchange.refuse(MessageRefused(400, reason, detail))
         else:
             exchange.cut(reason, detail)
-        self._made_client.append(frames.rst_stream(stream.id, ErrorCode.PROTOCOL_ERROR))
+        self._made_client.append(frames.rst_stream(stream.id, code))
         self._leave_upstream(stream)
         self._over(stream, BOTH_SWALLOWED)
 
@@ -259,7 +291,8 @@ class Streams:
         head = exchange.request
         assert isinstance(head, RequestHead)
         block = answers.block(refusal, grpc=head.is_grpc)
-        if head.is_grpc:
+        if stream.owes_grpc_status:
+            stream.owes_grpc_status = False
             self._grpc.grpc_answered(str(answers.grpc_status(refusal.status)))
         if self._first_response:
             self._first_response = False
@@ -284,6 +317,11 @@ class Streams:
         if self.state is not State.ALONE and stream.exchange.holds_upstream:
             self._made_upstream.append(frames.rst_stream(stream.id, ErrorCode.CANCEL))
 
+    def _swallow(self, frame: Frame, reader: FrameReader) -> int:
+        """A DATA frame that does not go on: how much of it is here, whose window is to be given back."""
+        self._swallowed.spend(self._clock.now)
+        return min(frame[4], reader.end) - frame[3] - frames.HEAD_BYTES
+
     def _give_back_client(self, count: int) -> None:
         if count > 0:
             self._client_window += count
@@ -301,10 +339,21 @@ class Streams:
     def _abandon(self, reason: Reason, detail: str) -> None:
         now = self._clock.now
         for stream in self.streams.values():
+            if stream.owes_grpc_status:
+                self._grpc.grpc_answered("")
             stream.exchange.cut(reason, detail)
             stream.exchange.release()
             stream.exchange.finish(now)
         self.streams.clear()
+
+
+def overgrown(window: int) -> bool:
+    """RFC 9113 section 6.9.1."""
+    return window > frames.MAX_WINDOW
+
+
+def flow_control(detail: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, detail)
 
 
 def broken(detail: str) -> ConnectionFault:

@@ -6,7 +6,7 @@ from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from tlsidecar.dataplane.http2.frames import Frame
-from tlsidecar.dataplane.http2.heads import RequestHead, ResponseHead
+from tlsidecar.dataplane.http2.heads import ResponseHead
 from tlsidecar.dataplane.http2.streams import (
     BLOCKS_REMEMBERED,
     CREDIT_SAVED,
@@ -19,6 +19,8 @@ from tlsidecar.dataplane.http2.streams import (
     Stream,
     Streams,
     broken,
+    flow_control,
+    overgrown,
 )
 from tlsidecar.outcomes import Reason, Stage
 
@@ -35,12 +37,13 @@ class UpstreamFrames(Streams):
             if kind != frames.SETTINGS or flags & frames.ACK:
                 raise broken("it does not begin with SETTINGS")
             self._has_upstream_settings = True
+            self._upstream_settings(payload)
             self._made_client.insert(0, passed_settings.for_client(payload, self._limits.max_header_bytes, first=True))
             return False
         if kind == frames.DATA:
             passes = self._upstream_passes = self._upstream_data(frame)
             if not passes:
-                self._give_back_upstream(min(frame[4], self._upstream.end) - frame[3] - frames.HEAD_BYTES)
+                self._give_back_upstream(self._swallow(frame, self._upstream))
             return passes
         if kind == frames.HEADERS:
             self._upstream_headers(number, flags, payload)
@@ -51,8 +54,7 @@ class UpstreamFrames(Streams):
             else:
                 self._upstream_idle.spend(self._clock.now)
         if kind == frames.WINDOW_UPDATE:
-            if number and number not in self.streams:
-                self._must_be_passed(number)
+            if not self._upstream_grants(number, frames.number(payload) & frames.MAX_WINDOW):
                 return False
             if payload[0] & 0x80:
                 self._made_client.append(frames.window_update(number, frames.number(payload) & frames.MAX_WINDOW))
@@ -68,6 +70,7 @@ class UpstreamFrames(Streams):
             return True
         self._upstream_idle.spend(self._clock.now)
         if kind == frames.SETTINGS and not flags & frames.ACK:
+            self._upstream_settings(payload)
             self._made_client.append(passed_settings.for_client(payload, self._limits.max_header_bytes, first=False))
             return False
         if kind == frames.GOAWAY:
@@ -78,6 +81,30 @@ class UpstreamFrames(Streams):
     def _must_be_passed(self, number: int) -> None:
         if number > self._last_passed or not number & 1:
             raise broken("a frame on a stream that was not opened")
+
+    def _upstream_settings(self, payload: bytes) -> None:
+        for setting, value in frames.settings_in(payload):
+            if setting == frames.INITIAL_WINDOW_SIZE:
+                self._upstream_initial = value
+                if any(overgrown(value + stream.upstream_room) for stream in self.streams.values()):
+                    raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
+
+    def _upstream_grants(self, number: int, increment: int) -> bool:
+        """Whether its WINDOW_UPDATE is of use to anybody."""
+        if not number:
+            self._upstream_room += increment
+            if overgrown(self._upstream_room):
+                raise flow_control("a window over 2^31-1")
+            return True
+        stream = self.streams.get(number)
+        if stream is None:
+            self._must_be_passed(number)
+            return False
+        stream.upstream_room += increment
+        if overgrown(self._upstream_initial + stream.upstream_room):
+            self._bad_response(stream, "a window over 2^31-1")
+            return False
+        return True
 
     def _upstream_data(self, frame: Frame) -> bool:
         _, flags, number, at, end, _ = frame
@@ -91,7 +118,10 @@ class UpstreamFrames(Streams):
             rule = self._rules_of(number)[1]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
-            return rule == PASSES
+            if rule != PASSES:
+                return False
+            self._takes_upstream_data(end - at - frames.HEAD_BYTES)
+            return True
         if not stream.open & UPSTREAM:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
         stream.active_at = self._clock.now
@@ -107,9 +137,17 @@ class UpstreamFrames(Streams):
                 return False
         if self._client_credit < CREDIT_SAVED:
             self._client_credit += 3
+        size = end - at - frames.HEAD_BYTES
+        stream.client_room -= size
+        self._takes_upstream_data(size)
         if ends:
             self._ended(stream, UPSTREAM)
         return True
+
+    def _takes_upstream_data(self, size: int) -> None:
+        self._client_room -= size
+        if self._client_room < 0:
+            raise flow_control("more DATA than the window allows")
 
     def _upstream_headers(self, number: int, flags: int, block: bytes) -> None:
         stream = self.streams.get(number)
@@ -152,9 +190,8 @@ class UpstreamFrames(Streams):
             coded = NO_TABLE + coded
         self._made_client.append(frames.headers(number, coded, end_stream=ends))
         if ends:
-            request = exchange.request
-            assert isinstance(request, RequestHead)
-            if request.is_grpc:
+            if stream.owes_grpc_status:
+                stream.owes_grpc_status = False
                 self._grpc.grpc_answered(head.grpc_status.decode("latin-1"))
             self._ended(stream, UPSTREAM)
 

@@ -210,6 +210,10 @@ CONNECTION_ERRORS = [
     pytest.param([frames.frame(5, 4, 1, b"\0\0\0\2")], "PROTOCOL_ERROR", id="PUSH_PROMISE"),
     pytest.param([frames.frame(0, 0, 0, b"x")], "PROTOCOL_ERROR", id="DATA on stream 0"),
     pytest.param([frames.window_update(0, 0)], "PROTOCOL_ERROR", id="a window that grows by nothing"),
+    pytest.param(
+        [frames.settings([(3, 9)])[:2] + b"\x09\4\0\0\0\0\0half"], "FRAME_SIZE_ERROR", id="SETTINGS of 9, cut"
+    ),
+    pytest.param([b"\0\0\1\4\1\0\0\0\0"], "FRAME_SIZE_ERROR", id="ACK of 1, cut"),
 ]
 
 

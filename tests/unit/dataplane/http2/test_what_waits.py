@@ -6,6 +6,7 @@ import pytest
 from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head
 
 from tlsidecar.dataplane.http2 import frames, hpack
+from tlsidecar.dataplane.http2.streams import SHUTDOWN_PING
 from tlsidecar.outcomes import Reason
 
 _PING = frames.frame(frames.PING, 0, 0, b"12345678")
@@ -109,7 +110,7 @@ def test_an_upstream_that_says_nothing_is_given_up() -> None:
 
 def test_goaway_after_ours_still_says_which_streams_it_drops() -> None:
     talk = Talk().client(head(1, end=False), head(3, end=False)).shut_down()
-    talk.client(frames.frame(frames.PING, frames.ACK, 0, b"tlsdrain"))
+    talk.client(frames.frame(frames.PING, frames.ACK, 0, SHUTDOWN_PING))
     talk.upstream(frames.goaway(1, 0))
     assert talk.at_client.of("reset") == [("reset", 3, "REFUSED_STREAM")]
 
