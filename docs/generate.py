@@ -1,5 +1,5 @@
-"""Write what is made from the code: ``config.schema.json``, and the tables of ``config.md`` and ``admin-api.md``
-between their markers.
+"""Write what is made from the code: ``config.schema.json``, and the tables of ``config.md``, ``admin-api.md`` and
+``filters.md`` between their markers.
 
 Run it by ``make docs``. A test fails while it has something to change.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tlsidecar.admin.routes import ROUTES
 from tlsidecar.api.declare import Field, fields_of
+from tlsidecar.api.filter_fields import VOCABULARIES
 from tlsidecar.api.schema import reachable
 from tlsidecar.config import json_schema
 from tlsidecar.config.overrides import OVERRIDES
@@ -23,16 +24,19 @@ DOCS = Path(__file__).parent
 SCHEMA_FILE = DOCS / "config.schema.json"
 REFERENCE_FILE = DOCS / "config.md"
 API_FILE = DOCS / "admin-api.md"
+FILTERS_FILE = DOCS / "filters.md"
 
 _RECORDS = re.compile(r"(<!-- records -->\n).*?(<!-- end -->)", re.DOTALL)
+_FIELDS = re.compile(r"(<!-- fields -->\n).*?(<!-- end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Write all three files."""
+    """Write all of them."""
     SCHEMA_FILE.write_text(schema_text())
     REFERENCE_FILE.write_text(reference_text(REFERENCE_FILE.read_text()))
     API_FILE.write_text(api_text(API_FILE.read_text()))
+    FILTERS_FILE.write_text(filters_text(FILTERS_FILE.read_text()))
 
 
 def schema_text() -> str:
@@ -50,6 +54,26 @@ def api_text(text: str) -> str:
     records = reachable(route.reply for route in ROUTES if isinstance(route.reply, type))
     sections = "\n".join(f"### {record.__name__}\n{record.__doc__}\n\n{record_rows(record)}" for record in records)
     return _RECORDS.sub(lambda block: block[1] + sections + block[2], text)
+
+
+def filters_text(text: str) -> str:
+    """The filter language's page with its tables of fields made anew."""
+    sections = "\n".join(
+        "\n".join(
+            [f"### {name.capitalize()}", "", "| field | also | written | |", "|---|---|---|---|", *_fields_of(name)]
+        )
+        + "\n"
+        for name in VOCABULARIES
+    )
+    return _FIELDS.sub(lambda block: block[1] + sections + block[2], text)
+
+
+def _fields_of(name: str) -> list[str]:
+    rows = []
+    for field in VOCABULARIES[name]:
+        aliases = ", ".join(f"`{alias}`" for alias in field.aliases)
+        rows.append(f"| `{field.name}` | {aliases} | {field.kind.form} | {field.meaning} |")
+    return rows
 
 
 def record_rows(record: type) -> str:

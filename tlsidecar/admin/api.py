@@ -15,7 +15,7 @@ from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stre
 from tlsidecar.api.times import timestamp
 from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
-from tlsidecar.observe.events import Subscription
+from tlsidecar.observe.events import LOST, Subscription
 
 MAX_EVENT_STREAMS = 8
 KEEP_ALIVE_S = 15.0
@@ -24,6 +24,7 @@ EVENT_GATHER_S = 0.05
 
 _log = logging.getLogger("tlsidecar.admin")
 
+EventMatcher = Callable[[tuple[str, Mapping[str, object]]], bool]
 Handler = Callable[["Api", Request], Awaitable[Reply | Stream]]
 
 
@@ -88,7 +89,8 @@ class Api:
             return self.error_reply(ApiError(500, "a defect in the sidecar: please report the log line"))
 
     def error_reply(self, error: ApiError, **beside: object) -> Reply:
-        document = self.stamped({"error": {"code": error_code(error.status), "message": error.message}, **beside})
+        told = {"code": error_code(error.status), "message": error.message, "position": error.position}
+        document = self.stamped({"error": told, **beside})
         return Reply(error.status, encode(document), headers=error.headers)
 
     def stamped(self, document: Mapping[str, object]) -> dict[str, object]:
@@ -115,27 +117,37 @@ class Api:
         generation = self.control.generation
         return 0 if generation is None else generation.number
 
-    def event_stream(self, subscription: Subscription) -> Stream:
+    def event_stream(self, subscription: Subscription, matches: EventMatcher, *, follow: bool) -> Stream:
         if self._streams >= MAX_EVENT_STREAMS:
             raise ApiError(503, f"{MAX_EVENT_STREAMS} event streams are open already")
-        return Stream(self._events(subscription))
+        last = None if follow else self.control.events.sequence
+        return Stream(self._events(subscription, matches, last))
 
-    async def _events(self, subscription: Subscription) -> AsyncGenerator[bytes, None]:
+    async def _events(
+        self, subscription: Subscription, matches: EventMatcher, last: int | None
+    ) -> AsyncGenerator[bytes, None]:
         self._streams += 1
         try:
             yield b": events after %d\n\n" % subscription.position
-            while True:
+            loop = asyncio.get_running_loop()
+            due = loop.time() + KEEP_ALIVE_S  # also while events come that are all left out
+            while last is None or subscription.position < last:
                 try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
+                    async with asyncio.timeout_at(due):
                         events = await subscription.batch()
                 except TimeoutError:
                     yield b":\n\n"
+                    due = loop.time() + KEEP_ALIVE_S
                     continue
-                yield b"".join(
-                    b"id: %d\nevent: %s\ndata: %s\n\n"
-                    % (event.sequence, event.kind.encode(), encode(views.event_document(event)))
-                    for event in events
-                )
+                told = [(event, views.event_document(event)) for event in events]
+                pieces = [
+                    b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, event.kind.encode(), encode(document))
+                    for event, document in told
+                    if event.kind == LOST or matches((event.kind, document))
+                ]
+                if pieces:
+                    yield b"".join(pieces)
+                    due = loop.time() + KEEP_ALIVE_S
                 await asyncio.sleep(EVENT_GATHER_S)
         finally:
             self._streams -= 1

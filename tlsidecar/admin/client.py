@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tlsidecar.api.client import EVENT_SILENCE_S, READ_BYTES, Conversation, Response
 from tlsidecar.api.errors import Cut, Unreachable, connect_failure, os_error
@@ -49,13 +50,19 @@ class AdminClient:
                 pass
             return response
 
-    def events(self, last_event_id: str = "") -> Iterator[SseMessage]:
-        """Events as they come, until the server ends the stream."""
+    def events(self, last_event_id: str = "", *, wanted: str = "", follow: bool = True) -> Iterator[SseMessage]:
+        """Events as they come, those that the filter means, until the server ends the stream: where it shall not be
+        followed, after those it keeps."""
+        query = ({"filter": wanted} if wanted else {}) | ({} if follow else {"follow": "no"})
         with self._connected(EVENT_SILENCE_S) as connection:
             talk = Conversation("tlsidecar")
             _send(
                 connection,
-                talk.call("GET", "/v1/events", headers={"Last-Event-ID": last_event_id} if last_event_id else {}),
+                talk.call(
+                    "GET",
+                    f"/v1/events?{urlencode(query)}" if query else "/v1/events",
+                    headers={"Last-Event-ID": last_event_id} if last_event_id else {},
+                ),
             )
             with contextlib.suppress(Cut):
                 while True:

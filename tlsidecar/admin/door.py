@@ -131,7 +131,7 @@ class Door:
         """Say so without reading a byte of it: a stranger gets neither our parser nor a place."""
         self._guard.denied_entrance(caller, f"uid {caller.uid} on the {self._access.name.lower()} socket")
         message = f"uid {caller.uid} may not use this socket"
-        error = {"code": ERROR_CODES[403], "message": message}
+        error = {"code": ERROR_CODES[403], "message": message, "position": None}
         body = json.dumps({"now": timestamp(self._clock.now()), "error": error}).encode()
         head = (
             f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"

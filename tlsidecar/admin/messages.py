@@ -40,12 +40,21 @@ ERROR_CODES = {
 
 
 class ApiError(Exception):
-    """A request that is answered with an error; whose doing it is the status says."""
+    """A request that is answered with an error; whose doing it is the status says. ``position`` is where in a filter it
+    is, in characters from 0."""
 
-    def __init__(self, status: int, message: str, *, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        position: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.position = position
         self.headers = headers
 
 

@@ -10,6 +10,14 @@ from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
 from tlsidecar.api.connections import ConnectionReply
 from tlsidecar.api.encode import encoded
+from tlsidecar.api.filter import Filter, FilterError, Vocabulary, parse
+from tlsidecar.api.filter_fields import (
+    CONNECTION_FIELDS,
+    EVENT_FIELDS,
+    FAILURE_FIELDS,
+    REFUSAL_FIELDS,
+    event_matcher,
+)
 from tlsidecar.api.words import CONNECTION_SORT_KEYS, Severity, State
 from tlsidecar.dataplane.snapshot import ConnectionQuery
 from tlsidecar.observe.text import escaped
@@ -26,7 +34,7 @@ async def status(api: Api, request: Request) -> Reply:
 
 async def connections(api: Api, request: Request) -> Reply:
     query = ConnectionQuery(
-        filter=request.query.get("filter", ""),
+        filter=str(_filter(request.query, CONNECTION_FIELDS)),
         sort=_choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
         descending=_choice(request.query, "order", ("asc", "desc"), "asc") == "desc",
         limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
@@ -57,23 +65,25 @@ async def certificates(api: Api, request: Request) -> Reply:
 
 async def refusals(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    wanted = _filter(request.query, REFUSAL_FIELDS)
     await api.control.caught_up()
-    return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit)))
+    return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit, wanted)))
 
 
 async def failures(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    wanted = _filter(request.query, FAILURE_FIELDS)
     await api.control.caught_up()
-    return api.json_reply(encoded(views.failures(api.control, limit)))
+    return api.json_reply(encoded(views.failures(api.control, limit, wanted)))
 
 
 async def events(api: Api, request: Request) -> Stream:
+    matches = event_matcher(_filter(request.query, EVENT_FIELDS), api.control.clock.now)
     text = request.headers.get("last-event-id", "").strip()
-    if not text:
-        return api.event_stream(api.control.events.subscribe())
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ApiError(400, "Last-Event-ID is not a sequence number")
-    return api.event_stream(api.control.events.subscribe(after=int(text)))
+    follow = _choice(request.query, "follow", ("yes", "no"), "yes") == "yes"
+    return api.event_stream(api.control.events.subscribe(after=int(text) if text else None), matches, follow=follow)
 
 
 async def openapi(api: Api, request: Request) -> Reply:
@@ -112,6 +122,13 @@ def connection_id_of(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ApiError(400, "a connection's id is a number")
     return int(text)
+
+
+def _filter(query: Mapping[str, str], vocabulary: Vocabulary) -> Filter:
+    try:
+        return parse(query.get("filter", ""), vocabulary)
+    except FilterError as error:
+        raise ApiError(400, f"filter: {error}", position=error.position) from None
 
 
 def _choice(query: Mapping[str, str], name: str, values: tuple[str, ...], default: str) -> str:

@@ -14,11 +14,13 @@ from tlsidecar.api.replies import Drained, LogLevel, Stopping
 from tlsidecar.api.status import Status
 from tlsidecar.api.words import CONNECTION_SORT_KEYS
 
+_FILTER = Parameter("filter", "words that have to occur, and field:value terms: docs/filters.md has the language")
+_LIMIT = Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer")
 _PAGE = (
-    Parameter("filter", "words; without case, each has to be in a text field"),
+    _FILTER,
     Parameter("sort", "the field to sort by", values=CONNECTION_SORT_KEYS),
     Parameter("order", "asc or desc", values=("asc", "desc")),
-    Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),
+    _LIMIT,
     Parameter("offset", "rows to skip", "integer"),
 )
 
@@ -59,7 +61,7 @@ ROUTES: tuple[Route, ...] = (
         reads.refusals,
         "Who was turned away, newest first",
         Refusals,
-        parameters=(Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),),
+        parameters=(_FILTER, _LIMIT),
     ),
     Route(
         "GET",
@@ -68,9 +70,17 @@ ROUTES: tuple[Route, ...] = (
         reads.failures,
         "What could not be served, by listener, upstream and reason",
         Failures,
-        parameters=(Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer"),),
+        parameters=(_FILTER, _LIMIT),
     ),
-    Route("GET", "/v1/events", Access.VIEW, reads.events, "Server-Sent Events; Last-Event-ID resumes", EVENT_STREAM),
+    Route(
+        "GET",
+        "/v1/events",
+        Access.VIEW,
+        reads.events,
+        "Server-Sent Events; Last-Event-ID resumes",
+        EVENT_STREAM,
+        parameters=(_FILTER, Parameter("follow", "no: end after those that are kept", values=("yes", "no"))),
+    ),
     Route("GET", "/v1/openapi.json", Access.VIEW, reads.openapi, "This document", JSON),
     Route("GET", "/metrics", Access.PROBE, reads.metrics, "Prometheus text format 0.0.4", PLAIN_TEXT),
     Route("GET", "/healthz", Access.PROBE, reads.healthz, "Whether the loop turns", PLAIN_TEXT, other_statuses=(503,)),

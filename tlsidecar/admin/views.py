@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.backends.openssl import backend
@@ -17,6 +18,8 @@ from tlsidecar.admin.metrics import merge_listeners
 from tlsidecar.api.certificates import Certificates
 from tlsidecar.api.connections import ConnectionInFull
 from tlsidecar.api.failures import Failure, Failures
+from tlsidecar.api.filter import EVERYTHING, Filter
+from tlsidecar.api.filter_fields import failure_matcher, refusal_matcher
 from tlsidecar.api.refusals import Refusal, RefusalGroup, Refusals
 from tlsidecar.api.status import Listener, OwnCertificate, Status, Totals, Upstream, Worker
 from tlsidecar.api.times import timestamp
@@ -130,14 +133,26 @@ def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
     )
 
 
-def refusals(control: interface.Control, snapshots: Iterable[WorkerSnapshot], limit: int) -> Refusals[str]:
+def refusals(
+    control: interface.Control, snapshots: Iterable[WorkerSnapshot], limit: int, wanted: Filter = EVERYTHING
+) -> Refusals[str]:
+    """The newest that the filter means, and the groups in which it means one of the examples."""
     log = control.refusals
+    now = control.clock.now()
     counters = merge_listeners(list(snapshots)).values()
+    if wanted:
+        matches = refusal_matcher(wanted, now)
+        kept = [row for number, recorded in log.newest(log.kept) if matches(row := refusal(number, recorded))]
+        numbers = {row.seq for row in kept}
+        groups = [each for each in log.groups() if any(number in numbers for number, _ in each.examples)]
+    else:
+        kept = [refusal(number, recorded) for number, recorded in log.newest(limit)]
+        groups = log.groups(limit)
     return Refusals(
-        now=control.clock.now(),
+        now=now,
         total=log.total,
-        refusals=tuple(refusal(number, recorded) for number, recorded in log.newest(limit)),
-        groups=tuple(_refusal_group(group) for group in log.groups(limit)),
+        refusals=tuple(kept[:limit]),
+        groups=tuple(_refusal_group(group) for group in groups[:limit]),
         probes=sum(each.connections.get("empty", 0) for each in counters),
     )
 
@@ -162,25 +177,24 @@ def _refusal_group(group: RefusalsOfOne) -> RefusalGroup[str]:
     )
 
 
-def failures(control: interface.Control, limit: int) -> Failures[str]:
-    return Failures(
-        now=control.clock.now(),
-        total=control.failures.total,
-        failures=tuple(
-            Failure(
-                listener=group.listener,
-                upstream=group.upstream,
-                reason=group.reason.value,
-                sentence=group.reason.sentence,
-                detail=group.detail,
-                count=group.count,
-                first_at=_time(group.first_at),
-                last_at=_time(group.last_at),
-                last_identity=group.last_identity,
-            )
-            for group in control.failures.newest(limit)
-        ),
+def failures(control: interface.Control, limit: int, wanted: Filter = EVERYTHING) -> Failures[str]:
+    now = control.clock.now()
+    matches = failure_matcher(wanted, now)
+    rows = (
+        Failure(
+            listener=group.listener,
+            upstream=group.upstream,
+            reason=group.reason.value,
+            sentence=group.reason.sentence,
+            detail=group.detail,
+            count=group.count,
+            first_at=_time(group.first_at),
+            last_at=_time(group.last_at),
+            last_identity=group.last_identity,
+        )
+        for group in control.failures.newest(control.failures.kept)
     )
+    return Failures(now=now, total=control.failures.total, failures=tuple(islice(filter(matches, rows), limit)))
 
 
 def event_document(event: Event) -> dict[str, object]:

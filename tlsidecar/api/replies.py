@@ -16,6 +16,7 @@ class ErrorDetails(Generic[T]):
 
     code: Annotated[T, Told("for programs")]
     message: Annotated[T, Told("for people", long=True)]
+    position: Annotated[int | None, Told("of a filter's error: the character that it begins at, from 0")]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ import click
 
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import Unreachable
+from tlsidecar.api.filter import Filter
+from tlsidecar.api.filter_fields import EVENT_FIELDS
 from tlsidecar.api.text import SafeText
 from tlsidecar.cli.context import Number, json_option, socket_option
-from tlsidecar.cli.text import moment, safe_text
+from tlsidecar.cli.filtering import filter_option
+from tlsidecar.cli.text import fields_line, moment, safe_text
 
 
 @click.command()
@@ -20,31 +23,38 @@ from tlsidecar.cli.text import moment, safe_text
     metavar="SEQ",
     help="Begin after this sequence number; 0 is the oldest that is kept.  [default: what comes next]",
 )
+@filter_option(EVENT_FIELDS)
+@click.option(
+    "--follow/--no-follow",
+    default=True,
+    help="Go on until interrupted, which it does unless told not to; or end with what is kept now.",
+)
 @click.option("--count", type=Number(1), metavar="N", help="Leave after so many events.")
 @socket_option
 @json_option
-def events(client: AdminClient, after: int | None, count: int | None, as_json: bool) -> None:
+def events(
+    client: AdminClient, after: int | None, wanted: Filter, follow: bool, count: int | None, as_json: bool
+) -> None:
     """Follow what happens: state changes, reloads, refusals, connections opened and closed.
 
     Goes on until interrupted. With --json, one JSON object a line.
     """
+    told = 0
     try:
-        for told, event in enumerate(client.events("" if after is None else str(after)), start=1):
+        last = "" if after is None and follow else str(after or 0)
+        for told, event in enumerate(client.events(last, wanted=str(wanted), follow=follow), start=1):
             data = json.loads(event.data)
             click.echo(json.dumps({"event": event.event, **data}) if as_json else _line(event.event, data))
             if told == count:
                 return
     except KeyboardInterrupt:
         return
-    raise Unreachable(SafeText("the sidecar ended the stream"))
+    if follow:
+        raise Unreachable(SafeText("the sidecar ended the stream"))
+    if not told and not as_json:
+        click.echo("No event matches the filter." if wanted else "No event is kept.")
 
 
 def _line(kind: str, data: dict[str, object]) -> str:
-    fields = [f"{name}={_word(value)}" for name, value in data.items() if name not in ("seq", "at") and value != ""]
-    return safe_text(f"{moment(data.get('at'))} {data.get('seq')} {kind} {' '.join(fields)}")
-
-
-def _word(value: object) -> str:
-    """Quoted when it has a space, so that no value can pass for the field after it."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(text) if any(character in text for character in ' "=') else text
+    fields = {name: value for name, value in data.items() if name not in ("seq", "at")}
+    return safe_text(f"{moment(data.get('at'))} {data.get('seq')} {kind} {fields_line(fields)}")

@@ -1,4 +1,4 @@
-"""``tlsidecar status | connections | certificates | refusals``: what a running sidecar tells."""
+"""``tlsidecar status | connections | certificates``: what a running sidecar tells."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 import click
 
 from tlsidecar.admin.client import AdminClient
-from tlsidecar.api.decode import decoded
-from tlsidecar.api.failures import Failures
-from tlsidecar.api.text import SafeText
+from tlsidecar.api.filter import Filter
+from tlsidecar.api.filter_fields import CONNECTION_FIELDS
 from tlsidecar.api.words import CONNECTION_SORT_KEYS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
-from tlsidecar.cli.text import clock, duration, moment, remaining, safe_text, size, table
+from tlsidecar.cli.filtering import filter_option
+from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
 
 PAGE_ROWS = 1000
 
@@ -76,7 +76,7 @@ def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:
 
 
 @click.command()
-@click.option("--filter", "wanted", default="", metavar="TEXT", help="Only those with this text in some field.")
+@filter_option(CONNECTION_FIELDS)
 @click.option("--sort", type=click.Choice(CONNECTION_SORT_KEYS), default="id", show_default=True)
 @click.option("--desc", is_flag=True, help="The largest first.")
 @click.option("--limit", type=Number(1), default=100, show_default=True, help="Rows at most.")
@@ -84,14 +84,17 @@ def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:
 @socket_option
 @json_option
 def connections(
-    client: AdminClient, wanted: str, sort: str, desc: bool, limit: int, offset: int, as_json: bool
+    client: AdminClient, wanted: Filter, sort: str, desc: bool, limit: int, offset: int, as_json: bool
 ) -> None:
     """Who is connected."""
-    document = _pages(client, wanted, sort, desc, limit, offset)
+    document = _pages(client, str(wanted), sort, desc, limit, offset)
     if as_json:
         echo_json(document)
         return
     rows = document["connections"]
+    if not document["matched"]:
+        click.echo("No connection matches the filter." if document["total"] else "Nobody is connected.")
+        return
     click.echo(
         table(
             ("ID", "LISTENER", "PEER", "IDENTITY", "STATE", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"),
@@ -190,73 +193,3 @@ def certificates(client: AdminClient, as_json: bool) -> None:
                 f"next update {remaining(crl['next_update'], now)} ({moment(crl['next_update'])})"
             )
         )
-
-
-@click.command()
-@click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
-@socket_option
-@json_option
-def refusals(client: AdminClient, limit: int, as_json: bool) -> None:
-    """Who was turned away and why, newest first."""
-    document = client.get(f"/v1/refusals?limit={limit}")
-    if as_json:
-        echo_json(document)
-        return
-    if not document["total"]:
-        click.echo("Nobody was refused since the sidecar began.")
-        return
-    click.echo(
-        table(
-            ("AT", "LISTENER", "PEER", "BY", "STAGE", "REASON", "WHO", "DETAIL"),
-            [
-                (
-                    moment(refusal["at"]),
-                    refusal["listener"],
-                    refusal["peer_address"],
-                    "us" if refusal["side"] == "local" else "peer",
-                    refusal["stage"],
-                    refusal["reason"],
-                    refusal["identity"] or refusal["subject"] or "-",
-                    refusal["detail"] or refusal["sentence"],
-                )
-                for refusal in document["refusals"]
-            ],
-        )
-    )
-    if len(document["refusals"]) < document["total"]:
-        click.echo(f"{len(document['refusals'])} of {document['total']} shown", err=True)
-
-
-@click.command()
-@click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
-@socket_option
-@json_option
-def failures(client: AdminClient, limit: int, as_json: bool) -> None:
-    """What could not be served, by listener, upstream and reason, newest first: nobody's fault who asked."""
-    document = client.get(f"/v1/failures?limit={limit}")
-    if as_json:
-        echo_json(document)
-        return
-    told = decoded(Failures[SafeText], document)
-    if not told.total:
-        click.echo("Nothing failed since the sidecar began.")
-        return
-    click.echo(
-        table(
-            ("LAST", "TIMES", "LISTENER", "UPSTREAM", "REASON", "SINCE", "LAST FOR", "DETAIL"),
-            [
-                (
-                    clock(each.last_at),
-                    each.count,
-                    each.listener,
-                    each.upstream or "-",
-                    each.reason,
-                    clock(each.first_at),
-                    each.last_identity or "-",
-                    each.detail or each.sentence,
-                )
-                for each in told.failures
-            ],
-            frozenset({"TIMES"}),
-        )
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,18 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], numbers: fr
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def fields_line(fields: Mapping[str, object]) -> SafeText:
+    """One line of ``name=value``, what is empty left out."""
+    told = (f"{name}={_word(value)}" for name, value in fields.items() if value not in ("", None))
+    return safe_text(" ".join(told))
+
+
+def _word(value: object) -> str:
+    """Quoted when it has a space, so that no value can pass for the field after it."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(text) if any(character in text for character in ' "=') else text
 
 
 def size(count: Any) -> str:

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from certs.acme.challenges import Challenge
 from certs.clock import Clock
@@ -22,6 +21,7 @@ from tlsidecar.dataplane.listener import Listener, connection_limit
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
+from tlsidecar.dataplane.selection import SORT_KEYS, matching, ordered
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
@@ -208,18 +208,13 @@ class Worker:
     def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
         """What the first connections, up to the end of the window, are sorted by: for merging with other workers'."""
         total, matching = self._ordered(query)
-        key_of = _SORT_KEYS[query.sort]
+        key_of = SORT_KEYS[query.sort]
         keys = (key_of(connection) for connection in matching[: query.offset + query.limit])
         return ConnectionKeys(total, len(matching), tuple(keys))
 
     def _ordered(self, query: ConnectionQuery) -> tuple[int, list[Connection]]:
-        everything = list(self._connections())
-        total = len(everything)
-        if query.filter:
-            words = query.filter.casefold().split()
-            everything = [connection for connection in everything if _matches(connection, words)]
-        everything.sort(key=_SORT_KEYS[query.sort], reverse=query.runs_down)
-        return total, everything
+        matched = matching(self._connections(), query.filter, self.reactor.loop.time(), self.shared.wall())
+        return self.connection_count, ordered(matched, query)
 
     def connection(self, connection_id: int) -> ConnectionDetail | None:
         for listener in self.listeners:
@@ -280,39 +275,3 @@ def connection_shares(settings: Settings, workers: int) -> dict[str, tuple[int, 
 def share_of(limit: int, workers: int, number: int) -> int:
     """One worker's part of a limit; the parts add up to it."""
     return limit // workers + (number < limit % workers)
-
-
-def _identity_name(connection: Connection) -> str:
-    identity = connection.identity
-    return identity.name if identity is not None else ""
-
-
-# Sorting by idle time is sorting by the time of the last activity, the other way round.
-_SORT_KEYS: dict[str, Callable[[Connection], Any]] = {
-    "id": lambda connection: connection.id,
-    "listener": lambda connection: connection.frontend.name,
-    "peer_address": lambda connection: connection.peer_address,
-    "identity": _identity_name,
-    "state": lambda connection: connection.state.value,
-    "bytes_in": lambda connection: connection.bytes_in,
-    "bytes_out": lambda connection: connection.bytes_out,
-    "requests": lambda connection: connection.requests,
-    "opened_at": lambda connection: connection.opened_at,
-    "idle_s": lambda connection: connection.active_at,
-    "generation": lambda connection: connection.contexts.generation,
-}
-
-
-def _matches(connection: Connection, words: Sequence[str]) -> bool:
-    """Whether every one of the casefolded ``words`` is in some text of the connection."""
-    identity = connection.identity
-    texts = (
-        connection.frontend.name,
-        connection.peer_address,
-        connection.state.value,
-        connection.rule,
-        connection.upstream_address,
-        *((identity.name, identity.subject, identity.serial) if identity is not None else ()),
-    )
-    everything = "\n".join(texts).casefold()
-    return all(word in everything for word in words)

@@ -59,6 +59,11 @@ class FailureLog:
         group.last_identity = failure.identity[:KEPT_TEXT_CHARACTERS]
         return self._total
 
+    @property
+    def kept(self) -> int:
+        """How many groups there are."""
+        return len(self._groups)
+
     def newest(self, limit: int = 100) -> list[FailureGroup]:
         """At most ``limit``, those that came last first."""
         return [group for group, _ in zip(reversed(self._groups.values()), range(limit), strict=False)]

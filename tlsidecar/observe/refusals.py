@@ -115,6 +115,11 @@ class RefusalLog:
         groups.group(_party(refusal), refusal.at).add(self._total, refusal)
         return self._total
 
+    @property
+    def kept(self) -> int:
+        """How many can still be told in full."""
+        return sum(len(group.examples) for group in self._groups())
+
     def newest(self, limit: int = 100) -> list[tuple[int, Refusal]]:
         """At most ``limit`` of those that are kept, with their numbers, newest first."""
         kept = (example for group in self._groups() for example in group.examples)

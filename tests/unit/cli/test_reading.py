@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -333,3 +334,87 @@ def test_shells_can_complete_the_commands() -> None:
     assert "_TLSIDECAR_COMPLETE" in tlsidecar_process(env={"_TLSIDECAR_COMPLETE": "bash_source"}).out
     words = {"COMP_WORDS": "tlsidecar sta", "COMP_CWORD": "1", "_TLSIDECAR_COMPLETE": "bash_complete"}
     assert tlsidecar_process(env=words).out == "plain,status\n"
+
+
+def test_a_filter_that_cannot_be_read_is_pointed_at_before_anything_is_asked(tmp_path: Path) -> None:
+    for command, text, caret in [
+        ("connections", "shop listner:raw", "       ^^^^^^^"),
+        ("refusals", "\x1b[31m idle:>1s", "           ^^^^"),
+        ("failures", "count:many", "        ^^^^"),
+        ("events", 'kind:"opened', "       ^^^^^^^"),
+    ]:
+        done = tlsidecar(command, "--filter", text, "--socket", tmp_path / "absent.sock")
+        assert (done.code, done.out) == (2, ""), command
+        *_, shown, pointer = done.err.splitlines()
+        assert pointer == caret
+        assert shown.isprintable()
+        assert len(shown) >= len(pointer)
+
+
+def test_refusals_and_failures_that_match_a_filter(served: Served) -> None:
+    for number in range(3):
+        served.control.refusals.record(made_refusal(peer_address=f"10.0.{number}.9:40000", identity=f"client-{number}"))
+    assert len(served.run("refusals", "--filter", "peer:10.0.1.0/24").out.splitlines()) == 2
+    groups = served.run("refusals", "--groups", "--filter", "!id:client-1").out.splitlines()
+    assert [line.split()[-2] for line in groups[1:]] == ["client-2", "client-0"]
+    assert served.run("refusals", "--filter", "absent").out == "No refusal of 3 matches the filter.\n"
+    served.control.failures.record(
+        Failure(at=1.0, listener="web", upstream="10.0.0.1:80", reason=Reason.UPSTREAM_REFUSED)
+    )
+    assert served.run("failures", "--filter", "count:>1").out == "No failure of 1 matches the filter.\n"
+    assert "10.0.0.1:80" in served.run("failures", "--filter", "upstream:10.0.0.1").out
+
+
+def test_nobody_connected_is_a_sentence(served: Served) -> None:
+    assert served.run("connections", "--filter", "absent").out == "No connection matches the filter.\n"
+    served.control.records = []
+    assert served.run("connections").out == "Nobody is connected.\n"
+
+
+def test_events_that_are_kept_and_match(served: Served) -> None:
+    for kind in ("opened", "closed", "state"):
+        served.control.events.publish(kind, {"id": 7, "listener": "web"})
+    told = served.run("events", "--no-follow", "--filter", "!kind:closed conn:7")
+    assert (told.code, [line.split()[2] for line in told.out.splitlines()]) == (0, ["opened"])
+    assert served.run("events", "--no-follow", "--filter", "kind:reload").out == "No event matches the filter.\n"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_refusals_are_followed(served: Served, form: list[str]) -> None:
+    for number in range(1, 4):
+        served.control.refusals.record(made_refusal(identity=f"client-{number}"))
+    command = [
+        sys.executable,
+        "-m",
+        "tlsidecar",
+        "refusals",
+        "--socket",
+        str(served.socket),
+        "--follow",
+        "--limit",
+        "2",
+    ]
+    with subprocess.Popen([*command, *form], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        for number in (2, 3):
+            assert f"client-{number}" in following.stdout.readline()
+        served.soon(served.control.refusals.record, made_refusal(identity="client-4"))
+        line = following.stdout.readline()
+        assert "client-4" in line
+        if form:
+            assert json.loads(line)["seq"] == 4
+        following.send_signal(signal.SIGINT)
+        assert following.wait(COMMAND_S) == 0
+
+
+def test_a_failure_that_goes_on_is_followed_by_its_count(served: Served) -> None:
+    failure = Failure(at=1.0, listener="web", upstream="10.0.0.1:80", reason=Reason.UPSTREAM_REFUSED)
+    served.control.failures.record(failure)
+    command = [sys.executable, "-m", "tlsidecar", "failures", "--socket", str(served.socket), "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["count"] == 1
+        served.soon(served.control.failures.record, failure)
+        assert json.loads(following.stdout.readline())["count"] == 2
+        following.send_signal(signal.SIGINT)
+        assert following.wait(COMMAND_S) == 0
