@@ -10,6 +10,7 @@ import click
 from certs.authority import CRL_FILE, TRUST_FILE, Authority
 from certs.authority_state import INTERMEDIATE_LIFETIME, ROOT_LIFETIME, AuthorityState, Plan
 from certs.cli.context import DIRECTORY, JSON, SOCKETS, CertsContext, Duration, emit, note, reports_errors, requester
+from certs.durations import duration_text
 from certs.journal import time_text
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
@@ -21,8 +22,10 @@ from certs.text import describe_certificate
 @click.command(epilog="Example: tlsidecar certs init pki --name 'Dev CA'")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option("--name", default="Dev CA", show_default=True, help="What the CA's certificates are called.")
-@click.option("--root-lifetime", type=Duration(), default=ROOT_LIFETIME, show_default="3650d")
-@click.option("--intermediate-lifetime", type=Duration(), default=INTERMEDIATE_LIFETIME, show_default="90d")
+@click.option("--root-lifetime", type=Duration(), default=duration_text(ROOT_LIFETIME), show_default=True)
+@click.option(
+    "--intermediate-lifetime", type=Duration(), default=duration_text(INTERMEDIATE_LIFETIME), show_default=True
+)
 @click.option("--permit-dns", multiple=True, metavar="DOMAIN", help="May vouch for names in this domain only.")
 @click.option("--permit-ip", multiple=True, metavar="NETWORK", help="May vouch for addresses in this network only.")
 @click.option("--permit-trust-domain", multiple=True, metavar="TD", help="May vouch for this trust domain only.")
@@ -131,7 +134,13 @@ def revoke(directory: Path, serial: str, reason: str, as_json: bool) -> None:
 
 @click.command(epilog="Example: tlsidecar certs crl pki --lifetime 1d")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
-@click.option("--lifetime", type=Duration(), default=CRL_LIFETIME, show_default="7d", help="Until the next one is due.")
+@click.option(
+    "--lifetime",
+    type=Duration(),
+    default=duration_text(CRL_LIFETIME),
+    show_default=True,
+    help="Until the next one is due.",
+)
 @JSON
 @reports_errors
 def crl(directory: Path, lifetime: timedelta, as_json: bool) -> None:

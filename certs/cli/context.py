@@ -121,8 +121,6 @@ class Duration(_ParamType):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         try:
             return parse_duration(str(value))
         except ValueError as error:

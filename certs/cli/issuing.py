@@ -46,7 +46,7 @@ POLL_INTERVAL_S = 0.05
 @click.option("--spiffe", default="", metavar="URI", help="A SPIFFE ID.")
 @click.option("--cn", default="", metavar="NAME", help="The subject's common name.")
 @click.option("--ou", multiple=True, metavar="NAME", help="An organizational unit; repeatable.")
-@click.option("--ttl", type=Duration(), default=timedelta(hours=24), show_default="24h")
+@click.option("--ttl", type=Duration(), default="24h", show_default=True)
 @click.option("--client", "ends", flag_value="client", help="For clients only.")
 @click.option("--server", "ends", flag_value="server", help="For servers only.")
 @click.option("--both", "ends", flag_value="both", default="both", help="For both (default).")
@@ -94,7 +94,7 @@ def issue(
 @click.option("--ca", "directory", metavar="DIR", type=DIRECTORY, help="The CA; default: the one that issued OUT.")
 @SOCKETS
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@click.option("--timeout", type=Duration(), default=timedelta(seconds=30), show_default="30s", help="For each sidecar.")
+@click.option("--timeout", type=Duration(), default="30s", show_default=True, help="For each sidecar.")
 @JSON
 @reports_errors
 def rotate(

@@ -135,7 +135,7 @@ def log_level(client: AdminClient, level: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--timeout", type=Seconds(), default=30.0, show_default="30s", help="How long to wait.")
+@click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait.")
 @socket_option
 @json_option
 def wait(client: AdminClient, timeout: float, as_json: bool) -> None:

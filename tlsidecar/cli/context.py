@@ -96,8 +96,6 @@ class Seconds(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         from certs.durations import parse_seconds
 
-        if isinstance(value, float):
-            return value
         try:
             return parse_seconds(str(value))
         except ValueError as error:

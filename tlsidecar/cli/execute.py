@@ -24,13 +24,13 @@ from tlsidecar.settings import Settings
     help="What becomes of the command when the sidecar dies.",
 )
 @click.option(
-    "--ready-timeout", type=Seconds(), default=60.0, show_default="60s", help="How long the sidecar may take to serve."
+    "--ready-timeout", type=Seconds(), default="60s", show_default=True, help="How long the sidecar may take to serve."
 )
 @click.option(
     "--kill-after",
     type=Seconds(),
-    default=10.0,
-    show_default="10s",
+    default="10s",
+    show_default=True,
     help="When the sidecar has died: how long after TERM the command is killed.",
 )
 @click.argument("in_front", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
