@@ -87,12 +87,15 @@ def record_rows(record: type) -> str:
 
 def _kind(field: Field) -> str:
     kind = field.item if field.is_tuple else field.kind
-    if field.is_counters:
+    if field.is_series:
+        name = "lists of counts by name"
+    elif field.is_counters:
         name = "counts by name"
     elif field.record is not None:
         name = f"[{field.record.__name__}](#{field.record.__name__.lower()})"
     else:
         name = {bool: "flag", int: "integer", float: "number", datetime: "time"}.get(kind, "text")
+    name = f"{name} or null" if field.has_gaps else name
     name = f"list of {name}" if field.is_tuple else name
     return f"{name} or null" if field.nullable and not field.told.always else name
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from certs.identity import serial_text
 from tlsidecar import __version__
 from tlsidecar.control.interface import Control, Generation, State
-from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot, merge_listeners
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,15 +37,6 @@ async def exposition(control: Control) -> str:
     _workers(text, snapshots)
     _process(text, "process_", ((), os.getpid()))
     return text.finish()
-
-
-def merge_listeners(snapshots: Iterable[WorkerSnapshot]) -> dict[str, ListenerCounters]:
-    """Each listener's counters over all workers, by its name."""
-    merged: dict[str, ListenerCounters] = {}
-    for snapshot in snapshots:
-        for record in snapshot.listeners:
-            merged.setdefault(record.name, ListenerCounters()).add(record.counters)
-    return merged
 
 
 class _Exposition:

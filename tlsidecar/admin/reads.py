@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
+from tlsidecar.admin.history_views import history as history_of
 from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
 from tlsidecar.api.connections import ConnectionReply
 from tlsidecar.api.encode import encoded
@@ -75,6 +76,10 @@ async def failures(api: Api, request: Request) -> Reply:
     wanted = _filter(request.query, FAILURE_FIELDS)
     await api.control.caught_up()
     return api.json_reply(encoded(views.failures(api.control, limit, wanted)))
+
+
+async def history(api: Api, request: Request) -> Reply:
+    return api.json_reply(encoded(await history_of(api.control, request.query)))
 
 
 async def events(api: Api, request: Request) -> Stream:

@@ -9,6 +9,7 @@ from tlsidecar.admin.messages import EVENT_STREAM, JSON, PLAIN_TEXT
 from tlsidecar.api.certificates import AttemptReply, Certificates
 from tlsidecar.api.connections import Closed, ConnectionReply, Connections
 from tlsidecar.api.failures import Failures
+from tlsidecar.api.history import History
 from tlsidecar.api.refusals import Refusals
 from tlsidecar.api.replies import Drained, LogLevel, Stopping
 from tlsidecar.api.status import Status
@@ -22,6 +23,11 @@ _PAGE = (
     Parameter("order", "asc or desc", values=("asc", "desc")),
     _LIMIT,
     Parameter("offset", "rows to skip", "integer"),
+)
+
+_HISTORY = (
+    Parameter("since", "a time (RFC 3339), or a duration before now, as 15m; two hours without it"),
+    Parameter("step", "a duration, 1s or more for the last two minutes, 10s or more for the last two hours"),
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -80,6 +86,15 @@ ROUTES: tuple[Route, ...] = (
         "Server-Sent Events; Last-Event-ID resumes",
         EVENT_STREAM,
         parameters=(_FILTER, Parameter("follow", "no: end after those that are kept", values=("yes", "no"))),
+    ),
+    Route(
+        "GET",
+        "/v1/history",
+        Access.VIEW,
+        reads.history,
+        "The last two hours in steps, with reloads and problems",
+        History,
+        parameters=_HISTORY,
     ),
     Route("GET", "/v1/openapi.json", Access.VIEW, reads.openapi, "This document", JSON),
     Route("GET", "/metrics", Access.PROBE, reads.metrics, "Prometheus text format 0.0.4", PLAIN_TEXT),

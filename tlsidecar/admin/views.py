@@ -14,7 +14,6 @@ from cryptography.hazmat.backends.openssl import backend
 
 from tlsidecar import __version__
 from tlsidecar.admin.certificate_views import certificate_record, certificate_records, crl_records
-from tlsidecar.admin.metrics import merge_listeners
 from tlsidecar.api.certificates import Certificates
 from tlsidecar.api.connections import ConnectionInFull
 from tlsidecar.api.failures import Failure, Failures
@@ -25,7 +24,14 @@ from tlsidecar.api.status import Listener, OwnCertificate, Status, Totals, Upstr
 from tlsidecar.api.times import timestamp
 from tlsidecar.control import interface
 from tlsidecar.dataplane import snapshot
-from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, UpstreamRecord, WorkerSnapshot, latest
+from tlsidecar.dataplane.snapshot import (
+    ListenerCounters,
+    ListenerRecord,
+    UpstreamRecord,
+    WorkerSnapshot,
+    latest,
+    merge_listeners,
+)
 from tlsidecar.observe.refusals import RefusalGroup as RefusalsOfOne
 from tlsidecar.settings import Listener as ListenerSettings
 

@@ -12,7 +12,8 @@
 From that one declaration come the JSON (:mod:`tlsidecar.api.encode`), its reading
 (:mod:`tlsidecar.api.decode`), the schema in the OpenAPI document (:mod:`tlsidecar.api.schema`) and the tables in
 ``docs/``. A field may be text (the type variable :data:`T`), a number, a flag, a time, one of a ``StrEnum``'s words,
-another record, a tuple of any of these, or counters by name (``Mapping[T, int]``). (No slots: called as
+another record, a tuple of any of these (numbers of which may be null), or counters by name (``Mapping[T, int]``), or
+a tuple of them by name (``Mapping[T, tuple[int, ...]]``). (No slots: called as
 ``Worker[str](…)`` a frozen dataclass with slots would stumble over ``__orig_class__``.)
 
 :data:`T` is ``str`` where a record is made, since text from a peer is passed on as it was, and
@@ -64,8 +65,13 @@ class Field:
 
     @property
     def item(self) -> Any:
-        """What a tuple holds."""
-        return typing.get_args(self.kind)[0]
+        """What a tuple holds, but for null."""
+        return _bare(typing.get_args(self.kind)[0])[0]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some of what a tuple holds may be null."""
+        return self.is_tuple and type(None) in typing.get_args(typing.get_args(self.kind)[0])
 
     @property
     def is_text(self) -> bool:
@@ -82,6 +88,11 @@ class Field:
     @property
     def is_counters(self) -> bool:
         return typing.get_origin(self.kind) is Mapping
+
+    @property
+    def is_series(self) -> bool:
+        """Whether its counters are tuples of them."""
+        return self.is_counters and typing.get_origin(typing.get_args(self.kind)[1]) is tuple
 
     @property
     def record(self) -> type | None:
@@ -109,9 +120,13 @@ def _field(record: type, name: str, hint: Any) -> Field:
     if typing.get_origin(hint) is not Annotated or told is None:
         raise TypeError(f"{record.__name__}.{name} does not say what it means")
     kind = typing.get_args(hint)[0]
-    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
-    parts = typing.get_args(kind) if is_union else (kind,)
-    bare = [part for part in parts if part is not type(None)]
+    bare = _bare(kind)
     if len(bare) != 1:
         raise TypeError(f"{record.__name__}.{name} is of several kinds")
-    return Field(name, told, bare[0], nullable=len(parts) > 1)
+    return Field(name, told, bare[0], nullable=bare[0] is not kind)
+
+
+def _bare(kind: Any) -> list[Any]:
+    """The kinds that a hint allows, but for null."""
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return [part for part in (typing.get_args(kind) if is_union else (kind,)) if part is not type(None)]

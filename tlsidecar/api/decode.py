@@ -58,8 +58,14 @@ def _plan(record: type) -> tuple[tuple[str, Callable[[object], object]], ...]:
 def _reader(field: Field) -> Callable[[object], object]:
     """How a value is read, whatever it is."""
     if field.is_tuple:
-        item = _item_reader(field)
+        item = _gap_reader(field) if field.has_gaps else _item_reader(field)
         return lambda value: tuple(item(each) for each in value if _fits(field, each)) if _is_list(value) else ()  # type: ignore[attr-defined]
+    if field.is_series:
+        return lambda value: (
+            {safe_text(name): tuple(map(integer, counts)) for name, counts in value.items() if isinstance(counts, list)}
+            if isinstance(value, Mapping)
+            else {}
+        )
     if field.is_counters:
         return lambda value: (
             {safe_text(name): integer(count) for name, count in value.items()} if isinstance(value, Mapping) else {}
@@ -69,6 +75,12 @@ def _reader(field: Field) -> Callable[[object], object]:
         return read
     fits = _fits_of(field)
     return lambda value: read(value) if fits(value) else None
+
+
+def _gap_reader(field: Field) -> Callable[[object], object]:
+    """How one of a tuple is read that may be null."""
+    read = _item_reader(field)
+    return lambda value: read(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _item_reader(field: Field) -> Callable[[object], object]:

@@ -37,6 +37,8 @@ def _conversion(field: Field) -> Callable[[Any], object] | None:
     """How a value becomes JSON; None where it is JSON already."""
     if field.is_time:
         return timestamp
+    if field.is_series:
+        return lambda series: {str(name): list(counts) for name, counts in series.items()}
     if field.is_counters:
         return lambda counters: {str(name): count for name, count in counters.items()}
     if field.is_tuple:

@@ -59,8 +59,14 @@ def _field(field: Field, words: Iterable[str]) -> Schema:
 
 def _bare(field: Field, words: list[str]) -> Schema:
     if field.is_counters:
-        return {"type": "object", "additionalProperties": {"type": "integer"}}
+        count: Schema = {"type": "integer"}
+        return {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": count} if field.is_series else count,
+        }
     item: Schema = reference(field.record.__name__) if field.record else _plain(field)
+    if field.has_gaps:
+        item = {"anyOf": [item, {"type": "null"}]}
     if field.is_tuple:
         return {"type": "array", "items": item}
     return {**item, "enum": words} if words else item

@@ -49,6 +49,14 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+class MarkKind(StrEnum):
+    """What a mark in the history stands for: an attempt to put new material to use, a problem's beginning or end."""
+
+    RELOAD = "reload"
+    PROBLEM = "problem"
+    PROBLEM_OVER = "problem_over"
+
+
 class DrainEnd(StrEnum):
     """How a drain ended: everybody left, or some were cut when the timeout ran out."""
 

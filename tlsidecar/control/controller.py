@@ -2,7 +2,7 @@
 
 It owns the parts that decide, and runs their loops: :mod:`.rotation` (which material is in use), :mod:`.life` (the
 state, the drain), :mod:`.outages`, :mod:`.configuration` and :mod:`.problems` (what is wrong). All of it lives on one
-event loop, and none of it is in the way of the traffic.
+event loop, and none of it is in the way of the traffic. :mod:`.history` keeps what it was like.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from certs.renewal import RandomUnit
 from certs.sources import Source
 from tlsidecar.control.configuration import Configuration, Reread
 from tlsidecar.control.guard import Guard
+from tlsidecar.control.history import History
 from tlsidecar.control.interface import (
     Attempt,
     DrainOutcome,
@@ -75,6 +76,7 @@ class Controller:
         self.refusals = refusals
         self.failures = failures
         self.events = hub
+        self.history = History(clock)
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
         self.supervisor: Supervisor | None = None
         self.stopping = asyncio.Event()
@@ -291,9 +293,9 @@ class Controller:
     async def _watch(self) -> None:
         while True:
             self._rotation.tick()
-            await self.snapshots()
-            self.problems()
-            await asyncio.sleep(TICK_S)
+            self.history.observe(await self.snapshots())
+            self.history.note(self.problems())
+            await asyncio.sleep(self.history.due_in_s())
 
     # What the rotation puts to use.
 

@@ -21,6 +21,7 @@ from tlsidecar.settings import Settings
 if TYPE_CHECKING:
     from certs.clock import Clock
     from certs.material import Material
+    from tlsidecar.control.history import History
     from tlsidecar.observe.events import EventHub
     from tlsidecar.observe.failures import FailureLog
     from tlsidecar.observe.refusals import RefusalLog
@@ -76,6 +77,7 @@ class Control(Protocol):
     refusals: RefusalLog
     failures: FailureLog
     events: EventHub
+    history: History
     reload_counts: ReloadCounts
 
     @property

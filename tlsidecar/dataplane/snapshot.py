@@ -234,3 +234,12 @@ class WorkerSnapshot:
     loop_lag_s: float = 0.0
     log_lines_dropped: int = 0  # access and process log lines this worker could not write
     restarts: int = 0  # how often this worker's process was replaced
+
+
+def merge_listeners(snapshots: Iterable[WorkerSnapshot]) -> dict[str, ListenerCounters]:
+    """Each listener's counters over all workers, by its name."""
+    merged: dict[str, ListenerCounters] = {}
+    for snapshot in snapshots:
+        for record in snapshot.listeners:
+            merged.setdefault(record.name, ListenerCounters()).add(record.counters)
+    return merged

@@ -18,6 +18,7 @@ from certs.certificate import Certificate
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.material import Material, PrivateKey
 from certs.revocation_list import RevocationList
+from tlsidecar.control.history import History
 from tlsidecar.control.interface import (
     Attempt,
     DrainOutcome,
@@ -180,6 +181,7 @@ class FakeControl:
         self.refusals = RefusalLog()
         self.failures = FailureLog()
         self.events = EventHub(clock)
+        self.history = History(clock)
         self.reload_counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
         self.state = State.READY
         self.started_at = STARTED_AT

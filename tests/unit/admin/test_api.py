@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from unit.admin.conftest import Served
 from unit.admin.fake_control import HOSTILE, critical, made_connection, made_refusal
 from unit.admin.schema_check import mismatches
 from unit.admin.transcript import read_answer
+from unit.certs.forge import ManualClock
 
 from tlsidecar.admin.openapi import document
 from tlsidecar.admin.routes import ROUTES
 from tlsidecar.api.words import CONNECTION_SORT_KEYS
-from tlsidecar.control.interface import DrainOutcome, Outcome, Severity, State
+from tlsidecar.control.history import History
+from tlsidecar.control.interface import DrainOutcome, Outcome, Severity, State, Trigger
 
 
 def operation(method: str, path: str) -> Any:
@@ -322,3 +325,75 @@ async def test_curl_works(served: Served) -> None:
     ]
     done = await asyncio.to_thread(subprocess.run, command, input=b" " * 10_000_000, capture_output=True)
     assert json.loads(done.stdout)["error"]["code"] == "too_large", done.stderr
+
+
+async def test_history(served: Served) -> None:
+    served.control.found_problems = [critical()]
+    served.control.history.note(served.control.found_problems)
+    await served.control.reload(Trigger.ADMIN)
+    served.control.last_attempt = replace(served.control.last_attempt, at=served.control.clock.now())
+    served.control.history.observe(await served.control.snapshots())
+    reply = (await served.wire().get("/v1/history?since=1m&step=1s")).json
+    assert_as_documented("GET", "/v1/history", 200, reply)
+    assert reply["step_s"] == 1
+    assert {(mark["kind"], mark["name"]) for mark in reply["marks"]} == {
+        ("reload", "applied"),
+        ("problem", "reload_refused"),
+    }
+
+
+async def test_history_adds_the_workers_and_the_listeners_up(served: Served) -> None:
+    served.control.workers = 2
+    served.control.clock = clock = ManualClock()
+    served.control.history = History(clock)
+    clock.advance(timedelta(seconds=1))
+    served.control.history.observe(await served.control.snapshots())
+    reply = (await served.wire().get("/v1/history?since=2m&step=1s")).json
+    assert_as_documented("GET", "/v1/history", 200, reply)
+    (web,) = reply["listeners"]
+    for series in (web, reply["total"]):
+        assert sum(series["requests"]["2xx"]) == 20
+        assert sum(series["failures"]["upstream_refused"]) == 2
+        assert (sum(series["connections"]), series["connections_active"][-1], sum(series["refusals"])) == (84, 4, 6)
+        assert (sum(series["handshakes"]), sum(series["handshakes_failed"])) == (8, 4)
+        assert (sum(series["bytes_in"]), sum(series["bytes_out"])) == (246, 912)
+        assert (series["handshake_p50_s"][-1], series["request_p99_s"][-1]) == (0.005, 60.0)
+    assert all(len(series) == reply["steps"] for series in (web["refusals"], web["requests"]["5xx"], web["bytes_in"]))
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        *((f"since={since}", "since") for since in ("15", "0s", "-5m", "yesterday", "1m%00", "2999-01-01T00:00:00Z")),
+        *((f"since={since}", "since") for since in ("2026-11-23T23:15:00", "9" * 400, "2026-13-01T00:00:00Z")),
+        *((f"step={step}", "step") for step in ("0s", "500ms", "1", "3h", "-1s", "often", "9" * 400 + "s")),
+        ("since=1h&step=9s", "step"),
+        ("until=now", "until"),
+    ],
+)
+async def test_history_names_what_it_does_not_take(served: Served, query: str, name: str) -> None:
+    answer = await served.wire().get(f"/v1/history?{query}")
+    assert answer.status == 400
+    assert name in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "step_s"),
+    [
+        ("", 60),
+        ("since=2m", 1),
+        ("since=15m", 10),
+        ("since=90m", 60),
+        ("since=30d", 60),
+        ("step=1s", 1),
+        ("step=2500ms", 3),
+        ("step=10s", 10),
+        ("since=5m&step=15s", 20),
+        ("since=2020-01-01T00:00:00Z", 60),
+        ("since=2020-01-01T02:00:00%2B02:00", 60),
+        ("since=2020-01-01T02:00:00+02:00", 60),
+    ],
+)
+async def test_history_says_how_long_its_steps_are(served: Served, query: str, step_s: int) -> None:
+    reply = (await served.wire().get(f"/v1/history?{query}")).json
+    assert reply["step_s"] == step_s

@@ -55,6 +55,8 @@ class Added(Before[T], Generic[T]):
     late_s: Annotated[float | None, Told("how late", unit="s")]
     at: Annotated[datetime | None, Told("when")]
     counts: Annotated[Mapping[T, int], Told("by name")]
+    series: Annotated[Mapping[T, tuple[int, ...]], Told("several by name")]
+    quantiles: Annotated[tuple[float | None, ...], Told("with gaps")]
     severity: Annotated[Severity, Told("how much")]
 
 
@@ -67,6 +69,8 @@ FULL = Added[str](
     late_s=0.25,
     at=AT,
     counts={"2xx": 3},
+    series={"2xx": (3, 0)},
+    quantiles=(0.5, None),
     severity=Severity.CRITICAL,
 )
 
@@ -111,6 +115,8 @@ def test_every_record_says_what_it_and_its_fields_mean(record: type) -> None:
 
 def _values(field: Field) -> st.SearchStrategy[Any]:
     """What the daemon may say in a field."""
+    if field.is_series:
+        return st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, 2**40), max_size=3).map(tuple), max_size=3)
     if field.is_counters:
         return st.dictionaries(st.text(max_size=5), st.integers(0, 2**40), max_size=3)
     kind = field.item if field.is_tuple else field.kind
@@ -130,6 +136,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
             kind
         ]
     if field.is_tuple:
+        one = one | st.none() if field.has_gaps else one
         return st.lists(one, max_size=2).map(tuple)
     return one | st.none() if field.nullable and not field.told.always else one
 

@@ -20,7 +20,7 @@ from tlsidecar.config import default_admin_socket
 from tlsidecar.control.interface import State
 from tlsidecar.outcomes import Failure, Reason
 
-READS = ("status", "connections", "certificates", "refusals", "failures")
+READS = ("status", "connections", "certificates", "refusals", "failures", "history")
 COMMANDS = (*READS, "events", "reload", "rotate", "drain", "shutdown", "health")
 
 
