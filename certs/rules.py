@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
@@ -22,6 +22,14 @@ MAX_RULE_CHARACTERS = 4096
 
 _DNS_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
+
+
+# Tells why a rule does not match an identity, in words; empty when it does. What decides is what explains.
+Mismatch = Callable[[Identity], str]
+
+# Of what a certificate says, so much is repeated in a reason.
+_SHOWN_NAMES = 3
+_SHOWN_CHARACTERS = 80
 
 
 class Kind(StrEnum):
@@ -44,7 +52,7 @@ class Rule:
 
     text: str
     kind: Kind
-    _matches: Callable[[Identity], bool] = field(repr=False, compare=False)
+    _mismatch: Mismatch = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Rule:
@@ -70,7 +78,14 @@ class Rule:
 
     def matches(self, identity: Identity) -> bool:
         """Whether the rule lets ``identity`` in. A leaf that claims to be an X.509-SVID and is not matches nothing."""
-        return not identity.svid_error and self._matches(identity)
+        return not self.mismatch(identity)
+
+    def mismatch(self, identity: Identity) -> str:
+        """Why the rule does not let ``identity`` in; empty when it does. Some of the text is the certificate's own:
+        escape it before it is shown."""
+        if identity.svid_error:
+            return f"it claims to be an X.509-SVID and is none: {identity.svid_error}"
+        return self._mismatch(identity)
 
     def __str__(self) -> str:
         return self.text
@@ -89,11 +104,11 @@ def first_match(rules: Iterable[Rule], identity: Identity) -> Rule | None:
     return None
 
 
-def _match_any(identity: Identity) -> bool:
-    return True
+def _match_any(identity: Identity) -> str:
+    return ""
 
 
-def _spiffe_matcher(text: str) -> Callable[[Identity], bool]:
+def _spiffe_matcher(text: str) -> Mismatch:
     trust_domain, _, path = text[len(SCHEME) :].partition("/")
     problem = trust_domain_problem(trust_domain)
     if problem:
@@ -116,30 +131,41 @@ def _spiffe_matcher(text: str) -> Callable[[Identity], bool]:
             raise RuleError(f"{text!r}: {problem}", f'write "{text.rstrip("/")}"' if path.endswith("/") else "")
     pattern = tuple(segments)
 
-    def matches(identity: Identity) -> bool:
+    def mismatch(identity: Identity) -> str:
         spiffe = identity.spiffe
-        if spiffe is None or spiffe.trust_domain != trust_domain:
-            return False
-        shown = spiffe.segments
-        if takes_rest:  # the rest is at least one segment: /ns/** is what lies below /ns, not /ns itself
-            if len(shown) <= len(pattern):
-                return False
-        elif len(shown) != len(pattern):
-            return False
-        return all(want in ("*", have) for want, have in zip(pattern, shown, strict=False))
+        if spiffe is None:
+            return "the certificate has no SPIFFE ID"
+        if spiffe.trust_domain != trust_domain:
+            return f"another trust domain: {_shown([spiffe.trust_domain])}"
+        return _path_mismatch(pattern, takes_rest, spiffe.segments)
 
-    return matches
+    return mismatch
 
 
-def _uri_matcher(value: str) -> Callable[[Identity], bool]:
+def _path_mismatch(pattern: Sequence[str], takes_rest: bool, shown: Sequence[str]) -> str:
+    # The rest is at least one segment: /ns/** is what lies below /ns, not /ns itself.
+    surplus = len(shown) - len(pattern) - takes_rest
+    if surplus < 0 or (surplus and not takes_rest):
+        number = abs(surplus)
+        count = "one segment" if number == 1 else f"{number} segments"
+        rest = ": '**' is at least one" if takes_rest and number == 1 else ""
+        return f"{count} too {'many' if surplus > 0 else 'few'}{rest}"
+    for number, (want, have) in enumerate(zip(pattern, shown, strict=False), 1):
+        if want not in ("*", have):
+            but_for_case = ", and case counts" if want.lower() == have.lower() else ""
+            return f"segment {number} is {_shown([have])}, not {want}{but_for_case}"
+    return ""
+
+
+def _uri_matcher(value: str) -> Mismatch:
     if "*" in value:
         raise RuleError(f"'uri:{value}' has a '*', but URIs are compared whole", "only spiffe:// rules take wildcards")
     if not _URI_SCHEME.match(value):
         raise RuleError(f"'uri:{value}' is not an absolute URI", "write the URI with its scheme")
-    return lambda identity: value in identity.uris
+    return _whole_matcher("URI", value, lambda identity: identity.uris)
 
 
-def _dns_matcher(value: str) -> Callable[[Identity], bool]:
+def _dns_matcher(value: str) -> Mismatch:
     name = value.lower()
     if name.endswith("."):
         raise RuleError(f"'dns:{value}' ends with a dot, which certificates never do", f'write "dns:{value[:-1]}"')
@@ -151,50 +177,92 @@ def _dns_matcher(value: str) -> Callable[[Identity], bool]:
         raise RuleError(f"'dns:{value}': '*' stands only for the whole first label", 'write "dns:*.example.org"')
     if any(not _DNS_LABEL.fullmatch(label) for label in labels):
         raise RuleError(f"'dns:{value}' is not a DNS name", "international names are written in their xn-- form")
-    if not wildcard:
-        return lambda identity: any(shown.lower() == name for shown in identity.dns)
-    parent = ".".join(labels)
+    if wildcard:
+        return lambda identity: _wildcard_mismatch(".".join(labels), identity)
 
-    def matches(identity: Identity) -> bool:
-        for shown in identity.dns:
-            label, _, rest = shown.lower().partition(".")
-            if rest == parent and (label == "*" or _DNS_LABEL.fullmatch(label)):
-                return True
-        return False
+    def mismatch(identity: Identity) -> str:
+        if any(shown.lower() == name for shown in identity.dns):
+            return ""
+        return _no_dns_name(identity, name) or f"its DNS names are others: {_shown(identity.dns)}"
 
-    return matches
+    return mismatch
 
 
-def _ip_matcher(value: str) -> Callable[[Identity], bool]:
+def _wildcard_mismatch(parent: str, identity: Identity) -> str:
+    reason = ""
+    for shown in identity.dns:
+        label, _, rest = shown.lower().partition(".")
+        if rest == parent and (label == "*" or _DNS_LABEL.fullmatch(label)):
+            return ""
+        if rest == parent:
+            reason = reason or f"'*' is one host label, which the first of {_shown([shown])} is not"
+        elif shown.lower() == parent:
+            reason = reason or f"the wildcard covers one label before {parent}, not {parent} itself"
+        elif rest.endswith(f".{parent}"):
+            labels = shown.count(".") - parent.count(".")
+            reason = reason or f"the wildcard covers one label, and {_shown([shown])} has {labels} before {parent}"
+    return reason or _no_dns_name(identity, "") or f"none of its DNS names is below {parent}: {_shown(identity.dns)}"
+
+
+def _no_dns_name(identity: Identity, wanted: str) -> str:
+    if identity.dns:
+        return ""
+    if wanted and identity.common_name.lower() == wanted:
+        return "the certificate has no DNS name: a CN is never taken for one"
+    return "the certificate has no DNS name"
+
+
+def _ip_matcher(value: str) -> Mismatch:
     try:
         address = str(ip_address(value.removeprefix("[").removesuffix("]")))
     except ValueError:
         better = "address ranges are not supported: name each address" if "/" in value else ""
         raise RuleError(f"'ip:{value}' is not an IP address", better) from None
-    return lambda identity: address in identity.ips
+    return _whole_matcher("IP address", address, lambda identity: identity.ips)
 
 
-def _common_name_matcher(value: str) -> Callable[[Identity], bool]:
-    return lambda identity: identity.common_name == value
+def _common_name_matcher(value: str) -> Mismatch:
+    return _whole_matcher("CN", value, lambda identity: tuple(filter(None, (identity.common_name,))))
 
 
-def _unit_matcher(value: str) -> Callable[[Identity], bool]:
-    return lambda identity: value in identity.organizational_units
+def _unit_matcher(value: str) -> Mismatch:
+    return _whole_matcher("OU", value, lambda identity: identity.organizational_units)
 
 
-def _digest_matcher(kind: Kind) -> Callable[[str], Callable[[Identity], bool]]:
-    def parse(value: str) -> Callable[[Identity], bool]:
+def _whole_matcher(what: str, value: str, names_of: Callable[[Identity], Sequence[str]]) -> Mismatch:
+    def mismatch(identity: Identity) -> str:
+        names = names_of(identity)
+        if value in names:
+            return ""
+        if not names:
+            return f"the certificate has no {what}"
+        if any(value.lower() == name.lower() for name in names):
+            return f"the same but for case, which counts: {_shown(names)}"
+        return f"another {what}: {_shown(names)}"
+
+    return mismatch
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Names from a certificate, some of them, each cut where it is long."""
+    cut = [name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…" for name in names[:_SHOWN_NAMES]]
+    more = len(names) - len(cut)
+    return ", ".join(cut) + (f" and {more} more" if more else "")
+
+
+def _digest_matcher(kind: Kind) -> Callable[[str], Mismatch]:
+    def parse(value: str) -> Mismatch:
         digest = value.replace(":", "").lower()
         if len(digest) != DIGEST_HEX_DIGITS or not set(digest) <= set("0123456789abcdef"):
             raise RuleError(f"'{kind.value}:{value}' is not {DIGEST_HEX_DIGITS} hexadecimal digits")
         if kind is Kind.SHA256:
-            return lambda identity: identity.sha256 == digest
-        return lambda identity: identity.spki_sha256 == digest
+            return lambda identity: "" if identity.sha256 == digest else "another certificate"
+        return lambda identity: "" if identity.spki_sha256 == digest else "another key"
 
     return parse
 
 
-_PARSERS: dict[str, Callable[[str], Callable[[Identity], bool]]] = {
+_PARSERS: dict[str, Callable[[str], Mismatch]] = {
     Kind.URI: _uri_matcher,
     Kind.DNS: _dns_matcher,
     Kind.IP: _ip_matcher,

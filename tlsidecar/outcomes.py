@@ -123,6 +123,7 @@ class Reason(StrEnum):
     # Policy and limits.
     NOT_ALLOWED = "not_allowed", Culprit.POLICY, "no access rule allows this identity"
     NOT_EXPECTED = "not_expected", Culprit.POLICY, "the remote is not one of the expected identities"
+    IDENTITY_DENIED = "identity_denied", Culprit.OPERATOR, "an operator keeps this identity out for a time"
     ROUTE_DENIED = "route_denied", Culprit.POLICY, "the route's rules do not allow this identity"
     MAX_CONNECTIONS = "max_connections", Culprit.POLICY, "the connection limit is reached"
     MAX_HANDSHAKES = "max_handshakes", Culprit.POLICY, "too many handshakes at once"
@@ -209,6 +210,8 @@ class Refusal:
     target: str = ""
     request_id: str = ""
     upstream: str = ""  # where it was to go, as far as that had been chosen
+    leaf: str = ""  # the SHA-256 of the certificate that was shown, in hex
+    chain: tuple[bytes, ...] = ()  # its DER and that of those above it; with the first refusal of a connection only
 
     @property
     def is_failure(self) -> bool:

@@ -74,7 +74,7 @@ def _operation(route: Route) -> Schema:
         "tags": [route.access.name.lower()],
         "responses": responses,
     }
-    parameters = [_path_parameter(name) for name in _names_in(route.path)]
+    parameters = [_path_parameter(name, route.path) for name in _names_in(route.path)]
     parameters += [_query_parameter(parameter) for parameter in route.parameters]
     if route.reply == EVENT_STREAM:
         meaning = "the sequence number to resume after"
@@ -103,8 +103,9 @@ def _names_in(path: str) -> list[str]:
     return [part[1:-1] for part in path.split("/") if part.startswith("{")]
 
 
-def _path_parameter(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "integer"}}
+def _path_parameter(name: str, path: str) -> Schema:
+    schema: Schema = dict(TEXT) if path.startswith("/v1/refusals/") else {"type": "integer"}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _query_parameter(parameter: Parameter) -> Schema:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tlsidecar.admin import changes, reads
+from tlsidecar.admin import changes, explanations, reads
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
 from tlsidecar.admin.messages import EVENT_STREAM, JSON, PLAIN_TEXT
 from tlsidecar.api.certificates import AttemptReply, Certificates
 from tlsidecar.api.connections import Closed, ConnectionReply, Connections
+from tlsidecar.api.explanations import ExplanationReply, RefusalReply
 from tlsidecar.api.failures import Failures
 from tlsidecar.api.history import History
 from tlsidecar.api.refusals import Refusals
@@ -68,6 +69,39 @@ ROUTES: tuple[Route, ...] = (
         "Who was turned away, newest first",
         Refusals,
         parameters=(_FILTER, _LIMIT),
+    ),
+    Route(
+        "GET",
+        "/v1/refusals/{id}",
+        Access.VIEW,
+        explanations.refusal,
+        "One refusal (r17), and what would become of the same peer now",
+        RefusalReply,
+        other_statuses=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/connections/{id}/explanation",
+        Access.VIEW,
+        explanations.connection,
+        "Why a connection's peer is let in, rule by rule",
+        ExplanationReply,
+        other_statuses=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/explain",
+        Access.VIEW,
+        explanations.certificate,
+        "What becomes of a certificate, and perhaps of a request",
+        ExplanationReply,
+        parameters=(
+            Parameter("certificate", "DER in base64url without padding; several, leaf first, with commas between"),
+            Parameter("listener", "left out: every listener that such a peer may come to"),
+            Parameter("path", "of a request to ask about"),
+            Parameter("method", "of that request; GET by default"),
+        ),
+        other_statuses=(400,),
     ),
     Route(
         "GET",

@@ -116,6 +116,7 @@ def certificates(control: interface.Control, snapshots: Iterable[WorkerSnapshot]
 
 def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
     return Refusal(
+        id=f"r{number}",
         seq=number,
         at=_time(recorded.at),
         listener=recorded.listener,
@@ -136,6 +137,7 @@ def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
         method=recorded.method,
         target=recorded.target,
         request_id=recorded.request_id,
+        sha256=recorded.leaf,
     )
 
 

@@ -13,6 +13,7 @@ from tlsidecar.api.declare import T, Told
 class Refusal(Generic[T]):
     """One connection or request turned away, with who it was where a certificate was shown."""
 
+    id: Annotated[T, Told("what it is called: r and its number, as in r17")]
     seq: Annotated[int, Told("its number, from 1")]
     at: Annotated[datetime | None, Told("when", always=True)]
     listener: Annotated[T, Told("the listener's name")]
@@ -33,6 +34,7 @@ class Refusal(Generic[T]):
     method: Annotated[T, Told("the request's method")]
     target: Annotated[T, Told("the request's target", long=True)]
     request_id: Annotated[T, Told("the request's id")]
+    sha256: Annotated[T, Told("fingerprint of the certificate that was shown, hex; empty without one")]
 
     @property
     def who(self) -> T:

@@ -109,9 +109,10 @@ def _nothing(total: int, none_at_all: str, which: str) -> str:
 
 def _refusals_table(rows: Sequence[Row]) -> str:
     return table(
-        ("AT", "LISTENER", "PEER", "BY", "STAGE", "REASON", "WHO", "DETAIL"),
+        ("ID", "AT", "LISTENER", "PEER", "BY", "STAGE", "REASON", "WHO", "DETAIL"),
         [
             (
+                row["id"],
                 moment(row["at"]),
                 row["listener"],
                 row["peer_address"],

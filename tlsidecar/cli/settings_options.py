@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -44,7 +44,7 @@ def given(flags: Mapping[str, Any]) -> dict[str, object]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items() if value}
 
 
-def report(error: Exception) -> None:
+def report(error: Exception) -> NoReturn:
     """The problems of a configuration on stderr, and the exit code for them."""
     click.echo(str(error), err=True)
     click.get_current_context().exit(EXIT_BAD_INPUT)

@@ -35,6 +35,7 @@ from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation
 from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.control.upstream_health import UpstreamHealth
+from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, PolicyChange, WorkerSnapshot
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
@@ -75,6 +76,7 @@ class Controller:
         self.clock = clock
         self.refusals = refusals
         self.failures = failures
+        self.denials = Denials()
         self.events = hub
         self.history = History(clock)
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
@@ -121,6 +123,9 @@ class Controller:
     @property
     def generation(self) -> Generation | None:
         return self._rotation.generation
+
+    def contexts_of(self, listener: str) -> Contexts | None:
+        return self._rotation.contexts if self.generation is not None else None
 
     @property
     def source(self) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from certs.clock import Clock
     from certs.material import Material
     from tlsidecar.control.history import History
+    from tlsidecar.dataplane.denials import Denials
+    from tlsidecar.dataplane.tls import Contexts
     from tlsidecar.observe.events import EventHub
     from tlsidecar.observe.failures import FailureLog
     from tlsidecar.observe.refusals import RefusalLog
@@ -76,6 +78,7 @@ class Control(Protocol):
     clock: Clock
     refusals: RefusalLog
     failures: FailureLog
+    denials: Denials
     events: EventHub
     history: History
     reload_counts: ReloadCounts
@@ -88,6 +91,10 @@ class Control(Protocol):
 
     @property
     def generation(self) -> Generation | None: ...
+
+    def contexts_of(self, listener: str) -> Contexts | None:
+        """What new connections of a listener are served with; None before the first generation."""
+        ...
 
     @property
     def source(self) -> str:

@@ -32,6 +32,7 @@ from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.linger import reset
 from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
+from tlsidecar.dataplane.policy import kept_chain
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
@@ -197,6 +198,7 @@ class Connection(ABC):
             self.shared.identities,
             self._shaken,
             server_side=True,
+            denial=self.shared.denials.of,
         )
         self.handshake.start()
 
@@ -317,7 +319,15 @@ class Connection(ABC):
             rule=self.rule,
             connection_id=self.id,
             upstream=self.upstream_address,
+            leaf=identity.sha256 if identity else "",
+            chain=self._shown_chain(),
         )
+
+    def _shown_chain(self) -> tuple[bytes, ...]:
+        """What the TLS peer has shown, as much of it as is kept, whether it was let in or not."""
+        if self.peer is not None:
+            return kept_chain(self.peer_chain())
+        return self.handshake.judge.chain if self.handshake is not None else ()
 
     def entry(self, reason: Reason) -> AccessEntry:
         identity = self.identity

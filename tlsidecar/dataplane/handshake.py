@@ -132,7 +132,9 @@ class Handshake:
         *,
         server_side: bool,
         server_name: str = "",
+        denial: Callable[[Identity], str] | None = None,
     ) -> None:
+        """``denial`` is for peers that an operator keeps out: see :class:`.policy.PeerJudge`."""
         role = Role.CLIENT if server_side else Role.SERVER
         self.contexts = contexts
         self.sock = sock
@@ -146,6 +148,7 @@ class Handshake:
             soft_crl=contexts.soft_crl,
             may_vouch=contexts.may_vouch if contexts.material.federated else None,
             is_probe=is_probe,
+            denial=denial,
         )
         context = contexts.server(alpn) if server_side else contexts.client(alpn)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from certs.errors import CertificateInvalid
 from certs.form import ChainForms
 from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_problem
-from certs.rules import Kind, Rule, first_match
+from certs.rules import Kind, Rule
 from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
 from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
 from tlsidecar.outcomes import Reason, Stage
@@ -25,6 +25,9 @@ _NOT_YET_VALID, _HAS_EXPIRED, _NO_ISSUER, _INVALID_PURPOSE = 9, 10, 20, 26
 _DIGEST_BYTES = 32  # SHA-256
 
 Problem = tuple[PeerProblem, str]
+
+# Of what a refused peer has shown, so much is kept for whoever asks why: the leaf first.
+KEPT_CHAIN_BYTES = 8 * 1024
 
 # So many identities' decisions are remembered before the table starts again.
 _DECISIONS_KEPT = 4096
@@ -63,9 +66,7 @@ class Policy:
         problem = peer_problem(identity, role)
         rule = None
         if problem is None:
-            rule = first_match(self.rules, identity)
-            if rule is None and self._names_hosts:
-                rule = self._host_rule(identity)
+            rule = next((each for each in self.rules if not self.mismatch(each, identity)), None)
         decision = self._decisions[identity.sha256] = (problem, rule)
         return decision
 
@@ -73,14 +74,15 @@ class Policy:
         problem, rule = self.decide(identity, role)
         return problem is None and rule is not None
 
-    def _host_rule(self, identity: Identity) -> Rule | None:
-        """A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525)."""
-        for rule in self.rules:
-            if rule.kind is Kind.DNS and not identity.svid_error:
-                host = rule.text.partition(":")[2]
-                if not host.startswith("*.") and identity.covers_host(host):
-                    return rule
-        return None
+    def mismatch(self, rule: Rule, identity: Identity) -> str:
+        """Why ``rule``, one of ours, does not let ``identity`` pass, in words; empty when it does."""
+        reason = rule.mismatch(identity)
+        if reason and self._names_hosts and rule.kind is Kind.DNS and not identity.svid_error:
+            # A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525).
+            host = rule.text.partition(":")[2]
+            if not host.startswith("*.") and identity.covers_host(host):
+                return ""
+        return reason
 
 
 def _all_allowed(listener: Listener) -> Iterator[str]:
@@ -93,12 +95,14 @@ class PeerJudge:
     """Judges one peer during one handshake and keeps what it found; a :class:`~.stream.Verifier`."""
 
     __slots__ = (
+        "_denial",
         "_forms",
         "_identities",
         "_may_vouch",
         "_policy",
         "_role",
         "_soft_crl",
+        "chain",
         "detail",
         "identity",
         "is_probe",
@@ -117,25 +121,34 @@ class PeerJudge:
         soft_crl: bool,
         may_vouch: Callable[[bytes, Identity], bool] | None = None,
         is_probe: Callable[[Identity], bool] | None = None,
+        denial: Callable[[Identity], str] | None = None,
     ) -> None:
         """``may_vouch`` tells whether the CA with a digest may vouch for a peer, where that is not so for all of them;
         ``is_probe`` tells whether a peer that would be refused is one of our own probes: it may finish its
-        handshake, and gets nothing else."""
+        handshake, and gets nothing else; ``denial`` tells why a peer is kept out whom the rules let in, if it is."""
         self._policy = policy
         self._role = role
         self._identities = identities
         self._forms = forms
         self._soft_crl = soft_crl
         self._may_vouch = may_vouch
+        self._denial = denial
         self.is_probe = is_probe
         self.identity: Identity | None = None
         self.rule: Rule | None = None
         self.reason: Reason | None = None
         self.stage = Stage.VERIFY
         self.detail = ""
+        self.chain: tuple[bytes, ...] = ()  # of a peer that is refused: its leaf, and what is above it
 
     def verify(self, error: int, depth: int, leaf: Leaf) -> int:
         """See :class:`~.stream.Verifier`."""
+        code = self._judge(error, depth, leaf)
+        if code != VERIFIED:
+            self.chain = kept_chain((leaf.der(), *leaf.above()))
+        return code
+
+    def _judge(self, error: int, depth: int, leaf: Leaf) -> int:
         if error and self._forgives(error, depth):
             return VERIFIED
         try:
@@ -160,9 +173,12 @@ class PeerJudge:
             domain = self.identity.spiffe.trust_domain if self.identity.spiffe is not None else "none"
             detail = f"its chain ends in a CA that may not vouch for its trust domain, {domain}"
             return self._refuse(verify_reason(_NO_ISSUER), detail, _NO_ISSUER)
-        if self.rule is not None:
+        denial = self._denial(self.identity) if self._denial is not None else ""
+        if self.rule is not None and not denial:
             return VERIFIED
         self.stage = Stage.AUTHORIZE
+        if denial:
+            return self._refuse(Reason.IDENTITY_DENIED, denial, CERTIFICATE_REJECTED)
         rules = ", ".join(str(rule) for rule in self._policy.rules)
         if self._role is Role.SERVER:
             return self._refuse(Reason.NOT_EXPECTED, f"expected one of: {rules}", CERTIFICATE_REJECTED)
@@ -180,6 +196,18 @@ class PeerJudge:
         self.reason = reason
         self.detail = detail
         return code
+
+
+def kept_chain(chain: Sequence[bytes]) -> tuple[bytes, ...]:
+    """As much of a chain, leaf first, as is kept of a refused peer's."""
+    kept: list[bytes] = []
+    left = KEPT_CHAIN_BYTES
+    for der in chain:
+        left -= len(der)
+        if left < 0:
+            break
+        kept.append(der)
+    return tuple(kept)
 
 
 def openssl_sentence(error: int) -> str:

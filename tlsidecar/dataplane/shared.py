@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from certs.clock import Clock
 from certs.identity import IdentityCache
 from tlsidecar.dataplane.challenges import Challenges
+from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
 from tlsidecar.dataplane.reactor import Reactor
@@ -35,6 +36,7 @@ class Shared:
         self.challenges = Challenges(reactor, self.lingerer)
         self.turnstile = Turnstile(reactor)
         self.identities = IdentityCache()
+        self.denials = Denials()
         self.ids = ids if ids is not None else itertools.count(1)
         self.worker = worker
         self.trace_ratio: float | None = None  # of the traces that begin here; None: tracing is off

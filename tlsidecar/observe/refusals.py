@@ -21,6 +21,8 @@ KEPT_GROUPS = 250
 KEPT_EXAMPLES = 8
 # A peer chooses these texts: thousands of refusals of 8 KiB targets and 64 KiB subjects must not add up.
 KEPT_TEXT_CHARACTERS = 512
+# The chains that refused peers have shown, those seen last; with dataplane.policy.KEPT_CHAIN_BYTES each, 2 MiB at most.
+KEPT_CHAINS = 256
 _PEER_TEXTS = ("peer_address", "detail", "identity", "subject", "issuer", "serial", "method", "target", "request_id")
 
 _KNOWN_STAGES = (Stage.AUTHORIZE, Stage.REQUEST)  # the certificate was good: the name in it is true
@@ -96,6 +98,7 @@ class RefusalLog:
         self._known = _Groups(kept_groups)
         self._strangers = _Groups(kept_groups)
         self._total = 0
+        self._chains: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()  # by the leaf's digest
 
     def __repr__(self) -> str:
         return (
@@ -110,6 +113,7 @@ class RefusalLog:
     def record(self, refusal: Refusal) -> int:
         """Keep one; returns its number. Over-long text from the peer is cut and ends in an ellipsis."""
         self._total += 1
+        self._keep_chain(refusal)
         refusal = _bounded(refusal)
         groups = self._known if refusal.stage in _KNOWN_STAGES else self._strangers
         groups.group(_party(refusal), refusal.at).add(self._total, refusal)
@@ -120,18 +124,45 @@ class RefusalLog:
         """How many can still be told in full."""
         return sum(len(group.examples) for group in self._groups())
 
+    def find(self, number: int) -> tuple[int, Refusal] | None:
+        """The refusal with this number, and that, while it is kept."""
+        return next((example for example in self._examples() if example[0] == number), None)
+
+    def of_connection(self, connection_id: int) -> tuple[int, Refusal] | None:
+        """The newest refusal of this connection that is kept, and its number."""
+        of_it = (example for example in self._examples() if example[1].connection_id == connection_id)
+        return max(of_it, key=_number_of, default=None)
+
+    def chain(self, leaf: str) -> tuple[bytes, ...]:
+        """The DER of the leaf with this digest and of what was above it; empty when it is not kept any more."""
+        return self._chains.get(leaf, ())
+
+    def _keep_chain(self, refusal: Refusal) -> None:
+        if refusal.chain:
+            self._chains[refusal.leaf] = refusal.chain
+        if refusal.leaf in self._chains:
+            self._chains.move_to_end(refusal.leaf)
+        if len(self._chains) > KEPT_CHAINS:
+            self._chains.popitem(last=False)
+
     def newest(self, limit: int = 100) -> list[tuple[int, Refusal]]:
         """At most ``limit`` of those that are kept, with their numbers, newest first."""
-        kept = (example for group in self._groups() for example in group.examples)
-        return nlargest(limit, kept, key=lambda example: example[0])
+        return nlargest(limit, self._examples(), key=_number_of)
 
     def groups(self, limit: int = 2 * KEPT_GROUPS) -> list[RefusalGroup]:
         """At most ``limit``, those that came last first."""
         return nlargest(limit, self._groups(), key=lambda group: group.examples[-1][0])
 
+    def _examples(self) -> Iterator[tuple[int, Refusal]]:
+        return (example for group in self._groups() for example in group.examples)
+
     def _groups(self) -> Iterator[RefusalGroup]:
         yield from self._known
         yield from self._strangers
+
+
+def _number_of(example: tuple[int, Refusal]) -> int:
+    return example[0]
 
 
 def _party(refusal: Refusal) -> Party:
@@ -148,4 +179,4 @@ def _bounded(refusal: Refusal) -> Refusal:
         for name in _PEER_TEXTS
         if len(text := getattr(refusal, name)) > KEPT_TEXT_CHARACTERS
     }
-    return replace(refusal, **overlong) if overlong else refusal
+    return replace(refusal, **overlong, chain=()) if overlong or refusal.chain else refusal

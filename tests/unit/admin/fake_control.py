@@ -30,6 +30,7 @@ from tlsidecar.control.interface import (
     State,
     Trigger,
 )
+from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
@@ -40,6 +41,7 @@ from tlsidecar.dataplane.snapshot import (
     UpstreamRecord,
     WorkerSnapshot,
 )
+from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import CLOSED, EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
@@ -180,6 +182,7 @@ class FakeControl:
         self.clock = clock
         self.refusals = RefusalLog()
         self.failures = FailureLog()
+        self.denials = Denials()
         self.events = EventHub(clock)
         self.history = History(clock)
         self.reload_counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
@@ -199,6 +202,10 @@ class FakeControl:
         self.hold: asyncio.Event | None = None  # reload waits for it when it is set
         self.workers = 1
         self.first_pid = 4711
+
+    def contexts_of(self, listener: str) -> Contexts | None:
+        generation = self.generation
+        return Contexts(generation.number, generation.material, self.settings.tls) if generation is not None else None
 
     def attempts(self, limit: int) -> Sequence[Attempt]:
         return [self.last_attempt][:limit] if self.last_attempt is not None else []

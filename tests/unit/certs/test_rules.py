@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import string
 
 import pytest
@@ -225,3 +226,104 @@ def test_any_value_is_a_rule_or_an_error(kind: str, value: str) -> None:
     except RuleError:
         return
     assert rule.matches(BROKEN_SVID) is False
+
+
+WORDS = st.sampled_from(["ns", "Ns", "shop", "sa", "web", "pay"])
+SEGMENTS = st.lists(WORDS, min_size=1, max_size=4)
+LABELS = st.lists(st.sampled_from(["a", "ops", "Ops", "internal", "*", "x_y"]), min_size=1, max_size=4).map(".".join)
+IDENTITIES = st.builds(
+    lambda domain, segments, dns, ips, name, units: dataclasses.replace(
+        OTHER,
+        spiffe=SpiffeId(domain, "/" + "/".join(segments)) if segments else None,
+        uris=(f"spiffe://{domain}/{'/'.join(segments)}",) if segments else ("https://Example.org/A",),
+        dns=tuple(dns),
+        ips=tuple(ips),
+        common_name=name,
+        organizational_units=tuple(units),
+    ),
+    st.sampled_from(["prod.example", "dev.example"]),
+    st.one_of(st.just([]), SEGMENTS),
+    st.lists(LABELS, max_size=2),
+    st.lists(st.sampled_from(["10.0.0.7", "2001:db8::7"]), max_size=1),
+    st.sampled_from(["", "Web", "web"]),
+    st.lists(st.sampled_from(["sre", "SRE"]), max_size=1),
+)
+RULES = st.one_of(
+    st.builds(
+        lambda domain, segments, rest: f"spiffe://{domain}/{'/'.join([*segments, *rest])}",
+        st.sampled_from(["prod.example", "dev.example"]),
+        st.lists(st.one_of(WORDS, st.just("*")), min_size=1, max_size=4),
+        st.sampled_from([[], ["**"]]),
+    ),
+    st.sampled_from(["dns:ops.internal", "dns:*.ops.internal", "dns:*.internal", "dns:a.ops.internal"]),
+    st.sampled_from(["any", "ip:10.0.0.7", "cn:Web", "ou:sre", "uri:https://example.org/A", f"sha256:{OTHER.sha256}"]),
+)
+
+
+def expected(text: str, identity: Identity) -> bool:
+    """Whether a rule lets an identity in, written a second time and otherwise, for the comparison."""
+    kind, _, value = text.partition(":")
+    if kind == "spiffe":
+        domain, _, path = value[2:].partition("/")
+        pattern = "".join(
+            "/.+" if each == "**" else "/[^/]+" if each == "*" else f"/{each}" for each in path.split("/")
+        )
+        spiffe = identity.spiffe
+        return (
+            spiffe is not None
+            and spiffe.trust_domain == domain
+            and re.fullmatch(pattern, "".join(f"/{each}" for each in spiffe.segments)) is not None
+        )
+    if kind == "dns":
+        pattern = re.escape(value).replace(r"\*", r"(\*|[a-z0-9_]+)")
+        return any(re.fullmatch(pattern, name.lower()) for name in identity.dns)
+    held = {
+        "any": [""],
+        "ip": identity.ips,
+        "cn": [identity.common_name],
+        "ou": identity.organizational_units,
+        "uri": identity.uris,
+        "sha256": [identity.sha256],
+    }
+    return value in held[kind]
+
+
+@settings(max_examples=400)
+@given(RULES, IDENTITIES)
+def test_a_reason_is_given_exactly_when_a_rule_does_not_match(text: str, identity: Identity) -> None:
+    rule = Rule.parse(text)
+    assert (rule.mismatch(identity) == "") is rule.matches(identity) is expected(text, identity)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("spiffe://dev.example/**", "another trust domain: prod.example"),
+        ("spiffe://prod.example/ns/shop", "2 segments too many"),
+        ("spiffe://prod.example/ns/shop/sa", "one segment too many"),
+        ("spiffe://prod.example/ns/shop/sa/web/v2", "one segment too few"),
+        ("spiffe://prod.example/ns/shop/sa/web/**", "one segment too few: '**' is at least one"),
+        ("spiffe://prod.example/ns/pay/*/*", "segment 2 is shop, not pay"),
+        ("spiffe://prod.example/ns/Shop/*/*", "segment 2 is shop, not Shop, and case counts"),
+        ("dns:*.internal", "the wildcard covers one label, and Web.ops.internal has 2 before internal"),
+        (
+            "dns:*.web.ops.internal",
+            "the wildcard covers one label before web.ops.internal, not web.ops.internal itself",
+        ),
+        ("dns:*.example.org", "none of its DNS names is below example.org: Web.ops.internal"),
+        ("dns:ops.internal", "its DNS names are others: Web.ops.internal"),
+        ("ip:10.0.0.8", "another IP address: 10.0.0.7, 2001:db8::7"),
+        ("cn:web", "the same but for case, which counts: Web"),
+        ("ou:dba", "another OU: sre, web team"),
+        ("uri:spiffe://prod.example/ns", "another URI: spiffe://prod.example/ns/shop/sa/web"),
+        (f"sha256:{'0' * 64}", "another certificate"),
+        (f"spki-sha256:{'0' * 64}", "another key"),
+    ],
+)
+def test_the_reason_says_what_is_different(text: str, reason: str) -> None:
+    assert Rule.parse(text).mismatch(WEB) == reason
+
+
+def test_what_is_no_svid_says_so_whatever_the_rule() -> None:
+    assert Rule.parse("any").mismatch(BROKEN_SVID).startswith("it claims to be an X.509-SVID and is none: ")
+    assert "CN is never taken" in Rule.parse("dns:web.internal").mismatch(dataclasses.replace(OTHER, dns=()))

@@ -84,7 +84,7 @@ def test_refusals_for_people(served: Served) -> None:
     done = served.run("refusals")
     assert done.code == 0
     assert done.out.splitlines()[1].split() == [
-        *("2026-11-23T23:15:00Z", "web", "10.0.0.9:40000", "us", "authorize", "not_allowed"),
+        *("r1", "2026-11-23T23:15:00Z", "web", "10.0.0.9:40000", "us", "authorize", "not_allowed"),
         *("spiffe://prod.example/ns/evil/sa/intruder", "not", "in", "the", "list"),
     ]
 

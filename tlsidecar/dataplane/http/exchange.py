@@ -67,6 +67,7 @@ class Downstream:
     """
 
     __slots__ = (
+        "_chain",
         "account",
         "admission",
         "connection_id",
@@ -98,7 +99,9 @@ class Downstream:
         handshake_s: float = 0.0,
         identity: Identity | None = None,
         rule: str = "",
+        chain: Callable[[], tuple[bytes, ...]] | None = None,
     ) -> None:
+        """``chain`` gives the DER of what the client has shown, leaf first."""
         self.account = account
         self.headers = headers
         self.guard = guard
@@ -112,6 +115,12 @@ class Downstream:
         self.handshake_s = handshake_s
         self.identity = identity
         self.rule = rule
+        self._chain = chain
+
+    def chain_once(self) -> tuple[bytes, ...]:
+        """The client's chain, for the first who asks: whoever is refused again and again shows it once."""
+        chain, self._chain = self._chain, None
+        return chain() if chain is not None else ()
 
     def __repr__(self) -> str:
         name = self.identity.name if self.identity is not None else self.peer_address
@@ -309,6 +318,8 @@ class Exchange:
             target=request.target.decode("latin-1"),
             request_id=request.request_id.decode("latin-1"),
             upstream=self.tried,
+            leaf=identity.sha256 if identity is not None else "",
+            chain=downstream.chain_once() if identity is not None and identity is downstream.identity else (),
         )
 
 

@@ -164,19 +164,31 @@ class RouteGuard:
         self.judge(b"PUT", path or b"/")
         request.destination = authority + self.judge(request.method, path or b"/")
 
+    def deciding(self, method: bytes, target: bytes) -> int | None:
+        """The place of the route that decides on a request whose target is in its normal form, read as it stands;
+        None where none does, and the listener's own rules do."""
+        path = target.partition(b"?")[0].decode("ascii")
+        return self._first(method, readings.PLAIN, readings.PLAIN.segments(path))
+
+    def _first(self, method: bytes, reading: Reading, segments: Sequence[str]) -> int | None:
+        for place, (route, _) in enumerate(self._routes):
+            if (not route.methods or method in route.methods) and route.patterns[reading].matches(segments):
+                return place
+        return None
+
     def _require(self, method: bytes, reading: Reading, segments: Sequence[str], path: str) -> None:
-        for route, allowed in self._routes:
-            if (route.methods and method not in route.methods) or not route.patterns[reading].matches(segments):
-                continue
-            if not allowed:
-                raise _denied(route)
-            if not route.allow_encoded_slashes and "%2F" in path:
-                raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash", rule=route.text)
+        place = self._first(method, reading, segments)
+        if place is None:
+            if not self._listener_allows:
+                raise MessageRefused(403, Reason.NOT_ALLOWED, "no route matches", stage=Stage.AUTHORIZE)
+            if "%2F" in path:
+                raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash")
             return
-        if not self._listener_allows:
-            raise MessageRefused(403, Reason.NOT_ALLOWED, "no route matches", stage=Stage.AUTHORIZE)
-        if "%2F" in path:
-            raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash")
+        route, allowed = self._routes[place]
+        if not allowed:
+            raise _denied(route)
+        if not route.allow_encoded_slashes and "%2F" in path:
+            raise MessageRefused(400, Reason.BAD_PATH, "an encoded slash", rule=route.text)
 
     def _require_no_denial(self, method: bytes, reading: Reading, segments: Sequence[str]) -> None:
         """No rule that turns this client away is for what a service could take this path for. A rule that lets it in
@@ -195,13 +207,18 @@ def _denied(route: _Compiled) -> MessageRefused:
     return MessageRefused(403, Reason.ROUTE_DENIED, stage=Stage.AUTHORIZE, rule=route.text)
 
 
+def route_text(route: Route) -> str:
+    """What a route is called in refusals and explanations."""
+    return " ".join([",".join(route.methods) or "any method", route.path])
+
+
 def _compile(route: Route) -> _Compiled:
     methods = {method.encode("ascii") for method in route.methods}
     if b"GET" in methods:
         methods.add(b"HEAD")  # services answer HEAD from what serves GET
-    text = " ".join([",".join(route.methods) or "any method", route.path])
     patterns = {reading: PathPattern.parse(route.path, reading) for reading in readings.ALL}
-    return _Compiled(text, frozenset(methods), patterns, parse_rules(route.allow), route.allow_encoded_slashes)
+    rules = parse_rules(route.allow)
+    return _Compiled(route_text(route), frozenset(methods), patterns, rules, route.allow_encoded_slashes)
 
 
 def _segment_matches(pattern: str, segment: str) -> bool:

@@ -25,6 +25,7 @@ from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
 from tlsidecar.dataplane.outbound.pool import upstream_pool
+from tlsidecar.dataplane.policy import kept_chain
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
 
@@ -83,6 +84,7 @@ class HttpServices:
             handshake_s=connection.handshake_s,
             identity=identity,
             rule=connection.rule,
+            chain=lambda: kept_chain(chain()),
         )
 
     def enter(self, key: Hashable) -> None:
