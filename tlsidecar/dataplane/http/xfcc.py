@@ -19,6 +19,7 @@ from certs.identity import Identity
 
 _QUOTED = re.compile(r'[,;="\\ ]')
 _PLAIN = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
+_KEPT_ESCAPED = frozenset(",;+<>#= ")
 _HEX_PAIR = re.compile(r"[0-9A-Fa-f]{2}")
 
 # One or more elements of one or more pairs. The two forms of a value start with different bytes, so that a match that
@@ -74,8 +75,14 @@ def distinguished_name(text: str) -> str:
             position += 2
             continue
         escaped = text[position]
+        if escaped in _KEPT_ESCAPED:
+            out.append("\\" + escaped)
+        elif escaped in '"\\':
+            out.append(_hex_pairs(escaped))
+        else:  # not RFC 4514's: a backslash that stands for itself
+            out.append(_hex_pairs(character))
+            continue
         position += 1
-        out.append("\\" + escaped if escaped == " " or _is_plain(escaped) else _hex_pairs(escaped))
     return "".join(out)
 
 
