@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from tlsidecar.dataplane.http2.frames import Frame
-from tlsidecar.dataplane.http2.heads import Malformed, RequestHead
+from tlsidecar.dataplane.http2.heads import KnownRequest, Malformed, RequestHead
 from tlsidecar.dataplane.http2.hpack import literal
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import (
@@ -206,8 +207,17 @@ class ClientFrames(Streams):
         self._request(number, block, ends=ends)
 
     def _request(self, number: int, block: bytes, *, ends: bool) -> None:
+        decoder = self._client_decoder
+        if self._blocks_version == decoder.version and len(self.streams) < MAX_STREAMS:
+            known = self._known_requests.get(block)
+            if known is not None and self.state is not State.ALONE and not (ends and known.length > 0):
+                frame = self._known_request(known, number, len(block), ends=ends)
+                if frame is not None:
+                    self._made_upstream.append(frame)
+                return
         now = self._clock.now
         self.requests += 1
+        version = decoder.version
         head, problem = self._request_head(block)
         exchange = Exchange(self._downstream, head, now)
         exchange.bytes_in = len(block) + frames.HEAD_BYTES
@@ -232,12 +242,13 @@ class ClientFrames(Streams):
             self._malformed(stream, problem.detail, problem.reason)
             return
         stream.request_left = head.length
+        target, request_id = head.target, head.request_id
+        path = head.path
         try:
             if not self._downstream.admits_all:
-                target = head.target
                 exchange.admit()
                 if head.target != target:
-                    head.path = literal(b":path", head.target)
+                    path = literal(b":path", head.target)
             ours = self._stated.block(head)
             if head.destination is not None:
                 ours += literal(names.DESTINATION, head.destination)
@@ -254,32 +265,73 @@ class ClientFrames(Streams):
             exchange.attach(self._address, now)
         self._last_passed = number
         self._client_credit += 2
-        block = b"%b%b%b%b" % (head.before, head.path, head.after, ours)
+        said = b"%b%b%b%b" % (head.before, path, head.after, ours)
         if self._first_request:
             self._first_request = False
-            block = NO_TABLE + block
-        self._made_upstream.append(frames.headers(number, block, end_stream=ends))
+            said = NO_TABLE + said
+        self._made_upstream.append(frames.headers(number, said, end_stream=ends))
+        if version == decoder.version and not head.has_secret and head.destination is None and not head.dropped_headers:
+            self._remember_request(block, head, target, request_id)
+
+    def _remember_request(self, block: bytes, head: RequestHead, target: bytes, request_id: bytes) -> None:
+        """``target`` and ``request_id`` are the client's."""
+        stated = self._stated
+        if not stated.repeats(head):
+            return
+        version = self._client_decoder.version
+        if self._blocks_version != version or len(self._known_requests) >= BLOCKS_REMEMBERED:
+            self._known_requests.clear()
+            self._blocks_version = version
+        head.request_id, given = request_id, head.request_id
+        after = head.after + stated.before_request_id(head)
+        head.request_id = given
+        self._known_requests[block] = KnownRequest(head, target, after, request_id)
+
+    def _known_request(self, known: KnownRequest, number: int, block_bytes: int, *, ends: bool) -> bytes | None:
+        """A request whose block is remembered: the frame that goes on, or None where it was refused."""
+        now = self._clock.now
+        self.requests += 1
+        self._last = number
+        request = Request(known.method, known.target, known.host)
+        exchange = Exchange(self._downstream, request, now)
+        exchange.bytes_in = block_bytes + frames.HEAD_BYTES
+        stream = self.streams[number] = Stream(number, exchange, now, is_grpc=known.is_grpc)
+        if ends:
+            stream.open = UPSTREAM
+        stream.request_left = known.length
+        path, request_id = known.path, known.request_id
+        request.request_id = request_id
+        if not self._downstream.admits_all:
+            try:
+                exchange.admit()
+            except MessageRefused as refusal:
+                self._refuse(stream, refusal)
+                return None
+            if request.target != known.target:
+                path = literal(b":path", request.target)
+        exchange.wait()
+        if self._remote is not None:
+            exchange.knows_remote(*self._remote)
+        if self._address:
+            exchange.attach(self._address, now)
+        self._last_passed = number
+        self._client_credit += 2
+        if request_id:
+            request_id = b""
+        else:
+            request_id = request.request_id = self._stated.next_request_id()
+        said = b"%b%b%b%b" % (known.before, path, known.after, request_id)
+        return frames.headers(number, said, end_stream=ends)
 
     def _request_head(self, block: bytes) -> tuple[RequestHead, Malformed | MessageRefused | None]:
-        decoder = self._client_decoder
-        known = self._request_blocks.get(block)
-        if known is not None and self._blocks_version == decoder.version:
-            return known.again(), None
-        version = decoder.version
-        fields = decoder.decode(block)
+        fields = self._client_decoder.decode(block)
         try:
-            head = self._heads.request(fields)
+            return self._heads.request(fields), None
         except (Malformed, MessageRefused) as problem:
             told = dict(fields)
             shown = RequestHead(told.get(b":method", b""), told.get(b":path", b""), b"")
             shown.is_grpc = told.get(b"content-type", b"").startswith(b"application/grpc")
             return shown, problem.with_traceback(None)
-        if version == decoder.version and not head.has_secret and not head.kept and head.destination is None:
-            if self._blocks_version != version or len(self._request_blocks) >= BLOCKS_REMEMBERED:
-                self._request_blocks.clear()
-                self._blocks_version = version
-            self._request_blocks[block] = head.again()
-        return head, None
 
     def _client_trailers(self, stream: Stream, block: bytes, *, ends: bool) -> None:
         fields = self._client_decoder.decode(block)

@@ -326,6 +326,16 @@ class Http2Connection(Connection):
             elif not upstream.endpoint.send(parts[0] if len(parts) == 1 else b"".join(parts)):
                 self.upstream_failed()
                 return
+        upstream = self._upstream
+        if (
+            session.is_quiet
+            and upstream is not None
+            and not client.queued_bytes
+            and not upstream.endpoint.queued_bytes
+            and client.is_reading
+            and upstream.endpoint.is_reading
+        ):
+            return
         if session.fault is not None:
             (reason, detail), session.fault = session.fault, None
             self._goodbye = True

@@ -59,6 +59,7 @@ Frame: TypeAlias = "tuple[int, int, int, int, int, bytes]"
 
 _HEAD: Final = Struct(">IBI")
 _LONG: Final = Struct(">I")
+unpack_head: Final = _HEAD.unpack_from  # length and kind, flags, stream with its reserved bit
 _SETTING: Final = Struct(">HI")
 
 # Of each kind: the least and the greatest length, and whether it is about a stream, the connection, or either (None).
@@ -116,7 +117,7 @@ class FrameReader:
             buffer = self._held + bytes(memoryview(buffer)[:size])
             size = len(buffer)
             self._held = b""
-        elif size <= _COPIED_BYTES:
+        elif size <= _COPIED_BYTES and not (isinstance(buffer, bytes) and len(buffer) == size):
             buffer = bytes(memoryview(buffer)[:size])  # slices of it are then cheaper than of the shared buffer
         self.data = buffer
         self.end = size
@@ -130,7 +131,7 @@ class FrameReader:
         return begin, frames
 
     def _split(self, buffer: Buffer, at: int, size: int, frames: list[Frame]) -> None:
-        unpack = _HEAD.unpack_from
+        unpack = unpack_head
         while size - at >= HEAD_BYTES:
             word, flags, stream = unpack(buffer, at)
             kind = word & 0xFF

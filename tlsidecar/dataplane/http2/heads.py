@@ -54,8 +54,8 @@ _GRPC: Final = b"application/grpc"
 
 
 class RequestHead(Request):
-    """One accepted request. Its block is ``before``, the path, ``after`` and what we state; ``length`` is -1 where
-    none is stated."""
+    """One request whose block is being judged. The block that goes on is ``before``, the path, ``after`` and what we
+    state; ``length`` is -1 where none is stated."""
 
     __slots__ = ("after", "before", "has_secret", "is_grpc", "length", "path")
 
@@ -68,12 +68,27 @@ class RequestHead(Request):
         self.is_grpc = False
         self.has_secret = False
 
-    def again(self) -> RequestHead:
-        """The same request once more."""
-        other = RequestHead(self.method, self.target, self.host)
-        other.before, other.path, other.after = self.before, self.path, self.after
-        other.length, other.is_grpc, other.request_id = self.length, self.is_grpc, self.request_id
-        return other
+
+class KnownRequest:
+    """What the same block meant before: the block that goes on is ``before``, the path, ``after`` and, where the client
+    has not given one, a request id."""
+
+    __slots__ = ("after", "before", "host", "is_grpc", "length", "method", "path", "request_id", "target")
+
+    def __init__(self, head: RequestHead, target: bytes, after: bytes, request_id: bytes) -> None:
+        """``target`` is the client's, ``after`` all that follows the path, ``request_id`` the client's or empty."""
+        self.method = head.method
+        self.target = target
+        self.host = head.host
+        self.before = head.before
+        self.path = head.path
+        self.after = after
+        self.length = head.length
+        self.is_grpc = head.is_grpc
+        self.request_id = request_id
+
+    def __repr__(self) -> str:
+        return f"<KnownRequest {self.method!r} {self.target[:80]!r}>"
 
 
 class ResponseHead:

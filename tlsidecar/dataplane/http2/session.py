@@ -18,18 +18,17 @@ from typing import Final
 from certs.identity import Identity
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
-from tlsidecar.dataplane.http2.client_frames import ClientFrames
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
+from tlsidecar.dataplane.http2.ordinary import MOST_BYTES, OrdinaryFrames
 from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, WAITING_FRAMES, State, Stream
-from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 from tlsidecar.outcomes import Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
 MISSED_ANSWERS_S: Final = 1.0  # how long streams are answered where the upstream was not reached
 
 
-class Session(ClientFrames, UpstreamFrames):
+class Session(OrdinaryFrames):
     """See the module."""
 
     __slots__ = ()
@@ -50,6 +49,14 @@ class Session(ClientFrames, UpstreamFrames):
             size = len(buffer)
         if self.end is not None:
             return
+        if size <= MOST_BYTES:
+            buffer = bytes(memoryview(buffer)[:size])
+            done = self._ordinary_client_frames(buffer, size)
+            if done == size and not self._made_client:
+                return
+            if done:
+                buffer = buffer[done:]
+                size -= done
         reader = self._client
         begin, found = reader.read(buffer, size)
         view = memoryview(reader.data)
@@ -96,6 +103,14 @@ class Session(ClientFrames, UpstreamFrames):
         self.active_at = self._clock.now
         if self.state is not State.RELAYING or self.end is not None:
             return
+        if size <= MOST_BYTES:
+            buffer = bytes(memoryview(buffer)[:size])
+            done = self._ordinary_upstream_frames(buffer, size)
+            if done == size:
+                return
+            if done:
+                buffer = buffer[done:]
+                size -= done
         reader = self._upstream
         begin, found = reader.read(buffer, size)
         view = memoryview(reader.data)
@@ -152,6 +167,17 @@ class Session(ClientFrames, UpstreamFrames):
                 self._made_upstream.clear()
         if self._said_last and not self.streams and self.end is None:
             self.end = (self._shutdown or Reason.COMPLETED, "")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it wants nothing but what is in ``to_client`` and ``to_upstream`` to be written."""
+        return (
+            self.state is State.RELAYING
+            and not self._made_client
+            and not self._made_upstream
+            and self.end is None
+            and self.fault is None
+        )
 
     @property
     def client_must_wait(self) -> bool:
@@ -272,7 +298,7 @@ class Session(ClientFrames, UpstreamFrames):
                 self._idle_stream(stream)
         self._settle()
         if not self.streams and now - self._idle_since > limits.keepalive_timeout_s:
-            self._request_blocks.clear()
+            self._known_requests.clear()
             self._response_blocks.clear()
             self._shutdown = self._shutdown or Reason.IDLE_TIMEOUT
             self._say_last()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from enum import Enum, auto
+from itertools import islice
 from typing import Final, Protocol
 
 from certs.identity import Identity
@@ -18,7 +19,7 @@ from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budget
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
 from tlsidecar.dataplane.http2.frames import Frame, FrameReader
-from tlsidecar.dataplane.http2.heads import Heads, RequestHead, ResponseHead
+from tlsidecar.dataplane.http2.heads import Heads, KnownRequest, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
 from tlsidecar.dataplane.http2.stated import Stated
 from tlsidecar.outcomes import Reason, Side, Stage
@@ -133,6 +134,7 @@ class Streams:
         "_has_upstream_settings",
         "_heads",
         "_idle_since",
+        "_known_requests",
         "_last",
         "_last_passed",
         "_limits",
@@ -141,7 +143,6 @@ class Streams:
         "_preface",
         "_ready_at",
         "_remote",
-        "_request_blocks",
         "_resets",
         "_response_blocks",
         "_response_version",
@@ -215,7 +216,7 @@ class Streams:
         # this shows which of them breaks it.
         self._client_room = self._client_initial = frames.DEFAULT_WINDOW
         self._upstream_room = self._upstream_initial = frames.DEFAULT_WINDOW
-        self._request_blocks: dict[bytes, RequestHead] = {}
+        self._known_requests: dict[bytes, KnownRequest] = {}
         self._response_blocks: dict[tuple[bytes, bytes], ResponseHead] = {}
         self._blocks_version = self._response_version = 0
         self._address = ""
@@ -253,9 +254,11 @@ class Streams:
     def _remember(self, number: int, rules: tuple[int, int]) -> None:
         closed = self._closed
         if len(closed) >= CLOSED_REMEMBERED:
-            oldest = next(iter(closed))
-            del closed[oldest]
-            self._forgotten = max(self._forgotten, oldest)
+            # Many at once: the first of a dictionary is the slower to find, the more before it are gone.
+            oldest = list(islice(closed, CLOSED_REMEMBERED // 2))
+            for each in oldest:
+                del closed[each]
+            self._forgotten = max(self._forgotten, *oldest)
         closed[number] = rules
 
     def _rules_of(self, number: int) -> tuple[int, int]:
@@ -288,9 +291,7 @@ class Streams:
             self._cut(stream, refusal.reason, refusal.detail)
             return
         exchange.refuse(refusal)
-        head = exchange.request
-        assert isinstance(head, RequestHead)
-        block = answers.block(refusal, grpc=head.is_grpc)
+        block = answers.block(refusal, grpc=stream.owes_grpc_status)
         if stream.owes_grpc_status:
             stream.owes_grpc_status = False
             self._grpc.grpc_answered(str(answers.grpc_status(refusal.status)))

@@ -176,24 +176,31 @@ class UpstreamFrames(Streams):
             if ends and head.length > 0:
                 self._bad_response(stream, "content-length without a body")
                 return
-            stream.answered = True
-            exchange.status = head.status
-            stream.response_left = head.length
         elif ends:
             self._bad_response(stream, "an interim response that ends it")
             return
+        self._made_client.append(self._known_response(stream, head, ends=ends))
+
+    def _known_response(self, stream: Stream, head: ResponseHead, *, ends: bool) -> bytes:
+        """The frame that goes on for a head, or trailers, that may come now."""
+        exchange = stream.exchange
+        stream.active_at = self._clock.now
+        if head.status >= 200:
+            stream.answered = True
+            exchange.status = head.status
+            stream.response_left = head.length
         coded = head.block
         exchange.bytes_out += len(coded) + frames.HEAD_BYTES
         self._client_credit += 1
         if self._first_response:
             self._first_response = False
             coded = NO_TABLE + coded
-        self._made_client.append(frames.headers(number, coded, end_stream=ends))
         if ends:
             if stream.owes_grpc_status:
                 stream.owes_grpc_status = False
                 self._grpc.grpc_answered(head.grpc_status.decode("latin-1"))
             self._ended(stream, UPSTREAM)
+        return frames.headers(stream.id, coded, end_stream=ends)
 
     def _response_head(self, block: bytes, method: bytes, *, trailers: bool) -> ResponseHead:
         decoder = self._upstream_decoder

@@ -131,6 +131,7 @@ class Talk:
         bare: bool = False,
         reaches: bool = True,
         step: int = 1 << 20,
+        session: type[Session] = Session,
     ) -> None:
         settings = settings or replace(listener(), http2="only")
         rules = HttpRules.of(replace(settings, routes=routes))
@@ -141,7 +142,7 @@ class Talk:
         downstream = Downstream(
             self.ledger, identity_headers(settings), guard, admission, wall=lambda: 1.7e9, identity=client, rule="any"
         )
-        self.session = Session(Heads(rules, terminates=True), downstream, self.clock, self.grpc)
+        self.session = session(Heads(rules, terminates=True), downstream, self.clock, self.grpc)
         self.at_client = Side()
         self.at_upstream = Side()
         self._to_upstream = b""

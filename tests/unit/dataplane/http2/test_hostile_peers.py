@@ -271,7 +271,7 @@ def test_nothing_decoded_is_kept() -> None:
     talk = Talk().client(*[head(number, [*GET, (b"authorization", secret)]) for number in (1, 3)])
     assert talk.at_upstream.heads(3)[0][b"authorization"] == secret
     talk.upstream(head(1, OK), head(3, OK))
-    assert not talk.session._request_blocks
+    assert not talk.session._known_requests
     for remembered in (talk.session._heads._request_fields, talk.session._heads._encoder._known):
         assert secret not in repr(remembered).encode()
 

@@ -1,0 +1,153 @@
+"""The ordinary way: frames that ask for no judgement but one that was made before.
+
+A request or a response whose block is remembered, and DATA within what was stated and allowed, go on without a list of
+frames being made first. What is not as plain as that is left, with all that comes after it, to the precise way
+(:mod:`.client_frames`, :mod:`.upstream_frames`), which says the same of these and knows what to say of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tlsidecar.dataplane.http2 import frames
+from tlsidecar.dataplane.http2.client_frames import ClientFrames
+from tlsidecar.dataplane.http2.frames import DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, MAX_WINDOW
+from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
+from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State
+from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
+
+MOST_BYTES: Final = 8 * 1024  # in one read: all of it is copied, which is to cost less than it saves
+
+_WHOLE: Final = END_HEADERS | END_STREAM
+
+
+class OrdinaryFrames(ClientFrames, UpstreamFrames):
+    """Each method tells how many of the bytes were whole ordinary frames, and has passed those on."""
+
+    __slots__ = ()
+
+    def _ordinary_client_frames(self, data: bytes, size: int) -> int:
+        if (
+            self.state is not State.RELAYING
+            or self._first_request
+            or self._shutdown is not None
+            or self._made_upstream
+            or self._client.in_the_middle
+            or self._blocks_version != self._client_decoder.version
+        ):
+            return 0
+        unpack = frames.unpack_head
+        known_requests, streams = self._known_requests, self.streams
+        out = self.to_upstream
+        at = run = 0  # what is between them goes on as it came
+        while size - at >= HEAD_BYTES:
+            word, flags, number = unpack(data, at)
+            kind = word & 0xFF
+            end = at + HEAD_BYTES + (word >> 8)
+            if end > size:
+                break
+            if kind == HEADERS:
+                known = known_requests.get(data[at + HEAD_BYTES : end])
+                if (
+                    known is None
+                    or flags | END_STREAM != _WHOLE
+                    or not self._last < number <= MAX_WINDOW
+                    or not number & 1
+                    or number > self._upstream_last
+                    or len(streams) >= MAX_STREAMS
+                    or (flags == _WHOLE and known.length > 0)
+                ):
+                    break
+                if at > run:
+                    out.append(data[run:at])
+                at = run = end
+                frame = self._known_request(known, number, word >> 8, ends=flags == _WHOLE)
+                if frame is None:
+                    break  # it was answered, and there is something to say now
+                out.append(frame)
+                continue
+            if kind != DATA or flags > END_STREAM:
+                break
+            stream = streams.get(number)
+            length = word >> 8
+            if (
+                stream is None
+                or not stream.open & CLIENT
+                or stream.request_left >= 0
+                or self._limits.max_body_bytes is not None
+                or not (length or flags)
+                or length > self._upstream_room
+            ):
+                break
+            stream.active_at = self.active_at
+            stream.exchange.bytes_in += end - at
+            stream.upstream_room -= length
+            self._upstream_room -= length
+            if self._upstream_credit < CREDIT_SAVED:
+                self._upstream_credit += 3
+            if flags:
+                self._ended(stream, CLIENT)
+            at = end
+        if at > run:
+            out.append(data[run:at])
+        return at
+
+    def _ordinary_upstream_frames(self, data: bytes, size: int) -> int:
+        if (
+            self._first_response
+            or self._shutdown is not None
+            or self._made_client
+            or self._client_window
+            or self._upstream.in_the_middle
+            or self._response_version != self._upstream_decoder.version
+        ):
+            return 0
+        unpack = frames.unpack_head
+        known_responses, streams = self._response_blocks, self.streams
+        out = self.to_client
+        at = run = 0  # what is between them goes on as it came
+        while size - at >= HEAD_BYTES:
+            word, flags, number = unpack(data, at)
+            end = at + HEAD_BYTES + (word >> 8)
+            stream = streams.get(number)
+            if end > size or stream is None or not stream.open & UPSTREAM:
+                break
+            kind = word & 0xFF
+            exchange = stream.exchange
+            if kind == DATA:
+                length = word >> 8
+                left = stream.response_left
+                if left >= 0:
+                    left -= length
+                    if left < 0 or (flags and left):
+                        break
+                if flags > END_STREAM or not stream.answered or not (length or flags) or length > self._client_room:
+                    break
+                stream.response_left = left
+                stream.active_at = self.active_at
+                exchange.bytes_out += end - at
+                stream.client_room -= length
+                self._client_room -= length
+                if self._client_credit < CREDIT_SAVED:
+                    self._client_credit += 3
+                if flags:
+                    self._ended(stream, UPSTREAM)
+                at = end
+                continue
+            if kind != HEADERS or flags | END_STREAM != _WHOLE:
+                break
+            answered = stream.answered
+            head = known_responses.get((data[at + HEAD_BYTES : end], b"" if answered else exchange.request.method))
+            if head is None or (
+                (flags != _WHOLE or stream.response_left > 0)
+                if answered
+                else (head.status < 200 or (flags == _WHOLE and head.length > 0))
+            ):
+                break
+            if at > run:
+                out.append(data[run:at])
+            at = run = end
+            out.append(self._known_response(stream, head, ends=flags == _WHOLE))
+        if at > run:
+            out.append(data[run:at])
+        return at
