@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from support import configs
 from support.certs_cli import certs, issued
-from support.mtls import connect
+from support.mtls import connect, connected
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
@@ -36,8 +37,13 @@ def test_connections_and_refusals(tmp_path: Path, workers: str) -> None:
     with serving(echo) as service:
         allow = ("spiffe://prod.test/ns/**",)
         config = configs.identity(server, trust) + configs.terminate(service.address, allow=allow)
-        with running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": workers}) as sidecar:
-            peers = [connect(sidecar.port(), trust, who) for who in (shop, shop, shop, pay, pay)]
+        with (
+            running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": workers}) as sidecar,
+            contextlib.ExitStack() as open_now,
+        ):
+            peers = [
+                open_now.enter_context(connected(sidecar.port(), trust, who)) for who in (shop, shop, shop, pay, pay)
+            ]
             peers[0].send(b"x" * 3000)
             peers[0].recv_exactly(3000)
             connect(sidecar.port(), trust, stranger).close()
@@ -76,5 +82,4 @@ def test_connections_and_refusals(tmp_path: Path, workers: str) -> None:
             told = tlsidecar(sidecar, "events", "--no-follow", "--filter", "kind:opened id:*/sa/api", "--json")
             opened = [json.loads(line) for line in told.stdout.splitlines()]
             assert [(each["event"], each["identity"]) for each in opened] == [("opened", PAY)] * 2
-            for peer in peers:
-                peer.close()
+            open_now.close()

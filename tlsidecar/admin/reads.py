@@ -19,8 +19,8 @@ from tlsidecar.api.filter_fields import (
     REFUSAL_FIELDS,
     event_matcher,
 )
-from tlsidecar.api.words import CONNECTION_SORT_KEYS, Severity, State
-from tlsidecar.dataplane.snapshot import ConnectionQuery
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, Severity, State
+from tlsidecar.dataplane.snapshot import ConnectionQuery, GroupQuery
 from tlsidecar.observe.text import escaped
 
 PAGE_ROWS = 1000
@@ -34,6 +34,8 @@ async def status(api: Api, request: Request) -> Reply:
 
 
 async def connections(api: Api, request: Request) -> Reply:
+    if request.query.get("group"):
+        return await _connection_groups(api, request)
     query = ConnectionQuery(
         filter=str(_filter(request.query, CONNECTION_FIELDS)),
         sort=_choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
@@ -48,8 +50,22 @@ async def connections(api: Api, request: Request) -> Reply:
         rows.append(piece[1:-1])
         await asyncio.sleep(0)
     counts = {"total": page.total, "matched": page.matched, "offset": query.offset, "limit": query.limit}
-    head = encode(api.stamped(counts))
+    head = encode(api.stamped({**counts, "groups": [], "groups_matched": 0}))
     return Reply(200, head[:-1] + b',"connections":[' + b",".join(rows) + b"]}")
+
+
+async def _connection_groups(api: Api, request: Request) -> Reply:
+    sort = _choice(request.query, "sort", GROUP_SORT_KEYS, GROUP_SORT_KEYS[0])
+    query = GroupQuery(
+        by=_choice(request.query, "group", CONNECTION_GROUPS, ""),
+        filter=str(_filter(request.query, CONNECTION_FIELDS)),
+        sort=sort,
+        descending=_choice(request.query, "order", ("asc", "desc"), "asc" if sort == "key" else "desc") == "desc",
+        limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
+        offset=_integer(request.query, "offset", 0, 0, 2**31),
+    )
+    page = await api.control.connection_groups(query)
+    return api.json_reply(encoded(views.connection_groups(api.control, query, page)))
 
 
 async def connection(api: Api, request: Request) -> Reply:

@@ -14,13 +14,18 @@ from tlsidecar.api.history import History
 from tlsidecar.api.refusals import Refusals
 from tlsidecar.api.replies import Drained, LogLevel, Stopping
 from tlsidecar.api.status import Status
-from tlsidecar.api.words import CONNECTION_SORT_KEYS
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS
 
 _FILTER = Parameter("filter", "words that have to occur, and field:value terms: docs/filters.md has the language")
 _LIMIT = Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer")
 _PAGE = (
     _FILTER,
-    Parameter("sort", "the field to sort by", values=CONNECTION_SORT_KEYS),
+    Parameter("group", "connections counted together by this, in place of each", values=CONNECTION_GROUPS),
+    Parameter(
+        "sort",
+        "the field to sort by; of groups key, connections or a rate, the largest first",
+        values=tuple(dict.fromkeys((*CONNECTION_SORT_KEYS, *GROUP_SORT_KEYS))),
+    ),
     Parameter("order", "asc or desc", values=("asc", "desc")),
     _LIMIT,
     Parameter("offset", "rows to skip", "integer"),

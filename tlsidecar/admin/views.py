@@ -15,7 +15,7 @@ from cryptography.hazmat.backends.openssl import backend
 from tlsidecar import __version__
 from tlsidecar.admin.certificate_views import certificate_record, certificate_records, crl_records
 from tlsidecar.api.certificates import Certificates
-from tlsidecar.api.connections import ConnectionInFull
+from tlsidecar.api.connections import ConnectionGroup, ConnectionInFull, Connections
 from tlsidecar.api.failures import Failure, Failures
 from tlsidecar.api.filter import EVERYTHING, Filter
 from tlsidecar.api.filter_fields import failure_matcher, refusal_matcher
@@ -25,6 +25,8 @@ from tlsidecar.api.times import timestamp
 from tlsidecar.control import interface
 from tlsidecar.dataplane import snapshot
 from tlsidecar.dataplane.snapshot import (
+    GroupPage,
+    GroupQuery,
     ListenerCounters,
     ListenerRecord,
     UpstreamRecord,
@@ -88,6 +90,34 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
 
 def connection_in_full(detail: snapshot.ConnectionDetail) -> ConnectionInFull[str]:
     return ConnectionInFull(**vars(detail.record), chain=tuple(map(certificate_record, detail.chain)))
+
+
+def connection_groups(control: interface.Control, query: GroupQuery, page: GroupPage) -> Connections[str]:
+    rates = page.over_s > 0
+    return Connections(
+        now=control.clock.now(),
+        total=page.total,
+        matched=page.matched,
+        offset=query.offset,
+        limit=query.limit,
+        connections=(),
+        groups=tuple(
+            ConnectionGroup(
+                key=row.key,
+                filter=row.filter,
+                connections=row.connections,
+                requests=row.requests,
+                bytes_in=row.bytes_in,
+                bytes_out=row.bytes_out,
+                requests_per_s=row.requests_per_s if rates else None,
+                bytes_in_per_s=row.bytes_in_per_s if rates else None,
+                bytes_out_per_s=row.bytes_out_per_s if rates else None,
+                failures_per_s=row.failures_per_s if rates else None,
+            )
+            for row in page.rows
+        ),
+        groups_matched=page.groups,
+    )
 
 
 def certificates(control: interface.Control, snapshots: Iterable[WorkerSnapshot]) -> Certificates[str]:

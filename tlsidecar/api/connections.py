@@ -54,15 +54,34 @@ class ConnectionInFull(Connection[T], Generic[T]):
 
 
 @dataclass(frozen=True)
+class ConnectionGroup(Generic[T]):
+    """Connections with something in common. Rates are of the last two seconds, and count connections that ended within
+    them; they are null until they are known, which takes as long from the first call."""
+
+    key: Annotated[T, Told("what they have in common; empty for those that have none")]
+    filter: Annotated[T, Told("the filter that finds them", long=True)]
+    connections: Annotated[int, Told("open now")]
+    requests: Annotated[int, Told("HTTP requests of those so far")]
+    bytes_in: Annotated[int, Told("payload of those from the mTLS side", unit="bytes")]
+    bytes_out: Annotated[int, Told("payload of those to the mTLS side", unit="bytes")]
+    requests_per_s: Annotated[float | None, Told("HTTP requests", unit="1/s")]
+    bytes_in_per_s: Annotated[float | None, Told("payload from the mTLS side", unit="bytes/s")]
+    bytes_out_per_s: Annotated[float | None, Told("payload to the mTLS side", unit="bytes/s")]
+    failures_per_s: Annotated[float | None, Told("connections and requests that could not be served", unit="1/s")]
+
+
+@dataclass(frozen=True)
 class Connections(Generic[T]):
-    """A window on the open connections."""
+    """A window on the open connections, or on groups of them."""
 
     now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
     total: Annotated[int, Told("open connections")]
     matched: Annotated[int, Told("those that match the filter")]
     offset: Annotated[int, Told("matching ones left out before the first")]
     limit: Annotated[int, Told("rows asked for")]
-    connections: Annotated[tuple[Connection[T], ...], Told("the window")]
+    connections: Annotated[tuple[Connection[T], ...], Told("the window; none where groups were asked for")]
+    groups: Annotated[tuple[ConnectionGroup[T], ...], Told("the window on groups, where those were asked for")]
+    groups_matched: Annotated[int, Told("how many groups there are; of each worker no more than 1,000 are told apart")]
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,23 @@ CONNECTION_SORT_KEYS = (
 )
 """The fields that connections can be sorted by."""
 
+CONNECTION_GROUPS = ("identity", "namespace", "listener", "generation", "tls", "peer")
+"""What connections can be counted together by. A namespace is that of a SPIFFE ID, with its trust domain."""
+
+GROUP_SORT_KEYS = (
+    "connections",
+    "requests",
+    "bytes_in",
+    "bytes_out",
+    "requests_per_s",
+    "bytes_per_s",
+    "bytes_in_per_s",
+    "bytes_out_per_s",
+    "failures_per_s",
+    "key",
+)
+"""What groups can be sorted by; the first by themselves."""
+
 EVENT_KINDS = ("state", "reload", "refusal", "opened", "closed", "drain", "upstream", "worker", "lost")
 """What an event may tell of."""
 

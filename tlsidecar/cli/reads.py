@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,12 +11,15 @@ import click
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import CONNECTION_FIELDS
-from tlsidecar.api.words import CONNECTION_SORT_KEYS
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
 from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
 
 PAGE_ROWS = 1000
+
+RATES_WITHIN_S = 4.0
+LOOK_AGAIN_S = 0.25
 
 
 @click.command()
@@ -77,17 +81,40 @@ def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:
 
 @click.command()
 @filter_option(CONNECTION_FIELDS)
-@click.option("--sort", type=click.Choice(CONNECTION_SORT_KEYS), default="id", show_default=True)
+@click.option(
+    "--group",
+    type=click.Choice(CONNECTION_GROUPS),
+    help="Counted together by this, with what moves a second, most connections first.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(tuple(dict.fromkeys((*CONNECTION_SORT_KEYS, *GROUP_SORT_KEYS)))),
+    help="[default: id; of groups connections]",
+)
 @click.option("--desc", is_flag=True, help="The largest first.")
 @click.option("--limit", type=Number(1), default=100, show_default=True, help="Rows at most.")
 @click.option("--offset", type=Number(0), default=0, help="Rows to skip.")
 @socket_option
 @json_option
 def connections(
-    client: AdminClient, wanted: Filter, sort: str, desc: bool, limit: int, offset: int, as_json: bool
+    client: AdminClient,
+    wanted: Filter,
+    group: str | None,
+    sort: str | None,
+    desc: bool,
+    limit: int,
+    offset: int,
+    as_json: bool,
 ) -> None:
     """Who is connected."""
-    document = _pages(client, str(wanted), sort, desc, limit, offset)
+    sorts = GROUP_SORT_KEYS if group else CONNECTION_SORT_KEYS
+    if sort is not None and sort not in sorts:
+        raise click.UsageError(f"--sort {sort}: {'groups' if group else 'connections'} have {', '.join(sorts)}")
+    if group is not None:
+        document = _groups(client, group, str(wanted), sort or GROUP_SORT_KEYS[0], limit, offset)
+        _show_groups(group, document, as_json)
+        return
+    document = _pages(client, str(wanted), sort or "id", desc, limit, offset)
     if as_json:
         echo_json(document)
         return
@@ -104,6 +131,50 @@ def connections(
     )
     if len(rows) < document["matched"]:
         click.echo(f"{len(rows)} of {document['matched']} shown: see --limit and --filter", err=True)
+
+
+def _groups(client: AdminClient, group: str, wanted: str, sort: str, limit: int, offset: int) -> dict[str, Any]:
+    """With rates, which the sidecar measures only while somebody asks: where it began with this call, once more."""
+    query = {"group": group, "filter": wanted, "sort": sort, "limit": min(PAGE_ROWS, limit), "offset": offset}
+    deadline = time.monotonic() + RATES_WITHIN_S
+    while True:
+        document = client.get(f"/v1/connections?{urlencode(query)}")
+        rates = [row["requests_per_s"] for row in document["groups"]]
+        if None not in rates or time.monotonic() > deadline:
+            return document
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _show_groups(group: str, document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        echo_json(document)
+        return
+    rows = document["groups"]
+    if not rows:
+        click.echo("No connection matches the filter." if document["total"] else "Nobody is connected.")
+        return
+    headings = (group.upper(), "OPEN", "REQ/S", "FAILED/S", "IN/S", "OUT/S", "REQUESTS", "IN", "OUT")
+    cells = [
+        (
+            row["key"] or "-",
+            row["connections"],
+            _rate(row["requests_per_s"]),
+            _rate(row["failures_per_s"]),
+            "-" if row["bytes_in_per_s"] is None else size(row["bytes_in_per_s"]),
+            "-" if row["bytes_out_per_s"] is None else size(row["bytes_out_per_s"]),
+            row["requests"],
+            size(row["bytes_in"]),
+            size(row["bytes_out"]),
+        )
+        for row in rows
+    ]
+    click.echo(table(headings, cells, frozenset(headings[1:])))
+    if len(rows) < document["groups_matched"]:
+        click.echo(f"{len(rows)} of {document['groups_matched']} shown: see --limit and --filter", err=True)
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
 
 
 def _pages(client: AdminClient, wanted: str, sort: str, desc: bool, limit: int, offset: int) -> dict[str, Any]:

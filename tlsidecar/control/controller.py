@@ -36,14 +36,22 @@ from tlsidecar.control.rotation import Rotation
 from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.denials import Denials
-from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, PolicyChange, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionPage,
+    ConnectionQuery,
+    GroupPage,
+    GroupQuery,
+    PolicyChange,
+    WorkerSnapshot,
+)
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.settings import Settings
 from tlsidecar.workers.handle import Supervisor, WorkerHandle
-from tlsidecar.workers.merge import connections_of
+from tlsidecar.workers.merge import connection_groups_of, connections_of
 
 # How often time, counters and problems are looked at.
 TICK_S = 1.0
@@ -177,6 +185,9 @@ class Controller:
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         return await connections_of(self.workers, query)
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage:
+        return await connection_groups_of(self.workers, query)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         for worker in self.workers:

@@ -15,7 +15,14 @@ from tlsidecar.api.words import Outcome as Outcome
 from tlsidecar.api.words import Severity as Severity
 from tlsidecar.api.words import State as State
 from tlsidecar.api.words import Trigger as Trigger
-from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionPage, ConnectionQuery, WorkerSnapshot
+from tlsidecar.dataplane.snapshot import (
+    ConnectionDetail,
+    ConnectionPage,
+    ConnectionQuery,
+    GroupPage,
+    GroupQuery,
+    WorkerSnapshot,
+)
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:
@@ -137,6 +144,8 @@ class Control(Protocol):
         ...
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage: ...
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage: ...
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None: ...
 

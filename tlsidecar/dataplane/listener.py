@@ -98,6 +98,7 @@ class Listener:
         self.shared = shared
         self.sockets = list(sockets)
         self.connections: dict[int, Connection] = {}
+        self.on_gone: Callable[[Connection], None] | None = None  # told of each that is over
         self.accepting = False
         self._network = network
         self._cannot_accept = False
@@ -263,6 +264,8 @@ class Listener:
             return
         if self._retired:
             self._let_go(connection.frontend, 1)
+        if self.on_gone is not None:
+            self.on_gone(connection)
         active = self.tally.gone(bytes_in, bytes_out)
         if self.turn is not None:
             self.turn.active(active)

@@ -3,13 +3,21 @@ each would cost more than everything else together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from tlsidecar.api.filter import matcher, parse
-from tlsidecar.api.filter_fields import CONNECTION_FIELDS, domain_of, namespace_of
+from tlsidecar.api.filter_fields import (
+    CONNECTION_FIELDS,
+    connection_readers,
+    connection_texts,
+    domain_of,
+    namespace_of,
+)
 from tlsidecar.dataplane.connection import Connection
-from tlsidecar.dataplane.snapshot import ConnectionQuery
+from tlsidecar.dataplane.meter import Moved
+from tlsidecar.dataplane.snapshot import ConnectionQuery, ConnectionRecord
 
 # Sorting by idle time is sorting by the time of the last activity, the other way round.
 SORT_KEYS: Mapping[str, Callable[[Connection], Any]] = {
@@ -34,6 +42,17 @@ def matching(connections: Iterable[Connection], wanted: str, now: float, wall: f
         return list(connections)
     matches = matcher(terms, CONNECTION_FIELDS, _readers(now, wall), _texts)
     return [connection for connection in connections if matches(connection)]
+
+
+def matching_ended(
+    ended: Sequence[tuple[ConnectionRecord, Moved]], wanted: str, now: datetime
+) -> Sequence[tuple[ConnectionRecord, Moved]]:
+    """The same, of the records of connections that are over."""
+    terms = parse(wanted, CONNECTION_FIELDS)
+    if not terms:
+        return ended
+    matches = matcher(terms, CONNECTION_FIELDS, connection_readers(now), connection_texts)
+    return [(record, moved) for record, moved in ended if matches(record)]
 
 
 def ordered(connections: list[Connection], query: ConnectionQuery) -> list[Connection]:

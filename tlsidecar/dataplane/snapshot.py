@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from tlsidecar.api import connections
 
@@ -210,6 +210,43 @@ class ConnectionPage:
     total: int
     matched: int
     rows: tuple[ConnectionRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuery:
+    """Which groups of connections to tell of: ``by`` is one of tlsidecar.api.words.CONNECTION_GROUPS."""
+
+    by: str
+    filter: str = ""
+    sort: str = "connections"
+    descending: bool = True
+    limit: int = 100
+    offset: int = 0
+
+
+class GroupRow(NamedTuple):
+    """Connections with something in common; rates count those that ended within the time they are taken over."""
+
+    key: str
+    filter: str
+    connections: int
+    requests: int
+    bytes_in: int
+    bytes_out: int
+    requests_per_s: float
+    bytes_in_per_s: float
+    bytes_out_per_s: float
+    failures_per_s: float
+
+
+class GroupPage(NamedTuple):
+    """A window on the groups. ``over_s`` is the time that rates are taken over; 0 while none are known."""
+
+    total: int
+    matched: int
+    groups: int
+    over_s: float
+    rows: tuple[GroupRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Whoever reports need not know the listener. The counters are plain integers; not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ Key = TypeVar("Key")
 class Tally:
     """The counters of the listener of this name in this worker, and the observer."""
 
-    __slots__ = ("counters", "exchanged", "listener", "observer", "worker")
+    __slots__ = ("counters", "exchanged", "listener", "observer", "on_failure", "worker")
 
     def __init__(self, listener: str, observer: Observer, worker: int = 0) -> None:
         self.listener = listener
@@ -30,6 +31,7 @@ class Tally:
         self.exchanged = observer.exchanged  # here, for each request asks
         self.worker = worker
         self.counters = ListenerCounters()
+        self.on_failure: Callable[[Failure], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Tally {self.listener} active={self.counters.connections_active}>"
@@ -108,6 +110,8 @@ class Tally:
     def failed(self, failure: Failure) -> None:
         """A connection or a request could not be served."""
         _count(self.counters.failures, failure.reason.value)
+        if self.on_failure is not None:
+            self.on_failure(failure)
         self.observer.failed(failure)
 
     # Handshakes, with peers and with remotes.

@@ -17,17 +17,21 @@ from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.grouping import grouped
 from tlsidecar.dataplane.listener import Listener, connection_limit
+from tlsidecar.dataplane.meter import Meter
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
-from tlsidecar.dataplane.selection import SORT_KEYS, matching, ordered
+from tlsidecar.dataplane.selection import SORT_KEYS, matching, matching_ended, ordered
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    GroupPage,
+    GroupQuery,
     PolicyChange,
     WorkerSnapshot,
 )
@@ -70,6 +74,10 @@ class Worker:
             Listener(self.shared, self.network, each, sockets[each.name], count, self._turn(place, each.name, shares))
             for place, each in enumerate(settings.listeners)
         ]
+        self.meter = Meter(loop, self._connections)
+        for listener in self.listeners:
+            listener.on_gone = self.meter.gone
+            listener.tally.on_failure = self.meter.failed
         self.loop_lag_s = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
         self.draining = False
@@ -180,6 +188,7 @@ class Worker:
                 timer.cancel()
         for listener in self.listeners:
             listener.close()
+        self.meter.close()
         self.network.close()
         self.shared.close()
         self.reactor.close()
@@ -211,6 +220,14 @@ class Worker:
         key_of = SORT_KEYS[query.sort]
         keys = (key_of(connection) for connection in matching[: query.offset + query.limit])
         return ConnectionKeys(total, len(matching), tuple(keys))
+
+    def connection_groups(self, query: GroupQuery) -> GroupPage:
+        """The first groups, without regard to the window: for merging with other workers'."""
+        self.meter.look()
+        now, wall = self.reactor.loop.time(), self.shared.wall()
+        matched = matching(self._connections(), query.filter, now, wall)
+        ended = matching_ended(self.meter.ended, query.filter, self.shared.clock.now())
+        return grouped(self.connection_count, matched, ended, self.meter, query)
 
     def _ordered(self, query: ConnectionQuery) -> tuple[int, list[Connection]]:
         matched = matching(self._connections(), query.filter, self.reactor.loop.time(), self.shared.wall())

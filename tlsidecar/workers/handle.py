@@ -12,6 +12,8 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    GroupPage,
+    GroupQuery,
     PolicyChange,
     WorkerSnapshot,
 )
@@ -56,6 +58,8 @@ class WorkerHandle(Protocol):
     async def connections(self, query: ConnectionQuery) -> ConnectionPage: ...
 
     async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys: ...
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage: ...
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None: ...
 

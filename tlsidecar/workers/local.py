@@ -11,6 +11,8 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    GroupPage,
+    GroupQuery,
     PolicyChange,
     WorkerSnapshot,
 )
@@ -63,6 +65,9 @@ class LocalWorker:
 
     async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
         return self._worker.connection_keys(query)
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage:
+        return self._worker.connection_groups(query)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         return self._worker.connection(connection_id)

@@ -7,9 +7,18 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from operator import add
 from typing import Any
 
-from tlsidecar.dataplane.snapshot import ConnectionPage, ConnectionQuery, ConnectionRecord
+from tlsidecar.dataplane.grouping import first_groups
+from tlsidecar.dataplane.snapshot import (
+    ConnectionPage,
+    ConnectionQuery,
+    ConnectionRecord,
+    GroupPage,
+    GroupQuery,
+    GroupRow,
+)
 from tlsidecar.workers.handle import WorkerHandle
 
 
@@ -38,6 +47,23 @@ async def connections_of(workers: Sequence[WorkerHandle], query: ConnectionQuery
     )
     rows = _merged(query, [page.rows for page in pages])
     return ConnectionPage(sum(each.total for each in keys), sum(each.matched for each in keys), tuple(rows))
+
+
+async def connection_groups_of(workers: Sequence[WorkerHandle], query: GroupQuery) -> GroupPage:
+    """The window on the groups of all workers together."""
+    pages = await asyncio.gather(*(worker.connection_groups(query) for worker in workers))
+    sums: dict[tuple[str, str], GroupRow] = {}
+    for row in (row for page in pages for row in page.rows):
+        held = sums.get(row[:2])
+        sums[row[:2]] = row if held is None else GroupRow(*row[:2], *map(add, held[2:], row[2:]))
+    rows = first_groups(sums.values(), query, query.offset + query.limit)
+    return GroupPage(
+        total=sum(page.total for page in pages),
+        matched=sum(page.matched for page in pages),
+        groups=pages[0].groups if len(pages) == 1 else len(sums),
+        over_s=min(page.over_s for page in pages),
+        rows=tuple(rows[query.offset :]),
+    )
 
 
 def _windows(lists: Sequence[Sequence[Any]], query: ConnectionQuery) -> list[tuple[int, int]]:

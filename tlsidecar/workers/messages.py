@@ -21,6 +21,7 @@ CONFIGURE = "configure"  # settings, generation and material -> the PolicyChange
 SNAPSHOT = "snapshot"  # nothing -> WorkerSnapshot
 CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys
+CONNECTION_GROUPS = "connection_groups"  # GroupQuery -> GroupPage
 CONNECTION = "connection"  # id -> ConnectionDetail or None
 CLOSE_CONNECTION = "close_connection"  # id -> whether there was one
 STOP_ACCEPTING = "stop_accepting"  # nothing -> True

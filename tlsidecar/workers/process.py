@@ -26,6 +26,8 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    GroupPage,
+    GroupQuery,
     PolicyChange,
     WorkerSnapshot,
 )
@@ -145,6 +147,7 @@ class _Process:
             messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
             messages.CONNECTIONS: self._connections,
             messages.CONNECTION_KEYS: self._connection_keys,
+            messages.CONNECTION_GROUPS: self._connection_groups,
             messages.CONNECTION: self._connection,
             messages.CLOSE_CONNECTION: lambda body: pack(bool, self._worker.close_connection(unpack(int, body))),
             messages.STOP_ACCEPTING: self._stop_accepting,
@@ -278,6 +281,9 @@ class _Process:
 
     def _connection_keys(self, body: bytes) -> bytes:
         return pack(ConnectionKeys, self._worker.connection_keys(unpack(ConnectionQuery, body)))
+
+    def _connection_groups(self, body: bytes) -> bytes:
+        return pack(GroupPage, self._worker.connection_groups(unpack(GroupQuery, body)))
 
     def _connection(self, body: bytes) -> bytes:
         return pack(ConnectionDetail | None, self._worker.connection(unpack(int, body)))

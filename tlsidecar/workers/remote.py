@@ -32,6 +32,8 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    GroupPage,
+    GroupQuery,
     ListenerCounters,
     ListenerRecord,
     PolicyChange,
@@ -338,6 +340,10 @@ class RemoteWorker:
     async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
         none = ConnectionKeys(0, 0, ())
         return await self._asked(messages.CONNECTION_KEYS, pack(ConnectionQuery, query), ConnectionKeys, none)
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage:
+        none = GroupPage(0, 0, 0, 0.0, ())
+        return await self._asked(messages.CONNECTION_GROUPS, pack(GroupQuery, query), GroupPage, none)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         if owner_of_id(connection_id, self._setup.workers) != self.number:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,11 +32,15 @@ from tlsidecar.control.interface import (
     Trigger,
 )
 from tlsidecar.dataplane.denials import Denials
+from tlsidecar.dataplane.grouping import first_groups
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
     ConnectionQuery,
     ConnectionRecord,
+    GroupPage,
+    GroupQuery,
+    GroupRow,
     ListenerCounters,
     ListenerRecord,
     UpstreamRecord,
@@ -195,6 +200,7 @@ class FakeControl:
         self.log_level = "info"
         self.live = True
         self.records = [made_connection(number) for number in range(1, 4)]
+        self.group_rates_over_s = 2.0
         self.found_problems: list[Problem] = []
         self.next_outcome = Outcome.APPLIED
         self.drain_outcome = DrainOutcome(drained=True, closed=3, forced=0, duration_s=0.125)
@@ -249,6 +255,15 @@ class FakeControl:
         matched.sort(key=lambda each: getattr(each, query.sort), reverse=query.descending)
         window = matched[query.offset : query.offset + query.limit]
         return ConnectionPage(len(self.records), len(matched), tuple(window))
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage:
+        counts = Counter(each.identity for each in self.records if query.filter in each.identity)
+        rows = [
+            GroupRow(name, f'identity:="{name}"', count, count, 0, 0, count / 2, 1.0, 2.0, 0.0)
+            for name, count in counts.items()
+        ]
+        rows = first_groups(rows, query, query.offset + query.limit)[query.offset :]
+        return GroupPage(len(self.records), counts.total(), len(counts), self.group_rates_over_s, tuple(rows))
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         assert self.generation is not None

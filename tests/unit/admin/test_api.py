@@ -99,6 +99,22 @@ async def test_connections_are_filtered_sorted_and_windowed(served: Served) -> N
     assert counts == {"total": 250, "matched": 62, "offset": 1, "limit": 3}
 
 
+async def test_connections_in_groups(served: Served) -> None:
+    served.control.records = [made_connection(number, identity=f"client-{number % 3}") for number in range(7)]
+    reply = (await served.wire().get("/v1/connections?group=identity&limit=2")).json
+    assert_as_documented("GET", "/v1/connections", 200, reply)
+    assert [(row["key"], row["connections"], row["requests_per_s"]) for row in reply["groups"]] == [
+        ("client-0", 3, 1.5),
+        ("client-2", 2, 1.0),
+    ]
+    assert (reply["total"], reply["matched"], reply["groups_matched"], reply["connections"]) == (7, 7, 3, [])
+    served.control.group_rates_over_s = 0.0
+    reply = (await served.wire().get("/v1/connections?group=identity&sort=key&offset=1")).json
+    assert [(row["key"], row["failures_per_s"]) for row in reply["groups"]] == [("client-1", None), ("client-2", None)]
+    for query in ("group=colour", "group=identity&sort=idle_s", "sort=key", "group=peer&filter=gen:x"):
+        assert (await served.wire().get(f"/v1/connections?{query}")).status == 400, query
+
+
 async def test_a_thousand_connections_in_one_reply(served: Served) -> None:
     served.control.records = [made_connection(number) for number in range(1, 3001)]
     reply = (await served.wire().get("/v1/connections?limit=1000")).json

@@ -365,6 +365,19 @@ def test_refusals_and_failures_that_match_a_filter(served: Served) -> None:
     assert "10.0.0.1:80" in served.run("failures", "--filter", "upstream:10.0.0.1").out
 
 
+def test_connections_in_groups(served: Served) -> None:
+    served.control.records = [made_connection(number, identity=f"client-{number % 3}") for number in range(7)]
+    done = served.run("connections", "--group", "identity", "--limit", "2")
+    assert [line.split()[:3] for line in done.out.splitlines()] == [
+        ["IDENTITY", "OPEN", "REQ/S"],
+        ["client-0", "3", "1.5"],
+        ["client-2", "2", "1.0"],
+    ]
+    assert done.err == "2 of 3 shown: see --limit and --filter\n"
+    assert served.run("connections", "--group", "identity", "--sort", "idle_s").code == 2
+    assert served.run("connections", "--sort", "key").code == 2
+
+
 def test_nobody_connected_is_a_sentence(served: Served) -> None:
     assert served.run("connections", "--filter", "absent").out == "No connection matches the filter.\n"
     served.control.records = []

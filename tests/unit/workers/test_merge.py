@@ -11,8 +11,16 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsidecar.dataplane.snapshot import ConnectionKeys, ConnectionPage, ConnectionQuery, ConnectionRecord
-from tlsidecar.workers.merge import connections_of
+from tlsidecar.dataplane.snapshot import (
+    ConnectionKeys,
+    ConnectionPage,
+    ConnectionQuery,
+    ConnectionRecord,
+    GroupPage,
+    GroupQuery,
+    GroupRow,
+)
+from tlsidecar.workers.merge import connection_groups_of, connections_of
 
 TEXTS = (
     "listener mode protocol peer_address identity subject serial sni alpn tls_version cipher group rule state upstream"
@@ -102,3 +110,35 @@ async def test_windows_one_after_the_other_show_each_connection_once() -> None:
         page = await connections_of(cast("Any", everyone), ConnectionQuery(sort="identity", offset=offset, limit=7))
         seen += [row.id for row in page.rows]
     assert sorted(seen) == list(range(50))
+
+
+class Grouping:
+    """Tells of groups that were made before."""
+
+    def __init__(self, over_s: float, *rows: GroupRow) -> None:
+        self.page = GroupPage(sum(row.connections for row in rows), 0, len(rows), over_s, rows)
+
+    async def connection_groups(self, query: GroupQuery) -> GroupPage:
+        return self.page
+
+
+def group(key: str, connections: int, rate: float = 0.0) -> GroupRow:
+    return GroupRow(key, f"identity:={key}", connections, 0, 10, 20, rate, 0.0, 0.0, 0.0)
+
+
+async def test_groups_of_several_workers_are_added_up() -> None:
+    workers = cast(
+        "Any", [Grouping(2.0, group("a", 3, 1.0), group("b", 2)), Grouping(2.1, group("b", 2), group("c", 1))]
+    )
+    page = await connection_groups_of(workers, GroupQuery("identity"))
+    assert [(row.key, row.connections, row.bytes_in) for row in page.rows] == [("b", 4, 20), ("a", 3, 10), ("c", 1, 10)]
+    assert (page.total, page.groups, page.over_s) == (8, 3, 2.0)
+    page = await connection_groups_of(workers, GroupQuery("identity", sort="requests_per_s", limit=1))
+    assert [(row.key, row.requests_per_s) for row in page.rows] == [("a", 1.0)]
+    page = await connection_groups_of(workers, GroupQuery("identity", sort="key", descending=False, limit=1, offset=1))
+    assert [row.key for row in page.rows] == ["b"]
+
+
+async def test_rates_are_known_when_every_worker_knows_them() -> None:
+    workers = cast("Any", [Grouping(2.0, group("a", 1)), Grouping(0.0, group("a", 1))])
+    assert (await connection_groups_of(workers, GroupQuery("identity"))).over_s == 0.0
