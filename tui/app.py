@@ -23,7 +23,6 @@ from textual.worker import Worker, WorkerState
 
 from tlsidecar.api.errors import AdminError
 from tui.actions import LOG_LEVELS, Action, Told, actions, failure, log_level_action, outcome
-from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK, Clock
 from tui.export import as_json, save
 from tui.freshness import Freshness, freshness
@@ -36,6 +35,7 @@ from tui.pages.chrome import Banner
 from tui.plan import Interest
 from tui.problems import problems
 from tui.records import Json, Problem, Severity
+from tui.roster import Roster
 from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Menu, Question, Reading
 from tui.screens.detail import DetailScreen
@@ -49,6 +49,9 @@ _SHORTEST_REPAINT_S = 0.1
 """Replies and events that come closer together than this are drawn together."""
 
 _RESTART_S = 2.0
+
+_STAGGER_S = 0.005
+"""Between the first looks at two sidecars: hundreds at one moment would hold up the keys."""
 
 _FAREWELL_S = 3.0
 """What the terminal gets to be put in order when a signal ends the console."""
@@ -79,12 +82,11 @@ class Console(App[int]):
         self.options = options
         self.clock = clock
         randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.monitors = [
-            Monitor(AdminClient(socket, options.read_only), clock, randomness) for socket in options.sockets
-        ]
+        self.roster = Roster(options.sources, options.read_only, clock, randomness)
+        self.monitor = self.roster.monitors[0]  # the sidecar shown
+        self._watches: dict[Monitor, Worker[None]] = {}
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
-        self.selected = 0
         self.monotonic = clock.monotonic()
         self.shown: Snapshot = self.monitor.model.snapshot(self.monotonic)
         self.shown_at: datetime = clock.now()
@@ -113,27 +115,33 @@ class Console(App[int]):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._end, 128 + number)
         if self.options.automatic:
-            for index in range(len(self.monitors)):
-                self._watch(index)
+            self._watch_all()
+            self.run_worker(self.roster.follow(self._watch_all), group="roster", exit_on_error=False)
             self.set_interval(REPAINT_INTERVAL_S, self.repaint)
 
     def _end(self, code: int) -> None:
         """Leave because of a signal. Writing to a terminal that is gone can hang the toolkit's farewell for ever."""
-        last_resort = threading.Timer(_FAREWELL_S, os._exit, (code,))
+
+        def leave() -> None:
+            self.options.processes.kill()
+            os._exit(code)
+
+        last_resort = threading.Timer(_FAREWELL_S, leave)
         last_resort.daemon = True
         last_resort.start()
         self.exit(code)
 
     async def on_unmount(self) -> None:
-        for monitor in self.monitors:
-            await monitor.client.close()
+        await self.roster.close()
+        await self.options.processes.close()
 
     # What is shown.
 
     @property
-    def monitor(self) -> Monitor:
-        """The sidecar shown."""
-        return self.monitors[self.selected]
+    def monitors(self) -> list[Monitor]:
+        """All sidecars; the one shown stays among them, even if its target does not mean it any more."""
+        listed = self.roster.monitors
+        return listed if self.monitor in listed else [*listed, self.monitor]
 
     @property
     def tab(self) -> Tab:
@@ -159,7 +167,7 @@ class Console(App[int]):
             self.is_paused,
             held,
             self.options.read_only,
-            (self.selected + 1, len(self.monitors)),
+            (self.monitors.index(self.monitor) + 1, len(self.monitors)),
         )
 
     def repaint(self) -> None:
@@ -175,9 +183,9 @@ class Console(App[int]):
         if front is not None and front.is_mounted:
             front.repaint()
 
-    def interest(self, index: int) -> Interest:
+    def interest(self, monitor: Monitor) -> Interest:
         """What the user looks at of one sidecar."""
-        if index != self.selected:
+        if monitor is not self.monitor:
             return Interest(needs=None)
         connection_id = None if self._detail is None else self._detail.connection_id
         return replace(self.main.interest, connection_id=connection_id, paused=self.is_paused)
@@ -188,15 +196,29 @@ class Console(App[int]):
 
     # Watching.
 
-    def _watch(self, index: int) -> None:
-        watch = self.monitors[index].watch(lambda: self.interest(index), self._changed)
-        self.run_worker(watch, group=f"watch-{index}", exit_on_error=False)
+    def _watch_all(self) -> None:
+        """Begin with those that are new, and leave those that are gone."""
+        monitors = self.monitors
+        for monitor in [each for each in self._watches if each not in monitors]:
+            self._watches.pop(monitor).cancel()
+            self.run_worker(monitor.client.close(), group="closing")
+        for number, monitor in enumerate(each for each in monitors if each not in self._watches):
+            self._watch(monitor, number * _STAGGER_S)
+
+    def _watch(self, monitor: Monitor, delay_s: float = 0.0) -> None:
+        watch = monitor.watch(lambda: self.interest(monitor), lambda: self._told(monitor), delay_s)
+        self._watches[monitor] = self.run_worker(watch, group="watch", exit_on_error=False)
 
     async def tick(self) -> None:
         """Poll the sidecar shown once, and draw: what the timers do by themselves when they are on."""
-        await self.monitor.poll(self.interest(self.selected))
+        await self.monitor.poll(self.interest(self.monitor))
         self._tell_changes()
         self.repaint()
+
+    def _told(self, monitor: Monitor) -> None:
+        """A sidecar was asked; what the others tell can wait for the next second."""
+        if monitor is self.monitor:
+            self._changed()
 
     def _changed(self) -> None:
         self._tell_changes()
@@ -242,9 +264,10 @@ class Console(App[int]):
         if event.state is not WorkerState.ERROR:
             return
         self.tell(SafeText(f"defect in the console: {safe_text(repr(worker.error), 200)}"), Severity.CRITICAL)
-        if worker.group.startswith("watch-"):
-            index = int(worker.group.removeprefix("watch-"))
-            self.set_timer(_RESTART_S, lambda: self._watch(index))
+        if worker.group == "watch":
+            monitor = next((each for each, watch in self._watches.items() if watch is worker), None)
+            if monitor is not None:
+                self.set_timer(_RESTART_S, lambda: self._watch(monitor))
         elif worker is self._event_worker:
             self._event_worker = None
 
@@ -343,20 +366,20 @@ class Console(App[int]):
             state = SafeText("") if snapshot.status is None else snapshot.status.state
             label = SafeText(f"{index + 1} {snapshot.name}")
             fresh = freshness(monitor.model.link, self.monotonic)
-            role = Role.STRONG if index == self.selected else Role.TEXT
+            role = Role.STRONG if monitor is self.monitor else Role.TEXT
             entries.append(Entry(str(index), label, role, SafeText(f"{state} {fresh.label}".strip())))
         chosen = await self.push_screen_wait(Menu(SafeText("Sidecars"), entries))
         if chosen is not None:
-            self.select_sidecar(int(chosen))
+            self.select_sidecar(self.monitors[int(chosen)])
 
-    def select_sidecar(self, index: int) -> None:
+    def select_sidecar(self, monitor: Monitor) -> None:
         """Show another sidecar."""
-        if index == self.selected:
+        if monitor is self.monitor:
             return
         self._leave_details()
         self._leave_events()
         self._pause_updates = None
-        self.selected = index
+        self.monitor = monitor
         model = self.monitor.model
         self._was_lost, self._restarts = model.link.is_lost, model.restarts
         self._generation = None if model.status is None else model.status.generation

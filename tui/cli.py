@@ -14,6 +14,9 @@ import click
 
 from tui.once import Format, OnceOptions, once
 from tui.options import DEFAULT_THEME, Options
+from tui.reach.processes import Processes
+from tui.reach.sources import Source
+from tui.reach.targets import BadTarget, local, parse_command, parse_target
 
 _USAGE_ERROR = 2
 
@@ -32,6 +35,7 @@ def default_socket() -> Path:
     short_help="The terminal UI on a running sidecar.",
     epilog="Exit codes of the plain forms: 0 all is well, 1 warnings, 2 something is critical, 3 not reachable.",
 )
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option(
     "--socket",
     "sockets",
@@ -40,6 +44,14 @@ def default_socket() -> Path:
     metavar="PATH",
     help="Admin socket of a sidecar; repeat it to watch several. Default: $TLSIDECAR_ADMIN_SOCKET, else "
     "tlsidecar/admin.sock in $XDG_RUNTIME_DIR, else /run/tlsidecar/admin.sock.",
+)
+@click.option(
+    "--via",
+    "commands",
+    multiple=True,
+    metavar="COMMAND",
+    help="A command that runs `tlsidecar admin-pipe` beside a sidecar; repeat it for several. Split into words as a "
+    "shell does, run without one.",
 )
 @click.option("--read-only", is_flag=True, help="Watch only: no action can change anything.")
 @click.option("--once", "plain", is_flag=True, help="Print one look as plain text and leave.")
@@ -65,7 +77,9 @@ def default_socket() -> Path:
 def ui(
     context: click.Context,
     *,
+    targets: tuple[str, ...],
     sockets: tuple[Path, ...],
+    commands: tuple[str, ...],
     read_only: bool,
     plain: bool,
     output: str | None,
@@ -78,15 +92,36 @@ def ui(
     """Show what a running sidecar is doing: what is wrong, who is refused and why, which certificate expires next,
     and whether traffic flows.
 
+    TARGET is an admin socket, a directory of them, ssh://[USER@]HOST[:PORT][/SOCKET], kube://[CONTEXT/]NAMESPACE/POD,
+    kube://[CONTEXT/]NAMESPACE/?LABEL=VALUE (all such pods) or docker://CONTAINER, reached by your own ssh, kubectl or
+    docker, which run `tlsidecar admin-pipe` there. Several are shown as a list, worst first.
+
     Without a terminal on stdin, stdout and stderr, or with TERM=dumb, it prints one look and leaves, as --once does.
     """
     if output is not None and as_json and output != Format.JSON:
         raise click.UsageError(f"--json and -o {output} contradict each other")
-    chosen = sockets or (default_socket(),)
+    processes = Processes()
+    sources = _sources(sockets, targets, commands, processes)
     if plain or output is not None or as_json or watch or not _is_interactive():
         form = Format.JSON if as_json else Format(output or Format.TABLE)
-        context.exit(once(OnceOptions(chosen, form, watch, ascii_art)))
-    context.exit(_console(Options(chosen, read_only, not no_mouse, ascii_art, theme), context.obj))
+        context.exit(once(OnceOptions(sources, form, watch, ascii_art, processes)))
+    options = Options(sources, read_only, not no_mouse, ascii_art, theme, processes=processes)
+    context.exit(_console(options, context.obj))
+
+
+def _sources(
+    sockets: Sequence[Path], targets: Sequence[str], commands: Sequence[str], processes: Processes
+) -> tuple[Source, ...]:
+    """Everything named, each once; the default socket where nothing is."""
+    try:
+        named = [
+            *(local(socket) for socket in sockets),
+            *(parse_target(target, processes) for target in targets),
+            *(parse_command(command, processes) for command in commands),
+        ]
+    except BadTarget as error:
+        raise click.UsageError(str(error)) from None
+    return tuple({source.name: source for source in named or [local(default_socket())]}.values())
 
 
 def _is_interactive() -> bool:

@@ -1,4 +1,4 @@
-"""The admin API over a Unix socket, on asyncio.
+"""The admin API on asyncio, over whatever leads there.
 
 Polls share one connection that is kept alive. Each change has a connection of its own, so that a drain of half a minute
 does not hold up the polls; so has the event stream.
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlencode
 
-from tlsidecar.api.client import EVENT_SILENCE_S, READ_BYTES, Conversation, Response
-from tlsidecar.api.errors import AdminError, BadReply, Cut, Refused, Unreachable, connect_failure, os_error
+from tlsidecar.api.client import EVENT_SILENCE_S, Conversation, Response
+from tlsidecar.api.errors import AdminError, BadReply, Cut, Refused, Unreachable, os_error
 from tlsidecar.api.sse import SseMessage
-from tlsidecar.api.text import SafeText
+from tui.reach.channel import Channel
+from tui.reach.endpoints import Endpoint
 from tui.records import Json
+from tui.text import EMPTY, SafeText
 
 TIMEOUT_S = 5.0
 CHANGE_TIMEOUT_S = 30.0
@@ -40,37 +41,35 @@ class Backoff:
 
 
 class _Connection:
-    """A conversation and its socket."""
+    """A conversation and what carries it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.conversation = Conversation("tlsidecar-ui")
-        self._reader = reader
-        self._writer = writer
+        self.channel = channel
 
     @classmethod
-    async def open(cls, path: Path) -> _Connection:
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(path))
-        except OSError as error:
-            raise connect_failure(path, error) from None
-        return cls(reader, writer)
-
-    async def send(self, octets: bytes) -> None:
-        self._writer.write(octets)
-        await self._writer.drain()
+    async def open(cls, endpoint: Endpoint) -> _Connection:
+        return cls(await endpoint.open())
 
     async def receive(self) -> bytes:
-        return await self._reader.read(READ_BYTES)
+        return await self.channel.receive()
+
+    async def send(self, octets: bytes) -> None:
+        await self.channel.send(octets)
+
+    async def said(self, otherwise: SafeText) -> SafeText:
+        """What the program in between tells of why there is no answer; ``otherwise`` where nothing does."""
+        return await self.channel.why() or otherwise
 
     def close(self) -> None:
-        self._writer.close()
+        self.channel.close()
 
 
 @dataclass(slots=True)
 class AdminClient:
     """One sidecar's admin API. With ``read_only`` no call can change anything."""
 
-    socket: Path
+    endpoint: Endpoint
     read_only: bool = False
     timeout_s: float = TIMEOUT_S
     _idle: _Connection | None = None
@@ -84,21 +83,30 @@ class AdminClient:
             if connection is not None:
                 # The sidecar may have closed it since: a read is safe to send a second time.
                 with suppress(Cut):
-                    return await self._poll(connection, target)
-            return await self._poll(None, target)
+                    return await self._poll(connection, target, self.timeout_s)
+            connection = await self._open()
+            return await self._poll(connection, target, self.timeout_s + self.endpoint.login_s)
 
-    async def _poll(self, connection: _Connection | None, target: str) -> Json:
+    async def _open(self) -> _Connection:
+        """Whoever has to wait for a login waits for others' to end before; a socket answers at once or never."""
+        if self.endpoint.login_s:
+            return await _Connection.open(self.endpoint)
+        async with _in_time(self.timeout_s):
+            return await _Connection.open(self.endpoint)
+
+    async def _poll(self, connection: _Connection, target: str, timeout_s: float) -> Json:
         try:
-            async with asyncio.timeout(self.timeout_s):
-                if connection is None:
-                    connection = await _Connection.open(self.socket)
+            async with asyncio.timeout(timeout_s):
                 response = await self._exchange(connection, "GET", target, None)
-                if connection.conversation.is_reusable:
-                    self._idle = connection
+            if connection.conversation.is_reusable:
+                self._idle = connection
         except TimeoutError:
-            raise Unreachable(SafeText(f"no answer within {self.timeout_s:g} s")) from None
+            silent = SafeText(f"no answer within {timeout_s:g} s")
+            raise Unreachable(await connection.said(silent)) from None
+        except BadReply as error:
+            raise BadReply(_joined(error.message, await connection.said(EMPTY))) from None
         finally:
-            if connection is not None and connection is not self._idle:
+            if connection is not self._idle:
                 connection.close()
         return response.document()
 
@@ -108,17 +116,16 @@ class AdminClient:
         """``POST``, ``PUT`` or ``DELETE``; sent once, whatever happens. Raises as :meth:`read` does."""
         if self.read_only:
             raise Refused(SafeText("read-only: changes are switched off"), 0, "read_only", {})
+        connection = await self._open()
         try:
-            async with asyncio.timeout(timeout_s):
-                connection = await _Connection.open(self.socket)
-                try:
-                    response = await self._exchange(connection, method, path, body)
-                except Cut as error:
-                    raise Unreachable(SafeText(f"{error.message}: it may have been carried out")) from None
-                finally:
-                    connection.close()
+            async with asyncio.timeout(timeout_s + self.endpoint.login_s):
+                response = await self._exchange(connection, method, path, body)
+        except Cut as error:
+            raise Unreachable(SafeText(f"{error.message}: it may have been carried out")) from None
         except TimeoutError:
             raise Unreachable(SafeText(f"no answer within {timeout_s:g} s: it may still be under way")) from None
+        finally:
+            connection.close()
         return response.document()
 
     async def _exchange(self, connection: _Connection, method: str, target: str, body: Json | None) -> Response:
@@ -127,8 +134,11 @@ class AdminClient:
             await connection.send(talk.call(method, target, body, headers={"Accept": "application/json"}))
             while (response := talk.receive(await connection.receive())) is None:
                 pass
+        except Cut as error:
+            raise Cut(await connection.said(error.message)) from None
         except OSError as error:
-            raise Cut(SafeText(f"the connection was cut: {os_error(error)}")) from None
+            cut = SafeText(f"the connection was cut: {os_error(error)}")
+            raise Cut(await connection.said(cut)) from None
         return response
 
     async def events(self, last_event_id: int | None = None) -> AsyncGenerator[SseMessage, None]:
@@ -137,10 +147,9 @@ class AdminClient:
         headers = {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = str(last_event_id)
-        connection: _Connection | None = None
+        connection = await self._open()
         try:
-            async with asyncio.timeout(self.timeout_s):
-                connection = await _Connection.open(self.socket)
+            async with asyncio.timeout(self.timeout_s + self.endpoint.login_s):
                 talk = connection.conversation
                 await connection.send(talk.call("GET", "/v1/events", headers=headers))
                 messages = talk.receive_events(await connection.receive())
@@ -152,18 +161,30 @@ class AdminClient:
         except TimeoutError:
             raise Unreachable(SafeText("the event stream fell silent")) from None
         except Cut:
-            raise Unreachable(SafeText("the event stream ended")) from None
+            raise Unreachable(await connection.said(SafeText("the event stream ended"))) from None
         except OSError as error:
             raise Unreachable(SafeText(f"the event stream was cut: {os_error(error)}")) from None
         finally:
-            if connection is not None:
-                connection.close()
+            connection.close()
 
     async def close(self) -> None:
         """Close the kept connection; a later call opens a new one."""
         connection, self._idle = self._idle, None
         if connection is not None:
             connection.close()
+
+
+@asynccontextmanager
+async def _in_time(timeout_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise Unreachable(SafeText(f"no answer within {timeout_s:g} s")) from None
+
+
+def _joined(message: SafeText, said: SafeText) -> SafeText:
+    return SafeText(f"{message} ({said})") if said else message
 
 
 __all__ = ["AdminClient", "AdminError", "Backoff", "BadReply", "Refused", "Unreachable"]

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     EVENT = "event"
     LISTENER = "listener"
     CHOICE = "choice"
+    SIDECAR = "sidecar"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from tui.model import Model
 from tui.plan import BACKGROUND_INTERVAL_S, MAX_REFUSALS, POLL_INTERVAL_S, Ask, Interest, asks
 from tui.records import Json, event_of
 from tui.tabs.tab import Tab, TabState
-from tui.text import SafeText, safe_text
+from tui.text import SafeText
 
 FAILURES_LIMIT = 100
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Monitor:
     """One sidecar, its client and what is known of it."""
 
@@ -37,8 +37,13 @@ class Monitor:
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self.model = Model(socket=safe_text(str(self.client.socket)))
-        self._backoff = Backoff(self.randomness)
+        self.model = Model(socket=self.client.endpoint.name)
+        self._backoff = Backoff(self.randomness, cap_s=self.client.endpoint.longest_retry_s)
+
+    @property
+    def name(self) -> SafeText:
+        """What tells this sidecar from all others: the target that means it alone."""
+        return self.client.endpoint.name
 
     def tab(self, tab: Tab) -> TabState:
         """What the reader has set in this tab of this sidecar."""
@@ -115,11 +120,14 @@ class Monitor:
                 await self._wake.wait()
         self._wake.clear()
 
-    async def watch(self, interest: Callable[[], Interest], changed: Callable[[], None]) -> None:
-        """Poll for ever; ``changed`` is called after each time."""
+    async def watch(self, interest: Callable[[], Interest], changed: Callable[[], None], delay_s: float = 0.0) -> None:
+        """Poll for ever, beginning after ``delay_s``; ``changed`` is called after each time."""
+        await self.wait(delay_s)
         while True:
             delay_s = await self.poll(interest())
             changed()
+            if delay_s == BACKGROUND_INTERVAL_S:  # hundreds, each in its own time
+                delay_s *= self.randomness.uniform(0.9, 1.1)
             await self.wait(delay_s)
 
     async def follow_events(self, changed: Callable[[], None]) -> None:

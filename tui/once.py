@@ -11,42 +11,41 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NoReturn, TextIO
 
 from tui.amounts import count, duration, grouped, utc
-from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK, Clock
+from tui.fleet import fleet_row
 from tui.freshness import freshness
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Line, heading, line
 from tui.model import ConnectionQuery, Snapshot, Sort
-from tui.monitor import Monitor
 from tui.pages.chrome import Banner, identity_row
 from tui.pages.connections import connections_table
+from tui.pages.fleet import (
+    ONCE_COLUMNS,
+    FleetBanner,
+    FleetSort,
+    arranged,
+    fleet_identity_row,
+    fleet_table,
+)
 from tui.pages.overview import overview
 from tui.plan import POLL_INTERVAL_S, Interest
-from tui.problems import problems, worst_severity
-from tui.records import Problem, Severity
+from tui.reach.processes import Processes
+from tui.reach.sources import Source
+from tui.roster import Roster
 from tui.sheet import Look, Sheet
+from tui.sight import Exit, Sight, worst_first
 from tui.tabs import CONNECTIONS, OVERVIEW
-from tui.text import EMPTY, SafeText, ascii_only
+from tui.text import EMPTY, SafeText, ascii_only, wrap
 
 _TABLE_WIDTH = 100
 _WIDE_WIDTH = 240
 _UNBOUNDED_HEIGHT = 10_000
 _WIDE_CONNECTIONS = 50
-
-
-class Exit(IntEnum):
-    """What the exit code says, as monitoring plug-ins have it."""
-
-    OK = 0
-    WARNING = 1
-    CRITICAL = 2
-    UNREACHABLE = 3
 
 
 class Format(StrEnum):
@@ -57,30 +56,12 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnceOptions:
-    sockets: tuple[Path, ...]
+    sources: tuple[Source, ...]
     format: Format = Format.TABLE
     watch: bool = False
     ascii_art: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """One sidecar at one moment, and what is wrong with it."""
-
-    snapshot: Snapshot
-    found: Sequence[Problem]
-
-    @property
-    def exit(self) -> Exit:
-        if self.snapshot.status is None or self.snapshot.link.is_lost:
-            return Exit.UNREACHABLE
-        match worst_severity(self.found):
-            case Severity.CRITICAL:
-                return Exit.CRITICAL
-            case Severity.WARNING:
-                return Exit.WARNING
-            case _:
-                return Exit.OK
+    processes: Processes = field(default_factory=Processes)
+    """What the sources start; ended before it returns."""
 
 
 def once(
@@ -95,9 +76,9 @@ def once(
     out = out or sys.stdout
     err = err or sys.stderr
     randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
-    monitors = [Monitor(AdminClient(socket, read_only=True), clock, randomness) for socket in options.sockets]
+    roster = Roster(options.sources, True, clock, randomness)
     try:
-        return asyncio.run(_run(monitors, options, clock, out, err))
+        return asyncio.run(_run(roster, options, clock, out, err))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -106,36 +87,45 @@ def once(
         return Exit.OK
 
 
-async def _run(monitors: Sequence[Monitor], options: OnceOptions, clock: Clock, out: TextIO, err: TextIO) -> int:
+async def _run(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO, err: TextIO) -> int:
     try:
+        await roster.fill()
         if options.watch:
-            while True:
-                for sight in await _look(monitors, clock, Interest(needs=None)):
-                    out.write(json.dumps(_as_json(sight)) + "\n")
-                out.flush()
-                await asyncio.sleep(POLL_INTERVAL_S)
+            await _watch(roster, clock, out)
         if options.format is Format.WIDE:
             newest = ConnectionQuery(sort=Sort.OPENED, limit=_WIDE_CONNECTIONS)
-            await _look(monitors, clock, Interest(needs=CONNECTIONS.needs, connections=newest))
-        sights = await _look(monitors, clock, Interest(needs=OVERVIEW.needs))
+            await _look(roster, clock, Interest(needs=CONNECTIONS.needs, connections=newest))
+        sights = worst_first(await _look(roster, clock, Interest(needs=OVERVIEW.needs)))
         if options.format is Format.JSON:
             out.write(json.dumps({"sidecars": [_as_json(sight) for sight in sights]}, indent=2) + "\n")
+        elif roster.is_fleet and options.format is Format.TABLE:
+            _print_fleet(roster, options, clock, out, err)
         else:
             for sight in sights:
                 _print(sight, options, clock, out, err)
         out.flush()
         return max(sight.exit for sight in sights)
     finally:
-        for monitor in monitors:
-            await monitor.client.close()
+        await roster.close()
+        await options.processes.close()
 
 
-async def _look(monitors: Sequence[Monitor], clock: Clock, interest: Interest) -> list[Sight]:
+async def _watch(roster: Roster, clock: Clock, out: TextIO) -> NoReturn:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(roster.follow(lambda: None))
+        while True:
+            for sight in await _look(roster, clock, Interest(needs=None)):
+                out.write(json.dumps(_as_json(sight)) + "\n")
+            out.flush()
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _look(roster: Roster, clock: Clock, interest: Interest) -> list[Sight]:
+    monitors = roster.monitors
     async with asyncio.TaskGroup() as group:
         for monitor in monitors:
             group.create_task(monitor.poll(interest))
-    snapshots = [monitor.model.snapshot(clock.monotonic()) for monitor in monitors]
-    return [Sight(snapshot, problems(snapshot)) for snapshot in snapshots]
+    return [Sight.of(monitor.model.snapshot(clock.monotonic())) for monitor in monitors]
 
 
 def _as_json(sight: Sight) -> dict[str, object]:
@@ -175,6 +165,35 @@ def _print(sight: Sight, options: OnceOptions, clock: Clock, out: TextIO, err: T
     if wide:
         lines += [line(), heading("Connections", _connections_note(snapshot))]
         lines += _all_lines(connections_table(snapshot, look))
+    _write(lines, options, out)
+
+
+def _print_fleet(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO, err: TextIO) -> None:
+    """A row each, worst first; then, in full, what is wrong with whom."""
+    glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
+    look = Look(clock.now(), _width(out), _UNBOUNDED_HEIGHT, glyphs=glyphs)
+    rows = [fleet_row(monitor, clock.monotonic()) for monitor in roster.monitors]
+    rows = arranged(rows, "", FleetSort.WORST, descending=False)
+    lines = [
+        Line(fleet_identity_row(rows, FleetBanner(), look).spans[1:]),
+        line(),
+        *_all_lines(fleet_table(rows, look, sort=None, columns=ONCE_COLUMNS)),
+    ]
+    troubled = [row for row in rows if row.sight.found and not row.is_lost]
+    if troubled:
+        lines += [line(), heading("Problems")]
+    for row in troubled:
+        for problem in row.sight.found:
+            about = f" ({problem.subject})" if problem.subject else ""
+            words = SafeText(f"{row.label}: {problem.severity.value}: {problem.message}{about}")
+            lines += [line(text) for text in wrap(words, look.width)]
+    for row in rows:
+        if row.is_lost:
+            err.write(f"tlsidecar ui: {row.label}: {row.sight.snapshot.link.error}\n")
+    _write(lines, options, out)
+
+
+def _write(lines: Iterable[Line], options: OnceOptions, out: TextIO) -> None:
     for each in lines:
         text = ascii_only(each.plain) if options.ascii_art else each.plain
         out.write(text.rstrip() + "\n")

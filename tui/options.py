@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+
+from tui.reach.processes import Processes
+from tui.reach.sources import Source
 
 DEFAULT_THEME = "textual-dark"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    sockets: tuple[Path, ...]
+    sources: tuple[Source, ...]
     read_only: bool = False
     mouse: bool = True
     ascii_art: bool = False
     theme: str = DEFAULT_THEME
     automatic: bool = True
     """Poll and repaint by themselves; off, only :meth:`tui.app.Console.tick` does."""
+    processes: Processes = field(default_factory=Processes)
+    """What the sources start; ended with the console."""

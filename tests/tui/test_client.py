@@ -15,13 +15,14 @@ from ui_world import World, healthy
 
 from tlsidecar.api.sse import SseMessage
 from tui.client import AdminClient, Backoff, BadReply, Refused, Unreachable
+from tui.reach.endpoints import SocketEndpoint
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 
 
 async def test_polls_share_one_connection_and_name_localhost(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     for _ in range(3):
         assert (await client.read("/v1/status"))["node"] == "web-1"
     page = await client.read("/v1/connections", filter="a b&c", sort="id", order="asc", limit=5, offset=0)
@@ -36,7 +37,7 @@ async def test_polls_share_one_connection_and_name_localhost(serve: Serve) -> No
 async def test_a_connection_closed_in_between_is_opened_anew(serve: Serve) -> None:
     sidecar = await serve(healthy())
     sidecar.closes_after = 1
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     for _ in range(3):
         await client.read("/v1/status")
     await client.close()
@@ -46,7 +47,7 @@ async def test_a_connection_closed_in_between_is_opened_anew(serve: Serve) -> No
 
 async def test_reads_at_the_same_time_take_turns(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     replies = await asyncio.gather(*(client.read("/v1/status") for _ in range(5)))
     await client.close()
     assert len(replies) == 5
@@ -55,7 +56,7 @@ async def test_reads_at_the_same_time_take_turns(serve: Serve) -> None:
 
 async def test_refused(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     with pytest.raises(Refused) as caught:
         await client.read("/v1/connections/999")
     assert (caught.value.status, caught.value.code, caught.value.message) == (404, "not_found", "no connection 999")
@@ -68,7 +69,7 @@ async def test_refused(serve: Serve) -> None:
 
 async def test_changes_are_sent_once_on_a_connection_of_their_own(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     await client.read("/v1/status")
     assert (await client.change("POST", "/v1/drain", {"timeout_s": 30}))["outcome"] == "drained"
     assert (await client.change("PUT", "/v1/log-level", {"level": "debug"}))["previous"] == "info"
@@ -83,7 +84,7 @@ async def test_changes_are_sent_once_on_a_connection_of_their_own(serve: Serve) 
 
 async def test_read_only_sends_no_change(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket, read_only=True)
+    client = AdminClient(SocketEndpoint(sidecar.socket), read_only=True)
     with pytest.raises(Refused, match="read-only"):
         await client.change("POST", "/v1/reload")
     assert sidecar.requests == []
@@ -91,12 +92,12 @@ async def test_read_only_sends_no_change(serve: Serve) -> None:
 
 async def test_nobody_there(socket: Path) -> None:
     with pytest.raises(Unreachable, match=r"no socket at .*: is tlsidecar running"):
-        await AdminClient(socket).read("/v1/status")
+        await AdminClient(SocketEndpoint(socket)).read("/v1/status")
     socket.write_text("")
     with pytest.raises(Unreachable, match=r"nobody listens|is not a socket"):
-        await AdminClient(socket).read("/v1/status")
+        await AdminClient(SocketEndpoint(socket)).read("/v1/status")
     with pytest.raises(Unreachable, match=r"cannot connect|path too long"):
-        await AdminClient(socket.with_name("x" * 200)).read("/v1/status")
+        await AdminClient(SocketEndpoint(socket.with_name("x" * 200))).read("/v1/status")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect anywhere")
@@ -104,13 +105,13 @@ async def test_no_permission(serve: Serve) -> None:
     sidecar = await serve(healthy())
     sidecar.socket.chmod(0)
     with pytest.raises(Unreachable, match="no permission"):
-        await AdminClient(sidecar.socket).read("/v1/status")
+        await AdminClient(SocketEndpoint(sidecar.socket)).read("/v1/status")
 
 
 async def test_no_answer_in_time(serve: Serve) -> None:
     sidecar = await serve(healthy())
     sidecar.hangs = True
-    client = AdminClient(sidecar.socket, timeout_s=0.05)
+    client = AdminClient(SocketEndpoint(sidecar.socket), timeout_s=0.05)
     with pytest.raises(Unreachable, match=r"no answer within 0\.05 s"):
         await client.read("/v1/status")
     with pytest.raises(Unreachable, match="may still be under way"):
@@ -139,7 +140,7 @@ async def test_no_answer_in_time(serve: Serve) -> None:
 async def test_what_is_not_an_admin_api(serve: Serve, octets: bytes, error: type[Exception]) -> None:
     sidecar = await serve(healthy())
     sidecar.raw_reply = octets
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     with pytest.raises(error):
         await client.read("/v1/status")
     with pytest.raises(error):
@@ -160,7 +161,7 @@ async def _take(client: AdminClient, number: int, after: int | None = None) -> l
 async def test_events_resume_from_the_last_id_and_tell_what_was_lost(serve: Serve) -> None:
     world = healthy()
     sidecar = await serve(world)
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     first = await _take(client, 3, after=0)
     assert [message.id for message in first] == ["1", "2", "3"]
     assert "last-event-id" in sidecar.headers[-1]
@@ -176,7 +177,7 @@ async def test_events_resume_from_the_last_id_and_tell_what_was_lost(serve: Serv
 
 async def test_the_end_of_the_event_stream_is_told(serve: Serve) -> None:
     sidecar = await serve(healthy())
-    client = AdminClient(sidecar.socket)
+    client = AdminClient(SocketEndpoint(sidecar.socket))
     events = client.events(0)
     await anext(events)
     sidecar.cut()

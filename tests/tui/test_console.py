@@ -635,7 +635,7 @@ async def test_several_sidecars(tmp_path: Path) -> None:
         await desk.press("n", "enter")
         await desk.second()
         assert "web-1 1/2" in desk.lines[0]
-        desk.app.select_sidecar(0)  # the same again
+        desk.app.select_sidecar(desk.app.monitors[0])  # the same again
         await desk.press("n", "escape")
 
 

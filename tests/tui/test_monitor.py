@@ -17,13 +17,14 @@ from tui.clock import Clock
 from tui.model import ConnectionQuery, Sort
 from tui.monitor import Monitor
 from tui.plan import BACKGROUND_INTERVAL_S, POLL_INTERVAL_S, Interest
+from tui.reach.endpoints import SocketEndpoint
 from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 
 
 def _monitor(sidecar: Sidecar, clock: Clock) -> Monitor:
-    return Monitor(AdminClient(sidecar.socket, timeout_s=2.0), clock, random.Random(1))
+    return Monitor(AdminClient(SocketEndpoint(sidecar.socket), timeout_s=2.0), clock, random.Random(1))
 
 
 def _paths(sidecar: Sidecar) -> list[str]:

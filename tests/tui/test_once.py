@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 from ui_clock import StillClock
-from ui_sidecar import Sidecar
+from ui_sidecar import Sidecar, running
 from ui_world import HOSTILE, World, degraded, empty, expired, healthy, hostile
 
-from tui.once import Exit, Format, OnceOptions, once
+from tui.once import Format, OnceOptions, once
+from tui.reach.targets import local
+from tui.sight import Exit
 
 Serve = Callable[[World], Awaitable[Sidecar]]
 
 
 async def _once(clock: StillClock, *sockets: Path, **options: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    chosen = OnceOptions(sockets, **options)  # type: ignore[arg-type]
+    chosen = OnceOptions(tuple(local(each) for each in sockets), **options)  # type: ignore[arg-type]
     code = await asyncio.to_thread(once, chosen, out=out, err=err, clock=clock, randomness=random.Random(1))
     return code, out.getvalue(), err.getvalue()
 
@@ -90,18 +92,56 @@ async def test_json_is_verbatim(serve: Serve, clock: StillClock) -> None:
     assert told["findings"][0]["severity"] == "critical"
 
 
-async def test_several_sidecars_give_the_worst_code(serve: Serve, clock: StillClock, socket: Path) -> None:
+async def test_several_sidecars_are_a_list_worst_first(serve: Serve, clock: StillClock, socket: Path) -> None:
     good, bad = await serve(healthy()), await serve(degraded())
-    code, out, _ = await _once(clock, good.socket, bad.socket)
-    assert code == Exit.CRITICAL
-    assert out.count("Expires next") == 2
-    code, out, err = await _once(clock, good.socket, socket)
+    code, out, err = await _once(clock, good.socket, bad.socket)
+    assert (code, err) == (Exit.CRITICAL, "")
+    lines = out.splitlines()
+    assert lines[0] == "tlsidecar  2 sidecars  1 critical  1 ok"
+    assert lines[2].split()[:4] == ["NAME", "STATE", "PROBLEM", "CERT"]
+    assert ["degraded" in lines[3], "ready" in lines[4]] == [True, True]
+    assert all(len(line) <= 100 for line in lines)
+    problems = out[out.index("Problems") :]
+    assert all(problem["message"].split()[0] in problems for problem in bad.world.status["problems"])
+
+    code, out, err = await _once(clock, good.socket, socket, bad.socket)
     assert code == Exit.UNREACHABLE
-    assert out.count("Expires next") == 1
-    assert "no socket" in err
+    assert [line.split()[-1] for line in out.splitlines()[3:6]] == ["-", bad.world.status["node"], "web-1"]
+    assert err == f"tlsidecar ui: {socket}: no socket at {socket}: is tlsidecar running?\n"
     _, out, _ = await _once(clock, good.socket, socket, format=Format.JSON)
     first, second = json.loads(out)["sidecars"]
-    assert (first["reachable"], second["reachable"], second["status"]) == (True, False, None)
+    assert (first["reachable"], first["socket"], first["status"]) == (False, str(socket), None)
+    assert (second["reachable"], second["socket"]) == (True, str(good.socket))
+    _, out, _ = await _once(clock, good.socket, bad.socket, format=Format.WIDE)
+    assert out.count("Expires next") == 2
+    assert out.index("degraded") < out.index("ready")
+
+
+async def test_a_directory_is_its_sockets(serve: Serve, clock: StillClock, tmp_path: Path) -> None:
+    await serve(healthy())
+    (tmp_path / "a-file").write_text("")
+    below = tmp_path / "below"
+    below.mkdir()
+    async with (
+        running(below / "admin.sock", healthy()),
+        running(below / "other.sock", healthy()),
+        running(tmp_path / "admin.take", healthy()),
+    ):
+        code, out, err = await _once(clock, tmp_path)
+        assert (code, err) == (Exit.OK, "")
+        assert [line.split()[0] for line in out.splitlines()[3:]] == ["admin1.sock", "below/admin.sock"]
+    empty_folder = tmp_path / "empty"
+    empty_folder.mkdir()
+    code, out, err = await _once(clock, empty_folder)
+    assert (code, err) == (3, f"tlsidecar ui: {empty_folder}: no socket *.sock in {empty_folder}\n")
+
+
+async def test_what_several_sidecars_tell_cannot_steer_the_terminal(serve: Serve, clock: StillClock) -> None:
+    first, second = await serve(hostile()), await serve(hostile())
+    _, out, err = await _once(clock, first.socket, second.socket, ascii_art=True)
+    assert err == ""
+    assert out.isascii()
+    assert all(line.isprintable() for line in out.split("\n"))
 
 
 class _Reader(io.StringIO):
@@ -122,7 +162,7 @@ async def test_watching_is_a_line_of_json_a_time(serve: Serve, clock: StillClock
     monkeypatch.setattr("tui.once.POLL_INTERVAL_S", 0.0)
     sidecar = await serve(healthy())
     out = _Reader(3)
-    options = OnceOptions((sidecar.socket,), watch=True)
+    options = OnceOptions((local(sidecar.socket),), watch=True)
     code = await asyncio.to_thread(once, options, out=out, err=io.StringIO(), clock=clock)
     assert code == 130
     lines = [json.loads(line) for line in out.getvalue().splitlines()]

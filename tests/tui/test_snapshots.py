@@ -20,6 +20,7 @@ from ui_world import World, crowded, degraded, empty, expired, healthy, hostile
 
 from tui.app import Console
 from tui.options import Options
+from tui.reach.targets import local
 from tui.tabs import TABS
 
 Compare = Callable[..., bool]
@@ -49,7 +50,7 @@ def look(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ) -> bool:
         clock = StillClock()
         sockets = tuple(Path(f"admin{number}.sock") for number in range(1, len(worlds) + 1))
-        app = Console(Options(sockets, automatic=False, **options), clock)  # type: ignore[arg-type]
+        app = Console(Options(tuple(local(each) for each in sockets), automatic=False, **options), clock)  # type: ignore[arg-type]
 
         async def act(pilot: Pilot[int]) -> None:
             async with AsyncExitStack() as stack:

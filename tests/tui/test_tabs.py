@@ -14,6 +14,7 @@ from tui.model import ConnectionQuery, Model, Snapshot, Sort
 from tui.monitor import Monitor
 from tui.plan import Ask
 from tui.problems import problems
+from tui.reach.endpoints import SocketEndpoint
 from tui.sheet import Look
 from tui.tabs import CONNECTIONS, EVENTS, REFUSALS, TABS
 from tui.tabs.tab import Tab, TabState, Window
@@ -71,7 +72,8 @@ def test_names_ids_and_keys_are_its_own(tab: Tab) -> None:
 
 def test_what_is_set_in_a_tab_is_kept_with_the_sidecar() -> None:
     first, second = (
-        Monitor(AdminClient(Path(name)), StillClock(), random.Random(1)) for name in ("one.sock", "two.sock")
+        Monitor(AdminClient(SocketEndpoint(Path(name))), StillClock(), random.Random(1))
+        for name in ("one.sock", "two.sock")
     )
     first.tab(CONNECTIONS).filter = "cart"
     CONNECTIONS.sort_by(first.tab(CONNECTIONS), Sort.IDLE)

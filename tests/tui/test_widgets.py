@@ -21,6 +21,7 @@ from ui_world import HOSTILE, NOW, World, hostile
 from tui.app import Console
 from tui.lines import Kind, Role, Span, Target, line
 from tui.options import Options
+from tui.reach.targets import local
 from tui.sheet import Page
 from tui.text import SafeText
 from tui.widgets.bar import Bar
@@ -165,7 +166,7 @@ async def _running_console(request: pytest.FixtureRequest, clock: StillClock, so
     if "any_text" not in request.node.name:
         yield
         return
-    app = Console(Options((socket,), automatic=False), clock)
+    app = Console(Options((local(socket),), automatic=False), clock)
     async with app.run_test(size=(80, 24)) as pilot:
         _console[:] = [(app, pilot)]
         yield

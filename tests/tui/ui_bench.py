@@ -16,6 +16,7 @@ from ui_world import World
 
 from tui.app import Console
 from tui.options import Options
+from tui.reach.targets import local
 from tui.records import event_of
 
 _ROUNDS = 3
@@ -101,8 +102,8 @@ async def bench(
             await stack.enter_async_context(running(folder / f"s{number}.sock", world))
             for number, world in enumerate(worlds)
         ]
-        sockets = tuple(sidecar.socket for sidecar in sidecars)
-        app = Console(Options(sockets, automatic=automatic, **options), clock)  # type: ignore[arg-type]
+        sources = tuple(local(sidecar.socket) for sidecar in sidecars)
+        app = Console(Options(sources, automatic=automatic, **options), clock)  # type: ignore[arg-type]
         async with app.run_test(size=size, notifications=toasts) as pilot:
             ready = Bench(app, pilot, sidecars, clock)
             if not automatic:

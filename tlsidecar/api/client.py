@@ -18,6 +18,8 @@ from tlsidecar.api.text import SafeText, safe_text
 READ_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
+_STATUS_LINE = b"HTTP/1."
+
 EVENT_SILENCE_S = 45.0
 """The sidecar sends a comment every 15 s: three missing ones mean that an event stream is dead."""
 
@@ -55,6 +57,8 @@ class Conversation:
     _body: bytearray = field(default_factory=bytearray)
     _events: SseParser = field(default_factory=SseParser)
     _is_cut: bool = False
+    _beginning: bytes = b""  # of the reply, while it is not known to be one
+    _is_begun: bool = False
 
     @property
     def is_reusable(self) -> bool:
@@ -70,6 +74,7 @@ class Conversation:
         if content is not None:
             fields |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
         self._status, self._body = 0, bytearray()
+        self._beginning, self._is_begun = b"", False
         octets = self._http.send(h11.Request(method=method, target=target, headers=list(fields.items()))) or b""
         if content:
             octets += self._http.send(h11.Data(content)) or b""
@@ -132,10 +137,21 @@ class Conversation:
 
     def _take(self, octets: bytes) -> None:
         self._is_cut = not octets
+        self._check_beginning(octets)
         try:
             self._http.receive_data(octets)
         except h11.ProtocolError as error:
             self._fail(error)
+
+    def _check_beginning(self, octets: bytes) -> None:
+        """h11 waits for a whole head. What is none (a login's greeting) may never end in an empty line."""
+        if self._is_begun:
+            return
+        self._beginning += octets
+        if not _STATUS_LINE.startswith(self._beginning[: len(_STATUS_LINE)]):
+            said = safe_text(self._beginning.partition(b"\n")[0].strip().decode(errors="replace"), 80)
+            raise BadReply(SafeText(f"not an admin API: it says {said!r}"))
+        self._is_begun = len(self._beginning) >= len(_STATUS_LINE)
 
     def _next(self) -> h11.Event | None:
         try:

@@ -81,7 +81,7 @@ class DetailScreen(ConsoleScreen):
                 return listener_page(snapshot, str(key), look)
             case Kind.PROBLEM:
                 return problem_page(self.console.found, str(key), look)
-            case Kind.CHOICE:
+            case Kind.CHOICE | Kind.SIDECAR:
                 return Page(())
 
     @property

@@ -18,14 +18,14 @@ from tui.tabs.tab import Tab
 class Host(Protocol):
     options: Options
     glyphs: Glyphs
-    monitors: list[Monitor]
+    monitor: Monitor  # the sidecar shown
     shown: Snapshot  # what is drawn: now, or the moment of the pause
     shown_at: datetime
     monotonic: float
     found: Sequence[Problem]
 
     @property
-    def monitor(self) -> Monitor: ...
+    def monitors(self) -> list[Monitor]: ...
 
     @property
     def tab(self) -> Tab: ...

@@ -33,7 +33,7 @@ def piped(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def read_until(stream: object, end: bytes) -> bytes:
     told = b""
-    while not told.endswith(end):
+    while end not in told:
         octets = os.read(stream.fileno(), 65536)  # type: ignore[attr-defined] # a pipe's end
         assert octets, told
         told += octets
