@@ -15,6 +15,8 @@ ENTER: KeyHint = ("enter", "open", "enter")
 FILTER: KeyHint = ("/", "filter", "slash")
 SORT: KeyHint = ("s", "sort", "s")
 FOLLOW: KeyHint = ("f", "follow", "f")
+SPAN: KeyHint = ("t", "time span", "t")
+LISTENER: KeyHint = ("l", "listener", "l")
 ACTIONS: KeyHint = ("a", "actions", "a")
 PAUSE: KeyHint = ("p", "pause", "p")
 RESUME: KeyHint = ("p", "resume", "p")
@@ -54,6 +56,7 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
             ("w", "wide: all columns, scrolled sideways"),
             ("p", "pause: hold the view while the sidecar goes on; again to catch up"),
             ("f", "follow the newest event"),
+            ("t T l L", "charts: another span of time; another listener"),
             ("r", "ask the sidecar now, without waiting for the next second"),
             ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
             ("n", "the other sidecars, where several sockets were given"),

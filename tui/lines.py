@@ -136,6 +136,7 @@ class Glyphs:
     cursor: str
     separator: str
     bars: str
+    braille: bool = True
 
 
 UNICODE_GLYPHS = Glyphs(
@@ -166,4 +167,5 @@ ASCII_GLYPHS = Glyphs(
     cursor=">",
     separator="|",
     bars=" _.-=+*%#",
+    braille=False,
 )

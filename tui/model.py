@@ -13,6 +13,7 @@ from enum import StrEnum
 from tui.freshness import SKEW_LIMIT_S, Link
 from tui.history import History, Rates
 from tui.lifetime import Validity
+from tui.past import Span, span_named
 from tui.records import (
     Certificates,
     ConnectionInFull,
@@ -21,6 +22,7 @@ from tui.records import (
     Event,
     Failures,
     Json,
+    Past,
     Refusals,
     Status,
     decoded,
@@ -74,6 +76,7 @@ class Snapshot:
     rates: Rates = field(default_factory=Rates)
     listener_rates: Mapping[str, Rates] = field(default_factory=dict)
     traffic: tuple[float, ...] = ()
+    pasts: Mapping[str, Past] = field(default_factory=dict)  # by the name of their span of time
     quiet_s: float | None = None  # since bytes last moved, while that is known
     skew_s: float = 0.0  # the sidecar's clock minus ours
     link: Link = field(default_factory=Link)
@@ -134,6 +137,8 @@ class Model:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     last_event_id: int | None = None
     history: History = field(default_factory=History)
+    pasts: dict[str, Past] = field(default_factory=dict)
+    pasts_at: dict[str, float] = field(default_factory=dict)
     link: Link = field(default_factory=Link)
     skew_s: float = 0.0
     taken_at: datetime | None = None
@@ -162,6 +167,8 @@ class Model:
         """Another process answers now: its totals, events and connections are others."""
         self.restarts += 1
         self.history.clear()
+        self.pasts.clear()
+        self.pasts_at.clear()
         self.certificates_key = None
         self.refusals = None
         self.failures = None
@@ -199,6 +206,16 @@ class Model:
         """How many failures the status tells of."""
         listeners = () if self.status is None else self.status.listeners
         return sum(sum(listener.upstream_errors.values()) for listener in listeners)
+
+    def span(self, name: str) -> Span:
+        """The span of time of this name; for none, the shortest that holds all there is."""
+        return span_named(name, 0.0 if self.status is None else self.status.uptime_s)
+
+    def take_past(self, reply: Json, span: Span, monotonic: float) -> None:
+        """``GET /v1/history`` over ``span``."""
+        self.pasts[span.name] = decoded(Past, reply)
+        self.pasts_at[span.name] = monotonic
+        self.raw["history"] = reply
 
     def take_connections(self, reply: Json, query: ConnectionQuery) -> None:
         self.connections = decoded(Connections, reply)
@@ -245,6 +262,7 @@ class Model:
             rates=self.history.rates(),
             listener_rates={listener.name: self.history.rates(listener.name) for listener in listeners},
             traffic=tuple(self.history.traffic),
+            pasts=dict(self.pasts),
             quiet_s=None if last_traffic_at is None else monotonic - last_traffic_at,
             skew_s=self.skew_s,
             link=self.link,

@@ -94,6 +94,10 @@ class Monitor:
                 self.model.take_refusals(reply, limit, self.clock.monotonic())
             case Ask.FAILURES:
                 self.model.take_failures(await self.client.read("/v1/failures", limit=FAILURES_LIMIT))
+            case Ask.HISTORY:
+                span = self.model.span(interest.span)
+                reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s")
+                self.model.take_past(reply, span, self.clock.monotonic())
             case Ask.CONNECTIONS:
                 query = interest.connections
                 reply = await self.client.read(

@@ -27,6 +27,7 @@ class Ask(StrEnum):
     CERTIFICATES = "certificates"
     REFUSALS = "refusals"
     FAILURES = "failures"
+    HISTORY = "history"
     CONNECTIONS = "connections"
     CONNECTION = "connection"
 
@@ -39,6 +40,7 @@ class Interest:
     connections: ConnectionQuery = field(default_factory=ConnectionQuery)
     connection_id: int | None = None
     refusals_limit: int = OVERVIEW_REFUSALS
+    span: str = ""  # of the history, by its name; empty for all there is
     paused: bool = False
 
 
@@ -53,6 +55,8 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
         yield Ask.REFUSALS
     if Ask.FAILURES in needs and model.failures_told not in (0, model.failures_seen):
         yield Ask.FAILURES
+    if Ask.HISTORY in needs and _wants_history(interest.span, model, monotonic):
+        yield Ask.HISTORY
     if interest.connection_id is not None:
         if not model.connection_gone:
             yield Ask.CONNECTION
@@ -64,6 +68,12 @@ def _wants_certificates(needs: frozenset[Ask], model: Model, monotonic: float) -
     if model.certificates is None or model.certificates_key != model.certificates_fingerprint():
         return True
     return Ask.CERTIFICATES in needs and monotonic - model.certificates_at >= CERTIFICATES_MAX_AGE_S
+
+
+def _wants_history(name: str, model: Model, monotonic: float) -> bool:
+    span = model.span(name)
+    read_at = model.pasts_at.get(span.name)
+    return read_at is None or monotonic - read_at >= span.every_s
 
 
 def _wants_refusals(limit: int, model: Model, monotonic: float) -> bool:

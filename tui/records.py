@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from tlsidecar.api import certificates, connections, failures, problems, refusals, status
+from tlsidecar.api import certificates, connections, failures, history, problems, refusals, status
 from tlsidecar.api.declare import Json as Json
 from tlsidecar.api.decode import decoded as decoded
 from tlsidecar.api.decode import integer, text
@@ -33,6 +33,9 @@ RefusalGroup: TypeAlias = refusals.RefusalGroup[SafeText]
 Refusals: TypeAlias = refusals.Refusals[SafeText]
 Failure: TypeAlias = failures.Failure[SafeText]
 Failures: TypeAlias = failures.Failures[SafeText]
+Past: TypeAlias = history.History[SafeText]
+Series: TypeAlias = history.Series[SafeText]
+Mark: TypeAlias = history.Mark[SafeText]
 
 
 @dataclass(frozen=True, slots=True)

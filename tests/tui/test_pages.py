@@ -13,7 +13,7 @@ from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
 from tui.model import ConnectionQuery, Model, Snapshot
 from tui.pages.arrange import RefusalSort, arranged_events, arranged_refusals, matches
 from tui.pages.certificates import certificate_page, certificates_page
-from tui.pages.chrome import Banner, identity_row, summary_row, tab_labels
+from tui.pages.chrome import Banner, TabLabel, identity_row, summary_row, tab_labels
 from tui.pages.config import config_page, listener_page
 from tui.pages.connecting import connecting_page
 from tui.pages.connections import connection_page, connections_note, connections_table
@@ -252,10 +252,11 @@ def test_what_failed_is_shown_apart_from_who_was_refused() -> None:
 def test_tabs_drop_their_counts_where_there_is_no_room() -> None:
     snapshot = _snapshot(healthy())
     assert snapshot.status is not None
-    held = [(tab.name, tab.held(snapshot.status)) for tab in TABS]
-    assert "2 Connections (12)" in tab_labels(held, 80)
-    assert "2 Connections" in tab_labels(held, 70)
-    assert tab_labels([(tab.name, None) for tab in TABS], 80)[0] == "1 Overview"
+    held = [TabLabel(tab.name, tab.short or tab.name, tab.held(snapshot.status)) for tab in TABS]
+    assert "2 Connections (12)" in tab_labels(held, 120)
+    assert "2 Conns (12)" in tab_labels(held, 80)
+    assert "2 Conns" in tab_labels(held, 70)
+    assert tab_labels([TabLabel(tab.name, tab.name) for tab in TABS], 80)[0] == "1 Overview"
 
 
 def test_a_connection_in_full() -> None:

@@ -92,16 +92,30 @@ def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int])
     assert look(world(), size=size)
 
 
-def test_the_picture_in_the_readme_is_of_the_present() -> None:
-    picture = Path(__file__).parents[2] / "docs" / "console.svg"
-    snapshot = Path(__file__).parent / "__snapshots__" / "test_snapshots" / "test_overview[degraded-80x24].svg"
+@pytest.mark.parametrize(
+    ("name", "test"), [("console", "test_overview[degraded-80x24]"), ("traffic", "test_tab[traffic-120x40]")]
+)
+def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) -> None:
+    picture = Path(__file__).parents[2] / "docs" / f"{name}.svg"
+    snapshot = Path(__file__).parent / "__snapshots__" / "test_snapshots" / f"{test}.svg"
     assert picture.read_text() == snapshot.read_text(), f"cp '{snapshot}' '{picture}'"
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("23456"), ids=TAB_NAMES[1:])
+@pytest.mark.parametrize("key", list("234567"), ids=TAB_NAMES[1:])
 def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(degraded(), keys=(key,), size=size)
+
+
+@pytest.mark.parametrize("span", ["1 min", "15 min", "2 h"])
+def test_traffic_fills_a_large_screen(look: Look, span: str) -> None:
+    keys = {"1 min": ("7", "t"), "15 min": ("7", "t", "t"), "2 h": ("7",)}[span]
+    assert look(degraded(), keys=keys, size=(200, 50))
+
+
+@pytest.mark.parametrize("how", ["ascii", "hostile"])
+def test_traffic_otherwise(look: Look, how: str) -> None:
+    assert look(degraded() if how == "ascii" else hostile(), keys=("7",), ascii_art=how == "ascii")
 
 
 @SIZES
@@ -120,7 +134,7 @@ def test_detail(look: Look, keys: tuple[str, ...], size: tuple[int, int]) -> Non
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("123456"), ids=TAB_NAMES)
+@pytest.mark.parametrize("key", list("1234567"), ids=TAB_NAMES)
 def test_empty(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(empty(), keys=(key,), size=size)
 
@@ -131,7 +145,7 @@ def test_expired(look: Look, key: str) -> None:
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("123456"), ids=TAB_NAMES)
+@pytest.mark.parametrize("key", list("1234567"), ids=TAB_NAMES)
 def test_stale(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(healthy(), keys=(key,), size=size, then=_lose)
 

@@ -156,6 +156,9 @@ class Sidecar:
                 return 200, world.document("certificates")
             case "/v1/failures":
                 return 200, {**self._now(), **world.failures}
+            case "/v1/history":
+                span_s, step_s = (int(query[name].removesuffix("s")) for name in ("since", "step"))
+                return 200, world.past(span_s, step_s)
             case "/v1/refusals":
                 total = world.status["totals"]["refusals_total"]
                 return 200, {**self._now(), "total": total, "refusals": world.refusals[: int(query["limit"])]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -168,6 +169,68 @@ def listener(name: str, mode: str, protocol: str, listen: str, upstream: str) ->
     }
 
 
+def history(now: datetime, uptime_s: float, names: list[str], span_s: int, step_s: int, *, out: bool) -> Document:
+    """``GET /v1/history``: a wave of requests; where it is ``out``, the first listener fails since four minutes."""
+    ago = timedelta(seconds=min(span_s, uptime_s))
+    first = (now - ago).timestamp() // step_s * step_s
+    steps = max(1, -int(-(now.timestamp() - first) // step_s))
+
+    def series(share: float, failing: bool) -> Document:
+        ages = [now.timestamp() - first - number * step_s for number in range(steps)]
+        wave = [round(share * step_s * (12 + 9 * math.sin(age / span_s * 25))) for age in ages]
+        down = [failing and age <= 240 for age in ages]
+        slow = [3.0 if is_down else 1.0 for is_down in down]
+        return {
+            "requests": {
+                "2xx": [0 if is_down else count for count, is_down in zip(wave, down, strict=True)],
+                "4xx": [count // 6 if number % 37 < 4 else 0 for number, count in enumerate(wave)],
+                "5xx": [count if is_down else 0 for count, is_down in zip(wave, down, strict=True)],
+            },
+            "failures": {"upstream_refused": [n if is_down else 0 for n, is_down in zip(wave, down, strict=True)]},
+            "refusals": [step_s if number % 29 == 3 else 0 for number in range(steps)],
+            "connections": [count // 4 for count in wave],
+            "connections_active": [round(10 * share) for _ in wave],
+            "handshakes": [count // 4 for count in wave],
+            "handshakes_failed": [step_s if number % 29 == 3 else 0 for number in range(steps)],
+            "bytes_in": [count * 700 for count in wave],
+            "bytes_out": [0 if is_down else count * 24_000 for count, is_down in zip(wave, down, strict=True)],
+            **{
+                f"{what}_p{rank}_s": [
+                    None if not count else base * times for count, times in zip(wave, slow, strict=True)
+                ]
+                for what, bases in (("handshake", (0.003, 0.0046, 0.0049)), ("request", (0.012, 0.07, 0.19)))
+                for rank, base in zip((50, 95, 99), bases, strict=True)
+            },
+        }
+
+    marks = [
+        (3600, "reload", "notice", "applied", "file_change", "", 3),
+        (700, "problem", "warning", "renewal_overdue", "spiffe://prod.example/ns/shop/sa/web", "not renewed", 0),
+        (500, "reload", "warning", "refused", "signal", "key_mismatch: tls.key", 3),
+        *([(240, "problem", "critical", "upstream_down", names[0], "no upstream answers", 0)] if out and names else []),
+        (20, "problem_over", "warning", "renewal_overdue", "spiffe://prod.example/ns/shop/sa/web", "not renewed", 0),
+    ]
+    fields = ("kind", "severity", "name", "subject", "message", "generation")
+    return {
+        "now": stamp(now),
+        "since": stamp(now - ago),
+        "until": stamp(now),
+        "first_at": stamp(datetime.fromtimestamp(first, UTC)),
+        "step_s": step_s,
+        "steps": steps,
+        "total": series(1.0, out),
+        "listeners": [
+            {"name": name, **series(0.75 if number == 0 else 0.25, out and number == 0)}
+            for number, name in enumerate(names)
+        ],
+        "marks": [
+            {"at": stamp(now - timedelta(seconds=age)), **dict(zip(fields, told, strict=True))}
+            for age, *told in marks
+            if timedelta(seconds=age) <= ago
+        ],
+    }
+
+
 @dataclass
 class World:
     """Everything one sidecar tells. Change the documents freely; ``advance`` moves the counters as traffic would."""
@@ -201,6 +264,17 @@ class World:
             self.refusals.insert(0, {**refusal(seq, self.now), "at": stamp(self.now)})
         self.status["totals"]["refusals_total"] += number
         self.status["listeners"][0]["refusals_total"] += number
+
+    def past(self, span_s: int, step_s: int) -> Document:
+        names = [each["name"] for each in self.status["listeners"]]
+        return history(
+            self.now + self.skew,
+            self.status["uptime_s"],
+            names,
+            span_s,
+            step_s,
+            out=any(problem.get("code") == "upstream_down" for problem in self.status["problems"]),
+        )
 
     def happen(self, kind: str, **fields: Any) -> None:
         """An event."""

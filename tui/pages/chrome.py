@@ -196,11 +196,24 @@ def certificate_summary(
     return spans
 
 
-def tab_labels(tabs: Sequence[tuple[str, int | None]], width: int) -> list[SafeText]:
-    """The tabs' names, with what they hold where there is room for that."""
-    bare = [SafeText(f"{number} {name}") for number, (name, _) in enumerate(tabs, 1)]
-    full = [
-        label if held is None else SafeText(f"{label} ({count(held)})")
-        for label, (_, held) in zip(bare, tabs, strict=True)
-    ]
-    return full if sum(len(label) + 1 for label in full) < width else bare
+@dataclass(frozen=True, slots=True)
+class TabLabel:
+    """What may stand on a tab: its name, a shorter one, and how much is in it, if that is counted."""
+
+    name: str
+    short: str
+    held: int | None = None
+
+
+def tab_labels(tabs: Sequence[TabLabel], width: int) -> list[SafeText]:
+    """The tabs' names, with what they hold where there is room for that; short ones where that makes room."""
+    for short, counted in ((False, True), (True, True), (False, False), (True, False)):
+        labels = [_tab_label(number, tab, short=short, counted=counted) for number, tab in enumerate(tabs, 1)]
+        if sum(len(label) + 1 for label in labels) < width:
+            break
+    return labels
+
+
+def _tab_label(number: int, tab: TabLabel, *, short: bool, counted: bool) -> SafeText:
+    held = f" ({count(tab.held)})" if counted and tab.held is not None else ""
+    return SafeText(f"{number} {tab.short if short else tab.name}{held}")

@@ -14,7 +14,7 @@ from textual.widgets import ContentSwitcher, Input
 
 from tui.keys import KeyHint
 from tui.lines import Kind, Role, Span, gap, literal
-from tui.pages.chrome import tab_labels
+from tui.pages.chrome import TabLabel, tab_labels
 from tui.pages.connecting import connecting_page
 from tui.plan import Interest
 from tui.records import Connection, Json
@@ -147,7 +147,9 @@ class MainScreen(ConsoleScreen):
 
     def _repaint_tabs(self) -> None:
         status = self.console.shown.status
-        labels = tab_labels([(tab.name, None if status is None else tab.held(status)) for tab in TABS], self.size.width)
+        held = [None if status is None else tab.held(status) for tab in TABS]
+        told = [TabLabel(tab.name, tab.short or tab.name, number) for tab, number in zip(TABS, held, strict=True)]
+        labels = tab_labels(told, self.size.width)
         parts: list[tuple[list[Span], str]] = []
         was_current = False
         for tab, label in zip(TABS, labels, strict=True):
@@ -193,8 +195,12 @@ class MainScreen(ConsoleScreen):
             self._ask_anew()
 
     def on_key(self, event: events.Key) -> None:
-        """Shift and a column's letter sort by it; once more reverses."""
-        if event.character is None or not event.character.isupper():
+        """The tab's own keys; shift and a column's letter sort by it, once more reverses."""
+        if event.character is None or not event.character.isalpha():
+            return
+        if self._tab.press(self.state, self.console.shown, event.character):
+            event.stop()
+            self._ask_anew()
             return
         sort = self._tab.sort_of(event.character)
         if sort is not None:

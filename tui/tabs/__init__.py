@@ -9,6 +9,7 @@ from tui.tabs.events import Events
 from tui.tabs.overview import Overview
 from tui.tabs.refusals import Refusals
 from tui.tabs.tab import Tab
+from tui.tabs.traffic import Traffic
 
 TABS: tuple[Tab, ...] = (
     OVERVIEW := Overview(),
@@ -17,4 +18,5 @@ TABS: tuple[Tab, ...] = (
     REFUSALS := Refusals(),
     EVENTS := Events(),
     CONFIG := Config(),
+    TRAFFIC := Traffic(),
 )

@@ -15,6 +15,7 @@ from tui.tabs.tab import Tab, TabState
 
 class Certificates(Tab):
     name = "Certificates"
+    short = "Certs"
     needs = frozenset({Ask.CERTIFICATES})
     hints = (ENTER, FILTER)
     is_filtered = True

@@ -19,6 +19,7 @@ _MOST_WINDOW = 1000
 
 class Connections(Tab):
     name = "Connections"
+    short = "Conns"
     needs = frozenset({Ask.CONNECTIONS})
     hints = (ENTER, FILTER, SORT)
     columns = CONNECTION_COLUMNS

@@ -23,6 +23,8 @@ class TabState:
     sort: Hashable = None
     descending: bool = True
     follow: bool = True
+    span: str = ""  # how far back charts go, by name; empty for all there is
+    listener: str = ""  # whose charts; empty for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Tab:
     """The base of all tabs; what a tab does not have is off."""
 
     name: ClassVar[str]
+    short: ClassVar[str] = ""  # its name where there is little room; empty for the same
     needs: ClassVar[frozenset[Ask]] = frozenset()
     hints: ClassVar[tuple[KeyHint, ...]] = ()
     columns: ClassVar[Sequence[Column[Any]]] = ()
@@ -83,6 +86,10 @@ class Tab:
 
     def lacks(self, snapshot: Snapshot, window: Window) -> bool:
         """Whether something in view has still to be asked for."""
+        return False
+
+    def press(self, state: TabState, snapshot: Snapshot, key: str) -> bool:
+        """A key that nobody else has; whether it means something here, and has changed what is shown."""
         return False
 
     # Sorting.
