@@ -63,6 +63,11 @@ class Reason(StrEnum):
     DRAINED = "drained", Culprit.OPERATOR, "ended by a drain, after its last exchange"
     DRAIN_FORCED = "drain_forced", Culprit.OPERATOR, "cut because the drain timeout ran out"
     MAX_AGE = "max_age", Culprit.POLICY, "older than the listener's max_connection_age"
+    GENERATION_DRAINED = (
+        "generation_drained",
+        Culprit.OPERATOR,
+        "ended by a drain of older generations, after its last exchange",
+    )
     POLICY_CHANGED = "policy_changed", Culprit.POLICY, "the access rules changed and let the peer in no more"
     PEER_CERTIFICATE_EXPIRED = (
         "peer_certificate_expired",

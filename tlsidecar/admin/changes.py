@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
+from tlsidecar.admin.actions import check_number, expected_in_body, no_fields
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import MAX_DRAIN_S, ApiError, Reply, Request
 from tlsidecar.admin.reads import connection_id_of
@@ -18,12 +18,12 @@ from tlsidecar.control.interface import Attempt, Outcome, Trigger
 
 
 async def reload(api: Api, request: Request) -> Reply:
-    _no_fields(request.json_body(), ())
+    no_fields(request.json_body(), ())
     return _attempt_reply(api, await api.control.reload(Trigger.ADMIN))
 
 
 async def rotate(api: Api, request: Request) -> Reply:
-    _no_fields(request.json_body(), ())
+    no_fields(request.json_body(), ())
     return _attempt_reply(api, await api.control.rotate())
 
 
@@ -37,7 +37,10 @@ def _attempt_reply(api: Api, attempt: Attempt) -> Reply:
 
 async def drain(api: Api, request: Request) -> Reply:
     body = request.json_body()
-    _no_fields(body, ("timeout_s",))
+    no_fields(body, ("timeout_s", "expected"))
+    expected = expected_in_body(body)
+    if expected is not None:
+        check_number(sum(each.connections for each in await api.control.snapshots()), expected)
     timeout_s = body.get("timeout_s")
     if timeout_s is not None:
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
@@ -51,7 +54,7 @@ async def drain(api: Api, request: Request) -> Reply:
 
 
 async def shutdown(api: Api, request: Request) -> Reply:
-    _no_fields(request.json_body(), ())
+    no_fields(request.json_body(), ())
     return replace(
         api.json_reply(encoded(Stopping(api.control.clock.now(), "stopping")), 202), afterwards=api.begin_shutdown
     )
@@ -59,7 +62,7 @@ async def shutdown(api: Api, request: Request) -> Reply:
 
 async def log_level(api: Api, request: Request) -> Reply:
     body = request.json_body()
-    _no_fields(body, ("level",))
+    no_fields(body, ("level",))
     level = body.get("level")
     if not isinstance(level, str):
         raise ApiError(400, "level is missing or not a string")
@@ -72,14 +75,8 @@ async def log_level(api: Api, request: Request) -> Reply:
 
 
 async def close_connection(api: Api, request: Request) -> Reply:
-    _no_fields(request.json_body(), ())
+    no_fields(request.json_body(), ())
     connection_id = connection_id_of(request)
     if not await api.control.close_connection(connection_id):
         raise ApiError(404, f"no connection {connection_id}")
     return api.json_reply(encoded(Closed(api.control.clock.now(), closed=True, id=connection_id)))
-
-
-def _no_fields(body: Mapping[str, object], known: tuple[str, ...]) -> None:
-    unknown = sorted(set(body) - set(known))
-    if unknown:
-        raise ApiError(400, f"unknown field {unknown[0]!r}")

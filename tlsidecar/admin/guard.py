@@ -56,7 +56,7 @@ class MutationOutcome:
         document = json.loads(reply.body)
         error = document.get("error", {})
         word = document.get("outcome") or error.get("code") or "done"
-        return cls(str(word), str(error.get("message", "")))
+        return cls(str(word), reply.audited or str(error.get("message", "")))
 
 
 class ChangeGuard:

@@ -15,6 +15,8 @@ from tlsidecar.observe.text import visible
 
 REQUEST_BODY_BYTES = 64 * 1024
 MAX_DRAIN_S = 86400.0
+MAX_GENERATION_DRAIN_S = 600.0
+MAX_IDENTITY_CHARACTERS = 2048
 JSON_DEPTH = 32
 
 JSON = "application/json"
@@ -89,6 +91,7 @@ class Reply:
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    audited: str = ""  # what the audit line says beside the call and its outcome
     afterwards: Callable[[], None] | None = None
 
 

@@ -7,7 +7,17 @@ from functools import cache
 from tlsidecar import __version__
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
-from tlsidecar.admin.messages import ERROR_CODES, EVENT_STREAM, JSON, MAX_DRAIN_S, PLAIN_TEXT, REQUEST_BODY_BYTES
+from tlsidecar.admin.messages import (
+    ERROR_CODES,
+    EVENT_STREAM,
+    JSON,
+    MAX_DRAIN_S,
+    MAX_GENERATION_DRAIN_S,
+    MAX_IDENTITY_CHARACTERS,
+    PLAIN_TEXT,
+    REQUEST_BODY_BYTES,
+)
+from tlsidecar.api.denials import LONGEST_DENIAL_S
 from tlsidecar.api.replies import Error
 from tlsidecar.api.schema import TEXT, Schema, reference, schemas
 from tlsidecar.api.words import LOG_LEVELS
@@ -16,10 +26,38 @@ from tlsidecar.outcomes import Reason, Side, Stage
 # The words of fields whose vocabulary is the data plane's.
 _VOCABULARIES = {"Refusal.side": Side, "Refusal.stage": Stage, "Refusal.reason": Reason}
 
+_EXPECTED: Schema = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "connections that this is expected to touch: refused (409) where it is off by more than a tenth",
+}
+
 BODIES: dict[str, Schema] = {
     "DrainRequest": {
         "type": "object",
-        "properties": {"timeout_s": {"type": "number", "minimum": 0, "maximum": MAX_DRAIN_S}},
+        "properties": {
+            "timeout_s": {"type": "number", "minimum": 0, "maximum": MAX_DRAIN_S},
+            "expected": _EXPECTED,
+        },
+        "additionalProperties": False,
+    },
+    "DrainGenerationsRequest": {
+        "type": "object",
+        "properties": {
+            "older_than": {"type": "integer", "minimum": 1, "description": "a generation; by default the one in use"},
+            "timeout_s": {"type": "number", "minimum": 0, "maximum": MAX_GENERATION_DRAIN_S},
+            "expected": _EXPECTED,
+        },
+        "additionalProperties": False,
+    },
+    "DenialRequest": {
+        "type": "object",
+        "properties": {
+            "identity": {"type": "string", "maxLength": MAX_IDENTITY_CHARACTERS},
+            "for_s": {"type": "number", "minimum": 1, "maximum": LONGEST_DENIAL_S},
+            "expected": _EXPECTED,
+        },
+        "required": ["identity", "for_s"],
         "additionalProperties": False,
     },
     "LogLevelRequest": {

@@ -37,11 +37,12 @@ async def connections(api: Api, request: Request) -> Reply:
     if request.query.get("group"):
         return await _connection_groups(api, request)
     query = ConnectionQuery(
-        filter=str(_filter(request.query, CONNECTION_FIELDS)),
+        filter=str(filter_of(request.query, CONNECTION_FIELDS)),
         sort=_choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
         descending=_choice(request.query, "order", ("asc", "desc"), "asc") == "desc",
         limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
         offset=_integer(request.query, "offset", 0, 0, 2**31),
+        identity=request.query.get("identity", ""),
     )
     page = await api.control.connections(query)
     rows: list[bytes] = []
@@ -58,7 +59,7 @@ async def _connection_groups(api: Api, request: Request) -> Reply:
     sort = _choice(request.query, "sort", GROUP_SORT_KEYS, GROUP_SORT_KEYS[0])
     query = GroupQuery(
         by=_choice(request.query, "group", CONNECTION_GROUPS, ""),
-        filter=str(_filter(request.query, CONNECTION_FIELDS)),
+        filter=str(filter_of(request.query, CONNECTION_FIELDS)),
         sort=sort,
         descending=_choice(request.query, "order", ("asc", "desc"), "asc" if sort == "key" else "desc") == "desc",
         limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
@@ -82,14 +83,14 @@ async def certificates(api: Api, request: Request) -> Reply:
 
 async def refusals(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
-    wanted = _filter(request.query, REFUSAL_FIELDS)
+    wanted = filter_of(request.query, REFUSAL_FIELDS)
     await api.control.caught_up()
     return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit, wanted)))
 
 
 async def failures(api: Api, request: Request) -> Reply:
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
-    wanted = _filter(request.query, FAILURE_FIELDS)
+    wanted = filter_of(request.query, FAILURE_FIELDS)
     await api.control.caught_up()
     return api.json_reply(encoded(views.failures(api.control, limit, wanted)))
 
@@ -99,7 +100,7 @@ async def history(api: Api, request: Request) -> Reply:
 
 
 async def events(api: Api, request: Request) -> Stream:
-    matches = event_matcher(_filter(request.query, EVENT_FIELDS), api.control.clock.now)
+    matches = event_matcher(filter_of(request.query, EVENT_FIELDS), api.control.clock.now)
     text = request.headers.get("last-event-id", "").strip()
     if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ApiError(400, "Last-Event-ID is not a sequence number")
@@ -145,7 +146,8 @@ def connection_id_of(request: Request) -> int:
     return int(text)
 
 
-def _filter(query: Mapping[str, str], vocabulary: Vocabulary) -> Filter:
+def filter_of(query: Mapping[str, str], vocabulary: Vocabulary) -> Filter:
+    """What ``filter`` asks for. Raises ApiError, with the place of what is wrong."""
     try:
         return parse(query.get("filter", ""), vocabulary)
     except FilterError as error:

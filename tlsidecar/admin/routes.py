@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tlsidecar.admin import changes, explanations, reads
+from tlsidecar.admin import actions, changes, explanations, reads
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
 from tlsidecar.admin.messages import EVENT_STREAM, JSON, PLAIN_TEXT
 from tlsidecar.api.certificates import AttemptReply, Certificates
-from tlsidecar.api.connections import Closed, ConnectionReply, Connections
+from tlsidecar.api.connections import Closed, ConnectionReply, Connections, ConnectionsEnded
+from tlsidecar.api.denials import DenialEnded, DenialReply, Denials
 from tlsidecar.api.explanations import ExplanationReply, RefusalReply
 from tlsidecar.api.failures import Failures
 from tlsidecar.api.history import History
@@ -18,6 +19,7 @@ from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_S
 
 _FILTER = Parameter("filter", "words that have to occur, and field:value terms: docs/filters.md has the language")
 _LIMIT = Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer")
+_IDENTITY = Parameter("identity", "a name that the peer's certificate has, whole")
 _PAGE = (
     _FILTER,
     Parameter("group", "connections counted together by this, in place of each", values=CONNECTION_GROUPS),
@@ -26,6 +28,7 @@ _PAGE = (
         "the field to sort by; of groups key, connections or a rate, the largest first",
         values=tuple(dict.fromkeys((*CONNECTION_SORT_KEYS, *GROUP_SORT_KEYS))),
     ),
+    _IDENTITY,
     Parameter("order", "asc or desc", values=("asc", "desc")),
     _LIMIT,
     Parameter("offset", "rows to skip", "integer"),
@@ -64,6 +67,50 @@ ROUTES: tuple[Route, ...] = (
         "Close one connection",
         Closed,
         other_statuses=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/connections",
+        Access.CONTROL,
+        actions.close_connections,
+        "Close all that match a filter, or all of an identity",
+        ConnectionsEnded,
+        parameters=(
+            _FILTER,
+            _IDENTITY,
+            Parameter("expected", "how many are meant: refused where it is off by more than a tenth", "integer"),
+        ),
+        other_statuses=(400, 409),
+    ),
+    Route("GET", "/v1/denials", Access.VIEW, actions.denials, "Whom an operator keeps out for a time", Denials),
+    Route(
+        "POST",
+        "/v1/denials",
+        Access.CONTROL,
+        actions.deny,
+        "Keep an identity out for a time, and cut what it has open",
+        DenialReply,
+        body="DenialRequest",
+        other_statuses=(409,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/denials/{id}",
+        Access.CONTROL,
+        actions.undeny,
+        "Keep it out no longer",
+        DenialEnded,
+        other_statuses=(404,),
+    ),
+    Route(
+        "POST",
+        "/v1/drain-generations",
+        Access.CONTROL,
+        actions.drain_generations,
+        "End the connections of older generations after their exchange",
+        ConnectionsEnded,
+        body="DrainGenerationsRequest",
+        other_statuses=(409,),
     ),
     Route("GET", "/v1/certificates", Access.VIEW, reads.certificates, "What is served and trusted now", Certificates),
     Route(

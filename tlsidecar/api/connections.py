@@ -93,6 +93,15 @@ class ConnectionReply(Generic[T]):
 
 
 @dataclass(frozen=True)
+class ConnectionsEnded(Generic[T]):
+    """The answer to ending many connections."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    ended: Annotated[int, Told("connections that were cut, or that end after their exchange")]
+    left: Annotated[int, Told("those that have not ended when the time was up; 0 where they are cut")]
+
+
+@dataclass(frozen=True)
 class Closed(Generic[T]):
     """The answer to closing a connection."""
 

@@ -96,7 +96,7 @@ GROUP_SORT_KEYS = (
 )
 """What groups can be sorted by; the first by themselves."""
 
-EVENT_KINDS = ("state", "reload", "refusal", "opened", "closed", "drain", "upstream", "worker", "lost")
+EVENT_KINDS = ("state", "reload", "refusal", "opened", "closed", "drain", "upstream", "worker", "denial", "lost")
 """What an event may tell of."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -1,4 +1,4 @@
-"""``tlsidecar reload | rotate | drain | shutdown | kill | log-level | wait``: steer a running sidecar."""
+"""``tlsidecar reload | rotate | drain | shutdown | log-level | wait``: steer a running sidecar."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import click
 
 from tlsidecar.admin.client import AdminClient
-from tlsidecar.api.errors import Refused, Unreachable
+from tlsidecar.api.errors import Unreachable
 from tlsidecar.cli.context import (
     EXIT_FAILED,
     EXIT_REFUSED,
     Failure,
-    Number,
     Seconds,
+    call,
     echo_json,
+    expect_option,
     json_option,
     socket_option,
 )
@@ -46,7 +47,7 @@ def rotate(client: AdminClient, as_json: bool) -> None:
 
 
 def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
-    document = _call(client, "POST", target, None, as_json, RENEWAL_S)
+    document = call(client, "POST", target, None, as_json, RENEWAL_S)
     if as_json:
         echo_json(document)
     else:
@@ -74,12 +75,27 @@ def _tell_of_attempt(document: Mapping[str, Any]) -> None:
 
 @click.command()
 @click.option("--timeout", type=Seconds(), help="How long connections may take.  [default: drain_timeout]")
+@click.option(
+    "--old-generations",
+    is_flag=True,
+    help="Only connections accepted with older material than is in use: they end after their exchange, others go on, "
+    "and so does accepting.",
+)
+@expect_option
 @socket_option
 @json_option
-def drain(client: AdminClient, timeout: float | None, as_json: bool) -> None:
-    """Stop accepting and let connections finish; the process lives on. Exit code 1 when some had to be cut."""
-    body = None if timeout is None else {"timeout_s": timeout}
-    document = _call(client, "POST", "/v1/drain", body, as_json, LONGEST_DRAIN_S)
+def drain(
+    client: AdminClient, timeout: float | None, old_generations: bool, expected: int | None, as_json: bool
+) -> None:
+    """Stop accepting and let connections finish; the process lives on. Exit code 1 when some had to be cut, or with
+    --old-generations when some have not ended in time."""
+    body: dict[str, object] = {} if timeout is None else {"timeout_s": timeout}
+    if expected is not None:
+        body["expected"] = expected
+    if old_generations:
+        _drain_generations(client, body, as_json)
+        return
+    document = call(client, "POST", "/v1/drain", body, as_json, LONGEST_DRAIN_S)
     if as_json:
         echo_json(document)
     else:
@@ -89,13 +105,24 @@ def drain(client: AdminClient, timeout: float | None, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
+def _drain_generations(client: AdminClient, body: Mapping[str, object], as_json: bool) -> None:
+    document = call(client, "POST", "/v1/drain-generations", body, as_json, LONGEST_DRAIN_S)
+    if as_json:
+        echo_json(document)
+    else:
+        left = f", {document['left']} have not ended yet" if document["left"] else ""
+        click.echo(f"{document['ended']} of older generations told to end{left}")
+    if document["left"]:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
 @click.command()
 @click.option("--wait", "until_ended", is_flag=True, help="Return when nobody answers any more.")
 @socket_option
 @json_option
 def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
     """Drain, then end the process."""
-    document = _call(client, "POST", "/v1/shutdown", None, as_json)
+    document = call(client, "POST", "/v1/shutdown", None, as_json)
     while until_ended:
         try:
             client.request("GET", "/healthz")
@@ -108,26 +135,13 @@ def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
         click.echo("ended" if until_ended else document["outcome"])
 
 
-@click.command()
-@click.argument("connection_id", metavar="ID", type=Number(0))
-@socket_option
-@json_option
-def kill(client: AdminClient, connection_id: int, as_json: bool) -> None:
-    """Close one connection, by the id that `tlsidecar connections` shows."""
-    document = _call(client, "DELETE", f"/v1/connections/{connection_id}", None, as_json)
-    if as_json:
-        echo_json(document)
-    else:
-        click.echo(f"closed {connection_id}")
-
-
 @click.command("log-level")
 @click.argument("level", metavar="LEVEL", type=click.Choice(["debug", "info", "warning", "error"]))
 @socket_option
 @json_option
 def log_level(client: AdminClient, level: str, as_json: bool) -> None:
     """Change the level of the process log until the process ends: debug, info, warning or error."""
-    document = _call(client, "PUT", "/v1/log-level", {"level": level}, as_json)
+    document = call(client, "PUT", "/v1/log-level", {"level": level}, as_json)
     if as_json:
         echo_json(document)
     else:
@@ -166,20 +180,3 @@ def _is_ready(client: AdminClient, answer_s: float) -> tuple[bool, str, bool]:
     except Unreachable as error:
         return False, str(error), False
     return reply.status == 200, "; ".join(reply.body.decode("utf-8", "replace").split("\n")[:-1]), True
-
-
-def _call(
-    client: AdminClient,
-    method: str,
-    target: str,
-    body: Mapping[str, object] | None,
-    as_json: bool,
-    answer_s: float = 30.0,
-) -> dict[str, Any]:
-    """With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
-    try:
-        return client.call(method, target, body, answer_s=answer_s)
-    except Refused as error:
-        if as_json:
-            echo_json(error.body)
-        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,36 @@ else:
     _ParamType = click.ParamType  # generic only since click 8.4
 
 
+def call(
+    client: AdminClient,
+    method: str,
+    target: str,
+    body: Mapping[str, object] | None,
+    as_json: bool,
+    answer_s: float = 30.0,
+) -> dict[str, Any]:
+    """A change. With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
+    try:
+        return client.call(method, target, body, answer_s=answer_s)
+    except Refused as error:
+        if as_json:
+            echo_json(error.body)
+        raise
+
+
 class Number(click.IntRange):
     """A whole number; what is none is told so in words that are not click's (``not a valid integer range``)."""
 
     name = "whole number"
+
+
+expect_option = click.option(
+    "--expect",
+    "expected",
+    type=Number(0),
+    metavar="N",
+    help="How many connections you mean: refused (exit code 4) where it is off by more than a tenth.",
+)
 
 
 class Seconds(_ParamType):

@@ -17,10 +17,12 @@ from certs.clock import Clock
 from certs.renewal import RandomUnit
 from certs.sources import Source
 from tlsidecar.control.configuration import Configuration, Reread
+from tlsidecar.control.denials import DenialBook
 from tlsidecar.control.guard import Guard
 from tlsidecar.control.history import History
 from tlsidecar.control.interface import (
     Attempt,
+    Denied,
     DrainOutcome,
     Generation,
     Outcome,
@@ -35,11 +37,11 @@ from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation
 from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.control.upstream_health import UpstreamHealth
-from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     PolicyChange,
@@ -49,6 +51,7 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
+from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 from tlsidecar.workers.handle import Supervisor, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
@@ -84,7 +87,7 @@ class Controller:
         self.clock = clock
         self.refusals = refusals
         self.failures = failures
-        self.denials = Denials()
+        self.denials = DenialBook(clock, hub)
         self.events = hub
         self.history = History(clock)
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
@@ -225,6 +228,7 @@ class Controller:
                     self._dropped_log_lines(), sum(snapshot.log_lines_dropped for snapshot in self._snapshots)
                 ),
                 draining_since=self.life.draining_since,
+                denied=self.denials.kept_out,
                 defects=self._guard.defects(),
             )
         )
@@ -238,6 +242,29 @@ class Controller:
             if await worker.close_connection(connection_id):
                 return True
         return False
+
+    async def count(self, selection: ConnectionSelection) -> int:
+        return sum(await asyncio.gather(*(worker.count(selection) for worker in self.workers)))
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool = False) -> int:
+        return sum(await asyncio.gather(*(worker.end(selection, reason, gently=gently) for worker in self.workers)))
+
+    async def deny(self, identity: str, for_s: float, by: str) -> tuple[Denied, int]:
+        denied = self.denials.add(identity, for_s, by)
+        await self._keep_out()
+        closed = await self.end(ConnectionSelection(identity=identity, inbound_only=True), Reason.IDENTITY_DENIED)
+        self.problems()
+        return denied, closed
+
+    async def undeny(self, denial_id: int) -> Denied | None:
+        ended = self.denials.end(denial_id)
+        if ended is not None:
+            await self._keep_out()
+            self.problems()
+        return ended
+
+    async def _keep_out(self) -> None:
+        await asyncio.gather(*(worker.deny(self.denials.in_force) for worker in self.workers))
 
     def set_log_level(self, level: str) -> None:
         self._set_log_level(level)
@@ -309,6 +336,8 @@ class Controller:
     async def _watch(self) -> None:
         while True:
             self._rotation.tick()
+            if self.denials.expire():
+                await self._keep_out()
             self.history.observe(await self.snapshots())
             self.history.note(self.problems())
             await asyncio.sleep(self.history.due_in_s())

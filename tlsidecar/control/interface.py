@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from tlsidecar.api import certificates, problems
+from tlsidecar.api import certificates, denials, problems
 from tlsidecar.api.words import Outcome as Outcome
 from tlsidecar.api.words import Severity as Severity
 from tlsidecar.api.words import State as State
@@ -19,17 +19,19 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     WorkerSnapshot,
 )
+from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:
     from certs.clock import Clock
     from certs.material import Material
+    from tlsidecar.control.denials import DenialBook
     from tlsidecar.control.history import History
-    from tlsidecar.dataplane.denials import Denials
     from tlsidecar.dataplane.tls import Contexts
     from tlsidecar.observe.events import EventHub
     from tlsidecar.observe.failures import FailureLog
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 
 Problem: TypeAlias = problems.Problem[str]
+Denied: TypeAlias = denials.Denial[str]
 Attempt: TypeAlias = certificates.Attempt[str]
 
 
@@ -85,7 +88,7 @@ class Control(Protocol):
     clock: Clock
     refusals: RefusalLog
     failures: FailureLog
-    denials: Denials
+    denials: DenialBook
     events: EventHub
     history: History
     reload_counts: ReloadCounts
@@ -151,6 +154,23 @@ class Control(Protocol):
 
     async def close_connection(self, connection_id: int) -> bool:
         """Close one connection; False when there is none of that id."""
+        ...
+
+    async def count(self, selection: ConnectionSelection) -> int:
+        """How many connections are meant."""
+        ...
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool = False) -> int:
+        """Cut connections, or retire them ``gently``: after their exchange. How many there were."""
+        ...
+
+    async def deny(self, identity: str, for_s: float, by: str) -> tuple[Denied, int]:
+        """Keep an identity out of all listeners that it may come in by, and cut what it has open there; how many that
+        were. Raises tlsidecar.control.denials.TooManyDenials."""
+        ...
+
+    async def undeny(self, denial_id: int) -> Denied | None:
+        """Keep it out no longer; None when there is no such denial."""
         ...
 
     async def reload(self, trigger: Trigger) -> Attempt:

@@ -58,6 +58,7 @@ _POLITE = frozenset(
         Reason.HEAD_TIMEOUT,  # of a connection that never asked anything
         Reason.DRAINED,
         Reason.MAX_AGE,
+        Reason.GENERATION_DRAINED,
         Reason.POLICY_CHANGED,
         Reason.PEER_CERTIFICATE_EXPIRED,
         Reason.PEER_CERTIFICATE_REVOKED,

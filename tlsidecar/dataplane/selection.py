@@ -16,8 +16,9 @@ from tlsidecar.api.filter_fields import (
     namespace_of,
 )
 from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.denials import is_named
 from tlsidecar.dataplane.meter import Moved
-from tlsidecar.dataplane.snapshot import ConnectionQuery, ConnectionRecord
+from tlsidecar.dataplane.snapshot import ConnectionQuery, ConnectionRecord, ConnectionSelection
 
 # Sorting by idle time is sorting by the time of the last activity, the other way round.
 SORT_KEYS: Mapping[str, Callable[[Connection], Any]] = {
@@ -53,6 +54,26 @@ def matching_ended(
         return ended
     matches = matcher(terms, CONNECTION_FIELDS, connection_readers(now), connection_texts)
     return [(record, moved) for record, moved in ended if matches(record)]
+
+
+def selected(
+    connections: Iterable[Connection], selection: ConnectionSelection, now: float, wall: float
+) -> list[Connection]:
+    """Those to end. ``now`` is monotonic, ``wall`` POSIX seconds."""
+    if selection.means_nobody:
+        return []
+    return [
+        connection
+        for connection in matching(connections, selection.filter, now, wall)
+        if (not selection.identity or goes_by(connection, selection.identity))
+        and (not selection.older_than or connection.contexts.generation < selection.older_than)
+        and (not selection.inbound_only or connection.frontend.terminates)
+    ]
+
+
+def goes_by(connection: Connection, name: str) -> bool:
+    """Whether the peer's certificate has this name."""
+    return connection.identity is not None and is_named(connection.identity, name)
 
 
 def ordered(connections: list[Connection], query: ConnectionQuery) -> list[Connection]:

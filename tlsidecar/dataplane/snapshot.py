@@ -187,11 +187,29 @@ class ConnectionQuery:
     descending: bool = False
     limit: int = 100
     offset: int = 0
+    identity: str = ""  # a name that the peer's certificate has, whole
 
     @property
     def runs_down(self) -> bool:
         """Whether greater keys come first. The key of idle_s is the time of the last activity, which is its reverse."""
         return self.descending != (self.sort == "idle_s")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSelection:
+    """Which connections to end: those that meet all that is set. One that sets nothing means nobody.
+
+    ``filter`` is as in a :class:`ConnectionQuery`; ``identity`` a name that the peer's certificate has
+    (tlsidecar.dataplane.denials.is_named); ``older_than`` a generation."""
+
+    filter: str = ""
+    identity: str = ""
+    older_than: int = 0
+    inbound_only: bool = False
+
+    @property
+    def means_nobody(self) -> bool:
+        return not (self.filter or self.identity or self.older_than)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,21 @@ from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.grouping import grouped
 from tlsidecar.dataplane.listener import Listener, connection_limit
 from tlsidecar.dataplane.meter import Meter
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
-from tlsidecar.dataplane.selection import SORT_KEYS, matching, matching_ended, ordered
+from tlsidecar.dataplane.selection import SORT_KEYS, goes_by, matching, matching_ended, ordered, selected
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     PolicyChange,
@@ -173,6 +175,27 @@ class Worker:
                 return True
         return False
 
+    def deny(self, denials: Sequence[Denial]) -> None:
+        """These identities, and no others, are kept out from now on, until their time is over."""
+        self.shared.denials.replace(denials)
+
+    def count(self, selection: ConnectionSelection) -> int:
+        """How many connections are meant."""
+        return len(self._selected(selection))
+
+    def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool) -> int:
+        """Cut the connections that are meant, or retire them ``gently``; how many there were."""
+        found = self._selected(selection)
+        for connection in found:
+            if gently:
+                connection.retire(reason)
+            else:
+                connection.close(reason)
+        return len(found)
+
+    def _selected(self, selection: ConnectionSelection) -> list[Connection]:
+        return selected(self._connections(), selection, self.reactor.loop.time(), self.shared.wall())
+
     def close_all(self, reason: Reason) -> int:
         """Cut every connection that is left; how many there were."""
         connections = list(self._connections())
@@ -231,6 +254,8 @@ class Worker:
 
     def _ordered(self, query: ConnectionQuery) -> tuple[int, list[Connection]]:
         matched = matching(self._connections(), query.filter, self.reactor.loop.time(), self.shared.wall())
+        if query.identity:
+            matched = [connection for connection in matched if goes_by(connection, query.identity)]
         return self.connection_count, ordered(matched, query)
 
     def connection(self, connection_id: int) -> ConnectionDetail | None:

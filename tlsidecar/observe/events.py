@@ -31,6 +31,7 @@ CLOSED = "closed"
 DRAIN = "drain"
 UPSTREAM = "upstream"
 WORKER = "worker"
+DENIAL = "denial"
 LOST = "lost"
 
 

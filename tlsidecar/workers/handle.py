@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from certs.acme.challenges import Challenge
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     PolicyChange,
@@ -75,6 +77,16 @@ class WorkerHandle(Protocol):
 
     async def drained(self, *, inbound_only: bool = False) -> None:
         """Return once the last connection is gone that the drain so begun waits for."""
+        ...
+
+    async def deny(self, denials: Sequence[Denial]) -> None:
+        """Returns when these identities, and no others, are kept out; whoever replaces the worker keeps them out."""
+        ...
+
+    async def count(self, selection: ConnectionSelection) -> int: ...
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool) -> int:
+        """Cut those connections, or retire them ``gently``; how many there were."""
         ...
 
     async def close_all(self, reason: Reason) -> int: ...

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from certs.acme.challenges import Challenge
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     PolicyChange,
@@ -85,6 +87,15 @@ class LocalWorker:
 
     async def drained(self, *, inbound_only: bool = False) -> None:
         await self._drained[inbound_only].wait()
+
+    async def deny(self, denials: Sequence[Denial]) -> None:
+        self._worker.deny(denials)
+
+    async def count(self, selection: ConnectionSelection) -> int:
+        return self._worker.count(selection)
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool) -> int:
+        return self._worker.end(selection, reason, gently=gently)
 
     async def close_all(self, reason: Reason) -> int:
         return self._worker.close_all(reason)

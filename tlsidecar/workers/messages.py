@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from certs.errors import MaterialError
 from certs.material import Material
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.settings import Settings
 from tlsidecar.workers.wire import WireError
 
@@ -27,6 +28,9 @@ CLOSE_CONNECTION = "close_connection"  # id -> whether there was one
 STOP_ACCEPTING = "stop_accepting"  # nothing -> True
 DRAIN = "drain"  # whether only what is inbound -> how many connections there were
 DRAINED = "drained"  # the same -> nothing, once the last of these connections is gone
+DENY = "deny"  # the Denials, all of them -> True, once they are kept out
+COUNT = "count"  # ConnectionSelection -> how many are meant
+END = "end"  # ConnectionSelection, Reason and whether gently -> how many there were
 CLOSE_ALL = "close_all"  # Reason -> how many there were
 LOG_LEVEL = "log_level"  # the level; not answered
 REOPEN_LOG = "reopen_log"  # nothing; not answered
@@ -51,6 +55,7 @@ class Start:
     sockets: tuple[int, ...]
     held: bool  # somebody else holds these sockets, too: dataplane.bind.HeldSocket
     log_level: str
+    denials: tuple[Denial, ...] = ()
 
 
 def packed_material(generation: int, material: Material) -> bytes:

@@ -20,12 +20,14 @@ from certs.clock import SYSTEM_CLOCK
 from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     PolicyChange,
@@ -152,6 +154,9 @@ class _Process:
             messages.CLOSE_CONNECTION: lambda body: pack(bool, self._worker.close_connection(unpack(int, body))),
             messages.STOP_ACCEPTING: self._stop_accepting,
             messages.DRAIN: self._drain,
+            messages.DENY: self._deny,
+            messages.COUNT: lambda body: pack(int, self._worker.count(unpack(ConnectionSelection, body))),
+            messages.END: self._end,
             messages.CLOSE_ALL: lambda body: pack(int, self._worker.close_all(unpack(Reason, body))),
         }
 
@@ -172,6 +177,7 @@ class _Process:
             board=self._board,
             shares=connection_shares(start.settings, start.workers),
         )
+        worker.deny(start.denials)
         self._board.enter(start.number)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process
@@ -287,6 +293,14 @@ class _Process:
 
     def _connection(self, body: bytes) -> bytes:
         return pack(ConnectionDetail | None, self._worker.connection(unpack(int, body)))
+
+    def _deny(self, body: bytes) -> bytes:
+        self._worker.deny(unpack(tuple[Denial, ...], body))
+        return pack(bool, True)
+
+    def _end(self, body: bytes) -> bytes:
+        selection, reason, gently = unpack(tuple[ConnectionSelection, Reason, bool], body)
+        return pack(int, self._worker.end(selection, reason, gently=gently))
 
     def _stop_accepting(self, _: bytes) -> bytes:
         self._worker.stop_accepting()

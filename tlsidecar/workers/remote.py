@@ -26,12 +26,14 @@ from certs.clock import Clock
 from certs.material import Material
 from tlsidecar.dataplane.bind import HeldSocket, bound_address
 from tlsidecar.dataplane.board import Board, owner_of_id
+from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
     ConnectionPage,
     ConnectionQuery,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     ListenerCounters,
@@ -96,6 +98,7 @@ class RemoteWorker:
         self._settings = settings_of_one(setup.settings, number, setup.workers)
         self._material = material
         self._log_level = log_level
+        self._denials: tuple[Denial, ...] = ()
         self._channel: Channel | None = None
         self._gone = asyncio.Event()
         self._closing = False
@@ -174,6 +177,7 @@ class RemoteWorker:
             tuple(len(setup.sockets[listener.name]) for listener in setup.settings.listeners),
             any(isinstance(sock, HeldSocket) for sockets in setup.sockets.values() for sock in sockets),
             self._log_level,
+            self._denials,
         )
         self._setup.board.beat(self.number, time.monotonic())
         started = channel.ask(messages.START, pack(messages.Start, start))
@@ -368,6 +372,17 @@ class RemoteWorker:
         if self._channel is not None:
             with contextlib.suppress(ChannelClosed, RemoteFailure):
                 await self._channel.ask(messages.DRAINED, pack(bool, inbound_only))
+
+    async def deny(self, denials: Sequence[Denial]) -> None:
+        self._denials = tuple(denials)
+        await self._asked(messages.DENY, pack(tuple[Denial, ...], self._denials), bool, False)
+
+    async def count(self, selection: ConnectionSelection) -> int:
+        return await self._asked(messages.COUNT, pack(ConnectionSelection, selection), int, 0)
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool) -> int:
+        body = pack(tuple[ConnectionSelection, Reason, bool], (selection, reason, gently))
+        return await self._asked(messages.END, body, int, 0)
 
     async def close_all(self, reason: Reason) -> int:
         return await self._asked(messages.CLOSE_ALL, pack(Reason, reason), int, 0)

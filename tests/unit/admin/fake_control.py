@@ -19,9 +19,11 @@ from certs.certificate import Certificate
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.material import Material, PrivateKey
 from certs.revocation_list import RevocationList
+from tlsidecar.control.denials import DenialBook
 from tlsidecar.control.history import History
 from tlsidecar.control.interface import (
     Attempt,
+    Denied,
     DrainOutcome,
     Generation,
     Outcome,
@@ -31,13 +33,13 @@ from tlsidecar.control.interface import (
     State,
     Trigger,
 )
-from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.grouping import first_groups
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
     ConnectionQuery,
     ConnectionRecord,
+    ConnectionSelection,
     GroupPage,
     GroupQuery,
     GroupRow,
@@ -187,8 +189,8 @@ class FakeControl:
         self.clock = clock
         self.refusals = RefusalLog()
         self.failures = FailureLog()
-        self.denials = Denials()
         self.events = EventHub(clock)
+        self.denials = DenialBook(clock, self.events)
         self.history = History(clock)
         self.reload_counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
         self.state = State.READY
@@ -251,7 +253,9 @@ class FakeControl:
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         wanted = query.filter.lower()
-        matched = [each for each in self.records if wanted in each.identity.lower()]
+        matched = [
+            each for each in self.records if wanted in each.identity.lower() and query.identity in ("", each.identity)
+        ]
         matched.sort(key=lambda each: getattr(each, query.sort), reverse=query.descending)
         window = matched[query.offset : query.offset + query.limit]
         return ConnectionPage(len(self.records), len(matched), tuple(window))
@@ -278,6 +282,31 @@ class FakeControl:
         if len(self.records) < before:
             self.events.publish(CLOSED, {"id": connection_id, "listener": "web"})
         return len(self.records) < before
+
+    def _meant(self, selection: ConnectionSelection) -> list[ConnectionRecord]:
+        return [
+            each
+            for each in self.records
+            if selection.filter.lower() in each.identity.lower()
+            and (not selection.identity or selection.identity == each.identity)
+            and (not selection.older_than or each.generation < selection.older_than)
+        ]
+
+    async def count(self, selection: ConnectionSelection) -> int:
+        return len(self._meant(selection))
+
+    async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool = False) -> int:
+        meant = self._meant(selection)
+        self.calls.append(f"end {len(meant)} {reason}{' gently' if gently else ''}")
+        self.records = [each for each in self.records if each not in meant]
+        return len(meant)
+
+    async def deny(self, identity: str, for_s: float, by: str) -> tuple[Denied, int]:
+        denied = self.denials.add(identity, for_s, by)
+        return denied, await self.end(ConnectionSelection(identity=identity), Reason.IDENTITY_DENIED)
+
+    async def undeny(self, denial_id: int) -> Denied | None:
+        return self.denials.end(denial_id)
 
     async def reload(self, trigger: Trigger) -> Attempt:
         self.calls.append(f"reload {trigger}")

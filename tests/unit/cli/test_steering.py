@@ -99,7 +99,7 @@ def test_wait_gives_up_and_says_what_is_in_the_way(served: Served, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["kill", "abc"], "Invalid value for 'ID': 'abc' is not a valid whole number."),
+        (["kill", "abc"], "Invalid value for '[ID]': 'abc' is not a valid whole number."),
         (["connections", "--limit", "x"], "'x' is not a valid whole number."),
         (["events", "--count", "0"], "0 is not in the range x>=1."),
         (["log-level", "loud"], "Invalid value for 'LEVEL': 'loud' is not one of 'debug',"),

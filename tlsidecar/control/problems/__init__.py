@@ -37,6 +37,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     process.clock,
     process.log,
     process.draining,
+    process.denied,
     process.defects,
 )
 

@@ -38,6 +38,7 @@ ADVICE = {
     "clock_jumped": "Look at the machine's time service (timedatectl, chronyc tracking).",
     "log_lines_dropped": "Nobody reads the log fast enough: look at the disk, or at what collects stderr.",
     "draining": "New connections are refused until the process is started again.",
+    "identity_denied": "It ends by itself; tlsidecar undeny ends it now. For good is what access rules are for.",
     "internal_error": "Please report it, with the traceback in the log. What it was about is not shown meanwhile; "
     "traffic is not touched.",
 }

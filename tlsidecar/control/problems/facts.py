@@ -10,7 +10,7 @@ from typing import NamedTuple
 from certs.certificate import Certificate
 from certs.sources.crl_downloads import Failing
 from tlsidecar.control.guard import Defect
-from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Severity
+from tlsidecar.control.interface import Attempt, ConfigurationState, Denied, Generation, Severity
 from tlsidecar.control.outages import Outage
 from tlsidecar.dataplane.snapshot import WorkerSnapshot
 from tlsidecar.observe.refusals import RefusalGroup
@@ -51,4 +51,5 @@ class Facts:
     clock_jump: tuple[datetime, float] | None = None  # when, and by how many seconds
     dropped_log_lines: int = 0
     draining_since: datetime | None = None
+    denied: Sequence[Denied] = ()
     defects: Mapping[str, Defect] = field(default_factory=dict)

@@ -51,6 +51,12 @@ def draining(facts: Facts) -> Iterator[Found]:
         yield Found(Severity.NOTICE, "draining", "no new connections are accepted", facts.draining_since)
 
 
+def denied(facts: Facts) -> Iterator[Found]:
+    for denial in facts.denied:
+        message = f"{denial.identity} is kept out until {denial.until:%H:%M:%SZ}, by {denial.by}"
+        yield Found(Severity.WARNING, "identity_denied", message, denial.since or facts.now, denial.identity)
+
+
 def defects(facts: Facts) -> Iterator[Found]:
     for name, defect in facts.defects.items():
         times = "" if defect.count == 1 else f", {defect.count} times"

@@ -85,12 +85,16 @@ def limits(facts: Facts) -> Iterator[Found]:
 
 
 def repeated_refusals(facts: Facts) -> Iterator[Found]:
-    """Only of who is known: strangers are turned away all the time."""
+    """Only of who is known: strangers are turned away all the time, and whoever is kept out by hand is a problem of
+    its own."""
     horizon = (facts.now - REPEATED_WITHIN).timestamp()
     often = [
         group
         for group in facts.refusals
-        if group.count >= REPEATED_REFUSALS and group.is_known and group.last_at >= horizon
+        if group.count >= REPEATED_REFUSALS
+        and group.is_known
+        and group.last_at >= horizon
+        and group.party.reason is not Reason.IDENTITY_DENIED
     ]
     for group in sorted(often, key=lambda each: each.count, reverse=True)[:MOST_REPEATED]:
         party = group.party

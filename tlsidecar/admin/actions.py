@@ -1,0 +1,144 @@
+"""The admin API's calls that end connections or keep somebody out: each is told how many it is expected to touch, and
+is refused where that has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tlsidecar.admin.api import Api
+from tlsidecar.admin.messages import MAX_GENERATION_DRAIN_S, MAX_IDENTITY_CHARACTERS, ApiError, Reply, Request
+from tlsidecar.admin.reads import filter_of
+from tlsidecar.api.connections import ConnectionsEnded
+from tlsidecar.api.denials import LONGEST_DENIAL_S, DenialEnded, DenialReply, Denials
+from tlsidecar.api.encode import encoded
+from tlsidecar.api.filter_fields import CONNECTION_FIELDS
+from tlsidecar.control.denials import TooManyDenials
+from tlsidecar.control.interface import Control
+from tlsidecar.dataplane.snapshot import ConnectionSelection
+from tlsidecar.outcomes import Reason
+
+MOST_EXPECTED = 2**31
+# Somebody comes and somebody goes between the question and the answer: what differs by more is something else.
+TOLERANCE = 0.1
+DRAIN_POLL_S = 0.05
+DEFAULT_DRAIN_S = 30.0
+
+
+async def close_connections(api: Api, request: Request) -> Reply:
+    """All that match a filter, or all of an identity."""
+    no_fields(request.json_body(), ())
+    control = api.control
+    wanted = filter_of(request.query, CONNECTION_FIELDS)
+    selection = ConnectionSelection(filter=str(wanted) if wanted else "", identity=request.query.get("identity", ""))
+    if selection.means_nobody:
+        raise ApiError(400, "filter or identity says which connections: there is no call to close all of them")
+    await check_expected(control, selection, _expected_in_query(request.query))
+    ended = await control.end(selection, Reason.CLOSED_BY_ADMIN)
+    audited = f"{ended} closed: {selection.filter or selection.identity}"
+    return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, 0))), audited)
+
+
+async def drain_generations(api: Api, request: Request) -> Reply:
+    """Those accepted under an older generation end after their exchange; answered when they have, or time is up."""
+    body = request.json_body()
+    no_fields(body, ("older_than", "expected", "timeout_s"))
+    control = api.control
+    current = control.generation.number if control.generation is not None else 0
+    older_than = _number(body, "older_than", current, 1, max(1, current))
+    timeout_s = _number(body, "timeout_s", DEFAULT_DRAIN_S, 0, MAX_GENERATION_DRAIN_S)
+    selection = ConnectionSelection(older_than=int(older_than))
+    await check_expected(control, selection, expected_in_body(body))
+    ended = await control.end(selection, Reason.GENERATION_DRAINED, gently=True)
+    left = await _left(control, selection, timeout_s)
+    audited = f"{ended} older than generation {older_than:.0f}"
+    return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, left))), audited)
+
+
+async def denials(api: Api, request: Request) -> Reply:
+    return api.json_reply(encoded(Denials(api.control.clock.now(), api.control.denials.kept_out)))
+
+
+async def deny(api: Api, request: Request) -> Reply:
+    body = request.json_body()
+    no_fields(body, ("identity", "for_s", "expected"))
+    identity = body.get("identity")
+    if not isinstance(identity, str) or not identity.strip() or len(identity) > MAX_IDENTITY_CHARACTERS:
+        raise ApiError(400, f"identity is a name in the certificate, of at most {MAX_IDENTITY_CHARACTERS} characters")
+    if "for_s" not in body:
+        raise ApiError(400, "for_s is missing: a denial ends by itself")
+    for_s = _number(body, "for_s", 0.0, 1, LONGEST_DENIAL_S)
+    control = api.control
+    await check_expected(control, ConnectionSelection(identity=identity, inbound_only=True), expected_in_body(body))
+    caller = request.caller
+    try:
+        denial, closed = await control.deny(identity, for_s, f"uid {caller.uid}" if caller.uid >= 0 else "nobody known")
+    except TooManyDenials as error:
+        raise ApiError(409, str(error)) from None
+    audited = f"{identity} for {for_s:g} s, {closed} closed"
+    return _with_audit(api.json_reply(encoded(DenialReply(control.clock.now(), denial, closed))), audited)
+
+
+async def undeny(api: Api, request: Request) -> Reply:
+    no_fields(request.json_body(), ())
+    text = request.path_values["id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ApiError(400, "a denial's id is a number")
+    ended = await api.control.undeny(int(text))
+    if ended is None:
+        raise ApiError(404, f"no denial {text}")
+    return _with_audit(api.json_reply(encoded(DenialEnded(api.control.clock.now(), ended))), ended.identity)
+
+
+async def check_expected(control: Control, selection: ConnectionSelection, expected: int | None) -> None:
+    """Raises ApiError (409) where the number of connections differs by more than a tenth from what was expected."""
+    if expected is not None:
+        check_number(await control.count(selection), expected)
+
+
+def check_number(found: int, expected: int) -> None:
+    """The same for connections that were counted."""
+    if abs(found - expected) > expected * TOLERANCE:
+        raise ApiError(409, f"{found} connections would be touched now, not {expected}: look again, and ask again")
+
+
+def expected_in_body(body: Mapping[str, object]) -> int | None:
+    return None if body.get("expected") is None else int(_number(body, "expected", 0.0, 0, MOST_EXPECTED))
+
+
+def no_fields(body: Mapping[str, object], known: tuple[str, ...]) -> None:
+    """Raises ApiError for a field that is not among the known ones."""
+    unknown = sorted(set(body) - set(known))
+    if unknown:
+        raise ApiError(400, f"unknown field {unknown[0]!r}")
+
+
+async def _left(control: Control, selection: ConnectionSelection, timeout_s: float) -> int:
+    until = control.clock.monotonic() + timeout_s
+    left = await control.count(selection)
+    while left and control.clock.monotonic() < until:
+        await asyncio.sleep(DRAIN_POLL_S)
+        left = await control.count(selection)
+    return left
+
+
+def _expected_in_query(query: Mapping[str, str]) -> int:
+    text = query.get("expected", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ApiError(400, "expected is missing: how many connections are meant, as /v1/connections counts them")
+    return int(text)
+
+
+def _number(body: Mapping[str, object], name: str, default: float, lowest: float, highest: float) -> float:
+    value = body.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ApiError(400, f"{name} is a number")
+    if not lowest <= value <= highest:
+        raise ApiError(400, f"{name} is from {lowest:g} to {highest:g}")
+    return value
+
+
+def _with_audit(reply: Reply, audited: str) -> Reply:
+    return replace(reply, audited=audited)
