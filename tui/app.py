@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -25,13 +25,15 @@ from tlsidecar.api.errors import AdminError
 from tui.actions import LOG_LEVELS, Action, Told, actions, failure, log_level_action, outcome
 from tui.clock import SYSTEM_CLOCK, Clock
 from tui.export import as_json, save
+from tui.fleet import Fleet
 from tui.freshness import Freshness, freshness
 from tui.keys import help_page
-from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Role, Target
+from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Target
 from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.options import Options
 from tui.pages.chrome import Banner
+from tui.pages.fleet import FLEET_COLUMNS
 from tui.plan import Interest
 from tui.problems import problems
 from tui.records import Json, Problem, Severity
@@ -39,7 +41,9 @@ from tui.roster import Roster
 from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Menu, Question, Reading
 from tui.screens.detail import DetailScreen
+from tui.screens.fleet import FleetScreen
 from tui.screens.main import MainScreen
+from tui.sheet import Column
 from tui.tabs import TABS
 from tui.tabs.tab import Tab
 from tui.text import SafeText, ascii_only, safe_text
@@ -83,6 +87,7 @@ class Console(App[int]):
         self.clock = clock
         randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.roster = Roster(options.sources, options.read_only, clock, randomness)
+        self.fleet = Fleet(self.roster)
         self.monitor = self.roster.monitors[0]  # the sidecar shown
         self._watches: dict[Monitor, Worker[None]] = {}
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
@@ -114,6 +119,8 @@ class Console(App[int]):
             # By default these end the process at once, with the terminal still in the hands of the console.
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._end, 128 + number)
+        if self.is_fleet:
+            self.push_screen(FleetScreen(self.fleet, at=""))
         if self.options.automatic:
             self._watch_all()
             self.run_worker(self.roster.follow(self._watch_all), group="roster", exit_on_error=False)
@@ -144,6 +151,22 @@ class Console(App[int]):
         return listed if self.monitor in listed else [*listed, self.monitor]
 
     @property
+    def is_fleet(self) -> bool:
+        """Whether there is a list in front of the tabs."""
+        return self.roster.is_fleet
+
+    @property
+    def _list(self) -> FleetScreen | None:
+        """The list, while it is shown."""
+        return next((screen for screen in self.screen_stack if isinstance(screen, FleetScreen)), None)
+
+    @property
+    def updates(self) -> int:
+        """How often what is shown was told anew."""
+        shown = self.roster.monitors if self._list is not None else [self.monitor]
+        return sum(monitor.model.updates for monitor in shown)
+
+    @property
     def tab(self) -> Tab:
         return self.main.tab
 
@@ -161,7 +184,7 @@ class Console(App[int]):
         return self._pause_updates is not None
 
     def banner(self) -> Banner:
-        held = 0 if self._pause_updates is None else self.monitor.model.updates - self._pause_updates
+        held = 0 if self._pause_updates is None else self.updates - self._pause_updates
         return Banner(
             self.freshness,
             self.is_paused,
@@ -174,7 +197,11 @@ class Console(App[int]):
         """Draw the present, or the moment of the pause, on the screen in front."""
         self._repaint_timer = None
         self.monotonic = self.clock.monotonic()
-        if not self.is_paused:
+        if self._list is not None:
+            if not self.is_paused:
+                self.shown_at = self.clock.now()
+                self.fleet.take(self.monotonic)
+        elif not self.is_paused:
             self.shown = self.monitor.model.snapshot(self.monotonic)
             # Stale data is shown as of when it was fresh: a countdown that goes on would look alive.
             self.shown_at = self.shown.taken_at or self.clock.now() if self.is_stale else self.clock.now()
@@ -185,7 +212,7 @@ class Console(App[int]):
 
     def interest(self, monitor: Monitor) -> Interest:
         """What the user looks at of one sidecar."""
-        if monitor is not self.monitor:
+        if monitor is not self.monitor or self._list is not None:
             return Interest(needs=None)
         connection_id = None if self._detail is None else self._detail.connection_id
         return replace(self.main.interest, connection_id=connection_id, paused=self.is_paused)
@@ -199,6 +226,9 @@ class Console(App[int]):
     def _watch_all(self) -> None:
         """Begin with those that are new, and leave those that are gone."""
         monitors = self.monitors
+        if self._list is not None and self.monitor not in self.roster.monitors:
+            monitors = self.roster.monitors
+            self.monitor = monitors[0]
         for monitor in [each for each in self._watches if each not in monitors]:
             self._watches.pop(monitor).cancel()
             self.run_worker(monitor.client.close(), group="closing")
@@ -210,23 +240,32 @@ class Console(App[int]):
         self._watches[monitor] = self.run_worker(watch, group="watch", exit_on_error=False)
 
     async def tick(self) -> None:
-        """Poll the sidecar shown once, and draw: what the timers do by themselves when they are on."""
-        await self.monitor.poll(self.interest(self.monitor))
+        """Poll what is shown once, and draw: what the timers do by themselves when they are on."""
+        for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
+            await monitor.poll(self.interest(monitor))
         self._tell_changes()
         self.repaint()
 
     def _told(self, monitor: Monitor) -> None:
-        """A sidecar was asked; what the others tell can wait for the next second."""
-        if monitor is self.monitor:
-            self._changed()
+        """A sidecar was asked. What one of many tells can wait for the next second, but for the first time."""
+        if self._list is None:
+            if monitor is self.monitor:
+                self._changed()
+        elif any(row.is_awaited for row in self.fleet.rows):
+            self._repaint_soon()
 
     def _changed(self) -> None:
         self._tell_changes()
+        self._repaint_soon()
+
+    def _repaint_soon(self) -> None:
         if self.options.automatic and self._repaint_timer is None:
             self._repaint_timer = self.set_timer(_SHORTEST_REPAINT_S, self.repaint)
 
     def _tell_changes(self) -> None:
         """Toasts for what the reader would otherwise have to notice."""
+        if self._list is not None:
+            return
         model = self.monitor.model
         if self._was_lost and not model.link.is_lost:
             self.tell(SafeText("connected again"))
@@ -256,7 +295,8 @@ class Console(App[int]):
             worker.cancel()
 
     def refresh_now(self) -> None:
-        self.monitor.wake()
+        for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
+            monitor.wake()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A defect of ours in a worker is told, and the watching goes on."""
@@ -284,10 +324,15 @@ class Console(App[int]):
         if action == "actions":
             return not self.options.read_only
         if action == "sidecars":
-            return len(self.monitors) > 1
+            return self.is_fleet and self._list is None
         return super().check_action(action, parameters)
 
     def action_view(self, number: int) -> None:
+        if self._list is not None:
+            name = self._list.selected
+            if name is None:
+                return
+            self.open_sidecar(name)
         self._leave_details()
         self.main.show_tab(TABS[number - 1])
 
@@ -295,7 +340,7 @@ class Console(App[int]):
         """Hold the view, or let it catch up. The watching goes on."""
         if self._pause_updates is None:
             self.repaint()
-            self._pause_updates = self.monitor.model.updates
+            self._pause_updates = self.updates
         else:
             self._pause_updates = None
             self.refresh_now()
@@ -305,7 +350,9 @@ class Console(App[int]):
         self.refresh_now()
 
     def action_help(self) -> None:
-        sortable = {tab.name: tab.columns for tab in TABS if tab.sorts}
+        sortable: dict[str, Sequence[Column[Any]]] = {tab.name: tab.columns for tab in TABS if tab.sorts}
+        if self.is_fleet:
+            sortable = {"Sidecars": FLEET_COLUMNS, **sortable}
         self.push_screen(
             Reading(help_page(self.glyphs, min(78, self.size.width - 6), sortable, read_only=self.options.read_only))
         )
@@ -357,25 +404,27 @@ class Console(App[int]):
     # Several sidecars.
 
     def action_sidecars(self) -> None:
-        self.run_worker(self._choose_sidecar(), group="menu", exclusive=True)
+        self.show_fleet()
 
-    async def _choose_sidecar(self) -> None:
-        entries = []
-        for index, monitor in enumerate(self.monitors):
-            snapshot = monitor.model.snapshot(self.monotonic)
-            state = SafeText("") if snapshot.status is None else snapshot.status.state
-            label = SafeText(f"{index + 1} {snapshot.name}")
-            fresh = freshness(monitor.model.link, self.monotonic)
-            role = Role.STRONG if monitor is self.monitor else Role.TEXT
-            entries.append(Entry(str(index), label, role, SafeText(f"{state} {fresh.label}".strip())))
-        chosen = await self.push_screen_wait(Menu(SafeText("Sidecars"), entries))
-        if chosen is not None:
-            self.select_sidecar(self.monitors[int(chosen)])
+    def show_fleet(self) -> None:
+        """Out of the sidecar shown, to the list of all."""
+        if self._list is None and self.is_fleet:
+            self._leave_details()
+            self._leave_events()
+            self._pause_updates = None
+            self.push_screen(FleetScreen(self.fleet, self.monitor.name))
+            self.refresh_now()
+
+    def open_sidecar(self, name: str) -> None:
+        """Out of the list, into one of its sidecars; one that has gone meanwhile is not there to be opened."""
+        monitor = self.fleet.monitor(name)
+        if monitor is None or self._list is None:
+            return
+        self.pop_screen()
+        self.select_sidecar(monitor)
 
     def select_sidecar(self, monitor: Monitor) -> None:
-        """Show another sidecar."""
-        if monitor is self.monitor:
-            return
+        """Show one sidecar, from the top."""
         self._leave_details()
         self._leave_events()
         self._pause_updates = None
@@ -390,7 +439,9 @@ class Console(App[int]):
     # Actions.
 
     def action_actions(self) -> None:
-        if not self.options.read_only:
+        if self._list is not None:
+            self._list.action_actions()
+        elif not self.options.read_only:
             self.run_worker(self._choose_action(), group="menu", exclusive=True)
 
     async def _choose_action(self) -> None:
@@ -437,8 +488,8 @@ class Console(App[int]):
             yield SystemCommand(tab.name, f"Go to tab {number}", lambda number=number: self.action_view(number))
         if not self.options.read_only:
             yield SystemCommand("Actions", "Reload, rotate, drain, close a connection, log level", self.action_actions)
-        if len(self.monitors) > 1:
-            yield SystemCommand("Sidecars", "Show another sidecar", self.action_sidecars)
+        if self.is_fleet:
+            yield SystemCommand("Sidecars", "All sidecars, worst first", self.action_sidecars)
         yield SystemCommand("Pause or resume", "Hold the view", self.action_pause)
         yield SystemCommand("Refresh", "Ask the sidecar now", self.action_refresh_now)
         yield SystemCommand("Help", "Keys and colours", self.action_help)

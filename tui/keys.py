@@ -22,6 +22,7 @@ PAUSE: KeyHint = ("p", "pause", "p")
 RESUME: KeyHint = ("p", "resume", "p")
 COPY: KeyHint = ("y", "copy", "y")
 BACK: KeyHint = ("esc", "back", "escape")
+MARK: KeyHint = ("space", "mark", "space")
 SIDECARS: KeyHint = ("n", "sidecars", "n")
 HELP: KeyHint = ("?", "help", "question_mark")
 QUIT: KeyHint = ("^q", "quit", "ctrl+q")
@@ -59,9 +60,16 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
             ("t T l L", "charts: another span of time; another listener"),
             ("r", "ask the sidecar now, without waiting for the next second"),
             ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
-            ("n", "the other sidecars, where several sockets were given"),
             (": ctrl+p", "command palette"),
             ("ctrl+q q", "quit; in a detail or a window q leaves that first"),
+        ),
+    ),
+    (
+        "Several sidecars",
+        (
+            ("n esc", "back to the list of all of them"),
+            ("enter 1 2 …", "open the one under the cursor, on that tab"),
+            ("space M", "mark it; mark all that are shown, or none: actions are for all that are marked"),
         ),
     ),
 )

@@ -93,7 +93,12 @@ def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int])
 
 
 @pytest.mark.parametrize(
-    ("name", "test"), [("console", "test_overview[degraded-80x24]"), ("traffic", "test_tab[traffic-120x40]")]
+    ("name", "test"),
+    [
+        ("console", "test_overview[degraded-80x24]"),
+        ("traffic", "test_tab[traffic-120x40]"),
+        ("fleet", "test_sidecars[80x24]"),
+    ],
 )
 def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) -> None:
     picture = Path(__file__).parents[2] / "docs" / f"{name}.svg"
@@ -236,12 +241,22 @@ def test_window(look: Look, keys: tuple[str, ...]) -> None:
     assert look(healthy(), then=press)
 
 
-def test_sidecars(look: Look) -> None:
-    other = degraded()
-    other.status["node"] = "db-7"
+@SIZES
+def test_sidecars(look: Look, size: tuple[int, int]) -> None:
+    """One that is well, one in trouble, one that is silent, one with an expired certificate; one is marked."""
+    others = [degraded(), healthy(), expired()]
+    for number, other in enumerate(others):
+        other.status["node"] = f"db-{number}"
 
     async def press(desk: Bench) -> None:
-        await desk.app.monitors[1].poll(desk.app.interest(1))
-        await desk.press("n")
+        await desk.sidecars[2].stop()
+        await desk.second()
+        await desk.press("down", "space")
 
-    assert look(healthy(), other, then=press)
+    assert look(healthy(), *others, size=size, then=press)
+
+
+def test_an_action_on_several(look: Look) -> None:
+    other = degraded()
+    other.status["node"] = "db-7"
+    assert look(healthy(), other, keys=("M", "a", "down", "down", "enter"))

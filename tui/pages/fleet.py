@@ -17,8 +17,8 @@ from tui.sheet import Column, Look, Table
 from tui.sight import Exit, Sight
 from tui.text import SafeText, cell_width, shorten_middle
 
-_IN_WORDS_WIDTH = 110
-"""From this width on, a problem is told in its own words and not by its code."""
+_BROAD = 110
+"""From this width on, a problem is told in its own words and not by its code, and what is next to expire by name."""
 
 _LATE_S = 12.0
 """More than two looks in the background."""
@@ -109,7 +109,7 @@ def _problem(row: FleetRow, look: Look) -> Span:
     if not ranked:
         return Span(UNKNOWN, Role.MUTED)
     worst = ranked[0]
-    words = worst.message if look.width >= _IN_WORDS_WIDTH or look.wide else worst.code
+    words = worst.message if look.width >= _BROAD or look.wide else worst.code
     more = f" +{len(ranked) - 1}" if len(ranked) > 1 else ""
     return Span(SafeText(f"{words}{more}"), _ROLES[row.sight.exit])
 
@@ -123,7 +123,7 @@ def _certificate(row: FleetRow, look: Look) -> Span:
 
 
 def _rate(value: float | None, row: FleetRow, role: Role = Role.TEXT) -> Span:
-    return Span(per_minute(value), Role.MUTED if row.is_lost else role)
+    return Span(UNKNOWN, Role.MUTED) if row.is_lost else Span(per_minute(value), role)
 
 
 def _failures(row: FleetRow, look: Look) -> Span:
@@ -197,13 +197,13 @@ FLEET_COLUMNS: Sequence[Column[FleetRow]] = (
     _CERTIFICATE,
     Column(
         "REQ/S",
-        5,
+        6,
         lambda row, look: _rate(row.sight.snapshot.rates.served_per_s, row),
         right=True,
         sort=FleetSort.REQUESTS,
         letter="R",
     ),
-    Column("FAIL/S", 6, _failures, right=True, sort=FleetSort.FAILURES, letter="F"),
+    Column("FAIL/S", 7, _failures, right=True, sort=FleetSort.FAILURES, letter="F"),
     _OPEN,
     Column("HS P99", 6, _p99, right=True, rank=5),
     _GENERATION,
@@ -300,8 +300,8 @@ def fleet_summary_row(rows: Sequence[FleetRow], look: Look) -> Line:
     separator = [gap(), literal(look.glyphs.separator, Role.MUTED), gap()]
     spans: list[Span] = [gap()]
     if first is not None and first.sight.snapshot.own_validity.not_after is not None:
-        cell = _certificate(first, look)
-        spans += [literal("next to expire ", Role.MUTED), cell, *separator]
+        whose = [Span(SafeText(f" {shorten_middle(first.label, 24)}"), Role.STRONG)] if look.width >= _BROAD else []
+        spans += [literal("next to expire ", Role.MUTED), _certificate(first, look), *whose, *separator]
     rates = [snapshot.rates for snapshot in answering]
     failing = sum(rate.failed_per_s or 0.0 for rate in rates)
     moved = sum((rate.bytes_in_per_s or 0.0) + (rate.bytes_out_per_s or 0.0) for rate in rates)

@@ -25,6 +25,7 @@ from tui.widgets.rows import Rows
 class ConsoleScreen(Screen[None]):
     """A full screen of the console."""
 
+    LEADS_TO_FLEET: ClassVar[bool] = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "app.actions", "Actions"),
         Binding("p", "app.pause", "Pause"),
@@ -98,7 +99,7 @@ class ConsoleScreen(Screen[None]):
             self.hints,
             read_only=console.options.read_only,
             paused=console.is_paused,
-            several=len(console.monitors) > 1,
+            several=console.is_fleet and self.LEADS_TO_FLEET,
         )
         parts: list[tuple[list[Span], str]] = [([gap()], "")]
         used = 1

@@ -11,8 +11,9 @@ from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.options import Options
 from tui.pages.chrome import Banner
-from tui.records import Json, Problem
+from tui.records import Json, Problem, Severity
 from tui.tabs.tab import Tab
+from tui.text import SafeText
 
 
 class Host(Protocol):
@@ -25,7 +26,7 @@ class Host(Protocol):
     found: Sequence[Problem]
 
     @property
-    def monitors(self) -> list[Monitor]: ...
+    def is_fleet(self) -> bool: ...
 
     @property
     def tab(self) -> Tab: ...
@@ -49,6 +50,12 @@ class Host(Protocol):
     def open_target(self, target: Target) -> None: ...
 
     def close_detail(self) -> None: ...
+
+    def show_fleet(self) -> None: ...
+
+    def open_sidecar(self, name: str) -> None: ...
+
+    def tell(self, words: SafeText, severity: Severity | None = None) -> None: ...
 
     def copy_json(self, what: str, raw: Json) -> None: ...
 

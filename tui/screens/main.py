@@ -222,8 +222,11 @@ class MainScreen(ConsoleScreen):
             self._show_filter(focus=True)
 
     def action_clear(self) -> None:
-        """Out of the filter: it is emptied and goes away."""
+        """Out of the filter: it is emptied and goes away. Without one, out of this sidecar."""
         filter_input = self.query_one("#filter", Input)
+        if self.console.is_fleet and not self.state.filter and not filter_input.has_focus:
+            self.console.show_fleet()
+            return
         if self.state.filter:
             filter_input.value = ""
             self._set_filter("")

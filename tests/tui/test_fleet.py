@@ -1,0 +1,239 @@
+"""Several sidecars in one list: worst first, drilled into and out of, marked, acted on together."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from ui_bench import Bench, bench
+from ui_sidecar import running
+from ui_world import World, degraded, expired, healthy, hostile
+
+from tui.app import Console
+from tui.options import Options
+from tui.reach.targets import local
+from tui.screens.choice import Question, Reading
+from tui.screens.fleet import FleetScreen
+
+
+def named(world: World, node: str, **status: object) -> World:
+    world.status["node"] = node
+    world.status |= status
+    return world
+
+
+def worlds() -> tuple[World, ...]:
+    return (named(healthy(), "web-1"), named(degraded(), "db-7"), named(healthy(), "web-2"))
+
+
+def rows(desk: Bench) -> list[str]:
+    """The lines of the list."""
+    header = next(index for index, line in enumerate(desk.lines) if line.startswith("  NAME"))
+    return [line for line in desk.lines[header + 1 : -1] if line.strip()]
+
+
+def names(desk: Bench) -> list[str]:
+    return [line[2:].split()[0] for line in rows(desk)]
+
+
+async def eventually(desk: Bench, condition: object) -> None:
+    assert callable(condition)
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+        await desk.settle()
+    raise AssertionError(desk.text)
+
+
+async def test_worst_first_with_what_they_add_up_to(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), size=(120, 24)) as desk:
+        assert isinstance(desk.app.screen, FleetScreen)
+        assert desk.lines[0].split() == ["tlsidecar", "3", "sidecars", "1", "critical", "2", "ok"]
+        assert "open" in desk.lines[1]
+        assert "next to expire" in desk.lines[1]
+        header = desk.lines[2].split()
+        assert header[:2] == ["NAME", "STATE↑"]
+        assert {"PROBLEM", "CERT", "REQ/S", "FAIL/S", "GEN", "VERSION"} < set(header)
+        assert ["degraded" in line for line in rows(desk)] == [True, False, False]
+        await desk.sidecars[2].stop()
+        await desk.second()
+        assert "no reply" in rows(desk)[0]
+        assert "no socket at" in rows(desk)[0]
+        assert "1 no reply" in desk.lines[0]
+
+
+async def test_80_columns_lose_no_figure_that_matters(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds()) as desk:
+        assert {"NAME", "STATE↑", "PROBLEM", "CERT", "REQ/S", "FAIL/S", "GEN"} <= set(desk.lines[2].split())
+        desk.sidecars[0].world.advance(5, bytes_in=10, bytes_out=10)
+        await desk.second(3)
+        assert all(len(line) == 80 for line in desk.lines)
+
+
+async def test_in_and_out(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds()) as desk:
+        await desk.press("enter")
+        await desk.second()
+        assert "db-7 2/3" in desk.lines[0]
+        assert "n sidecars" in desk.text
+        await desk.press("4", "enter", "escape")  # a refusal
+        await desk.press("slash", *"x", "escape")
+        assert desk.app.screen is desk.app.main  # the filter first
+        await desk.press("escape")
+        await desk.second()
+        assert isinstance(desk.app.screen, FleetScreen)
+        assert desk.app.screen.selected == str(desk.sidecars[1].socket)
+        await desk.press("down", "3")
+        await desk.second()
+        assert "web-1 1/3" in desk.lines[0]
+        assert desk.app.tab.name == "Certificates"
+        await desk.press("2", "enter", "n")
+        await desk.second()
+        assert isinstance(desk.app.screen, FleetScreen)
+        await desk.press("n")
+        assert isinstance(desk.app.screen, FleetScreen)
+
+
+async def test_order_filter_and_pause(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), named(expired(), "old")) as desk:
+        paths = [sidecar.socket.name for sidecar in desk.sidecars]
+        await desk.press("N")
+        assert [name[-7:] for name in names(desk)] == paths
+        await desk.press("S")
+        assert [name[-7:] for name in names(desk)] == paths[::-1]
+        await desk.press("C")
+        assert names(desk)[0].endswith(paths[3])
+        await desk.press("s", "w", "w")
+        assert "REQ/S↓" in desk.lines[2]
+        await desk.press("slash", *"db-7", "enter")
+        assert names(desk) == [names(desk)[0]]
+        assert names(desk)[0].endswith(paths[1])
+        assert "1 of 4" in desk.lines[-1]
+        await desk.press("escape")
+        assert len(names(desk)) == 4
+        await desk.press("slash", *"nobody")
+        assert "no sidecar matches the filter" in desk.text
+        await desk.press("escape", "p")
+        await desk.sidecars[0].stop()
+        await desk.second()
+        assert "no reply" not in desk.text
+        assert "PAUSED +" in desk.lines[0]
+        await desk.press("p")
+        await desk.second()
+        assert "no reply" in desk.text
+
+
+async def test_an_action_on_all_marked_names_their_number(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        await desk.press("space", "space")
+        assert "2 marked" in desk.lines[0]
+        await desk.press("a", "enter")
+        assert isinstance(desk.app.screen, Question)
+        assert "Reload certificates on 2 sidecars" in desk.text
+        assert "Yes, reload certificates: 2" in desk.text
+        await desk.press("enter")  # No is under the cursor
+        assert all(sidecar.changes == [] for sidecar in desk.sidecars)
+        await desk.press("a", "enter", "y")
+        await eventually(desk, lambda: "reload: done on 2 sidecars" in desk.toasts)
+        assert [len(sidecar.changes) for sidecar in desk.sidecars] == [1, 1, 0]
+        await desk.press("escape")
+        assert "marked" not in desk.lines[0]
+        await desk.press("M")
+        assert "3 marked" in desk.lines[0]
+        await desk.press("M")
+        assert "marked" not in desk.lines[0]
+
+
+async def test_an_action_on_one_is_for_the_one_under_the_cursor(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        await desk.press("down", "a", "down", "down", "down", "enter", "enter")
+        assert "Log level debug on 1 sidecar" in desk.text
+        await desk.press("y")
+        await eventually(desk, lambda: "log-level: done on 1 sidecar" in desk.toasts)
+        assert [sidecar.changes for sidecar in desk.sidecars] == [
+            [("PUT", "/v1/log-level", {"level": "debug"})],
+            [],
+            [],
+        ]
+
+
+async def test_what_fails_is_told_by_name(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        desk.sidecars[1].refuses = "busy \x1b[2J"
+        await desk.sidecars[2].stop()
+        await desk.second()
+        await desk.press("M", "a", "down", "down", "enter")
+        open_now = sum(each.world.status["totals"]["connections_active"] for each in desk.sidecars[:2])
+        assert "Drain on 2 sidecars" in desk.text
+        words = " ".join(line.strip(" │") for line in desk.lines)
+        assert f"({open_now} connections in all)" in words
+        assert "1 sidecar that did not answer: left out." in words
+        await desk.press("y")
+        await eventually(desk, lambda: isinstance(desk.app.screen, Reading))
+        assert "drain: went well on 1, not on 1" in desk.text
+        assert r"drain refused: busy \x1b[2J" in desk.text
+        await desk.press("escape")
+
+
+async def test_what_changed_since_it_was_asked_is_not_done(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        await desk.press("M", "a", "down", "down", "enter")
+        assert isinstance(desk.app.screen, Question)
+        for sidecar in desk.sidecars:
+            sidecar.world.status["totals"]["connections_active"] += 1000
+        await desk.second()
+        await desk.press("y")
+        await eventually(desk, lambda: any(toast.startswith("drain: not done, it is ") for toast in desk.toasts))
+        assert all(sidecar.changes == [] for sidecar in desk.sidecars)
+
+
+async def test_read_only_has_no_actions(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), read_only=True) as desk:
+        await desk.press("M", "a")
+        assert isinstance(desk.app.screen, FleetScreen)
+        assert "read-only" in desk.lines[0]
+        assert "actions" not in desk.lines[-1]
+
+
+async def test_none_that_answers(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        for sidecar in desk.sidecars:
+            await sidecar.stop()
+        await desk.second()
+        await desk.press("M", "a", "enter")
+        assert "reload: none of them answers" in desk.toasts
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (200, 50)])
+async def test_hostile_text_at_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with bench(tmp_path, hostile(), hostile(), size=size) as desk:
+        await desk.second()
+        for key in ("w", "right", "M", "a", "escape", "escape", "slash", "x", "escape"):
+            await desk.press(key)
+            assert len(desk.lines) == size[1]
+            assert all(line.isprintable() for line in desk.lines)
+
+
+async def test_a_directory_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself: sockets come and go, the one that is looked at stays."""
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+    source = local(folder)
+    object.__setattr__(source, "interval_s", 0.05)
+    app = Console(Options((source,)))
+    async with app.run_test(size=(100, 12)) as pilot:
+        desk = Bench(app, pilot, [], app.clock)  # type: ignore[arg-type]
+        await eventually(desk, lambda: "no socket *.sock in" in desk.text)
+        async with running(folder / "b.sock", named(healthy(), "web-b")):
+            await eventually(desk, lambda: any("b.sock" in line and "ready" in line for line in desk.lines))
+            async with running(folder / "a.sock", named(healthy(), "web-a")):
+                await eventually(desk, lambda: any("a.sock" in line and "ready" in line for line in desk.lines))
+                assert "2 sidecars" in desk.lines[0]
+                await desk.press("N", "home", "enter")
+                await eventually(desk, lambda: "web-a" in desk.lines[0])
+            await eventually(desk, lambda: "RETRY" in desk.lines[0])
+            await desk.press("escape")
+            await eventually(desk, lambda: "1 sidecar " in desk.lines[0] + " ")
+        assert desk.app.return_code is None

@@ -1,0 +1,156 @@
+"""One action on several sidecars: the question with the number it touches, and the words for how it went."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlsidecar.api.errors import AdminError
+from tui.actions import DRAIN_TIMEOUT_S, Action, Told, Verb, actions, failure, log_level_action, outcome
+from tui.amounts import counted, grouped
+from tui.lines import BLANK, Line, Role, Span, gap, heading, line
+from tui.model import Snapshot
+from tui.monitor import Monitor
+from tui.records import Severity
+from tui.sheet import Page
+from tui.text import SafeText, shorten_middle, wrap
+
+AT_ONCE = 8
+"""Sidecars that are asked to change at the same time."""
+
+_NAMED = 4
+_NAME_WIDTH = 30
+_CHANGED_PART = 0.1
+"""Of what the question told, at most so much may have changed by the answer."""
+
+VERBS: Sequence[tuple[Verb, str]] = (
+    (Verb.RELOAD, "Reload certificates"),
+    (Verb.ROTATE, "Rotate now"),
+    (Verb.DRAIN, "Drain"),
+    (Verb.LOG_LEVEL, "Log level"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """An action for each sidecar that answers; ``silent`` are those chosen that do not."""
+
+    verb: Verb
+    name: SafeText
+    steps: Sequence[tuple[Monitor, Action]]
+    silent: int
+    connections: int
+
+    @property
+    def title(self) -> SafeText:
+        return SafeText(f"{self.name} on {counted(len(self.steps), 'sidecar')}")
+
+    @property
+    def question(self) -> SafeText:
+        labels = [shorten_middle(monitor.client.endpoint.label, _NAME_WIDTH) for monitor, _ in self.steps]
+        names = ", ".join(labels[:_NAMED])
+        more = f" and {grouped(len(labels) - _NAMED)} more" if len(labels) > _NAMED else ""
+        left = f" {counted(self.silent, 'sidecar')} that did not answer: left out." if self.silent else ""
+        return SafeText(f"{names}{more}: {self._consequence}{left}")
+
+    @property
+    def _consequence(self) -> str:
+        match self.verb:
+            case Verb.RELOAD:
+                return "each reads its certificate, key and trust again and uses them if they are good."
+            case Verb.ROTATE:
+                return "each asks its source for a new certificate now. Open connections stay."
+            case Verb.DRAIN:
+                return (
+                    f"each stops accepting. What is open ({counted(self.connections, 'connection')} in all) gets "
+                    f"{DRAIN_TIMEOUT_S} s to finish, then it is cut. None serves again until it is restarted."
+                )
+            case _:
+                return "each logs from that level on. A restart sets it back."
+
+    @property
+    def confirm(self) -> SafeText:
+        return SafeText(f"Yes, {self.name[:1].lower()}{self.name[1:]}: {grouped(len(self.steps))}")
+
+    def differs_from(self, asked: Rollout) -> SafeText | None:
+        """What has changed too much since ``asked`` was asked; None for nothing."""
+        for what, now, before in (
+            ("sidecar", len(self.steps), len(asked.steps)),
+            ("connection", self.connections, asked.connections if self.verb is Verb.DRAIN else self.connections),
+        ):
+            if abs(now - before) > _CHANGED_PART * before:
+                return SafeText(f"{self.verb}: not done, it is {counted(now, what)} now and was {grouped(before)}")
+        return None
+
+
+def rollout(verb: Verb, chosen: Sequence[Monitor], monotonic: float, level: str = "") -> Rollout:
+    """``verb`` on all of ``chosen`` that answer."""
+    snapshots = [(monitor, monitor.model.snapshot(monotonic)) for monitor in chosen]
+    answering = [(each, told) for each, told in snapshots if told.status is not None and not told.link.is_lost]
+    return Rollout(
+        verb,
+        SafeText(f"Log level {level}" if level else dict(VERBS)[verb]),
+        [(monitor, _action(verb, snapshot, level)) for monitor, snapshot in answering],
+        len(chosen) - len(answering),
+        sum(told.status.totals.connections_active for _, told in answering if told.status is not None),
+    )
+
+
+def _action(verb: Verb, snapshot: Snapshot, level: str) -> Action:
+    if verb is Verb.LOG_LEVEL:
+        return log_level_action(snapshot, level)
+    return next(action for action in actions(snapshot, None) if action.verb is verb)
+
+
+Ended = Sequence[tuple[SafeText, Told]]
+"""Who was asked, and how it ended there."""
+
+
+async def carry_out(plan: Rollout) -> Ended:
+    """Ask them all, some at a time; each is asked once."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def step(monitor: Monitor, action: Action) -> Told:
+        async with gate:
+            try:
+                told = outcome(action, await _change(monitor, action))
+            except AdminError as error:
+                told = failure(action, error)
+        monitor.wake()
+        return told
+
+    async with asyncio.TaskGroup() as group:
+        asked = [(monitor, group.create_task(step(monitor, action))) for monitor, action in plan.steps]
+    return [(monitor.client.endpoint.label, task.result()) for monitor, task in asked]
+
+
+async def _change(monitor: Monitor, action: Action) -> dict[str, object]:
+    return dict(await monitor.client.change(action.method, action.path, action.body, timeout_s=action.timeout_s))
+
+
+def _failed(ended: Ended) -> Ended:
+    return [(label, told) for label, told in ended if told.severity is not None]
+
+
+def summary(plan: Rollout, ended: Ended) -> Told:
+    """One sentence for all of it."""
+    failed = _failed(ended)
+    if not failed:
+        return Told(SafeText(f"{plan.verb}: done on {counted(len(ended), 'sidecar')}"))
+    worst = min((told.severity for _, told in failed if told.severity is not None), key=lambda each: each.rank)
+    well = len(ended) - len(failed)
+    return Told(SafeText(f"{plan.verb}: went well on {grouped(well)}, not on {grouped(len(failed))}"), worst)
+
+
+def report(plan: Rollout, ended: Ended, width: int) -> Page | None:
+    """Where it did not go well, and why; None where it did everywhere."""
+    failed = _failed(ended)
+    if not failed:
+        return None
+    lines: list[Line] = [heading(plan.title), BLANK, line(Span(summary(plan, ended).words)), BLANK]
+    for label, told in failed:
+        role = Role.CRITICAL if told.severity is Severity.CRITICAL else Role.WARNING
+        lines.append(line(Span(shorten_middle(label, width), Role.STRONG)))
+        lines += [line(gap(2), Span(text, role)) for text in wrap(told.words, max(8, width - 2))]
+    return Page(lines)
