@@ -28,17 +28,20 @@ class ChainLink:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """How a reload ended: ``applied``, ``unchanged`` or ``refused``, then with a reason's label and detail."""
+    """How a reload ended: ``applied``, ``unchanged`` or ``refused``, then with a reason's label and detail. ``serials``
+    are those of the leaves that were found good: of several identities one may be refused, and the others applied."""
 
     outcome: str
     reason: str = ""
     detail: str = ""
+    serials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """What a sidecar serves now. ``trust`` is the hex SHA-256 of each CA it trusts; ``chain`` is our own, leaf first;
-    ``listeners`` are the addresses that terminate mutual TLS, ``host:port`` or ``unix:/path``."""
+    ``listeners`` are the addresses that terminate mutual TLS, ``host:port`` or ``unix:/path``. A sidecar with several
+    identities serves one of these for each: this is the first, and ``others`` are the rest."""
 
     serial: str
     generation: int
@@ -46,6 +49,12 @@ class Served:
     trust: tuple[str, ...]
     chain: tuple[ChainLink, ...]
     listeners: tuple[str, ...]
+    identity: str = ""
+    others: tuple[Served, ...] = ()
+
+    def showing(self, serial: str) -> Served:
+        """The identity that serves the leaf with this serial; the first where none does."""
+        return next((each for each in (self, *self.others) if each.serial == serial), self)
 
 
 @dataclass(frozen=True, slots=True)

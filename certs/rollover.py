@@ -45,6 +45,17 @@ class SidecarView:
     peers: tuple[LivePeer, ...] = ()
 
 
+def concerned(authority: Authority, served: Served) -> list[Served]:
+    """Of a sidecar's identities, those that trust this CA or come from it; the first where none does, to be told of."""
+    roots = [Root.of(authority.root(generation)) for generation in authority.state().trusted]
+    found = [
+        each
+        for each in (served, *served.others)
+        if any(root.sha256 in each.trust or root.ends(each.chain) for root in roots)
+    ]
+    return found or [served]
+
+
 def switch_obstacles(new: Root, sidecars: Mapping[str, SidecarView]) -> list[str]:
     """Who would be cut off if the new CA issued from now on."""
     return [

@@ -1,7 +1,8 @@
 """Which leaf a TLS listener serves, read by a real handshake with it.
 
-The handshake asks for :data:`PROBE_NAME` by SNI and shows the very leaf it expects. A sidecar that is asked so by who
-holds its own key knows that it is being probed: it closes in order, records no refusal and connects to nothing.
+The handshake offers :data:`PROBE_PROTOCOL` by ALPN and shows the very leaf it expects. A sidecar that is asked so by
+who holds its own key knows that it is being probed: it closes in order, records no refusal and connects to nothing. The
+server name is one that the leaf is for: a listener may choose among several leaves by it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from certs.hostile import describe_error
 from certs.identity import serial_text
 from certs.material import Material
 
-# RFC 2606 section 2: ".invalid" is nobody's.
-PROBE_NAME = "probe.tlsidecar.invalid"
+PROBE_PROTOCOL = b"tlsidecar-probe"
+# What a wildcard is asked for by.
+PROBE_LABEL = "probe"
 CONNECT_TIMEOUT_S = 5.0
 PART_TIMEOUT_S = 1.0
 _CHUNK_BYTES = 16 * 1024
@@ -47,7 +49,9 @@ def served_serial(address: str, material: Material, timeout_s: float = CONNECT_T
     try:
         with _connect(address, timeout_s) as sock:
             connection = SSL.Connection(context)
-            connection.set_tlsext_host_name(PROBE_NAME.encode())
+            name = _server_name(material)
+            if name:
+                connection.set_tlsext_host_name(name.encode("idna"))
             _shake_hands(connection, sock)
             _part(connection, sock)
     except SSL.Error as error:
@@ -57,6 +61,13 @@ def served_serial(address: str, material: Material, timeout_s: float = CONNECT_T
     if not seen:
         raise HandshakeRefused(f"{address}: {failure or 'no certificate was shown'}")
     return serial_text(seen[0].serial_number)
+
+
+def _server_name(material: Material) -> str:
+    """A DNS name that the leaf is for; empty where it has none."""
+    names = material.identity.dns
+    plain = next((name for name in names if not name.startswith("*")), "")
+    return plain or (PROBE_LABEL + names[0][1:] if names else "")
 
 
 def _client_context(
@@ -73,6 +84,7 @@ def _client_context(
     show_certificate(context, material.leaf)
     show_chain(context, material.chain)
     context.use_privatekey(material.key.reveal())
+    context.set_alpn_protos([PROBE_PROTOCOL])
     return context
 
 

@@ -29,7 +29,7 @@ from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line,
 from tlsidecar.control.configuration import Reread
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
-from tlsidecar.control.sources import responder_of, source_of
+from tlsidecar.control.sources import Responders, source_of
 from tlsidecar.dataplane.bind import BindError, HeldSocket, bind_all, bound_address, close_all, held
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
@@ -46,7 +46,7 @@ from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Collector, Recorder
 from tlsidecar.service_manager import READY, STOPPING, ServiceManager
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Identity, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError
 from tlsidecar.workers.local import LocalWorker
 
@@ -137,10 +137,10 @@ async def _serve(
     manager, handed = start.manager, start.handed
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
     bound: dict[str, list[socket.socket]] = {}
-    responder = responder_of(settings, clock, lambda: controller.supervisor)
+    responders = Responders(settings.listeners, clock, lambda: controller.supervisor)
 
-    def make_source(changed: Settings) -> Source:
-        return source_of(changed.identity, clock, responder)
+    def make_source(identity: Identity) -> Source:
+        return source_of(identity, clock, responders.of(identity))
 
     controller = Controller(
         settings,
@@ -237,7 +237,7 @@ class _Doors:
         await self._admin.close()
 
 
-async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Contexts:
+async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Sequence[Contexts]:
     """What we serve to begin with. A certificate that is not there yet is waited for, as long as we may.
 
     Raises :class:`StartError`.

@@ -14,6 +14,9 @@ KIB = 1024
 METRICS_LISTENER = "metrics"
 """The name of the listener that stands before ``[metrics]`` when that asks for mutual TLS."""
 
+DEFAULT_IDENTITY = "default"
+"""What the only identity is called where it has no name."""
+
 # Names of protocols in ALPN (RFC 7301 section 6).
 HTTP_1_1 = b"http/1.1"
 H2 = b"h2"
@@ -138,6 +141,7 @@ class Listener:
     mode: Mode
     listen: Address
     upstreams: tuple[Address, ...]
+    identities: tuple[str, ...] = (DEFAULT_IDENTITY,)  # terminate: several are chosen from by SNI, else by the first
     protocol: Protocol = Protocol.TCP
     http2: str = "off"  # off | also | only
     alpn: tuple[str, ...] = ()  # tcp: what is agreed on with the TLS peer, the best first
@@ -222,6 +226,7 @@ class Identity:
     poll_interval_s: float = 1.0
     source_timeout_s: float = 30.0  # one attempt to read, or to have something issued
     clock_skew_s: float = 300.0
+    name: str = DEFAULT_IDENTITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +292,7 @@ class Settings:
     """Everything one process runs by."""
 
     admin: Admin
-    identity: Identity
+    identities: tuple[Identity, ...]  # at least one, each with a name of its own
     listeners: tuple[Listener, ...]
     metrics: Metrics = field(default_factory=Metrics)
     tls: Tls = field(default_factory=Tls)
@@ -300,3 +305,24 @@ class Settings:
     wait_for_material_s: float = 0.0  # at the start: how long a certificate is waited for
     event_loop: str = "auto"  # auto | asyncio | uvloop
     config_file: Path | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """The first: that of listeners which name none."""
+        return self.identities[0]
+
+    def identity_called(self, name: str) -> Identity:
+        """Raises KeyError."""
+        found = next((each for each in self.identities if each.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def listeners_of(self, identity: str) -> tuple[Listener, ...]:
+        """Those that show the identity of this name, always or to some."""
+        return tuple(each for each in self.listeners if identity in each.identities)
+
+    @property
+    def names_identities(self) -> bool:
+        """Whether one has to be told from another: it has a name, or there are several."""
+        return len(self.identities) > 1 or self.identity.name != DEFAULT_IDENTITY

@@ -15,7 +15,7 @@ from certs.journal import time_text
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
 from certs.revocation import revoke as revoke_leaf
-from certs.rollover import SidecarView, finish, start, switch
+from certs.rollover import SidecarView, concerned, finish, start, switch
 from certs.text import describe_certificate
 
 
@@ -79,7 +79,10 @@ def rollover(directory: Path, step: str, sockets: tuple[Path, ...], as_json: boo
     if probe is not None:
         for socket in sockets:
             peers = probe.peers(socket) if step == "finish" else ()
-            sidecars[str(socket)] = SidecarView(probe.served(socket), peers)
+            for served in concerned(authority, probe.served(socket)):
+                name = f"{socket} (identity {served.identity})" if str(socket) in sidecars else str(socket)
+                sidecars[name] = SidecarView(served, peers)
+                peers = ()
     if step == "start":
         state = start(authority, requester())
     else:

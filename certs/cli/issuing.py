@@ -163,13 +163,14 @@ class _Waiting:
         clock = self.context.clock
         started = clock.monotonic()
         reloaded = self.probe.reload(socket)
-        if reloaded.outcome == "refused":
+        expected = self.material.identity.serial
+        if reloaded.outcome == "refused" and expected not in reloaded.serials:
             detail = f": {reloaded.detail}" if reloaded.detail else ""
             raise Failure(
                 f"{socket}: the sidecar refused the new certificate ({reloaded.reason}{detail})", EXIT_REFUSED
             )
         while True:
-            served = self.probe.served(socket)
+            served = self.probe.served(socket).showing(expected)
             obstacle = self._obstacle(served)
             elapsed_s = clock.monotonic() - started
             if not obstacle:

@@ -12,7 +12,7 @@ from support.mtls import Alerted, connected
 from support.services import echo, http_service, serving
 from support.sidecar import running
 
-from certs.served import PROBE_NAME
+from certs.served import PROBE_PROTOCOL
 
 
 @pytest.fixture
@@ -49,17 +49,36 @@ def test_while_clients_talk(protocol: str, ends: str, ca: Path, tmp_path: Path) 
             old.close()
 
 
-def test_the_probes_name_opens_nothing(ca: Path, tmp_path: Path) -> None:
-    """Who only asks for the name, or only has our certificate, is judged like anybody else."""
+def test_the_identity_that_was_rotated_is_looked_at_among_several(ca: Path, tmp_path: Path) -> None:
+    first = issued(ca, tmp_path / "first", "--dns", "localhost")
+    second = issued(ca, tmp_path / "second", "--dns", "*.internal.test")
+    trust = tmp_path / "first" / "ca.crt"
+    with serving(echo) as service:
+        config = configs.identities(("first", first, trust), ("second", second, trust))
+        config += configs.terminate(service.address, allow=("dns:client.test",), identity=["first", "second"])
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for out, generations in (("second", [1, 2]), ("first", [2, 2])):
+                answer = certs("rotate", tmp_path / out, "--socket", sidecar.socket_path)
+                assert answer["sidecars"][0]["listeners"] == [f"127.0.0.1:{sidecar.port()}"]
+                assert answer["sidecars"][0]["generation"] == 2
+                now = {each["name"]: each for each in sidecar.json("/v1/certificates")["identities"]}
+                assert now[out]["leaf"]["serial"] == answer["new_serial"]
+                assert [each["generation"] for each in now.values()] == generations
+            assert sidecar.refusals() == []
+            assert sidecar.metric("tlsidecar_connections_total", outcome="probe") == 2
+
+
+def test_the_probes_protocol_opens_nothing(ca: Path, tmp_path: Path) -> None:
+    """Who only offers the protocol, or only has our certificate, is judged like anybody else."""
     server = issued(ca, tmp_path / "out", "--dns", "localhost")
     stranger = issued(ca, tmp_path / "stranger", "--dns", "stranger.test")
     trust = tmp_path / "out" / "ca.crt"
     with serving(echo) as service:
         config = configs.identity(server, trust) + configs.terminate(service.address, allow=("dns:client.test",))
         with running(tmp_path / "sidecar", config) as sidecar:
-            for pair, name in ((stranger, PROBE_NAME), (server, "localhost")):
+            for pair, protocols in ((stranger, [PROBE_PROTOCOL]), (server, [b"other"])):
                 refused = pytest.raises((Alerted, ConnectionError))
-                with refused, connected(sidecar.port(), trust, pair, name=name) as peer:
+                with refused, connected(sidecar.port(), trust, pair, protocols=protocols) as peer:
                     peer.recv()
                 assert sidecar.refusals()[0]["reason"] == "not_allowed"
             assert len(sidecar.refusals()) == 2

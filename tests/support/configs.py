@@ -12,6 +12,14 @@ def identity(pair: Pair, trust: Path, **more: object) -> str:
     return _table("[identity]", {"cert": str(pair.cert), "key": str(pair.key), "trust": str(trust), **more})
 
 
+def identities(*named: tuple[str, Pair, Path]) -> str:
+    """Several, each with its name, its pair and whom it trusts."""
+    tables = (
+        {"name": name, "cert": str(pair.cert), "key": str(pair.key), "trust": str(trust)} for name, pair, trust in named
+    )
+    return "".join(_table("[[identity]]", table) for table in tables)
+
+
 def terminate(
     upstream: str | list[str], *, protocol: str = "tcp", allow: tuple[str, ...] = ("any",), **more: object
 ) -> str:

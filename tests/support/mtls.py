@@ -7,7 +7,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -116,20 +116,27 @@ def server_context(trust: Path, pair: Pair, *, asks: bool = True) -> SSL.Context
     return context
 
 
-def connect(port: int, trust: Path, pair: Pair | None = None, *, name: str = "localhost") -> Peer:
+def connect(
+    port: int, trust: Path, pair: Pair | None = None, *, name: str = "localhost", protocols: Sequence[bytes] = ()
+) -> Peer:
     """A finished handshake with 127.0.0.1:port, as the client sees it: in TLS 1.3 the server may still refuse."""
     sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return Peer(client_context(trust, pair), sock, name=name).handshake()
+        context = client_context(trust, pair)
+        if protocols:
+            context.set_alpn_protos(list(protocols))
+        return Peer(context, sock, name=name).handshake()
     except BaseException:
         sock.close()
         raise
 
 
 @contextlib.contextmanager
-def connected(port: int, trust: Path, pair: Pair | None = None, *, name: str = "localhost") -> Iterator[Peer]:
-    peer = connect(port, trust, pair, name=name)
+def connected(
+    port: int, trust: Path, pair: Pair | None = None, *, name: str = "localhost", protocols: Sequence[bytes] = ()
+) -> Iterator[Peer]:
+    peer = connect(port, trust, pair, name=name, protocols=protocols)
     try:
         yield peer
     finally:

@@ -44,17 +44,36 @@ async def close_connections(api: Api, request: Request) -> Reply:
 async def drain_generations(api: Api, request: Request) -> Reply:
     """Those accepted under an older generation end after their exchange; answered when they have, or time is up."""
     body = request.json_body()
-    no_fields(body, ("older_than", "expected", "timeout_s"))
+    no_fields(body, ("older_than", "own_identity", "expected", "timeout_s"))
     control = api.control
-    current = control.generation.number if control.generation is not None else 0
-    older_than = _number(body, "older_than", current, 1, max(1, current))
+    in_use = {each.name: each.generation.number if each.generation is not None else 0 for each in control.identities}
+    if "own_identity" in body:
+        name = known_identity(control, body["own_identity"])
+        in_use = {name: in_use[name]}
+    current = max(in_use.values())
+    older_than = int(_number(body, "older_than", current, 1, max(1, current)))
     timeout_s = _number(body, "timeout_s", DEFAULT_DRAIN_S, 0, MAX_GENERATION_DRAIN_S)
-    selection = ConnectionSelection(older_than=int(older_than))
+    pairs = tuple((name, min(older_than, number)) for name, number in in_use.items())
+    selection = ConnectionSelection(older_than=pairs)
     await check_expected(control, selection, expected_in_body(body))
     ended = await control.end(selection, Reason.GENERATION_DRAINED, gently=True)
     left = await _left(control, selection, timeout_s)
-    audited = f"{ended} older than generation {older_than:.0f}"
+    audited = f"{ended} older than generation {', '.join(_generation_named(control, *pair) for pair in pairs)}"
     return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, left))), audited)
+
+
+def _generation_named(control: Control, name: str, number: int) -> str:
+    return f"{number} of {name}" if control.settings.names_identities else str(number)
+
+
+def known_identity(control: Control, name: object) -> str:
+    """The name of an identity of ours that there is. Raises ApiError."""
+    if not isinstance(name, str):
+        raise ApiError(400, "the name of an identity is text")
+    known = [each.name for each in control.identities]
+    if name not in known:
+        raise ApiError(404, f"no identity is called {name!r}: there is {', '.join(known)}")
+    return name
 
 
 async def denials(api: Api, request: Request) -> Reply:

@@ -101,7 +101,7 @@ class Api:
 
     async def _change(self, route: Route, request: Request) -> Reply | Stream:
         self._guard.admit(request)
-        before = self._generation()
+        before = self._generations()
         outcome = MutationOutcome("failed")
         try:
             reply = await route.handler(self, request)
@@ -111,11 +111,14 @@ class Api:
             outcome = MutationOutcome(error_code(error.status), error.message)
             raise
         finally:
-            self._guard.record(request, outcome, before, self._generation())
+            after = self._generations()
+            # Of several identities it was this one that changed, if any did.
+            name = next((name for name in after if after[name] != before.get(name, 0)), next(iter(after)))
+            self._guard.record(request, outcome, before.get(name, 0), after[name])
 
-    def _generation(self) -> int:
-        generation = self.control.generation
-        return 0 if generation is None else generation.number
+    def _generations(self) -> dict[str, int]:
+        states = self.control.identities
+        return {each.name: 0 if each.generation is None else each.generation.number for each in states}
 
     def event_stream(self, subscription: Subscription, matches: EventMatcher, *, follow: bool) -> Stream:
         if self._streams >= MAX_EVENT_STREAMS:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from tlsidecar.admin.actions import check_number, expected_in_body, no_fields
+from tlsidecar.admin.actions import check_number, expected_in_body, known_identity, no_fields
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import MAX_DRAIN_S, ApiError, Reply, Request
 from tlsidecar.admin.reads import connection_id_of
@@ -14,24 +15,29 @@ from tlsidecar.api.connections import Closed
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.replies import Drained, LogLevel, Stopping
 from tlsidecar.api.words import DrainEnd
-from tlsidecar.control.interface import Attempt, Outcome, Trigger
+from tlsidecar.control.interface import Attempt, Outcome, Trigger, most_telling
 
 
 async def reload(api: Api, request: Request) -> Reply:
     no_fields(request.json_body(), ())
-    return _attempt_reply(api, await api.control.reload(Trigger.ADMIN))
+    return _attempts_reply(api, await api.control.reload(Trigger.ADMIN))
 
 
 async def rotate(api: Api, request: Request) -> Reply:
-    no_fields(request.json_body(), ())
-    return _attempt_reply(api, await api.control.rotate())
+    body = request.json_body()
+    no_fields(body, ("identity",))
+    name = known_identity(api.control, body["identity"]) if "identity" in body else None
+    return _attempts_reply(api, await api.control.rotate(name))
 
 
-def _attempt_reply(api: Api, attempt: Attempt) -> Reply:
-    document = encoded(AttemptReply(api.control.clock.now(), attempt.outcome, attempt))
+def _attempts_reply(api: Api, attempts: Sequence[Attempt]) -> Reply:
+    attempt = most_telling(attempts)
+    document = encoded(AttemptReply(api.control.clock.now(), attempt.outcome, attempt, tuple(attempts)))
     if attempt.outcome != Outcome.REFUSED:
         return api.json_reply(document)
     message = ": ".join(part for part in (attempt.reason, attempt.detail) if part) or "refused"
+    if api.control.settings.names_identities:
+        message = f"identity {attempt.identity}: {message}"
     return api.error_reply(ApiError(409, message), **document)
 
 

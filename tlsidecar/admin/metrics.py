@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from certs.identity import serial_text
 from tlsidecar import __version__
-from tlsidecar.control.interface import Control, Generation, State
+from tlsidecar.control.interface import Control, IdentityState, State
 from tlsidecar.dataplane.snapshot import Histogram, ListenerCounters, WorkerSnapshot, merge_listeners
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -30,7 +30,7 @@ async def exposition(control: Control) -> str:
     snapshots = await control.snapshots()
     text = _Exposition()
     _process_state(text, control)
-    _material(text, control.generation)
+    _material(text, control)
     _reloads(text, control)
     _listeners(text, merge_listeners(snapshots))
     _upstreams(text, snapshots)
@@ -87,49 +87,62 @@ def _process_state(text: _Exposition, control: Control) -> None:
         text.sample("tlsidecar_problem", 1, (("code", code),))
 
 
-def _material(text: _Exposition, generation: Generation | None) -> None:
-    text.gauge(
-        "tlsidecar_certificate_generation",
-        "The generation of the material in use; 0 before the first.",
-        0 if generation is None else generation.number,
-    )
+def _material(text: _Exposition, control: Control) -> None:
+    name = "tlsidecar_certificate_generation"
+    text.family(name, "gauge", "The generation of the material in use; 0 before the first.")
+    for state in control.identities:
+        number = 0 if state.generation is None else state.generation.number
+        text.sample(name, number, _whose(control, state))
     name = "tlsidecar_certificate_not_after_timestamp_seconds"
     text.family(name, "gauge", "When a certificate in use expires, in seconds since 1970.")
-    if generation is None:
-        return
-    material = generation.material
-    by_role = [("leaf", (material.leaf,)), ("chain", material.chain), ("trust", material.trust)]
-    by_role += [("trust", authorities) for authorities in material.federated.values()]
-    expiry = {
-        (role, certificate.serial_number): certificate.not_valid_after_utc
-        for role, certificates in by_role
-        for certificate in certificates
-    }
-    for (role, serial), not_after in expiry.items():
-        text.sample(name, not_after.timestamp(), (("role", role), ("serial", serial_text(serial))))
-    if material.crls:
+    for state in control.identities:
+        if state.generation is None:
+            continue
+        material = state.generation.material
+        by_role = [("leaf", (material.leaf,)), ("chain", material.chain), ("trust", material.trust)]
+        by_role += [("trust", authorities) for authorities in material.federated.values()]
+        expiry = {
+            (role, certificate.serial_number): certificate.not_valid_after_utc
+            for role, certificates in by_role
+            for certificate in certificates
+        }
+        for (role, serial), not_after in expiry.items():
+            labels = (*_whose(control, state), ("role", role), ("serial", serial_text(serial)))
+            text.sample(name, not_after.timestamp(), labels)
+    _revocation_lists(text, control)
+
+
+def _whose(control: Control, state: IdentityState) -> Labels:
+    """Which identity of ours a figure is of, where that has to be said."""
+    return (("identity", state.name),) if control.settings.names_identities else ()
+
+
+def _revocation_lists(text: _Exposition, control: Control) -> None:
+    updates: dict[tuple[tuple[str, object], ...], float] = {}
+    for state in control.identities:
+        for crl in state.generation.material.crls if state.generation is not None else ():
+            if crl.next_update_utc is not None:
+                labels = (*_whose(control, state), ("issuer", crl.issuer.text))
+                updates[labels] = min(updates.get(labels, float("inf")), crl.next_update_utc.timestamp())
+    if updates:
         name = "tlsidecar_crl_next_update_timestamp_seconds"
         text.family(name, "gauge", "When a revocation list in use is due to be replaced, in seconds since 1970.")
-        updates: dict[str, float] = {}
-        for crl in material.crls:
-            if crl.next_update_utc is not None:
-                issuer = crl.issuer.text
-                updates[issuer] = min(updates.get(issuer, float("inf")), crl.next_update_utc.timestamp())
-        for issuer, moment in updates.items():
-            text.sample(name, moment, (("issuer", issuer),))
+        for labels, moment in updates.items():
+            text.sample(name, moment, labels)
 
 
 def _reloads(text: _Exposition, control: Control) -> None:
-    counts = control.reload_counts
     text.family("tlsidecar_reloads_total", "counter", "Attempts to put new material to use.")
-    for (outcome, reason), count in counts.by_outcome.items():
-        text.sample("tlsidecar_reloads_total", count, (("outcome", outcome), ("reason", reason)))
-    if counts.last_success_at is not None:
-        text.gauge(
-            "tlsidecar_last_reload_success_timestamp_seconds",
-            "When material was last read and found good, in seconds since 1970.",
-            counts.last_success_at,
-        )
+    for state in control.identities:
+        for (outcome, reason), count in state.counts.by_outcome.items():
+            labels = (*_whose(control, state), ("outcome", outcome), ("reason", reason))
+            text.sample("tlsidecar_reloads_total", count, labels)
+    succeeded = [state for state in control.identities if state.counts.last_success_at is not None]
+    if succeeded:
+        name = "tlsidecar_last_reload_success_timestamp_seconds"
+        text.family(name, "gauge", "When material was last read and found good, in seconds since 1970.")
+        for state in succeeded:
+            text.sample(name, state.counts.last_success_at or 0.0, _whose(control, state))
 
 
 def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> None:

@@ -45,6 +45,7 @@ BODIES: dict[str, Schema] = {
         "type": "object",
         "properties": {
             "older_than": {"type": "integer", "minimum": 1, "description": "a generation; by default the one in use"},
+            "own_identity": {"type": "string", "description": "of our identity of this name; by default of each"},
             "timeout_s": {"type": "number", "minimum": 0, "maximum": MAX_GENERATION_DRAIN_S},
             "expected": _EXPECTED,
         },
@@ -58,6 +59,11 @@ BODIES: dict[str, Schema] = {
             "expected": _EXPECTED,
         },
         "required": ["identity", "for_s"],
+        "additionalProperties": False,
+    },
+    "RotateRequest": {
+        "type": "object",
+        "properties": {"identity": TEXT},
         "additionalProperties": False,
     },
     "LogLevelRequest": {

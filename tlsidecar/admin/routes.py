@@ -110,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
         "End the connections of older generations after their exchange",
         ConnectionsEnded,
         body="DrainGenerationsRequest",
-        other_statuses=(409,),
+        other_statuses=(404, 409),
     ),
     Route("GET", "/v1/certificates", Access.VIEW, reads.certificates, "What is served and trusted now", Certificates),
     Route(
@@ -208,9 +208,10 @@ ROUTES: tuple[Route, ...] = (
         "/v1/rotate",
         Access.CONTROL,
         changes.rotate,
-        "Ask the material's source to renew now",
+        "Ask the material's source to renew now: of one identity, or of all",
         AttemptReply,
-        other_statuses=(409,),
+        body="RotateRequest",
+        other_statuses=(404, 409),
     ),
     Route("POST", "/v1/drain", Access.CONTROL, changes.drain, "Let connections finish", Drained, body="DrainRequest"),
     Route(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.backends.openssl import backend
 
 from tlsidecar import __version__
 from tlsidecar.admin.certificate_views import certificate_record, certificate_records, crl_records
-from tlsidecar.api.certificates import Certificates
+from tlsidecar.api.certificates import Certificates, OwnIdentity
 from tlsidecar.api.connections import ConnectionGroup, ConnectionInFull, Connections
 from tlsidecar.api.failures import Failure, Failures
 from tlsidecar.api.filter import EVERYTHING, Filter
@@ -63,7 +63,7 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
         state=control.state.value,
         ready=control.is_ready(),
         live=control.is_live(),
-        generation=0 if control.generation is None else control.generation.number,
+        generation=_number(control.identities[0]),
         openssl=backend.openssl_version_text(),
         python=".".join(map(str, sys.version_info[:3])),
         event_loop=_event_loop_name(),
@@ -83,8 +83,9 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
             _listener(same_name, configured.get(name), merged[name]) for name, same_name in records.items()
         ),
         totals=_totals(merged.values()),
-        certificate=_own_certificate(control),
+        certificate=next(iter(_own_certificates(control.identities[:1])), None),
         problems=tuple(control.problems()),
+        identities=tuple(_own_certificates(control.identities)),
     )
 
 
@@ -122,26 +123,48 @@ def connection_groups(control: interface.Control, query: GroupQuery, page: Group
 
 def certificates(control: interface.Control, snapshots: Iterable[WorkerSnapshot]) -> Certificates[str]:
     """What is served and trusted now. The number of certificates is bounded by our own files, not by a peer."""
-    generation = control.generation
-    material = None if generation is None else generation.material
-    by_generation: dict[int, int] = {}
+    identities = control.identities
+    open_now: dict[tuple[str, int], int] = {}
     for each in snapshots:
-        for number, count in each.connections_by_generation.items():
-            by_generation[number] = by_generation.get(number, 0) + count
+        for key, count in each.connections_by_generation.items():
+            open_now[key] = open_now.get(key, 0) + count
+    materials = [_own_material(state, open_now) for state in identities]
     return Certificates(
+        **materials[0],
         now=control.clock.now(),
-        generation=0 if generation is None else generation.number,
-        activated_at=None if generation is None else generation.activated_at,
-        source=control.source,
-        leaf=None if material is None else certificate_records([material.leaf])[0],
-        chain=() if material is None else certificate_records(material.chain),
-        trust=() if material is None else certificate_records(material.trust),
-        crls=() if material is None else crl_records(material),
-        next_renewal_at=control.next_renewal_at,
-        last_attempt=control.last_attempt,
         attempts=tuple(control.attempts(ATTEMPTS_SHOWN)),
-        connections_by_generation={str(number): by_generation[number] for number in sorted(by_generation)},
+        identities=tuple(
+            OwnIdentity(
+                **material,
+                name=state.name,
+                listeners=tuple(listener.name for listener in control.settings.listeners_of(state.name)),
+            )
+            for state, material in zip(identities, materials, strict=True)
+        ),
     )
+
+
+def _own_material(state: interface.IdentityState, open_now: Mapping[tuple[str, int], int]) -> dict[str, Any]:
+    """The fields of tlsidecar.api.certificates.OwnMaterial."""
+    generation = state.generation
+    material = None if generation is None else generation.material
+    by_generation = {number: count for (name, number), count in open_now.items() if name == state.name}
+    return {
+        "generation": _number(state),
+        "activated_at": None if generation is None else generation.activated_at,
+        "source": state.source,
+        "leaf": None if material is None else certificate_records([material.leaf])[0],
+        "chain": () if material is None else certificate_records(material.chain),
+        "trust": () if material is None else certificate_records(material.trust),
+        "crls": () if material is None else crl_records(material),
+        "next_renewal_at": state.next_renewal_at,
+        "last_attempt": state.last_attempt,
+        "connections_by_generation": {str(number): by_generation[number] for number in sorted(by_generation)},
+    }
+
+
+def _number(state: interface.IdentityState) -> int:
+    return 0 if state.generation is None else state.generation.number
 
 
 def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
@@ -248,17 +271,20 @@ def _event_loop_name() -> str:
     return "uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio"
 
 
-def _own_certificate(control: interface.Control) -> OwnCertificate[str] | None:
-    if control.generation is None:
-        return None
-    (leaf,) = certificate_records([control.generation.material.leaf])
-    return OwnCertificate(
-        identity=leaf.identity,
-        serial=leaf.serial,
-        not_before=leaf.not_before,
-        not_after=leaf.not_after,
-        next_renewal_at=control.next_renewal_at,
-    )
+def _own_certificates(identities: Iterable[interface.IdentityState]) -> Iterator[OwnCertificate[str]]:
+    for state in identities:
+        if state.generation is None:
+            continue
+        (leaf,) = certificate_records([state.generation.material.leaf])
+        yield OwnCertificate(
+            identity=leaf.identity,
+            serial=leaf.serial,
+            not_before=leaf.not_before,
+            not_after=leaf.not_after,
+            next_renewal_at=state.next_renewal_at,
+            name=state.name,
+            generation=state.generation.number,
+        )
 
 
 def _listener(
@@ -281,6 +307,7 @@ def _listener(
         handshake_p99_s=counters.handshake_seconds.quantile(0.99),
         requests=dict(sorted(counters.requests.items())),
         upstream_errors=dict(counters.upstream_errors),
+        identities=tuple(configured.identities) if configured else (),
     )
 
 

@@ -65,13 +65,13 @@ class Attempt(Generic[T]):
     configuration_changes: Annotated[
         tuple[T, ...], Told("the keys that differ from the configuration in force, or what is wrong with it")
     ] = ()
+    identity: Annotated[T, Told("our identity it was made for, by its name in the configuration")] = NO_TEXT
 
 
 @dataclass(frozen=True)
-class Certificates(Generic[T]):
-    """What is served and trusted now."""
+class OwnMaterial(Generic[T]):
+    """What one identity of ours serves and trusts now."""
 
-    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
     generation: Annotated[int, Told("of the material in use; 0 before the first")]
     activated_at: Annotated[datetime | None, Told("in use since")]
     source: Annotated[T, Told("where the material comes from, in words", long=True)]
@@ -82,9 +82,26 @@ class Certificates(Generic[T]):
     next_renewal_at: Annotated[datetime | None, Told("when the source renews; null when it never does by itself")]
     last_attempt: Annotated[Attempt[T] | None, Told("the last attempt to put material to use")]
     connections_by_generation: Annotated[Mapping[T, int], Told("open connections by the generation they began under")]
+
+
+@dataclass(frozen=True)
+class OwnIdentity(OwnMaterial[T], Generic[T]):
+    """One identity of ours, with what it serves and trusts now."""
+
+    name: Annotated[T, Told("its name in the configuration; `default` where there is one without a name")]
+    listeners: Annotated[tuple[T, ...], Told("those that show it, by their names")]
+
+
+@dataclass(frozen=True)
+class Certificates(OwnMaterial[T], Generic[T]):
+    """What is served and trusted now: of the first identity, and then of each."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
     attempts: Annotated[
-        tuple[Attempt[T], ...], Told("the time line: the newest attempts, newest first, at most 50")
+        tuple[Attempt[T], ...],
+        Told("the time line: the newest attempts of all identities, newest first, at most 50"),
     ] = ()
+    identities: Annotated[tuple[OwnIdentity[T], ...], Told("each, in the order of the configuration")] = ()
 
 
 @dataclass(frozen=True)
@@ -93,4 +110,5 @@ class AttemptReply(Generic[T]):
 
     now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
     outcome: Annotated[T, Told("how it ended", words=Outcome)]
-    attempt: Annotated[Attempt[T], Told("the attempt in full")]
+    attempt: Annotated[Attempt[T], Told("the attempt in full; of several the most telling, a refusal first")]
+    attempts: Annotated[tuple[Attempt[T], ...], Told("that of each identity which was asked")] = ()

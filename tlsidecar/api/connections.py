@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.certificates import Certificate
-from tlsidecar.api.declare import T, Told
+from tlsidecar.api.declare import NO_TEXT, T, Told
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Connection(Generic[T]):
     upstream: Annotated[T, Told("the address it goes to")]
     worker: Annotated[int, Told("the worker that carries it")]
     streams: Annotated[int, Told("HTTP/2 streams that are open")]
+    own_identity: Annotated[T, Told("which of our identities it was accepted under, by name")] = NO_TEXT
 
     @property
     def who(self) -> T:
@@ -50,7 +51,7 @@ class Connection(Generic[T]):
 class ConnectionInFull(Connection[T], Generic[T]):
     """One connection with the chain that its TLS peer showed."""
 
-    chain: Annotated[tuple[Certificate[T], ...], Told("the peer's certificates, leaf first")]
+    chain: Annotated[tuple[Certificate[T], ...], Told("the peer's certificates, leaf first")] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic, cast
 
-from tlsidecar.api.declare import T, Told
+from tlsidecar.api.declare import NO_TEXT, T, Told
 from tlsidecar.api.problems import Problem
 from tlsidecar.api.words import State
 
@@ -80,6 +80,7 @@ class Listener(Counters[T], Generic[T]):
     handshake_p99_s: Annotated[float | None, Told("99 % of the handshakes took no longer; null before the first", "s")]
     requests: Annotated[Mapping[T, int], Told("HTTP requests by class of the answer: 2xx, 4xx")]
     upstream_errors: Annotated[Mapping[T, int], Told("failures to be served by the upstream, by reason")]
+    identities: Annotated[tuple[T, ...], Told("our identities that it shows, by name; the first is the default")] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class OwnCertificate(Generic[T]):
     not_before: Annotated[datetime | None, Told("valid from")]
     not_after: Annotated[datetime | None, Told("valid until")]
     next_renewal_at: Annotated[datetime | None, Told("when its source renews it; null when the source never does")]
+    name: Annotated[T, Told("what our identity is called in the configuration")] = NO_TEXT
+    generation: Annotated[int, Told("of its material in use")] = 0
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,13 @@ class Status(Generic[T]):
     workers: Annotated[tuple[Worker[T], ...], Told("the processes that carry the traffic")]
     listeners: Annotated[tuple[Listener[T], ...], Told("in the order of the configuration")]
     totals: Annotated[Totals[T], Told("the sum over the listeners")]
-    certificate: Annotated[OwnCertificate[T] | None, Told("the leaf in use; null before the first generation")]
+    certificate: Annotated[
+        OwnCertificate[T] | None, Told("the leaf in use, of the first identity; null before the first generation")
+    ]
     problems: Annotated[tuple[Problem[T], ...], Told("what needs attention, worst first")]
+    identities: Annotated[
+        tuple[OwnCertificate[T], ...], Told("the leaf in use of each identity, in the order of the configuration")
+    ] = ()
 
     @property
     def modes(self) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tlsidecar.admin.client import AdminClient
-from tlsidecar.api.errors import Unreachable
+from tlsidecar.api.errors import Refused, Unreachable
 from tlsidecar.cli.context import (
     EXIT_FAILED,
     EXIT_REFUSED,
@@ -39,19 +39,25 @@ def reload(client: AdminClient, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--identity", metavar="NAME", help="Of several identities this one.  [default: all]")
 @socket_option
 @json_option
-def rotate(client: AdminClient, as_json: bool) -> None:
+def rotate(client: AdminClient, identity: str | None, as_json: bool) -> None:
     """Have the sidecar's own source renew now (a file source reads again); returns when that is done."""
-    _attempt(client, "/v1/rotate", as_json)
+    _attempt(client, "/v1/rotate", as_json, None if identity is None else {"identity": identity})
 
 
-def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
-    document = call(client, "POST", target, None, as_json, RENEWAL_S)
+def _attempt(client: AdminClient, target: str, as_json: bool, body: Mapping[str, object] | None = None) -> None:
+    try:
+        document = call(client, "POST", target, body, as_json, RENEWAL_S)
+    except Refused as error:
+        if not as_json and "attempts" in error.body:
+            _tell_of_attempts(error.body)  # one was refused; the others may have been applied
+        raise
     if as_json:
         echo_json(document)
     else:
-        _tell_of_attempt(document)
+        _tell_of_attempts(document)
     attempt = document["attempt"]
     if attempt.get("configuration") == "applied" and not as_json:
         click.echo(safe_text(f"configuration applied: {', '.join(attempt['configuration_changes'])}"))
@@ -60,17 +66,27 @@ def _attempt(client: AdminClient, target: str, as_json: bool) -> None:
         raise Failure(f"configuration changed: {attempt['configuration']}: {changes}", EXIT_REFUSED)
 
 
-def _tell_of_attempt(document: Mapping[str, Any]) -> None:
-    attempt = document["attempt"]
+def _tell_of_attempts(document: Mapping[str, Any]) -> None:
+    attempts = document.get("attempts") or [document["attempt"]]
+    for attempt in attempts:
+        if len(attempts) == 1 and attempt["outcome"] == "refused":
+            continue  # which the error says
+        _tell_of_attempt(attempt, f"{attempt['identity']}: " if len(attempts) > 1 else "")
+
+
+def _tell_of_attempt(attempt: Mapping[str, Any], whose: str) -> None:
+    if attempt["outcome"] == "refused":
+        click.echo(safe_text(f"{whose}refused: {attempt['reason']}: {attempt['detail']}"))
+        return
     was = f" (was {attempt['previous_serial']})" if attempt["previous_serial"] not in ("", attempt["serial"]) else ""
     click.echo(
         safe_text(
-            f"{document['outcome']}: generation {attempt['generation']}, serial {attempt['serial']}{was}, "
+            f"{whose}{attempt['outcome']}: generation {attempt['generation']}, serial {attempt['serial']}{was}, "
             f"{attempt['duration_s'] * 1000:.0f} ms"
         )
     )
     for warning in attempt["warnings"]:
-        click.echo(safe_text(f"warning: {warning}"), err=True)
+        click.echo(safe_text(f"{whose}warning: {warning}"), err=True)
 
 
 @click.command()

@@ -20,7 +20,7 @@ from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
 from tlsidecar.config import ConfigError, load
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Identity, Settings
 
 
 @dataclass(slots=True)
@@ -40,6 +40,7 @@ class Finding:
 class MaterialReport:
     """The material as it would be served, or why it would not."""
 
+    name: str
     identity: str = ""
     serial: str = ""
     not_after: str = ""
@@ -64,30 +65,33 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
         settings = load(config_file, given(flags), os.environ)
     except ConfigError as error:
         if as_json:
-            echo_json({"ok": False, "problems": [problem.as_dict() for problem in error.problems], "material": None})
+            problems = [problem.as_dict() for problem in error.problems]
+            echo_json({"ok": False, "problems": problems, "material": None, "materials": []})
         else:
             click.echo(safe_lines(str(error)))
         context.exit(EXIT_BAD_INPUT)
-    report = judge(settings, SYSTEM_CLOCK)
-    report.warnings += services_without_http2(settings)
+    reports = [judge(settings, identity, SYSTEM_CLOCK) for identity in settings.identities]
+    reports[0].warnings += services_without_http2(settings)
+    ok = not any(report.problems for report in reports)
     if as_json:
-        echo_json({"ok": not report.problems, "problems": [], "material": _document(report)})
+        documents = [_document(report) for report in reports]
+        echo_json({"ok": ok, "problems": [], "material": documents[0], "materials": documents})
     else:
-        _print(settings, report)
-    if report.problems:
+        _print(settings, reports)
+    if not ok:
         context.exit(EXIT_BAD_INPUT)
 
 
-def judge(settings: Settings, clock: Clock) -> MaterialReport:
-    """Load the material from its source and judge it. Whatever is wrong with it is in the report, not raised."""
+def judge(settings: Settings, identity: Identity, clock: Clock) -> MaterialReport:
+    """Load the material of one identity from its source and judge it. Whatever is wrong with it is in the report, not
+    raised."""
     from OpenSSL import SSL
 
     from certs.preflight import inspect
-    from tlsidecar.control.proof import build_contexts
+    from tlsidecar.control.proof import build_contexts, never_shown
     from tlsidecar.control.sources import roles_of, source_of
 
-    identity = settings.identity
-    report = MaterialReport()
+    report = MaterialReport(identity.name)
     try:
         source = source_of(identity, clock)
         report.source = source.describe()
@@ -97,7 +101,7 @@ def judge(settings: Settings, clock: Clock) -> MaterialReport:
             return report
         soft_crl = identity.crl_policy == "soft"
         skew = timedelta(seconds=identity.clock_skew_s)
-        found = inspect(material, roles_of(settings), clock.now(), skew, soft_crl=soft_crl)
+        found = inspect(material, roles_of(settings, identity.name), clock.now(), skew, soft_crl=soft_crl)
         report.warnings = list(found.warnings)
         report.problems = [_finding(problem) for problem in found.problems]
         if any(problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE for problem in found.problems):
@@ -105,8 +109,9 @@ def judge(settings: Settings, clock: Clock) -> MaterialReport:
         report.identity = material.identity.name
         report.serial = material.identity.serial
         report.not_after = second_text(material.identity.not_after)
+        report.warnings += never_shown(settings, identity.name, material)
         if not report.problems:
-            build_contexts(settings, material, 1)
+            build_contexts(settings, identity.name, material, 1)
     except MaterialError as error:
         report.problems.append(_finding(error))
     except (CertsError, SSL.Error) as error:
@@ -128,6 +133,7 @@ def _document(report: MaterialReport) -> dict[str, object]:
         for problem in report.problems
     ]
     return {
+        "name": report.name,
         "identity": report.identity,
         "serial": report.serial,
         "not_after": report.not_after or None,
@@ -138,16 +144,21 @@ def _document(report: MaterialReport) -> dict[str, object]:
     }
 
 
-def _print(settings: Settings, report: MaterialReport) -> None:
-    lines: Sequence[object] = [*report.problems, *(f"warning: {warning}" for warning in report.warnings)]
-    for line in lines:
-        click.echo(safe_text(line))
-    if report.problems:
+def _print(settings: Settings, reports: Sequence[MaterialReport]) -> None:
+    for report in reports:
+        whose = f"identity {report.name}: " if settings.names_identities else ""
+        for line in (*report.problems, *(f"warning: {warning}" for warning in report.warnings)):
+            click.echo(safe_text(f"{whose}{line}"))
+    if any(report.problems for report in reports):
         return
     for listener in settings.listeners:
         upstreams = ", ".join(map(str, listener.upstreams))
-        click.echo(safe_text(f"ok: {listener.name}: {listener.mode} {listener.listen} -> {upstreams}"))
-    if not report.is_at_hand:
-        click.echo(safe_text(f"ok: {report.source}: in order; nothing was issued for this check"))
-        return
-    click.echo(safe_text(f"ok: {report.identity}, serial {report.serial}, until {moment(report.not_after)}"))
+        shown = f" as {', '.join(listener.identities)}" if settings.names_identities else ""
+        click.echo(safe_text(f"ok: {listener.name}: {listener.mode} {listener.listen} -> {upstreams}{shown}"))
+    for report in reports:
+        whose = f"{report.name}: " if settings.names_identities else ""
+        if report.is_at_hand:
+            what = f"{report.identity}, serial {report.serial}, until {moment(report.not_after)}"
+        else:
+            what = f"{report.source}: in order; nothing was issued for this check"
+        click.echo(safe_text(f"ok: {whose}{what}"))

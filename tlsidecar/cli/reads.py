@@ -37,11 +37,12 @@ def status(client: AdminClient, as_json: bool) -> None:
             f"up {duration(document['uptime_s'])}: {document['state']}"
         )
     )
-    certificate = document["certificate"]
-    if certificate:
+    for certificate in document["identities"]:
+        whose = f"{certificate['name']}: " if len(document["identities"]) > 1 else ""
         click.echo(
             safe_text(
-                f"{certificate['identity']}, serial {certificate['serial']}, generation {document['generation']}, "
+                f"{whose}{certificate['identity']}, serial {certificate['serial']}, "
+                f"generation {certificate['generation']}, "
                 f"expires {remaining(certificate['not_after'], document['now'])} ({moment(certificate['not_after'])})"
             )
         )
@@ -122,10 +123,11 @@ def connections(
     if not document["matched"]:
         click.echo("No connection matches the filter." if document["total"] else "Nobody is connected.")
         return
+    named = any(row["own_identity"] != rows[0]["own_identity"] for row in rows)
     click.echo(
         table(
             ("ID", "LISTENER", "PEER", "IDENTITY", "STATE", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"),
-            [_connection_row(row, document["now"]) for row in rows],
+            [_connection_row(row, document["now"], named) for row in rows],
             frozenset({"ID", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"}),
         )
     )
@@ -196,7 +198,8 @@ def _pages(client: AdminClient, wanted: str, sort: str, desc: bool, limit: int, 
     return document | {"connections": rows, "limit": limit, "offset": offset}
 
 
-def _connection_row(row: dict[str, Any], now: str) -> tuple[object, ...]:
+def _connection_row(row: dict[str, Any], now: str, named: bool) -> tuple[object, ...]:
+    """``named``: say which of our identities the generation is of."""
     return (
         row["id"],
         row["listener"],
@@ -208,7 +211,7 @@ def _connection_row(row: dict[str, Any], now: str) -> tuple[object, ...]:
         size(row["bytes_in"]),
         size(row["bytes_out"]),
         row["requests"],
-        row["generation"],
+        f"{row['own_identity']}/{row['generation']}" if named else row["generation"],
     )
 
 
@@ -221,7 +224,17 @@ def certificates(client: AdminClient, as_json: bool) -> None:
     if as_json:
         echo_json(document)
         return
-    now = document["now"]
+    identities = document["identities"]
+    for at, identity in enumerate(identities):
+        if at:
+            click.echo()
+        if len(identities) > 1:
+            listeners = f", shown by {', '.join(identity['listeners'])}" if identity["listeners"] else ""
+            click.echo(safe_text(f"identity {identity['name']}{listeners}"))
+        _print_material(identity, document["now"])
+
+
+def _print_material(document: dict[str, Any], now: str) -> None:
     lines = [f"generation {document['generation']}, in use since {moment(document['activated_at'])}"]
     lines.append(f"from {document['source']}")
     if document["next_renewal_at"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,8 @@ class AdminProbe:
                     raise
                 document = error.body
             attempt = document["attempt"]
-            return Reloaded(document["outcome"], attempt["reason"], attempt["detail"])
+            good = [each["serial"] for each in document["attempts"] if each["outcome"] != "refused"]
+            return Reloaded(document["outcome"], attempt["reason"], attempt["detail"], tuple(good))
 
         return _asked(socket, ask)
 
@@ -39,28 +41,40 @@ class AdminProbe:
         def ask() -> Served:
             client = AdminClient(socket)
             status, material = client.get("/v1/status"), client.get("/v1/certificates")
-            leaf = material["leaf"]
-            if leaf is None:
+            served = [_served(each, status) for each in material["identities"] if each["leaf"] is not None]
+            if not served:
                 raise SidecarRefused(f"{socket}: it serves no certificate yet")
-            return Served(
-                serial=leaf["serial"],
-                generation=material["generation"],
-                source=material["source"],
-                trust=tuple(authority["sha256"] for authority in material["trust"]),
-                chain=_links([leaf, *material["chain"]]),
-                listeners=tuple(
-                    address.strip()
-                    for listener in status["listeners"]
-                    if listener["mode"] == "terminate" and listener["bound"]
-                    for address in listener["bound"].split(",")  # one for each address a name resolved to
-                ),
-            )
+            return replace(served[0], others=tuple(served[1:]))
 
         return _asked(socket, ask)
 
     def peers(self, socket: Path) -> tuple[LivePeer, ...]:
         """Raises as :meth:`served`. A connection that ends while it is asked about is left out."""
         return _asked(socket, lambda: tuple(_peers(AdminClient(socket))))
+
+
+def _served(identity: dict[str, Any], status: dict[str, Any]) -> Served:
+    """One identity; a listener that chooses among several shows it to who asks for a name of it."""
+    return Served(
+        serial=identity["leaf"]["serial"],
+        generation=identity["generation"],
+        source=identity["source"],
+        trust=tuple(authority["sha256"] for authority in identity["trust"]),
+        chain=_links([identity["leaf"], *identity["chain"]]),
+        listeners=tuple(
+            address.strip()
+            for listener in status["listeners"]
+            if listener["mode"] == "terminate" and listener["bound"] and _shows(listener, identity)
+            for address in listener["bound"].split(",")  # one for each address a name resolved to
+        ),
+        identity=identity["name"],
+    )
+
+
+def _shows(listener: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether whoever asks for the leaf there is shown it: one without a DNS name only as the default."""
+    names = listener["identities"]
+    return identity["name"] in names and (identity["name"] == names[0] or bool(identity["leaf"]["dns"]))
 
 
 def _peers(client: AdminClient) -> Iterator[LivePeer]:

@@ -18,12 +18,14 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
     root = document.root
     limits = root.tables["limits"].fields
     metrics = settings.Metrics(**root.tables["metrics"].fields)
-    listeners = [_listener(part, limits) for part in root.arrays["listener"]]
+    identities = tuple(map(_identity, document.identities))
+    first = (identities[0].name,)
+    listeners = [_listener(part, limits, first) for part in root.arrays["listener"]]
     if metrics.listen is not None and metrics.allow:
-        listeners.append(_metrics_listener(metrics.listen, metrics.allow, document.admin_socket, limits))
+        listeners.append(_metrics_listener(metrics, first, document.admin_socket, limits))
     return settings.Settings(
         admin=settings.Admin(**{**root.tables["admin"].fields, "socket": document.admin_socket}),
-        identity=_identity(root.tables["identity"]),
+        identities=identities,
         listeners=tuple(listeners),
         metrics=metrics,
         tls=settings.Tls(**root.tables["tls"].fields),
@@ -40,8 +42,8 @@ def _identity(part: Part) -> settings.Identity:
     return settings.Identity(**part.fields, acme=acme)
 
 
-def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Listener:
-    fields = dict(part.fields)
+def _listener(part: Part, inherited_limits: Mapping[str, Any], identities: tuple[str, ...]) -> settings.Listener:
+    fields = {"identities": identities, **part.fields}
     fields["mode"] = settings.Mode(fields.get("mode", settings.Mode.TERMINATE))
     if fields.get("protocol") == "grpc":
         # gRPC's metadata may have underscores, and its services read names as they are.
@@ -65,17 +67,19 @@ def _listener(part: Part, inherited_limits: Mapping[str, Any]) -> settings.Liste
 
 
 def _metrics_listener(
-    listen: settings.Address, allow: tuple[str, ...], admin_socket: Path, limits: Mapping[str, Any]
+    metrics: settings.Metrics, identities: tuple[str, ...], admin_socket: Path, limits: Mapping[str, Any]
 ) -> settings.Listener:
     """What stands before the metrics when they are only for some: mutual TLS as everywhere, and a socket beside the
     admin socket behind it."""
+    assert metrics.listen is not None
     return settings.Listener(
         name=settings.METRICS_LISTENER,
         mode=settings.Mode.TERMINATE,
         protocol=settings.Protocol.HTTP,
-        listen=listen,
+        listen=metrics.listen,
         upstreams=(settings.Address(path=str(admin_socket.with_name("metrics.sock"))),),
-        allow=allow,
+        identities=identities,
+        allow=metrics.allow,
         limits=settings.Limits(**limits),
     )
 

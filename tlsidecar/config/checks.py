@@ -14,11 +14,11 @@ from typing import Any
 
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
 from tlsidecar.config.judge import Finding, Part
-from tlsidecar.config.problems import Key, quoted
+from tlsidecar.config.problems import Key, did_you_mean, quoted
 from tlsidecar.config.schema import ACME, IDENTITY_SOURCES
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
-from tlsidecar.settings import METRICS_LISTENER, Address, Limits
+from tlsidecar.settings import DEFAULT_IDENTITY, METRICS_LISTENER, Address, Limits
 
 _HTTP_KEYS = (
     "http2",
@@ -50,6 +50,11 @@ class Document:
         return self.root.arrays["listener"]
 
     @property
+    def identities(self) -> tuple[Part, ...]:
+        """At least one; a single ``[identity]`` is one without a place in an array."""
+        return self.root.arrays["identity"]
+
+    @property
     def admin(self) -> Part:
         return self.root.tables["admin"]
 
@@ -58,7 +63,9 @@ def check(document: Document) -> Iterator[Finding]:
     """Everything that is wrong between keys, in no particular order."""
     limits = document.root.tables["limits"]
     yield from _root(document)
-    yield from _identity(document.root.tables["identity"])
+    for identity in document.identities:
+        yield from _identity(identity)
+    yield from _identity_names(document)
     yield from _admin(document)
     yield from _metrics(document)
     yield from _shutdown(document)
@@ -118,6 +125,35 @@ def _identity(identity: Part) -> Iterator[Finding]:
         yield identity.finding("crl", "belongs to a trust; a local CA brings its own", "add trust, or leave it out")
     if source == "acme":
         yield from _acme(identity.tables["acme"])
+
+
+def _identity_names(document: Document) -> Iterator[Finding]:
+    """Each of several identities has a name of its own, and listeners name identities that there are."""
+    names: list[str] = []
+    for identity in document.identities:
+        name = identity.read("name")
+        if "name" not in identity and len(identity.key) > 1:
+            yield identity.finding("name", "is missing", 'add for example name = "public"')
+        elif "name" in identity and len(identity.key) == 1:
+            message = f"is for [[identity]]; a single [identity] is called {quoted(DEFAULT_IDENTITY)}"
+            yield identity.finding("name", message, "write [[identity]], or leave it out")
+        elif name in names:
+            yield identity.finding("name", f"{quoted(name)} is the name of another identity", "give it another name")
+        names += [] if name is None else [name]
+    known = names or [DEFAULT_IDENTITY]
+    unreadable = any("name" in identity and identity.read("name") is None for identity in document.identities)
+    for listener in document.listeners:
+        wanted: tuple[str, ...] = listener.read("identity") or ()
+        for at, name in enumerate(wanted):
+            key = (*listener.key, "identity", *((at,) if isinstance(listener.written["identity"], list) else ()))
+            if name not in known and not unreadable:
+                suggestion = did_you_mean(name, known) or f"there is {', '.join(map(quoted, known))}"
+                yield Finding(key, f"no identity is called {quoted(name)}", suggestion)
+            elif name in wanted[:at]:
+                yield Finding(key, f"{quoted(name)} is there twice", "keep one of them")
+        if len(wanted) > 1 and listener.read("mode", "terminate") == "originate":
+            message = "several are for terminate, where the client's SNI chooses: here we are the client"
+            yield listener.finding("identity", message, "name one")
 
 
 def _acme(acme: Part) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ _TOKEN = _text(pattern=values.TOKEN_PATTERN)
 TEXT = One(values.parse_text, _text(minLength=1))
 ALPN_NAME = One(values.parse_alpn, _text(pattern=values.ALPN_PATTERN))
 NAME = One(values.parse_name, _text(pattern=values.NAME_PATTERN))
+IDENTITY_NAMES = Many(NAME, at_least=1, or_one=True)
 PATH = One(values.parse_path, _text(minLength=1), str)
 TRUST = Many(
     One(

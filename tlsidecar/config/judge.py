@@ -75,8 +75,24 @@ class _Judging:
             written,
             values,
             fields,
-            {name: self.table(nested, written.get(name, {}), (*key, name)) for name, nested in table.tables.items()},
-            {name: self.array(nested, written, (*key, name)) for name, nested in table.arrays.items()},
+            {
+                name: self.table(nested, written.get(name, {}), (*key, name))
+                for name, nested in table.tables.items()
+                if name not in table.repeatable
+            },
+            {
+                **{name: self.one_or_several(table.tables[name], written, (*key, name)) for name in table.repeatable},
+                **{name: self.array(nested, written, (*key, name)) for name, nested in table.arrays.items()},
+            },
+        )
+
+    def one_or_several(self, table: Table, written: Mapping[str, object], key: Key) -> tuple[Part, ...]:
+        """Where one table may stand for an array of it; one that is left out is found wanting all it needs."""
+        found = written.get(str(key[-1]))
+        return (
+            self.array(table, written, key)
+            if found and isinstance(found, list)
+            else (self.table(table, found or {}, key),)
         )
 
     def array(self, table: Table, written: Mapping[str, object], key: Key) -> tuple[Part, ...]:

@@ -73,16 +73,12 @@ def _judged(layers: Layers, usual_admin_socket: Path) -> Document:
 
 
 def _placed(finding: Finding, layers: Layers) -> Problem:
-    listeners = layers.listeners()
-    at = finding.key[1] if len(finding.key) > 1 and finding.key[0] == "listener" else None
-    listener = listeners[at] if isinstance(at, int) and at < len(listeners) else None
-    name = listener.get("name") if isinstance(listener, dict) else None
     return Problem(
         key=dotted(finding.key),
         message=finding.message,
         suggestion=finding.suggestion,
         where=layers.origin(finding.key).place,
-        label=labelled(finding.key, name),
+        label=labelled(finding.key, layers.name_at(finding.key)),
     )
 
 

@@ -47,7 +47,9 @@ def _overrides() -> dict[str, Override]:
     found = {entry.key: Override("", entry.key, _kind(entry)) for entry in ROOT}
     for section, table in ROOT.tables.items():
         prefix = "" if table is IDENTITY else f"{section}_"
-        found |= {prefix + entry.key: Override(section, entry.key, _kind(entry)) for entry in table}
+        # An identity that flags and variables describe is the only one: it needs no name.
+        entries = [entry for entry in table if not (table is IDENTITY and entry.key == "name")]
+        found |= {prefix + entry.key: Override(section, entry.key, _kind(entry)) for entry in entries}
     for entry in LISTENER:
         name = "listener_name" if entry.key == "name" else entry.key
         found[name] = Override("listener", entry.key, _kind(entry))

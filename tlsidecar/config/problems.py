@@ -19,7 +19,8 @@ class Problem:
     """One thing to put right.
 
     ``key`` is dotted (``listener.0.upstream``; empty when the whole file is meant), ``label`` the same with the
-    listener's name (``listener[web].upstream``), ``where`` is ``file:line``, a flag, or an environment variable.
+    listener's or identity's name (``listener[web].upstream``), ``where`` is ``file:line``, a flag, or an environment
+    variable.
     """
 
     key: str
@@ -66,11 +67,12 @@ def dotted(key: Key) -> str:
     return ".".join(_part(part) for part in key)
 
 
-def labelled(key: Key, listener_name: object) -> str:
-    """``listener[web].upstream`` where the key lies in a listener that has a name, else the dotted key."""
-    if len(key) < 2 or key[0] != "listener" or not isinstance(listener_name, str) or not listener_name:
+def labelled(key: Key, name: object) -> str:
+    """``listener[web].upstream`` where the key lies in one of several tables that has a ``name``, else the dotted
+    key."""
+    if len(key) < 2 or not isinstance(key[1], int) or not isinstance(name, str) or not name:
         return dotted(key)
-    return ".".join([f"listener[{_part(listener_name)}]", *(_part(part) for part in key[2:])])
+    return ".".join([f"{_part(key[0])}[{_part(name)}]", *(_part(part) for part in key[2:])])
 
 
 def quoted(value: object) -> str:

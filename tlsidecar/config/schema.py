@@ -26,6 +26,7 @@ from tlsidecar.config.forms import (
     HEALTH_PATH,
     HTTP_URL,
     HTTPS_URL,
+    IDENTITY_NAMES,
     IP_ADDRESS,
     LISTEN_ADDRESS,
     METHOD,
@@ -85,6 +86,7 @@ class Table:
     entries: tuple[Entry, ...]
     tables: Mapping[str, Table] = dataclasses.field(default_factory=dict)
     arrays: Mapping[str, Table] = dataclasses.field(default_factory=dict)  # arrays of tables
+    repeatable: frozenset[str] = frozenset()  # of ``tables``, those that may be an array of tables instead
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -265,6 +267,14 @@ LISTENER = Table(
             "upstreams",
             required=True,
         ),
+        Entry(
+            "identity",
+            IDENTITY_NAMES,
+            "The `[[identity]]` to show, by its name. Terminate: or several, of which the client's SNI chooses: the "
+            "first that has a certificate for it, else the first of all.",
+            "identities",
+            worked_out="the first identity",
+        ),
         Entry("protocol", one_of("tcp", "http", "grpc"), 'What is carried; `grpc` is `http` with `http2 = "only"`.'),
         Entry(
             "http2",
@@ -407,6 +417,12 @@ IDENTITY = Table(
     "agent (`spiffe_socket`) or an ACME server (`acme`).",
     _defaults(settings.Identity),
     (
+        Entry(
+            "name",
+            NAME,
+            "Of several, `[[identity]]`: what listeners, commands and metrics call it.",
+            worked_out="`default`, where there is one `[identity]`",
+        ),
         Entry("cert", PATH, "PEM: the leaf, then intermediates; may hold the key, too. Or PKCS #12."),
         Entry("key", PATH, "PEM: the private key.", worked_out="the key in `cert`"),
         Entry(
@@ -592,4 +608,5 @@ ROOT = Table(
         "limits": LIMITS,
     },
     arrays={"listener": LISTENER},
+    repeatable=frozenset({"identity"}),
 )

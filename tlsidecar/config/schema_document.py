@@ -36,7 +36,9 @@ def _tables_within(table: Table) -> Iterator[Table]:
 def _definition(table: Table) -> dict[str, Any]:
     properties: dict[str, Any] = {entry.key: _property(table, entry) for entry in table}
     for name, nested in table.tables.items():
-        properties[name] = {"$ref": f"#/$defs/{nested.title}"}
+        one = {"$ref": f"#/$defs/{nested.title}"}
+        several = {"type": "array", "minItems": 1, "items": {**one, "required": ["name"]}}
+        properties[name] = {"anyOf": [one, several]} if name in table.repeatable else one
     for name, nested in table.arrays.items():
         properties[name] = {"type": "array", "items": {"$ref": f"#/$defs/{nested.title}"}}
     if table is ROOT:

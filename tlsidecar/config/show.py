@@ -9,7 +9,7 @@ from typing import Any
 
 from tlsidecar.config.loader import Loaded
 from tlsidecar.config.problems import Key, dotted, labelled
-from tlsidecar.config.schema import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROOT, ROUTE, Table
+from tlsidecar.config.schema import ACME, HEALTH_CHECK, HTTP_FIELDS, IDENTITY, LIMITS, LISTENER, ROOT, ROUTE, Table
 from tlsidecar.config.sources import Origin
 from tlsidecar.settings import Listener
 
@@ -54,9 +54,22 @@ class _Show:
     def everything(self) -> Iterator[EffectiveValue]:
         yield from self.table(ROOT, self.settings, ())
         for name, table in ROOT.tables.items():
-            yield from self.table(table, getattr(self.settings, name), (name,))
+            if table is IDENTITY:
+                yield from self.identities()
+            else:
+                yield from self.table(table, getattr(self.settings, name), (name,))
         for at, listener in enumerate(self.settings.listeners):
             yield from self.listener(listener, ("listener", at))
+
+    def identities(self) -> Iterator[EffectiveValue]:
+        several = self.settings.names_identities
+        for at, identity in enumerate(self.settings.identities):
+            key: Key = ("identity", at) if several else ("identity",)
+            for value in self.table(IDENTITY, identity, key):
+                if several or value.key != "identity.name":  # which only one of several may be given
+                    yield value
+            if identity.acme is not None:
+                yield from self.table(ACME, identity.acme, (*key, "acme"))
 
     def listener(self, listener: Listener, key: Key) -> Iterator[EffectiveValue]:
         for entry in LISTENER:
@@ -75,12 +88,16 @@ class _Show:
             yield self.value((*key, entry.key), entry.show(getattr(values, entry.field_name)))
 
     def value(self, key: Key, shown: object) -> EffectiveValue:
-        listener = self.settings.listeners[key[1]].name if key[0] == "listener" and isinstance(key[1], int) else ""
-        return EffectiveValue(dotted(key), shown, str(self.origin(key)), labelled(key, listener))
+        name = ""
+        if len(key) > 1 and isinstance(key[1], int):
+            name = (self.settings.listeners if key[0] == "listener" else self.settings.identities)[key[1]].name
+        return EffectiveValue(dotted(key), shown, str(self.origin(key)), labelled(key, name))
 
     def origin(self, key: Key) -> Origin:
         """Where a value was written: in its place, or where a listener's limit is inherited from."""
         places = [key]
         if len(key) == 4 and key[0] == "listener" and key[2] == "limits":
             places += [("listener", key[1], key[3]), ("limits", key[3])]
+        if key[0] == "identity" and not isinstance(key[1], int):
+            places.append(("identity", 0, *key[1:]))
         return next((self.origins[place] for place in places if place in self.origins), Origin("default"))

@@ -19,7 +19,7 @@ from tlsidecar.config.overrides import OVERRIDES, Kind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
 from tlsidecar.config.problems import Key, Problem, closest, dotted, escaped, quoted
-from tlsidecar.config.schema import IDENTITY_SOURCES
+from tlsidecar.config.schema import IDENTITY_SOURCES, ROOT
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end
@@ -29,6 +29,9 @@ SPIFFE_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+# To TOML it is one table defined twice, which says nothing to whoever adds a second identity.
+_ONE_IDENTITY = re.compile(r"^[ \t]*\[[ \t]*identity[ \t]*\]", re.MULTILINE)
+_SEVERAL_IDENTITIES = re.compile(r"^[ \t]*\[\[[ \t]*identity[ \t]*\]\]", re.MULTILINE)
 _SYNTAX_ERROR_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -79,6 +82,14 @@ class Layers:
         """What was written under ``listener``, when it is an array at all."""
         found = self.tree.get("listener", [])
         return found if isinstance(found, list) else []
+
+    def name_at(self, key: Key) -> object:
+        """What was written as the name of the listener, or of the one of several identities, that ``key`` lies in."""
+        tables = self.tree.get(str(key[0])) if len(key) > 1 else None
+        at = key[1] if len(key) > 1 else None
+        if not isinstance(tables, list) or not isinstance(at, int) or at >= len(tables):
+            return None
+        return tables[at].get("name") if isinstance(tables[at], dict) else None
 
     @cached_property
     def file_lines(self) -> dict[Key, int]:
@@ -147,6 +158,12 @@ def _read_file(path: Path, layers: Layers) -> None:
 
 
 def _syntax_problem(error: str, text: str, shown: str) -> Problem:
+    if (one := _ONE_IDENTITY.search(text)) and (several := _SEVERAL_IDENTITIES.search(text)):
+        second = text.count("\n", 0, max(one.start(), several.start())) + 1
+        message = "there are an [identity] and an [[identity]], too; one form is needed"
+        return Problem(
+            "identity", message, "write [[identity]] everywhere, each with a name", where=f"{shown}:{second}"
+        )
     place = _SYNTAX_ERROR_PLACE.search(error)
     line = place[1] if place and place[1] else str(text.count("\n") + 1) if place else ""
     message = _SYNTAX_ERROR_PLACE.sub("", error)
@@ -241,7 +258,9 @@ def _overlay(source: str, found: Mapping[str, object], layers: Layers) -> None:
         override = OVERRIDES[name]
         place = f"--{name.replace('_', '-')}" if source == "flag" else VARIABLE_PREFIX + name.upper()
         origin = Origin(source, place)
-        table = _listener_for(override, origin, layers) if override.of_listener else _section_for(override, layers)
+        table = (
+            _listener_for(override, origin, layers) if override.of_listener else _section_for(override, origin, layers)
+        )
         if table is None:
             continue
         content, key = table
@@ -249,10 +268,12 @@ def _overlay(source: str, found: Mapping[str, object], layers: Layers) -> None:
         layers.overlaid[(*key, override.key)] = origin
 
 
-def _section_for(override: Override, layers: Layers) -> tuple[dict[str, Any], Key] | None:
+def _section_for(override: Override, origin: Origin, layers: Layers) -> tuple[dict[str, Any], Key] | None:
     if not override.section:
         return layers.tree, ()
     content = layers.tree.setdefault(override.section, {})
+    if override.section in ROOT.repeatable and isinstance(content, list):
+        return _only_of(content, override, origin, layers)
     # Something else than a table in the file is a problem of its own, told when the tables are judged.
     return (content, (override.section,)) if isinstance(content, dict) else None
 
@@ -264,13 +285,23 @@ def _listener_for(override: Override, origin: Origin, layers: Layers) -> tuple[d
     if not listeners:
         listeners = layers.tree["listener"] = [{"name": DEFAULT_LISTENER_NAME}]
         layers.overlaid[("listener", 0)] = origin
-    if len(listeners) > 1:
-        message = f"there are {len(listeners)} listeners in the file, and this does not say which it means"
-        problem = Problem(dotted(("listener", override.key)), message, "set it in the file", where=origin.place)
-        layers.problems.append(problem)
+    return _only_of(listeners, override, origin, layers)
+
+
+def _only_of(
+    tables: list[Any], override: Override, origin: Origin, layers: Layers
+) -> tuple[dict[str, Any], Key] | None:
+    """The only one of an array of tables; a flag or variable cannot say which of several it means."""
+    section = override.section
+    if len(tables) > 1:
+        several = {"listener": "listeners", "identity": "identities"}[section]
+        message = f"there are {len(tables)} {several} in the file, and this does not say which it means"
+        layers.problems.append(
+            Problem(dotted((section, override.key)), message, "set it in the file", where=origin.place)
+        )
         return None
-    only = listeners[0]
-    return (only, ("listener", 0)) if isinstance(only, dict) else None
+    only = tables[0] if tables else None
+    return (only, (section, 0)) if isinstance(only, dict) else None
 
 
 def _shown_path(path: Path, working_directory: Path) -> str:

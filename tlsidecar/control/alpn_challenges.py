@@ -25,7 +25,7 @@ MAX_CLIENTS = 64
 
 
 class AlpnChallenges:
-    """Implements :class:`certs.acme.transport.Responder` for a thread beside the loop that it is made on."""
+    """Implements :class:`certs.acme.transport.Responder` for threads beside the loop that it is made on."""
 
     def __init__(
         self, listeners: Sequence[Listener], clock: Clock, supervisor: Callable[[], Supervisor | None]
@@ -43,16 +43,23 @@ class AlpnChallenges:
 
     def present(self, challenge: Challenge) -> None:
         """Raises :class:`AcmeError` when nobody could ask for it."""
-        shown = asyncio.run_coroutine_threadsafe(self._show([*self._shown, challenge]), self._loop)
+        shown = asyncio.run_coroutine_threadsafe(self._add(challenge), self._loop)
         try:
             shown.result(PRESENT_TIMEOUT_S)
         except TimeoutError:
             raise AcmeError("the workers did not take the challenge in time") from None
 
     def withdraw(self, challenge: Challenge) -> None:
-        left = [each for each in self._shown if each != challenge]
         with contextlib.suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._show(left), self._loop).result(PRESENT_TIMEOUT_S)
+            asyncio.run_coroutine_threadsafe(self._remove(challenge), self._loop).result(PRESENT_TIMEOUT_S)
+
+    # Both on the loop: several identities may be ordered at once, each in a thread of its own.
+
+    async def _add(self, challenge: Challenge) -> None:
+        await self._show([*self._shown, challenge])
+
+    async def _remove(self, challenge: Challenge) -> None:
+        await self._show([each for each in self._shown if each != challenge])
 
     async def _show(self, challenges: list[Challenge]) -> None:
         self._shown = challenges

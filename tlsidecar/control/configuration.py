@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from certs.errors import MaterialError
 from certs.sources.attempts import Attempts
 from tlsidecar.config import ConfigError
 from tlsidecar.control.interface import ConfigurationState
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Identity, Listener, Settings
 
 POLL_S = 1.0
 
@@ -22,11 +22,11 @@ Reread = Callable[[], Settings]
 
 # What only a start can change; everything else is applied live, all of it or nothing. Deny by default: a key that is
 # neither here nor below a table that is live needs a restart.
-_LIVE_TABLES = ("identity.", "tls.", "limits.")
+_LIVE_TABLES = ("tls.", "limits.")
 _LIVE_KEYS = ("log.level",)
 # ACME's challenges have an address of their own, or the listeners' handshakes; lists are fetched by a task of its own.
-_BEGUN_AT_START = ("identity.acme", "identity.crl_urls", "identity.crl_cache")
-_BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "identity", "unsafe_listen"})
+_BEGUN_AT_START = ("acme", "crl_urls", "crl_cache")
+_BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "unsafe_listen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +117,48 @@ class Configuration:
 
 def is_live(key: str) -> bool:
     """Whether a key, as :func:`changed_keys` names it, can change without a restart."""
-    listener, _, name = key.partition("].")
-    if listener.startswith("listener["):
+    table, _, name = key.partition("].")
+    if table.startswith("listener["):
         return bool(name) and name.split(".")[0] not in _BOUND_AT_START
-    if key.startswith(_BEGUN_AT_START):
-        return False
+    if table.startswith("identity["):  # all of its keys, or the whole of it
+        return name.split(".")[0] not in _BEGUN_AT_START
+    if key.startswith("identity."):
+        return key.split(".")[1] not in _BEGUN_AT_START
     return key in _LIVE_KEYS or key.startswith(_LIVE_TABLES)
 
 
 def changed_keys(before: Settings, after: Settings) -> Iterator[str]:
-    """The keys whose effective values differ, as the configuration file names them; a listener that came or went
-    stands for all of its keys."""
+    """The keys whose effective values differ, as the configuration file names them; a listener or an identity that came
+    or went stands for all of its keys."""
+    several = before.names_identities or after.names_identities
+    old, new = _effective(before, several), _effective(after, several)
+    different: list[str] = []
+    for table in ("listener", "identity"):
+        names = [{each.name for each in _tables(settings, table)} for settings in (before, after)]
+        for word, gone in (("removed", names[0] - names[1]), ("added", names[1] - names[0])):
+            yield from (f"{table}[{name}] {word}" for name in sorted(gone))
+        different += [f"{table}[{name}]" for name in names[0] ^ names[1]]
+    for label in dict.fromkeys((*old, *new)):
+        if not label.startswith(tuple(different)) and old.get(label) != new.get(label):
+            yield label
+
+
+def _tables(settings: Settings, table: str) -> Sequence[Listener | Identity]:
+    return settings.listeners if table == "listener" else settings.identities
+
+
+def _effective(settings: Settings, several: bool) -> dict[str, object]:
+    """Every value by its label; with ``several`` that of an only identity has its name in it, too."""
     from tlsidecar.config.loader import Loaded
     from tlsidecar.config.show import effective
 
-    old = {value.label: value.value for value in effective(Loaded(before, {}))}
-    new = {value.label: value.value for value in effective(Loaded(after, {}))}
-    names = [{listener.name for listener in settings.listeners} for settings in (before, after)]
-    for word, gone in (("removed", names[0] - names[1]), ("added", names[1] - names[0])):
-        for name in sorted(gone):
-            yield f"listener[{name}] {word}"
-    different = names[0] ^ names[1]
-    for label in dict.fromkeys((*old, *new)):
-        if any(label.startswith(f"listener[{name}]") for name in different):
-            continue
-        if old.get(label) != new.get(label):
-            yield label
+    prefix = f"identity[{settings.identity.name}]." if several else "identity."
+    return {
+        prefix + value.label.removeprefix("identity.")
+        if value.label.startswith("identity.")
+        else value.label: value.value
+        for value in effective(Loaded(settings, {}))
+    }
 
 
 def _in_one_line(error: ConfigError) -> str:

@@ -1,6 +1,6 @@
 """The controller: what the process is doing, for whoever watches and steers it.
 
-It owns the parts that decide, and runs their loops: :mod:`.rotation` (which material is in use), :mod:`.life` (the
+It owns the parts that decide, and runs their loops: :mod:`.identities` (which material is in use), :mod:`.life` (the
 state, the drain), :mod:`.outages`, :mod:`.configuration` and :mod:`.problems` (what is wrong). All of it lives on one
 event loop, and none of it is in the way of the traffic. :mod:`.history` keeps what it was like.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -20,11 +20,12 @@ from tlsidecar.control.configuration import Configuration, Reread
 from tlsidecar.control.denials import DenialBook
 from tlsidecar.control.guard import Guard
 from tlsidecar.control.history import History
+from tlsidecar.control.identities import Identities
 from tlsidecar.control.interface import (
     Attempt,
     Denied,
     DrainOutcome,
-    Generation,
+    IdentityState,
     Outcome,
     Problem,
     State,
@@ -33,9 +34,7 @@ from tlsidecar.control.interface import (
 from tlsidecar.control.life import Life
 from tlsidecar.control.outages import Outages
 from tlsidecar.control.problems import Facts, Problems
-from tlsidecar.control.requests import Batch
-from tlsidecar.control.rotation import Rotation
-from tlsidecar.control.sources import crl_downloads_of
+from tlsidecar.control.requests import Answer
 from tlsidecar.control.upstream_health import UpstreamHealth
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
@@ -52,7 +51,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Identity, Settings
 from tlsidecar.workers.handle import Supervisor, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
 
@@ -70,7 +69,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        make_source: Callable[[Settings], Source],
+        make_source: Callable[[Identity], Source],
         clock: Clock,
         refusals: RefusalLog,
         failures: FailureLog,
@@ -81,8 +80,8 @@ class Controller:
         reread: Reread | None = None,
         random_unit: RandomUnit = random.random,
     ) -> None:
-        """``make_source`` gives the source of material that settings describe, and raises certs.errors.CertsError;
-        ``reread`` the settings as a start would have them by now."""
+        """``make_source`` gives the source of material that an identity describes, and raises certs.errors.CertsError;
+        ``reread`` gives the settings as a start would have them by now."""
         self.settings = settings
         self.clock = clock
         self.refusals = refusals
@@ -95,19 +94,17 @@ class Controller:
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
         self._configuration = Configuration(settings, reread, clock)
-        self._rotation = Rotation(
+        self._identities = Identities(
             settings,
-            make_source(settings),
+            make_source,
             clock,
             hub,
             self,
             self._configuration,
-            make_source=make_source,
+            attempted=self.problems,
             random_unit=random_unit,
         )
-        self.reload_counts = self._rotation.attempts.counts
         self._outages = Outages()
-        self._crl_downloads = crl_downloads_of(settings.identity, clock)
         self._guard = Guard(clock)
         self._judge = Problems(self._guard.failed)
         self._problems: list[Problem] = []
@@ -119,7 +116,7 @@ class Controller:
         self._tasks: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
-        return f"<Controller {self.life.state.value} {self._rotation!r}>"
+        return f"<Controller {self.life.state.value} {self._identities!r}>"
 
     # What is known.
 
@@ -132,26 +129,16 @@ class Controller:
         return self.life.started_at
 
     @property
-    def generation(self) -> Generation | None:
-        return self._rotation.generation
+    def identities(self) -> Sequence[IdentityState]:
+        return [rotation.state() for rotation in self._identities.rotations]
 
     def contexts_of(self, listener: str) -> Contexts | None:
-        return self._rotation.contexts if self.generation is not None else None
-
-    @property
-    def source(self) -> str:
-        return self._rotation.source.describe()
-
-    @property
-    def last_attempt(self) -> Attempt | None:
-        return self._rotation.attempts.last
+        names = next((each.identities for each in self.settings.listeners if each.name == listener), ())
+        rotation = self._identities.called(names[0]) if names else self._identities.rotations[0]
+        return rotation.contexts if rotation.generation is not None else None
 
     def attempts(self, limit: int) -> Sequence[Attempt]:
-        return self._rotation.attempts.newest(limit)
-
-    @property
-    def next_renewal_at(self) -> datetime | None:
-        return self._rotation.next_renewal_at
+        return self._identities.attempts(limit)
 
     @property
     def log_level(self) -> str:
@@ -167,10 +154,12 @@ class Controller:
         return any(worker.is_live for worker in self.workers) or not self.workers
 
     def is_ready(self) -> bool:
-        generation = self.generation
-        if not self.life.is_serving or generation is None:
-            return False
-        return generation.material.leaf.not_valid_after_utc > self.clock.now() and self.upstream_health.is_ready
+        """One of several identities that has expired is a problem of its listeners: taking the others out of use, too,
+        would make an outage of it."""
+        now = self.clock.now()
+        generations = [rotation.generation for rotation in self._identities.rotations]
+        is_valid = any(each and each.material.leaf.not_valid_after_utc > now for each in generations)
+        return self.life.is_serving and is_valid and self.upstream_health.is_ready
 
     async def snapshots(self) -> Sequence[WorkerSnapshot]:
         found = list(await asyncio.gather(*(worker.snapshot() for worker in self.workers)))
@@ -202,19 +191,10 @@ class Controller:
     # What is wrong.
 
     def problems(self) -> Sequence[Problem]:
-        rotation = self._rotation
         self._problems = self._judge.judge(
             Facts(
                 now=self.clock.now(),
-                generation=rotation.generation,
-                last_attempt=rotation.attempts.last,
-                refused_since=rotation.attempts.refused_since,
-                rejected=rotation.rejected,
-                crls_failing=self._crl_downloads.failing if self._crl_downloads is not None else {},
-                renews=self._rotation.source.renews,
-                next_renewal_at=rotation.next_renewal_at,
-                renewal_failures=rotation.renewal_failures,
-                soft_crl=self.settings.identity.crl_policy == "soft",
+                identities=self.identities,
                 snapshots=self._snapshots,
                 outages=self._outages.now(),
                 not_ready=self.upstream_health.down(),
@@ -223,7 +203,7 @@ class Controller:
                     number: worker.failing for number, worker in enumerate(self.workers) if worker.failing is not None
                 },
                 configuration=self._configuration.state,
-                clock_jump=rotation.clock_jump,
+                clock_jump=self._identities.clock_jump,
                 dropped_log_lines=max(
                     self._dropped_log_lines(), sum(snapshot.log_lines_dropped for snapshot in self._snapshots)
                 ),
@@ -272,15 +252,16 @@ class Controller:
         for worker in self.workers:
             worker.set_log_level(level)
 
-    async def reload(self, trigger: Trigger) -> Attempt:
+    async def reload(self, trigger: Trigger) -> Sequence[Attempt]:
         return await asyncio.shield(self.request_reload(trigger))
 
-    def request_reload(self, trigger: Trigger) -> asyncio.Future[Attempt]:
+    def request_reload(self, trigger: Trigger) -> Answer:
         """Read material and configuration again, with the next run; the future ends with what it came to."""
-        return self._rotation.requests.join(trigger, configure=True)
+        return self._identities.reloads.join(trigger)
 
-    async def rotate(self) -> Attempt:
-        return await asyncio.shield(self._rotation.requests.join(Trigger.ADMIN, renew=True))
+    async def rotate(self, identity: str | None = None) -> Sequence[Attempt]:
+        answers = self._identities.request_rotation(identity)
+        return [attempt for found in await asyncio.shield(asyncio.gather(*answers)) for attempt in found]
 
     async def drain(
         self, timeout_s: float | None = None, *, delay_s: float = 0.0, grace_s: float = 0.0
@@ -299,43 +280,34 @@ class Controller:
 
     # Its own life.
 
-    async def first_material(self) -> Contexts:
-        """Fetch, judge and prove the material to begin with. Raises :class:`StartError`."""
-        if self._crl_downloads is not None:
-            await self._crl_downloads.refresh()
-        batch = Batch(asyncio.get_running_loop().create_future(), [Trigger.START])
-        attempt = await self._rotation.attempt(batch)
-        if attempt.outcome != Outcome.APPLIED:
-            raise StartError(f"{attempt.detail} ({attempt.reason})")
-        return self._rotation.contexts
+    async def first_material(self) -> Sequence[Contexts]:
+        """Fetch, judge and prove the material to begin with, of each identity. Raises :class:`StartError`."""
+        attempts = await self._identities.first_material()
+        refused = [attempt for attempt in attempts if attempt.outcome != Outcome.APPLIED]
+        if refused:
+            named = self.settings.names_identities
+            raise StartError(
+                "; ".join(
+                    f"{f'identity {each.identity}: ' if named else ''}{each.detail} ({each.reason})" for each in refused
+                )
+            )
+        return self._identities.contexts
 
     def serving(self, tasks: asyncio.TaskGroup) -> None:
         """Everything is bound: ready. ``tasks`` gets the controller's own loops."""
         self._tasks = tasks
         self.life.enter(State.READY)
-        for name, loop in (
-            ("reloading", self._reload),
-            ("following the source", self._rotation.follow_source),
-            ("watching the configuration", self._configuration.watch),
-            ("fetching revocation lists", self._fetch_crls),
-            ("watching time and traffic", self._watch),
-        ):
-            tasks.create_task(self._guard.keep(name, loop), name=name)
 
-    async def _reload(self) -> None:
-        while True:
-            await self._rotation.run_batch(await self._rotation.requests.next())
-            self.problems()  # before whoever asked looks at them
+        def begin(name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+            return tasks.create_task(self._guard.keep(name, loop), name=name)
 
-    async def _fetch_crls(self) -> None:
-        while self._crl_downloads is not None:
-            await self._crl_downloads.refresh()
-            await asyncio.sleep(TICK_S)
-        await asyncio.Event().wait()
+        self._identities.serve(begin)
+        begin("watching the configuration", self._configuration.watch)
+        begin("watching time and traffic", self._watch)
 
     async def _watch(self) -> None:
         while True:
-            self._rotation.tick()
+            self._identities.tick()
             if self.denials.expire():
                 await self._keep_out()
             self.history.observe(await self.snapshots())
@@ -347,7 +319,7 @@ class Controller:
     async def apply(self, contexts: Contexts) -> None:
         await asyncio.gather(*(worker.apply(contexts) for worker in self.workers))
 
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+    async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
         changes = await asyncio.gather(*(worker.configure(settings, contexts) for worker in self.workers))
         level_changed = settings.log.level != self.settings.log.level
         self.settings = settings

@@ -5,7 +5,7 @@ The controller implements :class:`Control`; nothing here does anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -28,8 +28,10 @@ from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:
+    from certs.certificate import Certificate
     from certs.clock import Clock
     from certs.material import Material
+    from certs.sources.crl_downloads import Failing
     from tlsidecar.control.denials import DenialBook
     from tlsidecar.control.history import History
     from tlsidecar.dataplane.tls import Contexts
@@ -63,6 +65,35 @@ class Generation:
     activated_at: datetime
 
 
+@dataclass(slots=True)
+class ReloadCounts:
+    """Attempts so far by (outcome, reason), and when one last succeeded (POSIX seconds)."""
+
+    by_outcome: dict[tuple[str, str], int] = field(default_factory=dict)
+    last_success_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityState:
+    """One identity of ours at one moment: what is in use, where it comes from, and how it is renewed.
+
+    A source ``renews`` when it is to be asked for new material in time; else somebody else has to renew, and
+    ``next_renewal_at`` is None."""
+
+    name: str
+    generation: Generation | None = None  # None before the first
+    source: str = ""  # in words
+    renews: bool = False
+    next_renewal_at: datetime | None = None
+    renewal_failures: int = 0  # in a row
+    last_attempt: Attempt | None = None
+    refused_since: datetime | None = None
+    rejected: Certificate | None = None  # the leaf of the last material that came whole, and was refused
+    crls_failing: Mapping[str, Failing] = field(default_factory=dict)  # revocation lists on the web, by address
+    soft_crl: bool = False
+    counts: ReloadCounts = field(default_factory=ReloadCounts)
+
+
 @dataclass(frozen=True, slots=True)
 class DrainOutcome:
     """How a drain ended: everybody left, or some were cut when the timeout ran out."""
@@ -73,12 +104,10 @@ class DrainOutcome:
     duration_s: float
 
 
-@dataclass(slots=True)
-class ReloadCounts:
-    """Attempts so far by (outcome, reason), and when one last succeeded (POSIX seconds)."""
-
-    by_outcome: dict[tuple[str, str], int] = field(default_factory=dict)
-    last_success_at: float | None = None
+def most_telling(attempts: Sequence[Attempt]) -> Attempt:
+    """The one that stands for all of them: a refusal, else what was applied."""
+    order = (Outcome.REFUSED, Outcome.APPLIED, Outcome.UNCHANGED)
+    return min(attempts, key=lambda attempt: order.index(Outcome(attempt.outcome)))
 
 
 class Control(Protocol):
@@ -91,7 +120,6 @@ class Control(Protocol):
     denials: DenialBook
     events: EventHub
     history: History
-    reload_counts: ReloadCounts
 
     @property
     def state(self) -> State: ...
@@ -100,27 +128,17 @@ class Control(Protocol):
     def started_at(self) -> datetime: ...
 
     @property
-    def generation(self) -> Generation | None: ...
+    def identities(self) -> Sequence[IdentityState]:
+        """Ours, in the order of the configuration; at least one."""
+        ...
 
     def contexts_of(self, listener: str) -> Contexts | None:
-        """What new connections of a listener are served with; None before the first generation."""
+        """What new connections of a listener are served with, unless they ask for another identity of its; None
+        before the first generation."""
         ...
-
-    @property
-    def source(self) -> str:
-        """The material's source, described in words."""
-        ...
-
-    @property
-    def last_attempt(self) -> Attempt | None: ...
 
     def attempts(self, limit: int) -> Sequence[Attempt]:
-        """The newest attempts to put new material to use, newest first."""
-        ...
-
-    @property
-    def next_renewal_at(self) -> datetime | None:
-        """When the source will be asked to renew; None where somebody else renews."""
+        """The newest attempts to put new material to use, of all identities, newest first."""
         ...
 
     @property
@@ -135,7 +153,7 @@ class Control(Protocol):
         ...
 
     def is_ready(self) -> bool:
-        """Material valid, listeners bound, not draining."""
+        """Material of some identity valid, listeners bound, not draining."""
         ...
 
     async def snapshots(self) -> Sequence[WorkerSnapshot]:
@@ -173,12 +191,14 @@ class Control(Protocol):
         """Keep it out no longer; None when there is no such denial."""
         ...
 
-    async def reload(self, trigger: Trigger) -> Attempt:
-        """Read the source again and put good material to use. Returns when that is done."""
+    async def reload(self, trigger: Trigger) -> Sequence[Attempt]:
+        """Read the configuration and every source again, and put what is good to use. Returns when that is done, with
+        an attempt of each identity."""
         ...
 
-    async def rotate(self) -> Attempt:
-        """Ask the source to renew now: an authority issues a new leaf, a file source reads again."""
+    async def rotate(self, identity: str | None = None) -> Sequence[Attempt]:
+        """Ask the source of one identity, or of all, to renew now: an authority issues a new leaf, a file source reads
+        again. Raises KeyError when there is no such identity."""
         ...
 
     async def drain(self, timeout_s: float | None = None) -> DrainOutcome:

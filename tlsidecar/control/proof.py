@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from OpenSSL import SSL
@@ -14,21 +15,32 @@ from tlsidecar.dataplane.tls import Contexts, ProofError, prove
 from tlsidecar.settings import Mode, Settings
 
 
-def judge_material(settings: Settings, material: Material, now: datetime) -> tuple[str, ...]:
-    """Warnings about material that may be served. Raises :class:`MaterialError` about one that may not."""
-    identity = settings.identity
+def judge_material(settings: Settings, name: str, material: Material, now: datetime) -> tuple[str, ...]:
+    """Warnings about material of the identity called ``name`` that may be served. Raises :class:`MaterialError` about
+    one that may not."""
+    identity = settings.identity_called(name)
     skew = timedelta(seconds=identity.clock_skew_s)
-    return preflight(material, roles_of(settings), now, skew, soft_crl=identity.crl_policy == "soft")
+    warnings = preflight(material, roles_of(settings, name), now, skew, soft_crl=identity.crl_policy == "soft")
+    return (*warnings, *never_shown(settings, name, material))
 
 
-def build_contexts(settings: Settings, material: Material, number: int) -> Contexts:
+def never_shown(settings: Settings, name: str, material: Material) -> Iterator[str]:
+    """What is no error, and surely not meant."""
+    if not settings.listeners_of(name):
+        yield "no listener names this identity: nobody is shown its certificate"
+    for listener in settings.listeners_of(name):
+        if name != listener.identities[0] and not material.identity.dns:
+            yield f"the certificate has no DNS name: no client of the listener {listener.name} can ask for it by SNI"
+
+
+def build_contexts(settings: Settings, name: str, material: Material, number: int) -> Contexts:
     """The contexts of a new generation, each proved by a handshake. Raises :class:`MaterialError`."""
-    contexts = Contexts(number, material, settings.tls, soft_crl=settings.identity.crl_policy == "soft")
-    for listener in settings.listeners:
+    soft_crl = settings.identity_called(name).crl_policy == "soft"
+    contexts = Contexts(number, material, settings.tls, soft_crl=soft_crl, identity=name)
+    for listener in settings.listeners_of(name):
         server_side = listener.mode is Mode.TERMINATE
         try:
-            context = contexts.server(listener.offered) if server_side else contexts.client(listener.offered)
-            prove(context, material, server_side=server_side)
+            prove(contexts.make(listener), material, server_side=server_side)
         except ProofError as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, str(error)) from None
         except SSL.Error as error:

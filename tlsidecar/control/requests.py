@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from certs.sources import Candidate, Failed
 from tlsidecar.control.interface import Attempt, Trigger
 
+Answer = asyncio.Future[tuple[Attempt, ...]]
+"""What became of a request: the attempt of each identity that it led to one of."""
+
 # Signals and file changes that follow each other sooner share one run; admin calls do not wait.
 RUN_SPACING_S = 1.0
 
@@ -21,16 +24,26 @@ RUN_SPACING_S = 1.0
 class Batch:
     """What one run is for. ``event`` is the newest thing the source said by itself, where nobody asked for more."""
 
-    answer: asyncio.Future[Attempt]
+    answer: Answer
     triggers: list[Trigger] = field(default_factory=list)
     renews: bool = False  # order new material, do not just read
-    configures: bool = False  # read the configuration again, too
     event: Candidate | Failed | None = None
 
     @property
     def trigger(self) -> Trigger:
         """The one that came first: what the run is put down to."""
         return self.triggers[0]
+
+    def settle(self, attempts: tuple[Attempt, ...]) -> None:
+        """Answer whoever waits."""
+        if not self.answer.done():
+            self.answer.set_result(attempts)
+
+    def fail(self, error: Exception) -> None:
+        """A defect of ours is the answer."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # whoever asked may be gone: then nobody else would fetch it
 
 
 class RequestQueue:
@@ -52,9 +65,8 @@ class RequestQueue:
         trigger: Trigger,
         *,
         renew: bool = False,
-        configure: bool = False,
         event: Candidate | Failed | None = None,
-    ) -> asyncio.Future[Attempt]:
+    ) -> Answer:
         """Be part of the next run; the future ends with what it came to."""
         batch = self._waiting
         if batch is None:
@@ -63,7 +75,6 @@ class RequestQueue:
             batch.event = event
         batch.triggers.append(trigger)
         batch.renews = batch.renews or renew
-        batch.configures = batch.configures or configure
         self._wanted.set()
         if trigger is Trigger.ADMIN:
             self._urgent.set()
@@ -71,10 +82,16 @@ class RequestQueue:
 
     async def next(self) -> Batch:
         """The next batch, once there is one and its time has come."""
-        await self._wanted.wait()
-        assert self._waiting is not None
-        if not self._urgent.is_set():
-            await self._space_out()
+        while True:
+            await self._wanted.wait()
+            if not self._urgent.is_set():
+                await self._space_out()
+            batch = self.take()
+            if batch is not None:
+                return batch
+
+    def take(self) -> Batch | None:
+        """What waits now, for a run that is made anyway; None where nothing does."""
         batch, self._waiting = self._waiting, None
         self._wanted.clear()
         self._urgent.clear()

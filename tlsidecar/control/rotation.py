@@ -1,4 +1,4 @@
-"""Which material is in use, and how it is replaced.
+"""Which material of one identity is in use, and how it is replaced.
 
 Candidates come from the source, are judged by the preflight, become the contexts of a new generation, are proved by a
 handshake in memory, and only then replace one reference in every worker. A candidate that fails anywhere changes
@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,44 +21,34 @@ from certs.errors import CertsError, MaterialError, MaterialReason
 from certs.material import Material
 from certs.renewal import RandomUnit, RenewalSchedule
 from certs.sources import Candidate, Failed, RenewalWanted, Source
+from certs.sources.crl_downloads import CrlDownloads
 from tlsidecar.control.attempts import AttemptLog
-from tlsidecar.control.configuration import Change
-from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Outcome, Trigger
+from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
 from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
-from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
 from tlsidecar.settings import Settings
 
-# Identities in one sentence.
-_MOST_NAMED = 10
-
 _log = logging.getLogger("tlsidecar.control.rotation")
 
 
-class Supervisor(Protocol):
-    """What new material and settings are put to use in: every worker, or none of them yet."""
+class Apply(Protocol):
+    """Puts a generation to use in every worker; returns once new connections under its identity get it."""
 
-    async def apply(self, contexts: Contexts) -> None:
-        """Returns once new connections get these contexts."""
-        ...
-
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
-        """Returns once new connections are served by these settings; whose peers the new rules let in no more."""
-        ...
+    async def __call__(self, contexts: Contexts) -> None: ...
 
 
-class ConfigurationOnDisk(Protocol):
-    """See :class:`tlsidecar.control.configuration.Configuration`."""
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A candidate that may be put to use: judged, and proved as the next generation. ``contexts`` is None where it is
+    what is in use already."""
 
-    @property
-    def state(self) -> ConfigurationState | None: ...
-
-    async def look(self) -> Change | None: ...
-
-    def applied(self, change: Change) -> None: ...
+    source: Source
+    material: Material
+    contexts: Contexts | None
+    warnings: tuple[str, ...]
 
 
 class Rotation:
@@ -66,37 +56,43 @@ class Rotation:
 
     def __init__(
         self,
+        name: str,
         settings: Settings,
         source: Source,
         clock: Clock,
         hub: EventHub,
-        supervisor: Supervisor,
-        configuration: ConfigurationOnDisk,
+        apply: Apply,
         *,
-        make_source: Callable[[Settings], Source],
+        attempted: Callable[[], object] = lambda: None,
+        crl_downloads: CrlDownloads | None = None,
         random_unit: RandomUnit = random.random,
     ) -> None:
-        """``make_source`` gives the source that other settings describe; it raises certs.errors.CertsError."""
+        """``name`` is that of the identity in ``settings``, and ``source`` is its; ``attempted`` is called after each
+        attempt, before whoever asked for it goes on."""
+        self.name = name
         self.settings = settings
         self.source = source
+        self.crl_downloads = crl_downloads
         self.attempts = AttemptLog()
         self.requests = RequestQueue()
         self.generation: Generation | None = None
         self.clock_jump: tuple[datetime, float] | None = None  # when it was noticed, and by how many seconds
+        # Held by whoever replaces the material, or the settings that it is judged by.
+        self.lock = asyncio.Lock()
         self._contexts: Contexts | None = None
         self._clock = clock
         self._hub = hub
-        self._supervisor = supervisor
-        self._configuration = configuration
-        self._make_source = make_source
+        self._apply = apply
+        self._attempted = attempted
         self._schedule = RenewalSchedule(random_unit)
         self._retry_at: datetime | None = None
-        self._timed: asyncio.Future[Attempt] | None = None  # the attempt that the clock asked for last
+        self._timed: asyncio.Future[tuple[Attempt, ...]] | None = None  # of the attempt that the clock asked for last
         self._source_changed = asyncio.Event()
         self.rejected: Certificate | None = None  # the leaf of material that came whole, and was refused
 
     def __repr__(self) -> str:
-        return f"<Rotation generation={self.generation.number if self.generation else 0} {self.requests!r}>"
+        number = self.generation.number if self.generation else 0
+        return f"<Rotation {self.name} generation={number} {self.requests!r}>"
 
     @property
     def contexts(self) -> Contexts:
@@ -113,17 +109,38 @@ class Rotation:
         """How often renewing has failed in a row; 0 where somebody else renews."""
         return self._schedule.failures if self.source.renews else 0
 
+    def state(self) -> IdentityState:
+        """What is known of it at this moment."""
+        return IdentityState(
+            name=self.name,
+            generation=self.generation,
+            source=self.source.describe(),
+            renews=self.source.renews,
+            next_renewal_at=self.next_renewal_at,
+            renewal_failures=self.renewal_failures,
+            last_attempt=self.attempts.last,
+            refused_since=self.attempts.refused_since,
+            rejected=self.rejected,
+            crls_failing=self.crl_downloads.failing if self.crl_downloads is not None else {},
+            soft_crl=self.settings.identity_called(self.name).crl_policy == "soft",
+            counts=self.attempts.counts,
+        )
+
+    async def serve_requests(self) -> None:
+        """Make the attempts that are asked for, for ever."""
+        while True:
+            await self.run_batch(await self.requests.next())
+            self._attempted()
+
     async def run_batch(self, batch: Batch) -> None:
         """Make the attempt that ``batch`` asks for, and answer it."""
         try:
-            attempt = await self.attempt(batch)
+            async with self.lock:
+                attempt = await self.attempt(batch)
         except Exception as error:
-            if not batch.answer.done():
-                batch.answer.set_exception(error)
-                batch.answer.exception()  # whoever asked may be gone: then nobody else would fetch it
+            batch.fail(error)
             raise
-        if not batch.answer.done():
-            batch.answer.set_result(attempt)
+        batch.settle((attempt,))
 
     async def follow_source(self) -> None:
         """Put what the source says by itself into the queue; of another one, once there is another."""
@@ -159,62 +176,79 @@ class Rotation:
         elif self._schedule.is_due(now, monotonic) and (self.source.renews or self._schedule.failures):
             self._timed = self.requests.join(Trigger.TIMER, renew=self.source.renews)
 
-    # One attempt.
+    # One attempt, by whoever holds the lock.
 
-    async def attempt(self, batch: Batch) -> Attempt:
-        """Fetch, judge, prove, put to use; what it came to is recorded, and shown. A configuration that may be applied
-        live is put to use together with the material it names, or not at all."""
+    async def attempt(self, batch: Batch, described: Callable[[Attempt], Attempt] = lambda attempt: attempt) -> Attempt:
+        """Fetch, judge, prove, put to use; what it came to is recorded, and shown, as ``described``."""
         started = self._clock.monotonic()
-        before = self.generation
-        previous = before.material.identity.serial if before else ""
-        change = await self._configuration.look() if batch.configures else None
-        applies = change if change is not None and not change.restart_keys else None
-        settings = applies.settings if applies is not None else self.settings
-        source = self.source
-        self.rejected = None
         try:
-            if settings.identity != self.settings.identity:
-                source = self._make_source(settings)
-                material = await _first_of(source)
-            else:
-                material = await self._fetch(batch)
-            self.rejected = material.leaf
-            warnings = judge_material(settings, material, self._clock.now())
-            if applies is None and before is not None and material.digest == before.material.digest:
-                outcome = Outcome.UNCHANGED
-            else:
-                warnings += await self._use(material, settings, applies)
-                outcome = Outcome.APPLIED
+            proved = await self.prove(batch, self.settings)
+            if proved.contexts is not None:
+                await self._apply(proved.contexts)
         except CertsError as error:
-            attempt = self._refused(error, batch.trigger, previous)
-            applies = None
+            attempt = self.refused(error, batch.trigger)
         else:
-            at = self._clock.now()
-            attempt = Attempt(
-                at=at,
-                trigger=batch.trigger,
-                outcome=outcome,
-                generation=self.generation.number if self.generation else 0,
-                previous_serial=previous,
-                serial=material.identity.serial,
-                warnings=warnings,
+            attempt = self.adopt(proved, batch.trigger)
+        return self.record(described(attempt), started)
+
+    async def prove(self, batch: Batch, settings: Settings, source: Source | None = None) -> Proved:
+        """What ``batch`` asks for, of ``source`` where that is to replace the one there is, fit to serve under
+        ``settings``: other ones than in force make a new generation even of the same material. Changes nothing but
+        what is shown. Raises certs.errors.CertsError."""
+        self.rejected = None
+        material = await _first_of(source) if source is not None else await self._fetch(batch)
+        self.rejected = material.leaf
+        warnings = judge_material(settings, self.name, material, self._clock.now())
+        before = self.generation
+        contexts = None
+        if settings is not self.settings or before is None or material.digest != before.material.digest:
+            contexts = build_contexts(settings, self.name, material, before.number + 1 if before else 1)
+        return Proved(source or self.source, material, contexts, warnings)
+
+    def adopt(self, proved: Proved, trigger: Trigger, settings: Settings | None = None) -> Attempt:
+        """It is in use now, under ``settings`` where those are new."""
+        before = self.generation
+        at = self._clock.now()
+        material = proved.material
+        if proved.contexts is not None:
+            self._contexts = proved.contexts
+            self.generation = Generation(proved.contexts.generation, material, at)
+        self.settings = settings or self.settings
+        self._retry_at = None
+        if proved.source is not self.source:
+            self.source = proved.source
+            self._source_changed.set()
+        if before is None or material.leaf != before.material.leaf or not self.source.renews:
+            self._schedule.succeeded(
+                material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc, at, self._clock.monotonic()
             )
-            self._retry_at = None
-            if source is not self.source:
-                self.source = source
-                self._source_changed.set()
-            if before is None or material.leaf != before.material.leaf or not self.source.renews:
-                self._schedule.succeeded(
-                    material.leaf.not_valid_before_utc,
-                    material.leaf.not_valid_after_utc,
-                    at,
-                    self._clock.monotonic(),
-                )
-        if batch.configures:
-            attempt = _with_configuration(attempt, change, self._configuration.state, applied=applies is not None)
+        return Attempt(
+            at=at,
+            trigger=trigger,
+            outcome=Outcome.UNCHANGED if proved.contexts is None else Outcome.APPLIED,
+            generation=self.generation.number if self.generation else 0,
+            previous_serial=before.material.identity.serial if before else "",
+            serial=material.identity.serial,
+            warnings=proved.warnings,
+            identity=self.name,
+        )
+
+    def refused(self, error: CertsError, trigger: Trigger) -> Attempt:
+        """What is in use stays in use."""
+        now = self._clock.now()
+        self._retry_at = error.retry_at if isinstance(error, MaterialError) else None
+        self._schedule.failed(now, self._clock.monotonic())
+        attempt = refusal(self.name, error, trigger, now)
+        if self.generation is None:
+            return attempt
+        serial = self.generation.material.identity.serial
+        return replace(attempt, generation=self.generation.number, previous_serial=serial)
+
+    def record(self, attempt: Attempt, started: float) -> Attempt:
+        """Keep it and tell of it; ``started`` is monotonic seconds."""
         attempt = replace(attempt, duration_s=self._clock.monotonic() - started)
         self.attempts.record(attempt)
-        self._announce(attempt)
+        self.announce(attempt)
         return attempt
 
     async def _fetch(self, batch: Batch) -> Material:
@@ -228,37 +262,8 @@ class Rotation:
             return await self.source.renew()
         return await _first_of(self.source)
 
-    async def _use(self, material: Material, settings: Settings, change: Change | None) -> tuple[str, ...]:
-        """What is to be said of it, in words."""
-        number = self.generation.number + 1 if self.generation else 1
-        contexts = build_contexts(settings, material, number)
-        notes: tuple[str, ...] = ()
-        if change is None:
-            await self._supervisor.apply(contexts)
-        else:
-            notes = tuple(_said_of(await self._supervisor.configure(settings, contexts)))
-            self.settings = settings
-            self._configuration.applied(change)
-        self._contexts = contexts
-        self.generation = Generation(number, material, self._clock.now())
-        return notes
-
-    def _refused(self, error: CertsError, trigger: Trigger, previous: str) -> Attempt:
-        now = self._clock.now()
-        reason = error.reason.value if isinstance(error, MaterialError) else MaterialReason.AUTHORITY_FAILED.value
-        self._retry_at = error.retry_at if isinstance(error, MaterialError) else None
-        self._schedule.failed(now, self._clock.monotonic())
-        return Attempt(
-            at=now,
-            trigger=trigger,
-            outcome=Outcome.REFUSED,
-            reason=reason,
-            detail=str(error),
-            generation=self.generation.number if self.generation else 0,
-            previous_serial=previous,
-        )
-
-    def _announce(self, attempt: Attempt) -> None:
+    def announce(self, attempt: Attempt) -> None:
+        """Tell of it in the log and as an event."""
         fields: dict[str, object] = {
             "trigger": str(attempt.trigger),
             "outcome": str(attempt.outcome),
@@ -267,12 +272,11 @@ class Rotation:
             "generation": attempt.generation,
             "previous_serial": attempt.previous_serial,
             "serial": attempt.serial,
+            "identity": attempt.identity,
             "duration_s": round(attempt.duration_s, 6),
         }
         if attempt.configuration:
             fields |= {"configuration": attempt.configuration, "changes": list(attempt.configuration_changes)}
-            level = logging.INFO if attempt.configuration == "applied" else logging.WARNING
-            _log.log(level, "configuration changed: %s", attempt.configuration, extra={"fields": fields})
         self._hub.publish(events.RELOAD, fields)
         if attempt.outcome == Outcome.REFUSED:
             if self.generation is not None:
@@ -285,30 +289,12 @@ class Rotation:
             _log.debug("the material is unchanged", extra={"fields": fields})
 
 
+def refusal(identity: str, error: CertsError, trigger: Trigger, now: datetime) -> Attempt:
+    """An attempt that ended with ``error``, for an identity that has nothing in use."""
+    reason = error.reason if isinstance(error, MaterialError) else MaterialReason.AUTHORITY_FAILED
+    return Attempt(now, trigger, Outcome.REFUSED, reason.value, str(error), identity=identity)
+
+
 async def _first_of(source: Source) -> Material:
     found = await source.read()
     return found if found is not None else await source.renew()
-
-
-def _said_of(changes: Sequence[PolicyChange]) -> Iterator[str]:
-    """Who is connected, and would not be let in any more."""
-    for closes, what in ((True, "are closed"), (False, "stay open (close_on_policy_change)")):
-        found = [change for change in changes if change.closes is closes]
-        if found:
-            who = ", ".join(sorted({change.identity for change in found})[:_MOST_NAMED])
-            yield f"{len(found)} connections of peers that the rules let in no more {what}: {who}"
-
-
-def _with_configuration(
-    attempt: Attempt, change: Change | None, state: ConfigurationState | None, *, applied: bool
-) -> Attempt:
-    if applied and change is not None:
-        return replace(attempt, configuration="applied", configuration_changes=change.keys)
-    if state is None:
-        return attempt
-    if state.error:
-        return replace(attempt, configuration="invalid", configuration_changes=(state.error,))
-    warnings = attempt.warnings
-    if state.restart:
-        warnings += (f"the configuration was not applied: {', '.join(state.restart)} can only change with a restart",)
-    return replace(attempt, configuration="not applied", configuration_changes=state.changes, warnings=warnings)

@@ -1,8 +1,8 @@
-"""From the ``[identity]`` settings to the source of material they describe."""
+"""From the settings of an identity to the source of material they describe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,10 @@ from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
 from certs.sources.crl_downloads import CrlDownloads, kept_at
 from certs.sources.files import FileSource
-from tlsidecar.settings import Acme, Identity, Mode, Settings
+from tlsidecar.settings import Acme, Identity, Listener, Mode, Settings
 
 if TYPE_CHECKING:
     from certs.acme.transport import Responder
-    from tlsidecar.control.alpn_challenges import AlpnChallenges
-    from tlsidecar.control.http_challenges import HttpChallenges
     from tlsidecar.workers.handle import Supervisor
 
 
@@ -82,23 +80,38 @@ def crl_downloads_of(identity: Identity, clock: Clock) -> CrlDownloads | None:
     return CrlDownloads(identity.crl_urls, identity.crl_cache, clock)
 
 
-def responder_of(
-    settings: Settings, clock: Clock, supervisor: Callable[[], Supervisor | None]
-) -> HttpChallenges | AlpnChallenges | None:
-    """What answers an ACME CA's challenges, where there is one; made on the loop that it is to live on.
+class Responders:
+    """What answers ACME CAs' challenges: one for all that come over TLS, one for each address asked over HTTP. Made on
+    the loop that they are to live on."""
 
-    ``supervisor`` gives the workers, once they accept.
-    """
-    acme = settings.identity.acme
-    if acme is None:
-        return None
-    if acme.http is not None:
-        from tlsidecar.control.http_challenges import HttpChallenges
+    def __init__(
+        self, listeners: Sequence[Listener], clock: Clock, supervisor: Callable[[], Supervisor | None]
+    ) -> None:
+        """``supervisor`` gives the workers, once they accept."""
+        self._listeners = listeners
+        self._clock = clock
+        self._supervisor = supervisor
+        self._made: dict[str, Responder] = {}
 
-        return HttpChallenges(acme.http)
-    from tlsidecar.control.alpn_challenges import AlpnChallenges
+    def __repr__(self) -> str:
+        return f"<Responders {list(self._made)}>"
 
-    return AlpnChallenges(settings.listeners, clock, supervisor)
+    def of(self, identity: Identity) -> Responder | None:
+        """That of an identity which an ACME CA issues."""
+        if identity.acme is None:
+            return None
+        address = identity.acme.http
+        key = str(address or "")
+        if key not in self._made:
+            if address is not None:
+                from tlsidecar.control.http_challenges import HttpChallenges
+
+                self._made[key] = HttpChallenges(address)
+            else:
+                from tlsidecar.control.alpn_challenges import AlpnChallenges
+
+                self._made[key] = AlpnChallenges(self._listeners, self._clock, self._supervisor)
+        return self._made[key]
 
 
 def _acme_source(
@@ -130,6 +143,7 @@ def _acme_source(
     )
 
 
-def roles_of(settings: Settings) -> frozenset[Role]:
-    """The ends of TLS connections that our leaf must be able to speak for."""
-    return frozenset(Role.SERVER if listener.mode is Mode.TERMINATE else Role.CLIENT for listener in settings.listeners)
+def roles_of(settings: Settings, identity: str) -> frozenset[Role]:
+    """The ends of TLS connections that the leaf of the identity of this name must be able to speak for."""
+    listeners = settings.listeners_of(identity)
+    return frozenset(Role.SERVER if listener.mode is Mode.TERMINATE else Role.CLIENT for listener in listeners)

@@ -103,7 +103,7 @@ class Connection(ABC):
         self.sock = sock
         self.peer_address = peer_address
         self.id = next(shared.ids)
-        self.contexts: Contexts = shared.contexts
+        self.contexts: Contexts = frontend.current.contexts
         self.state = ConnectionState.HANDSHAKING
         self.opened_at = shared.wall()
         self.accepted_at = shared.reactor.now
@@ -200,6 +200,7 @@ class Connection(ABC):
             self._shaken,
             server_side=True,
             denial=self.shared.denials.of,
+            choice=frontend.choice,
         )
         self.handshake.start()
 
@@ -214,6 +215,7 @@ class Connection(ABC):
             return
         self.frontend.tally.handshake_over(handshake.reason, handshake.seconds)
         self.handshake_s = handshake.seconds
+        self.contexts = handshake.contexts
         if handshake.reason is None:
             self.peer = Peer(handshake)
             self.handshake = None
@@ -387,6 +389,7 @@ class Connection(ABC):
             not_after=identity.not_after if identity else None,
             worker=self.shared.worker,
             streams=self.streams,
+            own_identity=self.contexts.identity,
         )
 
     def detail(self, now: float) -> ConnectionDetail:

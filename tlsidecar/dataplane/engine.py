@@ -13,22 +13,28 @@ from tlsidecar.dataplane import stream_portable
 
 if TYPE_CHECKING:
     from tlsidecar.dataplane.stream_fast import FastStream as Stream
-    from tlsidecar.dataplane.stream_fast import install_verifier, notice_requests, select_protocol
+    from tlsidecar.dataplane.stream_fast import install_chooser, install_verifier, notice_requests, select_protocol
 
     NAME: str
 else:
     NAME = "portable"
     Stream = stream_portable.PortableStream
+    install_chooser = stream_portable.install_chooser
     install_verifier = stream_portable.install_verifier
     notice_requests = stream_portable.notice_requests
     select_protocol = stream_portable.select_protocol
     if os.environ.get("TLSIDECAR_ENGINE") != "portable":
         try:
             from tlsidecar.dataplane.stream_fast import FastStream as Stream
-            from tlsidecar.dataplane.stream_fast import install_verifier, notice_requests, select_protocol
+            from tlsidecar.dataplane.stream_fast import (
+                install_chooser,
+                install_verifier,
+                notice_requests,
+                select_protocol,
+            )
 
             NAME = "fast"
         except ImportError:
             pass
 
-__all__ = ["NAME", "Stream", "install_verifier", "notice_requests", "select_protocol"]
+__all__ = ["NAME", "Stream", "install_chooser", "install_verifier", "notice_requests", "select_protocol"]

@@ -1,7 +1,7 @@
 """What a connection knows of the listener that accepted it.
 
-The listener makes one of these and hands it to every connection: the settings, who may talk, where to go, what bounds
-it, and where to report. Connections know nothing of accepting.
+The listener makes one of these and hands it to every connection: the settings, as whom it is served, who may talk,
+where to go, what bounds it, and where to report. Connections know nothing of accepting.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tlsidecar.dataplane.choice import Choice
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.reach import Outbound
@@ -28,6 +29,8 @@ class Frontend:
     """One listener as its connections see it."""
 
     __slots__ = (
+        "choice",
+        "current",
         "gone",
         "handshake_deadlines",
         "limits",
@@ -58,6 +61,9 @@ class Frontend:
         self.settings = settings
         self.gone = gone
         self.replaced = replaced
+        own = [shared.current[name] for name in settings.identities]
+        self.current = own[0]
+        self.choice = Choice(own) if len(own) > 1 else None
         self.offered = settings.offered
         self.name = settings.name
         self.mode = settings.mode.value
@@ -66,7 +72,7 @@ class Frontend:
         self.limits = settings.limits
         self.policy = Policy.of(settings)
         self.tally = tally or Tally(settings.name, shared.observer, shared.worker)
-        self.outbound = Outbound(shared, network, settings, self.policy, self.tally)
+        self.outbound = Outbound(shared, network, settings, self.policy, self.tally, self.current)
         self.handshake_deadlines = DeadlineQueue(shared.reactor.loop, settings.limits.handshake_timeout_s)
 
     def __repr__(self) -> str:

@@ -8,8 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from OpenSSL import SSL
+
 from certs.identity import Identity, IdentityCache, Role
-from certs.served import PROBE_NAME
+from certs.served import PROBE_PROTOCOL
+from tlsidecar.dataplane.choice import Choice
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.policy import PeerJudge, Policy
@@ -22,7 +25,6 @@ from tlsidecar.outcomes import Reason, Side, Stage
 Step = Callable[[], None]
 Finished = Callable[["Handshake"], None]
 
-_PROBE_NAME = PROBE_NAME.encode()
 _UNPROVED = (
     "the certificate was shown without a proof that its key is held (bad signature): the name is a mere claim,"
     " and nobody has taken over whose it is"
@@ -95,6 +97,8 @@ class Handshake:
     """
 
     __slots__ = (
+        "_alpn",
+        "_choice",
         "_deadlines",
         "_descriptor",
         "_finished",
@@ -133,8 +137,11 @@ class Handshake:
         server_side: bool,
         server_name: str = "",
         denial: Callable[[Identity], str] | None = None,
+        choice: Choice | None = None,
     ) -> None:
-        """``denial`` is for peers that an operator keeps out: see :class:`.policy.PeerJudge`."""
+        """``denial`` is for peers that an operator keeps out: see :class:`.policy.PeerJudge`. With ``choice`` the
+        server name that the client asks for decides which identity of ours it goes on with; ``contexts`` is the one it
+        begins with."""
         role = Role.CLIENT if server_side else Role.SERVER
         self.contexts = contexts
         self.sock = sock
@@ -149,8 +156,11 @@ class Handshake:
             may_vouch=contexts.may_vouch if contexts.material.federated else None,
             is_probe=is_probe,
             denial=denial,
+            choose=self._choose if choice is not None else None,
         )
-        context = contexts.server(alpn) if server_side else contexts.client(alpn)
+        self._alpn = alpn
+        self._choice = choice
+        context = contexts.server(alpn, chooses=choice is not None) if server_side else contexts.client(alpn)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):
             self.stream.name_server(server_name)
@@ -185,15 +195,26 @@ class Handshake:
 
     @property
     def is_probe(self) -> bool:
-        """Whether this finished handshake was a probe of ours (certs.served): it asked for the probe's name and proved
-        that it holds our own key. It wanted to see our leaf, and has no business with the service."""
+        """Whether this finished handshake was a probe of ours (certs.served): it offered the probe's protocol and
+        proved that it holds our own key. It wanted to see our leaf, and has no business with the service."""
         identity = self.judge.identity
         return self.server_side and self.reason is None and identity is not None and self._is_probe(identity)
 
     def _is_probe(self, identity: Identity) -> bool:
         if identity.sha256 != self.contexts.material.identity.sha256:
             return False
-        return self.stream.connection.get_servername() == _PROBE_NAME
+        return self.stream.connection.get_alpn_proto_negotiated() == PROBE_PROTOCOL
+
+    def _choose(self, server_name: str) -> SSL.Context | None:
+        assert self._choice is not None
+        chosen = self._choice.of(server_name)
+        if chosen.identity == self.contexts.identity:
+            return None  # though there may be a newer generation by now: this one has begun
+        context = chosen.server(self._alpn)
+        may_vouch = chosen.may_vouch if chosen.material.federated else None
+        self.judge.judge_by(chosen.forms, may_vouch, soft_crl=chosen.soft_crl)
+        self.contexts = chosen
+        return context
 
     def start(self) -> None:
         self._deadlines.add(self, self._expired)
@@ -210,7 +231,7 @@ class Handshake:
 
     def _stop(self) -> None:
         self._finished = None
-        self.judge.is_probe = None  # it refers to us, and we to it: nothing but the collector would part us
+        self.judge.let_go()  # it refers to us, and we to it: nothing but the collector would part us
         self._deadlines.lift(self)
 
     def fail(self) -> None:

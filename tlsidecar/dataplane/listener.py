@@ -301,12 +301,13 @@ class Listener:
                 connection.retire(Reason.PEER_CERTIFICATE_EXPIRED)
             connection.check_time(now)
 
-    def close_revoked(self, revocations: Iterable[RevocationList]) -> None:
-        """Retire the connections of peers whose leaf one of these lists names."""
+    def close_revoked(self, own: str, revocations: Iterable[RevocationList]) -> None:
+        """Retire the connections, served under the identity of ours called ``own``, of peers whose leaf one of these
+        lists names."""
         lists = [(each.issuer.text, each) for each in revocations]
         for connection in list(self.connections.values()):
             identity = connection.identity
-            if identity is None:
+            if identity is None or connection.contexts.identity != own:
                 continue
             serial = int(identity.serial, 16)
             for issuer, each in lists:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from OpenSSL import SSL
+
 from certs.errors import CertificateInvalid
 from certs.form import ChainForms
 from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_problem
@@ -95,6 +97,7 @@ class PeerJudge:
     """Judges one peer during one handshake and keeps what it found; a :class:`~.stream.Verifier`."""
 
     __slots__ = (
+        "_choose",
         "_denial",
         "_forms",
         "_identities",
@@ -122,10 +125,12 @@ class PeerJudge:
         may_vouch: Callable[[bytes, Identity], bool] | None = None,
         is_probe: Callable[[Identity], bool] | None = None,
         denial: Callable[[Identity], str] | None = None,
+        choose: Callable[[str], SSL.Context | None] | None = None,
     ) -> None:
         """``may_vouch`` tells whether the CA with a digest may vouch for a peer, where that is not so for all of them;
         ``is_probe`` tells whether a peer that would be refused is one of our own probes: it may finish its
-        handshake, and gets nothing else; ``denial`` tells why a peer is kept out whom the rules let in, if it is."""
+        handshake, and gets nothing else; ``denial`` tells why a peer is kept out whom the rules let in, if it is;
+        ``choose`` gives another context, where there are several."""
         self._policy = policy
         self._role = role
         self._identities = identities
@@ -134,12 +139,27 @@ class PeerJudge:
         self._may_vouch = may_vouch
         self._denial = denial
         self.is_probe = is_probe
+        self._choose = choose
         self.identity: Identity | None = None
         self.rule: Rule | None = None
         self.reason: Reason | None = None
         self.stage = Stage.VERIFY
         self.detail = ""
         self.chain: tuple[bytes, ...] = ()  # of a peer that is refused: its leaf, and what is above it
+
+    def choose(self, server_name: str) -> SSL.Context | None:
+        """See :class:`~.stream.Verifier`."""
+        return self._choose(server_name) if self._choose is not None else None
+
+    def judge_by(
+        self, forms: ChainForms, may_vouch: Callable[[bytes, Identity], bool] | None, *, soft_crl: bool
+    ) -> None:
+        """Another identity of ours was chosen: its trust counts."""
+        self._forms, self._may_vouch, self._soft_crl = forms, may_vouch, soft_crl
+
+    def let_go(self) -> None:
+        """The handshake is over, and nothing is asked of whoever made this any more."""
+        self.is_probe = self._choose = None
 
     def verify(self, error: int, depth: int, leaf: Leaf) -> int:
         """See :class:`~.stream.Verifier`."""

@@ -62,11 +62,12 @@ def selected(
     """Those to end. ``now`` is monotonic, ``wall`` POSIX seconds."""
     if selection.means_nobody:
         return []
+    in_use = dict(selection.older_than)
     return [
         connection
         for connection in matching(connections, selection.filter, now, wall)
         if (not selection.identity or goes_by(connection, selection.identity))
-        and (not selection.older_than or connection.contexts.generation < selection.older_than)
+        and (not in_use or connection.contexts.generation < in_use.get(connection.contexts.identity, 0))
         and (not selection.inbound_only or connection.frontend.terminates)
     ]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from certs.clock import Clock
 from certs.identity import IdentityCache
 from tlsidecar.dataplane.challenges import Challenges
+from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
@@ -17,21 +18,22 @@ from tlsidecar.dataplane.tls import Contexts
 
 
 class Shared:
-    """The services of one worker; ``contexts`` is the one reference that a new generation swaps."""
+    """The services of one worker; ``current`` has its identities by name, each the one reference that a new generation
+    of it swaps."""
 
     def __init__(
         self,
         reactor: Reactor,
         clock: Clock,
         observer: Observer,
-        contexts: Contexts,
+        contexts: Iterable[Contexts],
         ids: Iterator[int] | None = None,
         worker: int = 0,
     ) -> None:
         self.reactor = reactor
         self.clock = clock
         self.observer = observer
-        self.contexts = contexts
+        self.current = {each.identity: Current(each) for each in contexts}
         self.lingerer = Lingerer(reactor)
         self.challenges = Challenges(reactor, self.lingerer)
         self.turnstile = Turnstile(reactor)
@@ -42,6 +44,21 @@ class Shared:
         self.trace_ratio: float | None = None  # of the traces that begin here; None: tracing is off
         self.on_gone: Callable[[], None] | None = None
         self.lingerer.on_closed = self.gone
+
+    def use(self, contexts: Contexts) -> None:
+        """New connections under this identity get this generation."""
+        current = self.current.get(contexts.identity)
+        if current is None:
+            self.current[contexts.identity] = Current(contexts)
+        else:
+            current.contexts = contexts
+
+    def use_only(self, contexts: Sequence[Contexts]) -> None:
+        """As :meth:`use`, for all identities that there are from now on."""
+        for each in contexts:
+            self.use(each)
+        for gone in self.current.keys() - {each.identity for each in contexts}:
+            del self.current[gone]
 
     def wall(self) -> float:
         """POSIX seconds."""

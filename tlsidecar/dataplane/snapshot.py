@@ -200,11 +200,11 @@ class ConnectionSelection:
     """Which connections to end: those that meet all that is set. One that sets nothing means nobody.
 
     ``filter`` is as in a :class:`ConnectionQuery`; ``identity`` a name that the peer's certificate has
-    (tlsidecar.dataplane.denials.is_named); ``older_than`` a generation."""
+    (tlsidecar.dataplane.denials.is_named); ``older_than`` a generation of each identity of ours that is meant."""
 
     filter: str = ""
     identity: str = ""
-    older_than: int = 0
+    older_than: tuple[tuple[str, int], ...] = ()
     inbound_only: bool = False
 
     @property
@@ -285,7 +285,7 @@ class WorkerSnapshot:
     pid: int
     connections: int
     listeners: tuple[ListenerRecord, ...]
-    connections_by_generation: dict[int, int]
+    connections_by_generation: dict[tuple[str, int], int]  # by identity and generation
     loop_lag_s: float = 0.0
     log_lines_dropped: int = 0  # access and process log lines this worker could not write
     restarts: int = 0  # how often this worker's process was replaced

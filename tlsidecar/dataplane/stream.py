@@ -21,6 +21,7 @@ public API. :mod:`.engine` chooses at import.
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ CLOSED = 0  # the peer sent close_notify
 WANT_READ = -1
 WANT_WRITE = -2
 FAILED = -3
+
+_log = logging.getLogger("tlsidecar.dataplane")
 
 VERIFIED = 0
 # X509_V_ERR_CERT_REJECTED: the peer sees the alert bad_certificate. OpenSSL cannot be made to send access_denied.
@@ -84,6 +87,11 @@ class Verifier(Protocol):
         :data:`VERIFIED` to go on, or the number to refuse with, which decides the alert."""
         ...
 
+    def choose(self, server_name: str) -> SSL.Context | None:
+        """The context to go on with for a client that asks for ``server_name``, empty where it asks for none; None to
+        keep the one it began with. Asked before anything is answered, where that one was made to choose."""
+        ...
+
 
 class Parameters(NamedTuple):
     """What a handshake agreed on; the server name is what the client asked for."""
@@ -122,14 +130,21 @@ class StreamBase(ABC):
         """Send ``name`` as SNI: a DNS name, never an address (RFC 6066 section 3)."""
         self.connection.set_tlsext_host_name(name.encode("idna"))
 
+    def chosen(self, server_name: bytes) -> SSL.Context | None:
+        """What the verifier chooses; a defect of ours leaves the context that the handshake began with."""
+        try:
+            return self.verifier.choose(_host(server_name)) if self.verifier is not None else None
+        except Exception:
+            _log.exception("choosing an identity failed", extra={"fields": {"reason": "internal_error"}})
+            return None
+
     def parameters(self) -> Parameters:
         connection = self.connection
-        name = connection.get_servername()
         return Parameters(
             version=connection.get_protocol_version_name(),
             cipher=connection.get_cipher_name() or "",
             group=connection.get_group_name() or "",
-            server_name=name.decode("ascii", "backslashreplace") if name else "",
+            server_name=_host(connection.get_servername() or b""),
             alpn=connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace"),
         )
 
@@ -157,6 +172,10 @@ class StreamBase(ABC):
             return CLOSED
         self.failure = SslFailure(FailureKind.PROTOCOL, FLOOD_TEXT)
         return FAILED
+
+
+def _host(server_name: bytes) -> str:
+    return server_name.decode("ascii", "backslashreplace")
 
 
 def der_of(certificate: crypto.X509) -> bytes:

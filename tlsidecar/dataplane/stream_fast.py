@@ -47,6 +47,10 @@ try:
     _set_mode = lib.SSL_CTX_set_mode
     _set_alpn = lib.SSL_CTX_set_alpn_select_cb
     _set_certificate_callback = lib.SSL_CTX_set_cert_cb
+    _set_name_callback = lib.SSL_CTX_set_tlsext_servername_callback
+    _server_name = lib.SSL_get_servername
+    _HOST_NAME: int = lib.TLSEXT_NAMETYPE_host_name
+    _set_context = lib.SSL_set_SSL_CTX
     # SSL_MODE_AUTO_RETRY: a message that is no data does not end an SSL_read while there is more to read.
     _MODES = (
         lib.SSL_MODE_ENABLE_PARTIAL_WRITE
@@ -270,6 +274,25 @@ def _asked(ssl: Any, _arg: Any) -> int:
 def notice_requests(context: SSL.Context) -> None:
     """Let each stream of a client notice that it was asked for its certificate."""
     _set_certificate_callback(context._context, _asked, _NULL)
+
+
+@ffi.callback("int (*)(SSL *, int *, void *)", error=lib.SSL_TLSEXT_ERR_OK)  # type: ignore[untyped-decorator]
+def _named(ssl: Any, _alert: Any, _arg: Any) -> int:
+    """OpenSSL's server name callback (SSL_CTX_set_tlsext_servername_callback(3)). What SSL_set_SSL_CTX takes over is
+    the certificate, the chain, the key, whom we trust and the names of those CAs; how to verify, the versions and the
+    groups stay those of the first context, and are the same in all of ours."""
+    stream = _streams.get(ssl)
+    if stream is not None:
+        name = _server_name(ssl, _HOST_NAME)
+        context = stream.chosen(_string(name) if name != _NULL else b"")
+        if context is not None:
+            _set_context(ssl, context._context)
+    return _ALPN_CHOSEN
+
+
+def install_chooser(context: SSL.Context) -> None:
+    """Let each stream's verifier choose the context to go on with, by the client's server name."""
+    _set_name_callback(context._context, _named)
 
 
 def install_verifier(context: SSL.Context, mode: int) -> None:

@@ -27,11 +27,13 @@ from tlsidecar.dataplane.tls_failure import SslFailure
 class PortableStream(StreamBase):
     """See :mod:`.stream` for the contract."""
 
-    __slots__ = ("_connection", "_established", "deferred_error", "verified")
+    __slots__ = ("_connection", "_context", "_established", "deferred_error", "verified")
 
     def __init__(self, context: SSL.Context, sock: socket.socket, verifier: Verifier, *, server_side: bool) -> None:
         super().__init__(verifier)
         connection = self._connection = SSL.Connection(context, sock)
+        # Another may be chosen; the callbacks that OpenSSL goes on calling are this one's, and live as long as it does.
+        self._context = context
         connection.set_app_data(self)
         if server_side:
             connection.set_accept_state()
@@ -176,6 +178,19 @@ def install_verifier(context: SSL.Context, mode: int) -> None:
 
     context.set_verify(mode, judge)
     context.set_info_callback(heard)
+
+
+def install_chooser(context: SSL.Context) -> None:
+    """Let each stream's verifier choose the context to go on with, by the client's server name."""
+
+    def named(connection: SSL.Connection) -> None:
+        stream = connection.get_app_data()
+        if isinstance(stream, PortableStream):
+            chosen = stream.chosen(connection.get_servername() or b"")
+            if chosen is not None:
+                connection.set_context(chosen)
+
+    context.set_tlsext_servername_callback(named)
 
 
 def select_protocol(context: SSL.Context, protocols: Sequence[bytes]) -> None:

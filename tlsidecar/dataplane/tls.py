@@ -6,6 +6,8 @@ ever grows. So a new generation is new contexts, and a connection keeps the ones
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from OpenSSL import SSL, crypto
 
 from certs.certificate import name_authorities, show_certificate, show_chain
@@ -14,10 +16,11 @@ from certs.form import ChainForms
 from certs.handshake import prove_context
 from certs.identity import Identity
 from certs.material import Material
+from certs.served import PROBE_PROTOCOL
 from certs.vouching import vouched_issuer
-from tlsidecar.dataplane.engine import install_verifier, notice_requests, select_protocol
+from tlsidecar.dataplane.engine import install_chooser, install_verifier, notice_requests, select_protocol
 from tlsidecar.dataplane.offers import restrict
-from tlsidecar.settings import Tls
+from tlsidecar.settings import DEFAULT_IDENTITY, Listener, Mode, Tls
 
 # TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
 TLS12_CIPHERS = b"ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -51,19 +54,36 @@ class ProofError(Exception):
 
 
 class Contexts:
-    """The contexts of one generation, made when first asked for."""
+    """The contexts of one generation of an identity, made when first asked for."""
 
-    def __init__(self, generation: int, material: Material, tls: Tls, *, soft_crl: bool = False) -> None:
+    def __init__(
+        self,
+        generation: int,
+        material: Material,
+        tls: Tls,
+        *,
+        soft_crl: bool = False,
+        identity: str = DEFAULT_IDENTITY,
+    ) -> None:
+        """``identity`` is the name of the identity whose material it is."""
+        self.identity = identity
         self.generation = generation
         self.material = material
         self.soft_crl = soft_crl
         self._tls = tls
         self.forms = ChainForms()
-        self._made: dict[tuple[bool, tuple[bytes, ...]], SSL.Context] = {}
+        self._made: dict[tuple[bool, tuple[bytes, ...], bool], SSL.Context] = {}
         self._anchors: dict[str, frozenset[bytes]] = {}  # digests of the CAs good for a trust domain
 
     def __repr__(self) -> str:
-        return f"<Contexts generation={self.generation} serial={self.material.identity.serial}>"
+        return f"<Contexts {self.identity} generation={self.generation} serial={self.material.identity.serial}>"
+
+    @cached_property
+    def dns_names(self) -> frozenset[str]:
+        """The DNS names that the leaf is for, in lower case: a wildcard is one that stands for a label below a domain
+        of at least two (RFC 9525 section 6.3)."""
+        names = (name.lower() for name in self.material.identity.dns)
+        return frozenset(name for name in names if not name.startswith("*.") or "." in name[2:])
 
     def may_vouch(self, anchor: bytes, peer: Identity) -> bool:
         """Whether a chain that ends in the CA with this digest (SHA-256 of its DER) may vouch for ``peer``: with
@@ -75,19 +95,32 @@ class Contexts:
                 self._anchors[peer.spiffe.trust_domain if peer.spiffe is not None else ""] = anchors
         return anchor in anchors
 
-    def server(self, alpn: tuple[bytes, ...] = ()) -> SSL.Context:
-        """For accepting mutual TLS, agreeing on the first of ``alpn`` that the client offers. Raises
-        :class:`OpenSSL.SSL.Error` when OpenSSL will not have the material."""
-        return self._context(alpn, server_side=True)
+    def server(self, alpn: tuple[bytes, ...] = (), *, chooses: bool = False) -> SSL.Context:
+        """For accepting mutual TLS, agreeing on the first of ``alpn`` that the client offers; with ``chooses`` each
+        stream's verifier is asked for another one by the client's server name. Raises :class:`OpenSSL.SSL.Error` when
+        OpenSSL will not have the material."""
+        return self._context(alpn, server_side=True, chooses=chooses)
 
     def client(self, alpn: tuple[bytes, ...] = ()) -> SSL.Context:
         """For originating mutual TLS, offering ``alpn``."""
         return self._context(alpn, server_side=False)
 
-    def _context(self, alpn: tuple[bytes, ...], *, server_side: bool) -> SSL.Context:
-        made = self._made.get((server_side, alpn))
+    def make(self, listener: Listener) -> SSL.Context:
+        """The one that ``listener`` begins its handshakes with, where this is the identity it begins with, or else the
+        one it goes on with. Raises :class:`OpenSSL.SSL.Error`."""
+        if listener.mode is Mode.ORIGINATE:
+            return self.client(listener.offered)
+        return self.server(
+            listener.offered, chooses=len(listener.identities) > 1 and self.identity == listener.identities[0]
+        )
+
+    def _context(self, alpn: tuple[bytes, ...], *, server_side: bool, chooses: bool = False) -> SSL.Context:
+        made = self._made.get((server_side, alpn, chooses))
         if made is None:
-            made = self._made[server_side, alpn] = _build(self.material, alpn, self._tls, server_side=server_side)
+            made = _build(self.material, alpn, self._tls, server_side=server_side)
+            if chooses:
+                install_chooser(made)
+            self._made[server_side, alpn, chooses] = made
         return made
 
 
@@ -118,8 +151,8 @@ def _build(material: Material, alpn: tuple[bytes, ...], tls: Tls, *, server_side
     else:
         install_verifier(context, SSL.VERIFY_PEER)
         notice_requests(context)
-    if alpn and server_side:
-        select_protocol(context, alpn)
+    if server_side:
+        select_protocol(context, (PROBE_PROTOCOL, *alpn))
     elif alpn:
         context.set_alpn_protos(list(alpn))
     return context

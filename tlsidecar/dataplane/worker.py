@@ -46,14 +46,14 @@ HEARTBEAT_S = 0.5
 
 
 class Worker:
-    """Serves every listener on one event loop. ``contexts`` is the generation that new connections get."""
+    """Serves every listener on one event loop."""
 
     def __init__(
         self,
         settings: Settings,
         loop: asyncio.AbstractEventLoop,
         sockets: Mapping[str, Sequence[socket.socket]],
-        contexts: Contexts,
+        contexts: Sequence[Contexts],
         observer: Observer,
         clock: Clock,
         *,
@@ -61,8 +61,8 @@ class Worker:
         board: Board | None = None,
         shares: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        """With others, ``board`` is what they share, and ``shares`` how many connections each may have open on each
-        listener."""
+        """``contexts`` has, of each identity, the generation that new connections get. With others, ``board`` is what
+        they share, and ``shares`` how many connections each may have open on each listener."""
         self.number = number
         self._board = board
         self.reactor = Reactor(loop)
@@ -113,24 +113,33 @@ class Worker:
             self._sweep(listener)
 
     def apply(self, contexts: Contexts) -> None:
-        """New connections get this generation from now on; those that exist keep theirs, but for those whose peer it
-        says is revoked, where the listener wants them closed."""
-        self.shared.contexts = contexts
+        """New connections under this identity get this generation from now on; those that exist keep theirs, but for
+        those whose peer it says is revoked, where the listener wants them closed."""
+        self.shared.use(contexts)
+        self._close_revoked(contexts)
+
+    def _close_revoked(self, contexts: Contexts) -> None:
         for listener in self.listeners:
             if listener.settings.close_on_revocation and contexts.material.crls:
-                listener.close_revoked(contexts.material.crls)
+                listener.close_revoked(contexts.identity, contexts.material.crls)
 
     def present(self, challenges: Sequence[Challenge]) -> None:
         """Answer these challenges of an ACME CA from now on, and no others."""
         self.shared.challenges.present(challenges, self.shared.wall())
 
     def configure(
-        self, settings: Settings, contexts: Contexts, shares: Mapping[str, Sequence[int]] | None = None
+        self,
+        settings: Settings,
+        contexts: Sequence[Contexts],
+        shares: Mapping[str, Sequence[int]] | None = None,
     ) -> tuple[PolicyChange, ...]:
-        """New connections are served by these settings, on the same listeners, with these contexts; those that exist
-        keep theirs. Whose peer the new rules would not let in is listed, and retired where the listener wants it."""
+        """New connections are served by these settings, on the same listeners, with these contexts, one of each
+        identity; those that exist keep theirs. Whose peer the new rules would not let in is listed, and retired where
+        the listener wants it."""
         changes = []
-        self.apply(contexts)
+        self.shared.use_only(contexts)
+        for each_identity in contexts:
+            self._close_revoked(each_identity)
         count = len(settings.listeners)
         for place, (listener, each) in enumerate(zip(self.listeners, settings.listeners, strict=True)):
             listener.configure(each, count, self._turn(place, each.name, shares))
@@ -217,10 +226,10 @@ class Worker:
         self.reactor.close()
 
     def snapshot(self) -> WorkerSnapshot:
-        generations: dict[int, int] = {}
+        generations: dict[tuple[str, int], int] = {}
         for connection in self._connections():
-            number = connection.contexts.generation
-            generations[number] = generations.get(number, 0) + 1
+            key = (connection.contexts.identity, connection.contexts.generation)
+            generations[key] = generations.get(key, 0) + 1
         return WorkerSnapshot(
             worker=self.number,
             pid=os.getpid(),

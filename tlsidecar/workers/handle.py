@@ -44,14 +44,14 @@ class WorkerHandle(Protocol):
         ...
 
     async def apply(self, contexts: Contexts) -> None:
-        """Returns when new connections get this generation."""
+        """Returns when new connections under its identity get this generation."""
         ...
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
         """Returns when these challenges of an ACME CA, and no others, are answered."""
         ...
 
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+    async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
         """Returns when new connections are served by these settings; see tlsidecar.dataplane.worker.Worker."""
         ...
 

@@ -56,7 +56,7 @@ class LocalWorker:
     async def present(self, challenges: Sequence[Challenge]) -> None:
         self._worker.present(challenges)
 
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+    async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
         return self._worker.configure(settings, contexts)
 
     async def snapshot(self) -> WorkerSnapshot:

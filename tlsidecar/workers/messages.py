@@ -1,13 +1,15 @@
 """What the controller and a worker's process say to each other; see tlsidecar.workers.handle for what it means.
 
-The controller asks START and APPLY first, in that order. Material is the only thing that is not JSON: it holds the key,
-goes down only, and is never anywhere but in memory.
+The controller asks START and APPLY first, in that order, APPLY then with the material of each identity. Material is
+the only thing that is not JSON: it holds the key, goes down only, and is never anywhere but in memory.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from certs.errors import MaterialError
 from certs.material import Material
@@ -16,9 +18,9 @@ from tlsidecar.settings import Settings
 from tlsidecar.workers.wire import WireError
 
 START = "start"  # Start -> nothing, once it accepts
-APPLY = "apply"  # generation and material -> nothing, once new connections get it
+APPLY = "apply"  # generations -> nothing, once new connections get them
 PRESENT = "present"  # the challenges of an ACME CA, all of them -> True, once they are answered
-CONFIGURE = "configure"  # settings, generation and material -> the PolicyChanges, once new connections get all three
+CONFIGURE = "configure"  # settings, and the generation of each identity -> PolicyChanges, once new connections get all
 SNAPSHOT = "snapshot"  # nothing -> WorkerSnapshot
 CONNECTIONS = "connections"  # ConnectionQuery -> ConnectionPage
 CONNECTION_KEYS = "connection_keys"  # ConnectionQuery -> ConnectionKeys
@@ -40,7 +42,7 @@ ANNOUNCED = "announced"  # from the worker: what happened, as a list of (one of 
 LOST = "lost"  # from the worker: how many announcements were dropped because nobody took them
 OPENED, CLOSED, REFUSED, FAILED, UPSTREAM = "opened", "closed", "refused", "failed", "upstream"
 
-_GENERATION = struct.Struct(">Q")
+_GENERATION = struct.Struct(">QII")  # its number, and how many bytes the identity's name and the material have
 _LENGTH = struct.Struct(">I")
 
 
@@ -58,26 +60,45 @@ class Start:
     denials: tuple[Denial, ...] = ()
 
 
-def packed_material(generation: int, material: Material) -> bytes:
-    """With the private key: for the socketpair and for nothing else."""
-    return _GENERATION.pack(generation) + material.to_bytes()
+class Numbered(NamedTuple):
+    """The material of one identity, as a numbered generation."""
+
+    identity: str
+    generation: int
+    material: Material
 
 
-def unpacked_material(body: bytes) -> tuple[int, Material]:
+def packed_material(generations: Iterable[Numbered]) -> bytes:
+    """With the private keys: for the socketpair and for nothing else."""
+    parts: list[bytes] = []
+    for identity, number, material in generations:
+        name, whole = identity.encode(), material.to_bytes()
+        parts += [_GENERATION.pack(number, len(name), len(whole)), name, whole]
+    return b"".join(parts)
+
+
+def unpacked_material(body: bytes) -> tuple[Numbered, ...]:
     """Raises :class:`WireError`."""
+    found: list[Numbered] = []
+    at = 0
     try:
-        (generation,) = _GENERATION.unpack_from(body)
-        return generation, Material.from_bytes(body[_GENERATION.size :])
-    except (struct.error, MaterialError):
+        while at < len(body):
+            number, name_bytes, material_bytes = _GENERATION.unpack_from(body, at)
+            at += _GENERATION.size
+            name, whole = body[at : at + name_bytes], body[at + name_bytes : at + name_bytes + material_bytes]
+            at += name_bytes + material_bytes
+            found.append(Numbered(name.decode(), number, Material.from_bytes(whole)))
+    except (struct.error, UnicodeDecodeError, MaterialError):
         raise WireError("not material") from None
+    return tuple(found)
 
 
-def packed_configuration(settings: bytes, generation: int, material: Material) -> bytes:
-    """``settings`` are packed already. With the private key, as :func:`packed_material`."""
-    return _LENGTH.pack(len(settings)) + settings + packed_material(generation, material)
+def packed_configuration(settings: bytes, generations: Iterable[Numbered]) -> bytes:
+    """``settings`` are packed already. With the private keys, as :func:`packed_material`."""
+    return _LENGTH.pack(len(settings)) + settings + packed_material(generations)
 
 
-def unpacked_configuration(body: bytes) -> tuple[bytes, tuple[int, Material]]:
+def unpacked_configuration(body: bytes) -> tuple[bytes, tuple[Numbered, ...]]:
     """Raises :class:`WireError`."""
     try:
         (length,) = _LENGTH.unpack_from(body)

@@ -42,7 +42,7 @@ from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, open_span_export
 from tlsidecar.outcomes import Failure, Reason, Refusal
 from tlsidecar.recorder import Closed, Recorder
-from tlsidecar.settings import Mode, Settings
+from tlsidecar.settings import Settings
 from tlsidecar.workers import messages
 from tlsidecar.workers.channel import Channel, ChannelClosed, read_question
 from tlsidecar.workers.wire import WireError, pack, packed, plain_of, unpack
@@ -77,7 +77,7 @@ def serve(descriptors: Sequence[int]) -> int:
         applied, verb, body = read_question(control)
         if verb != messages.APPLY:
             return 1
-        material = messages.unpacked_material(body)
+        generations = messages.unpacked_material(body)
     except (ChannelClosed, WireError):
         return 0  # the controller gave up before it began
     settings = start.settings
@@ -88,7 +88,7 @@ def serve(descriptors: Sequence[int]) -> int:
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
             process = _Process(start, descriptors, sink, log, spans)
-            return runner.run(process.run(control, material, (started, applied)))
+            return runner.run(process.run(control, generations, (started, applied)))
     finally:
         if spans is not None:
             spans.close()
@@ -160,10 +160,12 @@ class _Process:
             messages.CLOSE_ALL: lambda body: pack(int, self._worker.close_all(unpack(Reason, body))),
         }
 
-    async def run(self, control: socket.socket, material: tuple[int, object], questions: tuple[int, int]) -> int:
+    async def run(
+        self, control: socket.socket, generations: Sequence[messages.Numbered], questions: tuple[int, int]
+    ) -> int:
         start = self._start
         settings = settings_of_one(start.settings, start.number, start.workers)
-        contexts = self._contexts(material)
+        contexts = [self._contexts(each) for each in generations]
         channel = self._channel = await Channel.over(control, self._received, self._lost)
         announcer = self._announcer = _Announcements(channel)
         self._worker = worker = Worker(
@@ -202,15 +204,14 @@ class _Process:
                 while not self._board.is_complete():  # noqa: ASYNC110 - another process can set no event of ours
                     await asyncio.sleep(LOOK_FOR_OTHERS_S)
 
-    def _contexts(self, material: tuple[int, object]) -> Contexts:
+    def _contexts(self, numbered: messages.Numbered) -> Contexts:
         """The contexts of a generation, made at once: what OpenSSL will not take is said now."""
-        generation, made_of = material
         settings = self._start.settings
-        soft_crl = settings.identity.crl_policy == "soft"
-        contexts = Contexts(generation, made_of, settings.tls, soft_crl=soft_crl)  # type: ignore[arg-type]
-        for listener in settings.listeners:
-            make = contexts.server if listener.mode is Mode.TERMINATE else contexts.client
-            make(listener.offered)
+        name, generation, material = numbered
+        soft_crl = settings.identity_called(name).crl_policy == "soft"
+        contexts = Contexts(generation, material, settings.tls, soft_crl=soft_crl, identity=name)
+        for listener in settings.listeners_of(name):
+            contexts.make(listener)
         return contexts
 
     # The channel.
@@ -265,7 +266,8 @@ class _Process:
     # Answers.
 
     def _apply(self, body: bytes) -> bytes:
-        self._worker.apply(self._contexts(messages.unpacked_material(body)))
+        for each in messages.unpacked_material(body):
+            self._worker.apply(self._contexts(each))
         return b""
 
     def _present(self, body: bytes) -> bytes:
@@ -273,11 +275,12 @@ class _Process:
         return pack(bool, True)
 
     def _configure(self, body: bytes) -> bytes:
-        packed, material = messages.unpacked_configuration(body)
+        packed, generations = messages.unpacked_configuration(body)
         start = self._start = replace(self._start, settings=unpack(Settings, packed))
         settings = settings_of_one(start.settings, start.number, start.workers)
         shares = connection_shares(start.settings, start.workers)
-        return pack(tuple[PolicyChange, ...], self._worker.configure(settings, self._contexts(material), shares))
+        contexts = [self._contexts(each) for each in generations]
+        return pack(tuple[PolicyChange, ...], self._worker.configure(settings, contexts, shares))
 
     def _snapshot(self) -> WorkerSnapshot:
         return replace(self._worker.snapshot(), log_lines_dropped=self._sink.dropped_lines)

@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 from certs.acme.challenges import Challenge
 from certs.clock import Clock
-from certs.material import Material
 from tlsidecar.dataplane.bind import HeldSocket, bound_address
 from tlsidecar.dataplane.board import Board, owner_of_id
 from tlsidecar.dataplane.denials import Denial
@@ -87,16 +86,22 @@ class WorkerSetup:
     clock: Clock
 
 
+def _numbered(contexts: Contexts) -> messages.Numbered:
+    return messages.Numbered(contexts.identity, contexts.generation, contexts.material)
+
+
 class RemoteWorker:
     """A :class:`~.handle.WorkerHandle` across a socketpair; :meth:`live` is its life."""
 
-    def __init__(self, number: int, setup: WorkerSetup, material: tuple[int, Material], log_level: str) -> None:
+    def __init__(
+        self, number: int, setup: WorkerSetup, generations: Sequence[messages.Numbered], log_level: str
+    ) -> None:
         self.number = number
         self.pid = 0
         self.running = asyncio.Event()
         self._setup = setup
         self._settings = settings_of_one(setup.settings, number, setup.workers)
-        self._material = material
+        self._generations = {each.identity: each for each in generations}
         self._log_level = log_level
         self._denials: tuple[Denial, ...] = ()
         self._channel: Channel | None = None
@@ -181,7 +186,7 @@ class RemoteWorker:
         )
         self._setup.board.beat(self.number, time.monotonic())
         started = channel.ask(messages.START, pack(messages.Start, start))
-        applied = channel.ask(messages.APPLY, messages.packed_material(*self._material))
+        applied = channel.ask(messages.APPLY, messages.packed_material(self._generations.values()))
         self._channel = channel  # what comes now comes after these two
         await asyncio.gather(started, applied)
         restarts = self._restarts.total
@@ -301,11 +306,12 @@ class RemoteWorker:
         return f"does not stay up: it {self._ending}; it is tried again now and then", self._failing_since
 
     async def apply(self, contexts: Contexts) -> None:
-        self._material = (contexts.generation, contexts.material)
+        numbered = _numbered(contexts)
+        self._generations[contexts.identity] = numbered
         if self._channel is None:
             return  # it will begin with this
         try:
-            await self._channel.ask(messages.APPLY, messages.packed_material(*self._material))
+            await self._channel.ask(messages.APPLY, messages.packed_material([numbered]))
         except ChannelClosed:
             pass  # so will its replacement
         except RemoteFailure as error:
@@ -314,14 +320,14 @@ class RemoteWorker:
     async def present(self, challenges: Sequence[Challenge]) -> None:
         await self._asked(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
 
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
+    async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
         self._settings = settings_of_one(settings, self.number, self._setup.workers)
         self._setup.settings = settings  # for whichever process fills this setup next
-        self._material = (contexts.generation, contexts.material)
+        self._generations = {each.identity: _numbered(each) for each in contexts}
         channel = self._channel
         if channel is None:
             return ()
-        body = messages.packed_configuration(pack(Settings, settings), *self._material)
+        body = messages.packed_configuration(pack(Settings, settings), self._generations.values())
         try:
             changes: tuple[PolicyChange, ...] = unpack(
                 tuple[PolicyChange, ...], await channel.ask(messages.CONFIGURE, body)

@@ -17,6 +17,7 @@ from tlsidecar.recorder import Collector
 from tlsidecar.settings import Mode, Settings
 from tlsidecar.workers.fork_server import ForkServer
 from tlsidecar.workers.handle import SupervisorError
+from tlsidecar.workers.messages import Numbered
 from tlsidecar.workers.remote import START_WITHIN_S, RemoteWorker, WorkerSetup
 
 # How long workers get to end of their own accord, before they are killed.
@@ -31,7 +32,7 @@ class ProcessSupervisor:
         self,
         settings: Settings,
         sockets: dict[str, list[socket.socket]],
-        contexts: Contexts,
+        contexts: Sequence[Contexts],
         collector: Collector,
         clock: Clock,
         sink: LineSink,
@@ -54,8 +55,8 @@ class ProcessSupervisor:
             collector,
             clock,
         )
-        material = (contexts.generation, contexts.material)
-        self._workers = tuple(RemoteWorker(number, setup, material, settings.log.level) for number in range(count))
+        generations = [Numbered(each.identity, each.generation, each.material) for each in contexts]
+        self._workers = tuple(RemoteWorker(number, setup, generations, settings.log.level) for number in range(count))
         self._lives = Background()
 
     def __repr__(self) -> str:

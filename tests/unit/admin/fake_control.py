@@ -26,6 +26,7 @@ from tlsidecar.control.interface import (
     Denied,
     DrainOutcome,
     Generation,
+    IdentityState,
     Outcome,
     Problem,
     ReloadCounts,
@@ -174,7 +175,7 @@ class FakeControl:
     def __init__(self, admin: Admin, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = Settings(
             admin=admin,
-            identity=Identity(cert=Path("tls.crt"), key=Path("tls.key"), trust=(TrustFile(Path("ca.crt")),)),
+            identities=(Identity(cert=Path("tls.crt"), key=Path("tls.key"), trust=(TrustFile(Path("ca.crt")),)),),
             listeners=(
                 Listener(
                     name="web",
@@ -192,7 +193,7 @@ class FakeControl:
         self.events = EventHub(clock)
         self.denials = DenialBook(clock, self.events)
         self.history = History(clock)
-        self.reload_counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
+        self.counts = ReloadCounts({("applied", ""): 3, ("refused", "key_mismatch"): 1}, STARTED_AT.timestamp())
         self.state = State.READY
         self.started_at = STARTED_AT
         self.generation: Generation | None = Generation(3, made_material(), STARTED_AT)
@@ -214,6 +215,19 @@ class FakeControl:
     def contexts_of(self, listener: str) -> Contexts | None:
         generation = self.generation
         return Contexts(generation.number, generation.material, self.settings.tls) if generation is not None else None
+
+    @property
+    def identities(self) -> Sequence[IdentityState]:
+        return [
+            IdentityState(
+                "default",
+                self.generation,
+                self.source,
+                next_renewal_at=self.next_renewal_at,
+                last_attempt=self.last_attempt,
+                counts=self.counts,
+            )
+        ]
 
     def attempts(self, limit: int) -> Sequence[Attempt]:
         return [self.last_attempt][:limit] if self.last_attempt is not None else []
@@ -249,7 +263,15 @@ class FakeControl:
             max_handshakes=2250,
             counters=made_counters(),
         )
-        return WorkerSnapshot(worker, self.first_pid + worker, 2, (record,), {2: 1, 3: 11}, 0.0005, log_lines_dropped=7)
+        return WorkerSnapshot(
+            worker,
+            self.first_pid + worker,
+            2,
+            (record,),
+            {("default", 2): 1, ("default", 3): 11},
+            0.0005,
+            log_lines_dropped=7,
+        )
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         wanted = query.filter.lower()
@@ -289,7 +311,7 @@ class FakeControl:
             for each in self.records
             if selection.filter.lower() in each.identity.lower()
             and (not selection.identity or selection.identity == each.identity)
-            and (not selection.older_than or each.generation < selection.older_than)
+            and (not selection.older_than or each.generation < dict(selection.older_than)["default"])
         ]
 
     async def count(self, selection: ConnectionSelection) -> int:
@@ -308,15 +330,15 @@ class FakeControl:
     async def undeny(self, denial_id: int) -> Denied | None:
         return self.denials.end(denial_id)
 
-    async def reload(self, trigger: Trigger) -> Attempt:
+    async def reload(self, trigger: Trigger) -> Sequence[Attempt]:
         self.calls.append(f"reload {trigger}")
         if self.hold is not None:
             await self.hold.wait()
-        return self._attempted(trigger)
+        return [self._attempted(trigger)]
 
-    async def rotate(self) -> Attempt:
-        self.calls.append("rotate")
-        return self._attempted(Trigger.ADMIN)
+    async def rotate(self, identity: str | None = None) -> Sequence[Attempt]:
+        self.calls.append("rotate" if identity is None else f"rotate {identity}")
+        return [self._attempted(Trigger.ADMIN)]
 
     def _attempted(self, trigger: Trigger) -> Attempt:
         assert self.generation is not None
@@ -331,6 +353,7 @@ class FakeControl:
             detail="tls.key" if refused else "",
             generation=self.generation.number,
             duration_s=0.004,
+            identity="default",
         )
         return self.last_attempt
 

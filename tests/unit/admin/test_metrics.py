@@ -159,7 +159,7 @@ async def test_state_readiness_and_problems(control: FakeControl) -> None:
 
 async def test_before_there_is_material(control: FakeControl) -> None:
     control.generation = None
-    control.reload_counts.last_success_at = None
+    control.counts.last_success_at = None
     told = await scrape(control)
     assert told.value("tlsidecar_certificate_generation") == 0
     assert "tlsidecar_last_reload_success_timestamp_seconds" not in told.families
@@ -174,7 +174,7 @@ async def test_no_peer_identity_is_anywhere(control: FakeControl) -> None:
 
 async def test_a_hostile_label_value_stays_in_its_label(control: FakeControl) -> None:
     hostile = 'a"b\\c\nd\udc80'
-    control.reload_counts.by_outcome = {("refused", hostile): 1}
+    control.counts.by_outcome = {("refused", hostile): 1}
     told = await scrape(control)
     assert told.value("tlsidecar_reloads_total", reason='a"b\\c\nd\\udc80') == 1
 

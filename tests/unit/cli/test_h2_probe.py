@@ -17,7 +17,7 @@ from tlsidecar.settings import Address, Admin, Identity, Settings
 
 def settings(address: Address, http2: str) -> Settings:
     made = replace(listener(), upstreams=(address,), http2=http2)
-    return Settings(admin=Admin(Path("unused")), identity=Identity(), listeners=(made,))
+    return Settings(admin=Admin(Path("unused")), identities=(Identity(),), listeners=(made,))
 
 
 def http1(sock: socket.socket) -> None:

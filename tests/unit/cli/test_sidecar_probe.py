@@ -32,7 +32,7 @@ def test_its_peers_with_their_chains(served: Served) -> None:
 
 
 def test_a_reload_that_is_applied_and_one_that_is_refused(served: Served) -> None:
-    assert AdminProbe().reload(served.socket) == Reloaded("applied")
+    assert AdminProbe().reload(served.socket) == Reloaded("applied", serials=("",))
     served.control.next_outcome = Outcome.REFUSED
     assert AdminProbe().reload(served.socket) == Reloaded("refused", "key_mismatch", "tls.key")
 

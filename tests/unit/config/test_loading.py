@@ -156,16 +156,18 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
             view_group="dash",
             http=Address("::1", 9901),
         ),
-        identity=Identity(
-            cert=tmp_path / "tls.crt",
-            key=Path("/keys/tls.key"),
-            trust=(TrustFile(tmp_path / "ca.crt"),),
-            crl=tmp_path / "ca.crl",
-            passphrase_file=tmp_path / "passphrase",
-            key_group_readable=True,
-            crl_policy="soft",
-            poll_interval_s=2.0,
-            clock_skew_s=0.0,
+        identities=(
+            Identity(
+                cert=tmp_path / "tls.crt",
+                key=Path("/keys/tls.key"),
+                trust=(TrustFile(tmp_path / "ca.crt"),),
+                crl=tmp_path / "ca.crl",
+                passphrase_file=tmp_path / "passphrase",
+                key_group_readable=True,
+                crl_policy="soft",
+                poll_interval_s=2.0,
+                clock_skew_s=0.0,
+            ),
         ),
         listeners=(
             Listener(

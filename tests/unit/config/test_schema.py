@@ -43,7 +43,7 @@ def generate() -> dict[str, Any]:
         (
             ROOT,
             [settings.Settings],
-            {"admin", "identity", "listeners", "metrics", "tls", "log", "tracing", "limits", "config_file"},
+            {"admin", "identities", "listeners", "metrics", "tls", "log", "tracing", "limits", "config_file"},
         ),
         (LISTENER, [settings.Listener, settings.Http], {"routes", "limits", "http", "health_check"}),
         (ROUTE, [settings.Route], set()),

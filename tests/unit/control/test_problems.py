@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,15 @@ from unit.control.world import Issuer, at, snapshot, upstream
 
 from certs.revocation import write_crls
 from tlsidecar.control.guard import Defect
-from tlsidecar.control.interface import Attempt, ConfigurationState, Generation, Outcome, Problem, Trigger
+from tlsidecar.control.interface import (
+    Attempt,
+    ConfigurationState,
+    Generation,
+    IdentityState,
+    Outcome,
+    Problem,
+    Trigger,
+)
 from tlsidecar.control.outages import Outage
 from tlsidecar.control.problems import JUDGEMENTS, Facts, Problems
 from tlsidecar.control.problems.advice import ADVICE
@@ -36,6 +44,18 @@ def codes(facts: Facts) -> list[tuple[str, str]]:
     return [(problem.severity.value, problem.code) for problem in judge(facts)]
 
 
+def changed(facts: Facts, now: datetime | None = None, **changes: object) -> Facts:
+    """The same at another time, with something else about our only identity."""
+    (own,) = facts.identities
+    return Facts(now or facts.now, [replace(own, **changes)])  # type: ignore[arg-type] - its own fields
+
+
+def generation_of(facts: Facts) -> Generation:
+    (own,) = facts.identities
+    assert own.generation is not None
+    return own.generation
+
+
 @pytest.fixture
 def clock() -> forge.ManualClock:
     return forge.ManualClock()
@@ -49,13 +69,13 @@ def issuer(tmp_path: Path, clock: forge.ManualClock) -> Issuer:
 @pytest.fixture
 def files(issuer: Issuer) -> Facts:
     """Material of a day's life from a source that somebody else renews."""
-    return Facts(NOW, Generation(1, issuer.material(DAY), NOW))
+    return Facts(NOW, [IdentityState("default", Generation(1, issuer.material(DAY), NOW))])
 
 
 @pytest.fixture
 def authority(files: Facts) -> Facts:
     """The same from a source that renews after sixteen hours."""
-    return replace(files, renews=True, next_renewal_at=NOW + timedelta(hours=16))
+    return changed(files, renews=True, next_renewal_at=NOW + timedelta(hours=16))
 
 
 def test_nothing_is_wrong_with_nothing() -> None:
@@ -102,7 +122,7 @@ def test_files_are_warned_about_by_fractions_of_their_life(
 def test_what_its_source_renews_is_judged_by_when_it_will(
     authority: Facts, hours: float, due: float, failures: int, expected: list[tuple[str, str]]
 ) -> None:
-    facts = replace(
+    facts = changed(
         authority,
         now=NOW + timedelta(hours=hours),
         next_renewal_at=NOW + timedelta(hours=due),
@@ -116,8 +136,7 @@ def test_a_certificate_of_the_future(files: Facts) -> None:
 
 
 def test_each_ca_that_ends_has_its_own_line(files: Facts) -> None:
-    assert files.generation is not None
-    material = files.generation.material
+    material = generation_of(files).material
     ends = material.chain[0].not_valid_after_utc
     found = [each for each in judge(replace(files, now=ends)) if each.code == "authority_expired"]
     assert len(found) == 1
@@ -129,44 +148,54 @@ def test_each_ca_that_ends_has_its_own_line(files: Facts) -> None:
 
 def test_revocation_lists_that_end(issuer: Issuer, clock: forge.ManualClock) -> None:
     write_crls(issuer.authority)
-    facts = Facts(NOW, Generation(1, issuer.material(DAY * 300), NOW))
-    assert facts.generation is not None
-    ends = min(crl.next_update_utc for crl in facts.generation.material.crls if crl.next_update_utc is not None)
+    facts = Facts(NOW, [IdentityState("default", Generation(1, issuer.material(DAY * 300), NOW))])
+    ends = min(crl.next_update_utc for crl in generation_of(facts).material.crls if crl.next_update_utc is not None)
     wrong = {code for _, code in codes(replace(facts, now=ends - timedelta(minutes=1)))}
     assert wrong == {"crl_expiring"}
     assert ("critical", "crl_expired") in codes(replace(facts, now=ends))
-    assert ("warning", "crl_expired") in codes(replace(facts, now=ends, soft_crl=True))
+    assert ("warning", "crl_expired") in codes(changed(facts, now=ends, soft_crl=True))
 
 
 def test_refused_material_since_its_first_refusal() -> None:
     attempt = Attempt(at(60), Trigger.FILE_CHANGE, Outcome.REFUSED, "key_mismatch", "tls.key")
-    (problem,) = judge(Facts(at(90), last_attempt=attempt, refused_since=at(0)))
+    (problem,) = judge(Facts(at(90), [IdentityState("default", last_attempt=attempt, refused_since=at(0))]))
     assert (problem.code, problem.since, problem.subject) == ("reload_refused", at(0), "key_mismatch")
 
 
 def test_a_newer_certificate_that_is_refused_is_said_and_an_older_one_is_not(issuer: Issuer, files: Facts) -> None:
     attempt = Attempt(at(60), Trigger.FILE_CHANGE, Outcome.REFUSED, "wrong_purpose", "clientAuth is missing")
-    assert files.generation is not None
     issuer.clock.advance(timedelta(hours=1))
     newer = issuer.material(DAY).leaf
-    facts = replace(files, last_attempt=attempt, refused_since=at(60), rejected=newer)
+    facts = changed(files, last_attempt=attempt, refused_since=at(60), rejected=newer)
     found = {each.code: each for each in judge(facts)}
     assert found.keys() == {"reload_refused", "newer_at_hand"}
     assert "clientAuth is missing" in found["newer_at_hand"].message
-    old = replace(
+    old = changed(
         facts,
         now=at(7200),
         generation=Generation(1, issuer.material(DAY), NOW),
-        rejected=files.generation.material.leaf,
+        rejected=generation_of(files).material.leaf,
     )
     assert [each.code for each in judge(old)] == ["reload_refused"]
 
 
+def test_each_of_several_identities_has_its_own_problems(files: Facts) -> None:
+    (own,) = files.identities
+    several = [replace(own, name="public"), replace(own, name="mesh", renews=True, next_renewal_at=at(23 * 3600))]
+    found = judge(Facts(NOW + timedelta(hours=22), several))
+    assert [(each.code, each.subject) for each in found] == [("certificate_expiring", "public: localhost")]
+    assert found[0].message.startswith("identity public: our certificate expires")
+    found = judge(Facts(NOW + timedelta(hours=25), several))
+    assert [each.subject for each in found if each.code == "certificate_expired"] == [
+        "public: localhost",
+        "mesh: localhost",
+    ]
+
+
 def test_our_own_chain_that_leads_elsewhere_is_mentioned(tmp_path: Path, files: Facts) -> None:
     other = Issuer(tmp_path / "other", forge.ManualClock()).material()
-    assert files.generation is not None
-    mixed = replace(files.generation.material, trust=other.trust)
-    assert codes(replace(files, generation=Generation(1, mixed, NOW))) == [("notice", "trust_mismatch")]
+    mixed = replace(generation_of(files).material, trust=other.trust)
+    assert codes(changed(files, generation=Generation(1, mixed, NOW))) == [("notice", "trust_mismatch")]
 
 
 def test_an_outage_says_what_where_why_since_when_and_what_it_costs() -> None:

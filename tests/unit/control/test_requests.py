@@ -12,10 +12,10 @@ from tlsidecar.control.requests import RequestQueue
 
 async def test_requests_that_wait_are_answered_together() -> None:
     queue = RequestQueue()
-    answers = [queue.join(Trigger.SIGNAL), queue.join(Trigger.FILE_CHANGE), queue.join(Trigger.ADMIN, configure=True)]
+    answers = [queue.join(Trigger.SIGNAL), queue.join(Trigger.FILE_CHANGE), queue.join(Trigger.ADMIN)]
     batch = await queue.next()
     assert batch.triggers == [Trigger.SIGNAL, Trigger.FILE_CHANGE, Trigger.ADMIN]
-    assert (batch.trigger, batch.renews, batch.configures) == (Trigger.SIGNAL, False, True)
+    assert (batch.trigger, batch.renews) == (Trigger.SIGNAL, False)
     assert all(answer is batch.answer for answer in answers)
     later = queue.join(Trigger.ADMIN)
     assert later is not batch.answer

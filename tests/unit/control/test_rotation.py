@@ -15,9 +15,8 @@ from unit.control.world import SETTINGS, Issuer, ScriptedSource
 from certs.errors import MaterialError, MaterialReason
 from certs.sources import Candidate, Failed, RenewalWanted
 from tlsidecar.control.configuration import Change
+from tlsidecar.control.identities import Identities
 from tlsidecar.control.interface import Attempt, ConfigurationState, Outcome, Trigger
-from tlsidecar.control.requests import Batch
-from tlsidecar.control.rotation import Rotation
 from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
@@ -41,24 +40,25 @@ class Story:
         self.state: ConfigurationState | None = None  # what is known of the configuration on disk
         self.change: Change | None = None
         self.other_source = ScriptedSource()
-        self.rotation = Rotation(
+        sources = iter([self.source])
+        self.identities = Identities(
             SETTINGS,
-            self.source,
+            lambda _identity: next(sources, self.other_source),
             self.clock,
             EventHub(self.clock),
             self,
             self,
-            make_source=lambda _settings: self.other_source,
             random_unit=lambda: 0.5,
         )
+        (self.rotation,) = self.identities.rotations
 
     # The workers.
 
     async def apply(self, contexts: Contexts) -> None:
         self.used.append(contexts.generation)
 
-    async def configure(self, settings: Settings, contexts: Contexts) -> Sequence[PolicyChange]:
-        self.used.append(contexts.generation)
+    async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
+        self.used += [each.generation for each in contexts]
         self.configured.append(settings)
         return self.policy_changes
 
@@ -76,16 +76,21 @@ class Story:
         self.state = ConfigurationState("tlsidecar.toml", self.clock.now(), keys, restart)
 
     async def ask(self, trigger: Trigger = Trigger.ADMIN, *, renew: bool = False, configure: bool = False) -> Attempt:
-        answer = self.rotation.requests.join(trigger, renew=renew, configure=configure)
-        await self.turn()
-        return answer.result()
+        if configure:
+            answer = self.identities.reloads.join(trigger)
+            await self.identities.run_reload(await self.identities.reloads.next())
+        else:
+            answer = self.rotation.requests.join(trigger, renew=renew)
+            await self.turn()
+        (attempt,) = answer.result()
+        return attempt
 
     async def turn(self) -> None:
         await self.rotation.run_batch(await self.rotation.requests.next())
 
     async def start(self) -> Attempt:
-        answer: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
-        return await self.rotation.attempt(Batch(answer, [Trigger.START]))
+        (attempt,) = await self.identities.first_material()
+        return attempt
 
     @property
     def is_idle(self) -> bool:
@@ -290,7 +295,7 @@ async def test_another_source_is_used_and_followed_and_the_old_one_no_more(files
     await files.start()
     following = asyncio.get_running_loop().create_task(files.rotation.follow_source())
     await asyncio.sleep(0)
-    moved = replace(SETTINGS, identity=replace(SETTINGS.identity, cert=Path("other.crt")))
+    moved = replace(SETTINGS, identities=(replace(SETTINGS.identity, cert=Path("other.crt")),))
     files.other_source.at_hand = files.issuer.material()
     files.edit(moved, "identity.cert")
     attempt = await files.ask(configure=True)
@@ -308,7 +313,7 @@ async def test_another_source_is_used_and_followed_and_the_old_one_no_more(files
 async def test_with_bad_material_nothing_of_it_is_applied(files: Story) -> None:
     files.source.at_hand = files.issuer.material()
     await files.start()
-    moved = replace(OTHER_RULES, identity=replace(SETTINGS.identity, cert=Path("other.crt")))
+    moved = replace(OTHER_RULES, identities=(replace(SETTINGS.identity, cert=Path("other.crt")),))
     files.other_source.at_hand = GONE
     files.edit(moved, "identity.cert", "listener[web].allow")
     attempt = await files.ask(configure=True)

@@ -21,7 +21,7 @@ from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Setting
 
 SETTINGS = Settings(
     admin=Admin(socket=Path("admin.sock")),
-    identity=Identity(cert=Path("tls.crt"), trust=(TrustFile(Path("ca.crt")),)),
+    identities=(Identity(cert=Path("tls.crt"), trust=(TrustFile(Path("ca.crt")),)),),
     listeners=(
         Listener(
             name="web",

@@ -75,7 +75,7 @@ class World:
 
     def another(self, *, server_side: bool = True) -> Handshake:
         contexts = SimpleNamespace(
-            server=lambda *_: None,
+            server=lambda *_, **__: None,
             client=lambda *_: None,
             soft_crl=False,
             forms=None,

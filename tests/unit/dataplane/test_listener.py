@@ -121,7 +121,13 @@ class World:
         self.descriptors_left(True)
         clock = SimpleNamespace(timestamp=lambda: 1e9)
         shared = SimpleNamespace(
-            reactor=self.reactor, observer=self, worker=0, wall=clock.timestamp, gone=lambda: None, challenges=None
+            reactor=self.reactor,
+            observer=self,
+            worker=0,
+            wall=clock.timestamp,
+            gone=lambda: None,
+            challenges=None,
+            current={"default": None},
         )
         network = SimpleNamespace(health=lambda address: None)
         settings = Settings(

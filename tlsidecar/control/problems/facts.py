@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from certs.certificate import Certificate
-from certs.sources.crl_downloads import Failing
 from tlsidecar.control.guard import Defect
-from tlsidecar.control.interface import Attempt, ConfigurationState, Denied, Generation, Severity
+from tlsidecar.control.interface import ConfigurationState, Denied, IdentityState, Severity
 from tlsidecar.control.outages import Outage
 from tlsidecar.dataplane.snapshot import WorkerSnapshot
 from tlsidecar.observe.refusals import RefusalGroup
@@ -29,19 +27,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at ``now``. A source ``renews`` when it is to be asked for new material in time; else somebody
-    else has to renew, and ``next_renewal_at`` is None."""
+    """What is known at ``now``."""
 
     now: datetime
-    generation: Generation | None = None
-    last_attempt: Attempt | None = None
-    refused_since: datetime | None = None
-    rejected: Certificate | None = None  # the leaf of the last material that came whole, and was refused
-    crls_failing: Mapping[str, Failing] = field(default_factory=dict)  # revocation lists on the web, by address
-    renews: bool = False
-    next_renewal_at: datetime | None = None
-    renewal_failures: int = 0
-    soft_crl: bool = False
+    identities: Sequence[IdentityState] = ()
     snapshots: Sequence[WorkerSnapshot] = ()
     outages: Sequence[Outage] = ()
     not_ready: Mapping[str, str] = field(default_factory=dict)  # listeners that are not ready, and why

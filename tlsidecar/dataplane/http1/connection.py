@@ -494,7 +494,7 @@ class HttpConnection(Connection):
         upstream = self._bound
         if upstream is None:
             return self._pool.take()
-        if upstream.has_expired(self.reactor.now, self.shared.contexts.generation):
+        if upstream.has_expired(self.reactor.now, self.frontend.current.contexts.generation):
             self._drop_bound()
             return None
         self._bound = None

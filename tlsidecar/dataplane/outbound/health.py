@@ -167,7 +167,7 @@ class _Check:
         outbound = self._outbound
         alpn = (H2,) if self._call is not None else None
         self._attempt = Attempt(
-            outbound, outbound.shared.contexts, self._address, self, self._deadlines, self._deadlines, alpn=alpn
+            outbound, outbound.current.contexts, self._address, self, self._deadlines, self._deadlines, alpn=alpn
         )
         self._attempt.start()
 

@@ -55,7 +55,7 @@ class Pool(Generic[AnyPooled]):
     def __init__(self, outbound: Outbound, limit: int, make: Callable[[Pool[AnyPooled], Reached], AnyPooled]) -> None:
         """At most ``limit`` are kept while they are idle; ``make`` takes over what was reached."""
         self._outbound = outbound
-        self._shared = outbound.shared
+        self._current = outbound.current
         self._reactor = outbound.shared.reactor
         self._upstreams = outbound.upstreams
         self._single = len(outbound.upstreams.all) == 1
@@ -75,7 +75,7 @@ class Pool(Generic[AnyPooled]):
             if at is None:
                 return None
             connection = available[at]
-            if connection.has_expired(self._reactor.now, self._shared.contexts.generation):
+            if connection.has_expired(self._reactor.now, self._current.contexts.generation):
                 self._unlist(connection)
                 if connection.is_idle:
                     connection.close()
@@ -125,7 +125,7 @@ class Pool(Generic[AnyPooled]):
     def opening(self, got: Callable[[AnyPooled], None], missed: Callable[[Missed], None]) -> Reach:
         """A try to open a new connection, for one exchange to begin with: once started, ``got`` or ``missed`` is called
         once."""
-        return Reach(self._outbound, self._shared.contexts, partial(self._opened, got), missed)
+        return Reach(self._outbound, self._current.contexts, partial(self._opened, got), missed)
 
     def close(self) -> None:
         """Close what idles, and keep nothing for reuse."""

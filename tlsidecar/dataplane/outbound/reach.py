@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.handshake import Handshake, Peer
 from tlsidecar.dataplane.outbound.dial import Dial
@@ -37,8 +38,12 @@ _COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOU
 class Outbound:
     """How one listener goes out: to which addresses, whom it expects there, and for how long it tries."""
 
-    def __init__(self, shared: Shared, network: Network, settings: Listener, policy: Policy, tally: Tally) -> None:
+    def __init__(
+        self, shared: Shared, network: Network, settings: Listener, policy: Policy, tally: Tally, current: Current
+    ) -> None:
+        """``current`` is the identity of ours that is shown there."""
         loop = shared.reactor.loop
+        self.current = current
         self.shared = shared
         self.network = network
         self.settings = settings

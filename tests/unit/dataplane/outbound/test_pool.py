@@ -52,9 +52,10 @@ class World:
     def __init__(self, *addresses: Address, limit: int = 2, room: int = 1) -> None:
         loop = cast("Any", ClockLoop())
         reactor = SimpleNamespace(now=1000.0)
-        shared = SimpleNamespace(reactor=reactor, contexts=SimpleNamespace(generation=1))
+        shared = SimpleNamespace(reactor=reactor)
+        current = SimpleNamespace(contexts=SimpleNamespace(generation=1))
         self.upstreams = Upstreams(loop, addresses, lambda address: Health(loop))
-        outbound = cast("Any", SimpleNamespace(shared=shared, upstreams=self.upstreams))
+        outbound = cast("Any", SimpleNamespace(shared=shared, upstreams=self.upstreams, current=current))
         self.room = room
         self.pool: Pool[Connection] = Pool(outbound, limit, lambda pool, reached: Connection(reached.upstream, room))
 

@@ -22,7 +22,7 @@ from tlsidecar.dataplane.tally import Tally
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Address, Limits, Listener, Mode
 
-CONTEXTS = cast("Any", SimpleNamespace(generation=7))
+CONTEXTS = cast("Any", SimpleNamespace(generation=7, identity="default"))
 
 
 def closed_port() -> Address:
@@ -35,12 +35,13 @@ class World:
     def __init__(self, *addresses: Address, connect_timeout_s: float = 5.0) -> None:
         loop = asyncio.get_running_loop()
         self.reactor = Reactor(loop)
-        shared = Shared(self.reactor, cast("Any", None), cast("Any", None), CONTEXTS)
+        shared = Shared(self.reactor, cast("Any", None), cast("Any", None), [CONTEXTS])
         limits = Limits(upstream_connect_timeout_s=connect_timeout_s)
         settings = Listener("web", Mode.TERMINATE, Address(port=1), addresses, limits=limits)
         self.network = Network(loop)
         self.tally = Tally("web", cast("Any", SimpleNamespace(exchanged=None)))
-        self.outbound = Outbound(shared, self.network, settings, Policy.of(settings), self.tally)
+        current = shared.current["default"]
+        self.outbound = Outbound(shared, self.network, settings, Policy.of(settings), self.tally, current)
         self.said: list[str] = []
         self.over: asyncio.Future[Reached | Missed] = loop.create_future()
 
