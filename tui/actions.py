@@ -27,6 +27,10 @@ class Verb(StrEnum):
     ROTATE = "rotate"
     DRAIN = "drain"
     CLOSE = "close"
+    CLOSE_MANY = "close-many"
+    DENY = "deny"
+    UNDENY = "undeny"
+    DRAIN_OLDER = "drain-older"
     LOG_LEVEL = "log-level"
 
 
@@ -81,7 +85,7 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             SafeText("Yes, drain"),
             "POST",
             "/v1/drain",
-            {"timeout_s": DRAIN_TIMEOUT_S},
+            {"timeout_s": DRAIN_TIMEOUT_S, "expected": open_now},
             _DRAIN_ANSWER_S,
         ),
     ]
@@ -145,6 +149,15 @@ def outcome(action: Action, reply: Json) -> Told:
             return Told(SafeText(words), Severity.WARNING if forced else None)
         case Verb.CLOSE:
             return Told(SafeText(f"connection {integer(reply.get('id'))} closed"))
+        case Verb.CLOSE_MANY | Verb.DRAIN_OLDER:
+            left = integer(reply.get("left"))
+            still = f"; {grouped(left)} have not ended yet" if left else ""
+            words = f"{counted(integer(reply.get('ended')), 'connection')} ended{still}"
+            return Told(SafeText(words), Severity.WARNING if left else None)
+        case Verb.DENY:
+            return Told(SafeText(f"kept out; {counted(integer(reply.get('closed')), 'connection')} cut"))
+        case Verb.UNDENY:
+            return Told(SafeText("judged by the access rules again"))
         case Verb.LOG_LEVEL:
             return Told(SafeText(f"log level {text(reply.get('level'))}, before {text(reply.get('previous'))}"))
 

@@ -21,8 +21,6 @@ from textual.theme import BUILTIN_THEMES
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
-from tlsidecar.api.errors import AdminError
-from tui.actions import LOG_LEVELS, Action, Told, actions, failure, log_level_action, outcome
 from tui.clock import SYSTEM_CLOCK, Clock
 from tui.export import as_json, save
 from tui.fleet import Fleet
@@ -38,8 +36,9 @@ from tui.plan import Interest
 from tui.problems import problems
 from tui.records import Json, Problem, Severity
 from tui.roster import Roster
+from tui.screens.actions import ActionMenu
 from tui.screens.base import ConsoleScreen
-from tui.screens.choice import Entry, Menu, Question, Reading
+from tui.screens.choice import Reading
 from tui.screens.detail import DetailScreen
 from tui.screens.fleet import FleetScreen
 from tui.screens.main import MainScreen
@@ -92,6 +91,7 @@ class Console(App[int]):
         self._watches: dict[Monitor, Worker[None]] = {}
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
+        self._menu = ActionMenu(self)
         self.monotonic = clock.monotonic()
         self.shown: Snapshot = self.monitor.model.snapshot(self.monotonic)
         self.shown_at: datetime = clock.now()
@@ -214,8 +214,11 @@ class Console(App[int]):
         """What the user looks at of one sidecar."""
         if monitor is not self.monitor or self._list is not None:
             return Interest(needs=None)
-        connection_id = None if self._detail is None else self._detail.connection_id
-        return replace(self.main.interest, connection_id=connection_id, paused=self.is_paused)
+        interest = replace(self.main.interest, paused=self.is_paused)
+        detail = self._detail
+        if detail is None:
+            return interest
+        return replace(interest, connection_id=detail.connection_id, refusal_seq=detail.refusal_seq)
 
     @property
     def _detail(self) -> DetailScreen | None:
@@ -311,6 +314,10 @@ class Console(App[int]):
         elif worker is self._event_worker:
             self._event_worker = None
 
+    def changed_by_us(self) -> None:
+        """An outcome that has been told speaks of the new generation itself."""
+        self._generation = None
+
     def tell(self, words: SafeText, severity: Severity | None = None) -> None:
         """A toast."""
         level = {None: "information", Severity.NOTICE: "information", Severity.WARNING: "warning"}
@@ -360,6 +367,10 @@ class Console(App[int]):
     def copy_json(self, what: str, raw: Json) -> None:
         self.copy_to_clipboard(as_json(raw))
         self.tell(SafeText(f"copied {what} as JSON, if the terminal lets programs copy (OSC 52)"))
+
+    def copy_text(self, what: str, text: str) -> None:
+        self.copy_to_clipboard(text)
+        self.tell(SafeText(f"copied {what}, if the terminal lets programs copy (OSC 52)"))
 
     def save_json(self, what: str, raw: Json) -> None:
         try:
@@ -442,44 +453,10 @@ class Console(App[int]):
         if self._list is not None:
             self._list.action_actions()
         elif not self.options.read_only:
-            self.run_worker(self._choose_action(), group="menu", exclusive=True)
-
-    async def _choose_action(self) -> None:
-        front = self.screen
-        connection = front.selected_connection if isinstance(front, ConsoleScreen) else None
-        offered = {action.verb.value: action for action in actions(self.shown, connection)}
-        entries = [Entry(verb, action.title) for verb, action in offered.items()]
-        entries.append(Entry("log-level", SafeText("Log level")))
-        chosen = await self.push_screen_wait(Menu(SafeText(f"Actions on {self.shown.name}"), entries))
-        if chosen is None:
-            return
-        action = await self._log_level_action() if chosen == "log-level" else offered[chosen]
-        if action is not None:
-            await self._confirm(action)
-
-    async def _log_level_action(self) -> Action | None:
-        entries = [Entry(level, SafeText(level)) for level in LOG_LEVELS]
-        level = await self.push_screen_wait(Menu(SafeText("Log level"), entries))
-        return None if level is None else log_level_action(self.shown, level)
-
-    async def _confirm(self, action: Action) -> None:
-        question = Question(action.title, action.consequence, action.confirm)
-        if await self.push_screen_wait(question) == "yes":
-            self.run_worker(self._carry_out(action, self.monitor), group="changes", exit_on_error=False)
-
-    async def _carry_out(self, action: Action, monitor: Monitor) -> Told:
-        self.tell(SafeText(f"{action.title}: asked"))
-        try:
-            reply = await monitor.client.change(action.method, action.path, action.body, timeout_s=action.timeout_s)
-            told = outcome(action, reply)
-        except AdminError as error:
-            told = failure(action, error)
-        else:
-            if monitor is self.monitor:
-                self._generation = None  # the outcome tells it
-        self.tell(told.words, told.severity)
-        monitor.wake()
-        return told
+            front = self.screen
+            connection = front.selected_connection if isinstance(front, ConsoleScreen) else None
+            peer = front.selected_peer if isinstance(front, ConsoleScreen) else None
+            self.run_worker(self._menu.choose(connection, peer), group="menu", exclusive=True)
 
     # The palette.
 
@@ -487,7 +464,7 @@ class Console(App[int]):
         for number, tab in enumerate(TABS, 1):
             yield SystemCommand(tab.name, f"Go to tab {number}", lambda number=number: self.action_view(number))
         if not self.options.read_only:
-            yield SystemCommand("Actions", "Reload, rotate, drain, close a connection, log level", self.action_actions)
+            yield SystemCommand("Actions", "Reload, rotate, drain, close, deny, log level", self.action_actions)
         if self.is_fleet:
             yield SystemCommand("Sidecars", "All sidecars, worst first", self.action_sidecars)
         yield SystemCommand("Pause or resume", "Hold the view", self.action_pause)

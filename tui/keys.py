@@ -20,6 +20,7 @@ LISTENER: KeyHint = ("l", "listener", "l")
 ACTIONS: KeyHint = ("a", "actions", "a")
 PAUSE: KeyHint = ("p", "pause", "p")
 RESUME: KeyHint = ("p", "resume", "p")
+COPY_LINE: KeyHint = ("c", "copy the line", "c")
 COPY: KeyHint = ("y", "copy", "y")
 BACK: KeyHint = ("esc", "back", "escape")
 MARK: KeyHint = ("space", "mark", "space")
@@ -59,6 +60,7 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
             ("f", "follow the newest event"),
             ("t T l L", "charts: another span of time; another listener"),
             ("r", "ask the sidecar now, without waiting for the next second"),
+            ("c", "in a refusal: copy the line of configuration that would let in its peer"),
             ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
             (": ctrl+p", "command palette"),
             ("ctrl+q q", "quit; in a detail or a window q leaves that first"),
@@ -74,7 +76,11 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
     ),
 )
 
-_ACTIONS_HELP = ("a", "actions: reload, rotate, drain, close a connection, log level; each asks first")
+_ACTIONS_HELP = (
+    "a",
+    "actions: reload, rotate, drain, deny, log level; close one, all that match the filter, or all of an identity; "
+    "each asks first, and says how many connections it touches",
+)
 
 
 def help_page(glyphs: Glyphs, width: int, sortable: Mapping[str, Sequence[Column[Any]]], *, read_only: bool) -> Page:

@@ -23,6 +23,7 @@ from tui.records import (
     Failures,
     Json,
     Past,
+    RefusalReply,
     Refusals,
     Status,
     decoded,
@@ -67,6 +68,7 @@ class Snapshot:
     status: Status | None = None
     certificates: Certificates | None = None
     refusals: Refusals | None = None
+    refusal: RefusalReply | None = None  # the one in full, with what would become of its peer now
     failures: Failures | None = None
     connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
@@ -110,6 +112,12 @@ class Snapshot:
         return next((row for row in rows_held if isinstance(row, dict) and row.get(key) == value), None)
 
     @property
+    def raw_connection(self) -> Json | None:
+        """The connection that is shown in full, as it came."""
+        held = self.raw.get("connection", {}).get("connection")
+        return held if isinstance(held, dict) else None
+
+    @property
     def name(self) -> SafeText:
         """The node, or the socket while the node is not known."""
         return (self.status.node if self.status is not None else None) or self.socket
@@ -128,6 +136,8 @@ class Model:
     refusals_limit: int = 0
     refusals_at: float = 0.0
     refusals_seen: int = 0  # the status' total when they were read
+    refusal: RefusalReply | None = None
+    refusal_at: float = 0.0
     failures: Failures | None = None
     failures_seen: int = -1  # the status' total when they were read
     connections: Connections | None = None
@@ -171,6 +181,7 @@ class Model:
         self.pasts_at.clear()
         self.certificates_key = None
         self.refusals = None
+        self.refusal = None
         self.failures = None
         self.failures_seen = -1
         self.connections = None
@@ -195,6 +206,12 @@ class Model:
         self.refusals_limit = limit
         self.refusals_at = monotonic
         self.refusals_seen = 0 if self.status is None else self.status.totals.refusals_total
+
+    def take_refusal(self, reply: Json, monotonic: float) -> None:
+        """``GET /v1/refusals/{id}``."""
+        self.refusal = decoded(RefusalReply, reply)
+        self.refusal_at = monotonic
+        self.raw["refusal"] = reply
 
     def take_failures(self, reply: Json) -> None:
         self.failures = decoded(Failures, reply)
@@ -253,6 +270,7 @@ class Model:
             status=self.status,
             certificates=self.certificates,
             refusals=self.refusals,
+            refusal=self.refusal,
             failures=self.failures,
             connections=self.connections,
             connections_query=self.connections_query,

@@ -98,6 +98,9 @@ class Monitor:
                 span = self.model.span(interest.span)
                 reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s")
                 self.model.take_past(reply, span, self.clock.monotonic())
+            case Ask.REFUSAL:
+                reply = await self.client.read(f"/v1/refusals/r{interest.refusal_seq}")
+                self.model.take_refusal(reply, self.clock.monotonic())
             case Ask.CONNECTIONS:
                 query = interest.connections
                 reply = await self.client.read(

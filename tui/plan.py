@@ -13,6 +13,7 @@ BACKGROUND_INTERVAL_S = 5.0
 """Between two looks at a sidecar that is not the one shown."""
 
 CERTIFICATES_MAX_AGE_S = 10.0
+REFUSAL_MAX_AGE_S = 5.0
 OVERVIEW_REFUSALS = 100
 MAX_REFUSALS = 1000
 """What the sidecar keeps."""
@@ -26,6 +27,7 @@ class Ask(StrEnum):
 
     CERTIFICATES = "certificates"
     REFUSALS = "refusals"
+    REFUSAL = "refusal"
     FAILURES = "failures"
     HISTORY = "history"
     CONNECTIONS = "connections"
@@ -39,6 +41,7 @@ class Interest:
     needs: frozenset[Ask] | None = frozenset()
     connections: ConnectionQuery = field(default_factory=ConnectionQuery)
     connection_id: int | None = None
+    refusal_seq: int | None = None
     refusals_limit: int = OVERVIEW_REFUSALS
     span: str = ""  # of the history, by its name; empty for all there is
     paused: bool = False
@@ -57,6 +60,8 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
         yield Ask.FAILURES
     if Ask.HISTORY in needs and _wants_history(interest.span, model, monotonic):
         yield Ask.HISTORY
+    if interest.refusal_seq is not None and _wants_refusal(interest.refusal_seq, model, monotonic):
+        yield Ask.REFUSAL
     if interest.connection_id is not None:
         if not model.connection_gone:
             yield Ask.CONNECTION
@@ -68,6 +73,12 @@ def _wants_certificates(needs: frozenset[Ask], model: Model, monotonic: float) -
     if model.certificates is None or model.certificates_key != model.certificates_fingerprint():
         return True
     return Ask.CERTIFICATES in needs and monotonic - model.certificates_at >= CERTIFICATES_MAX_AGE_S
+
+
+def _wants_refusal(seq: int, model: Model, monotonic: float) -> bool:
+    """It is judged again with each look: rules and trust may have changed."""
+    told = model.refusal
+    return told is None or told.refusal.seq != seq or monotonic - model.refusal_at >= REFUSAL_MAX_AGE_S
 
 
 def _wants_history(name: str, model: Model, monotonic: float) -> bool:

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from tlsidecar.api import certificates, connections, failures, history, problems, refusals, status
+from tlsidecar.api import (
+    certificates,
+    connections,
+    denials,
+    explanations,
+    failures,
+    history,
+    problems,
+    refusals,
+    status,
+)
 from tlsidecar.api.declare import Json as Json
 from tlsidecar.api.decode import decoded as decoded
 from tlsidecar.api.decode import integer, text
@@ -31,6 +41,11 @@ Connections: TypeAlias = connections.Connections[SafeText]
 Refusal: TypeAlias = refusals.Refusal[SafeText]
 RefusalGroup: TypeAlias = refusals.RefusalGroup[SafeText]
 Refusals: TypeAlias = refusals.Refusals[SafeText]
+RefusalReply: TypeAlias = explanations.RefusalReply[SafeText]
+Explanation: TypeAlias = explanations.Explanation[SafeText]
+Judgement: TypeAlias = explanations.Judgement[SafeText]
+Denial: TypeAlias = denials.Denial[SafeText]
+Denials: TypeAlias = denials.Denials[SafeText]
 Failure: TypeAlias = failures.Failure[SafeText]
 Failures: TypeAlias = failures.Failures[SafeText]
 Past: TypeAlias = history.History[SafeText]

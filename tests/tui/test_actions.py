@@ -25,7 +25,7 @@ def test_every_action_names_its_call_and_its_consequence(snapshot: Snapshot) -> 
     assert calls == {
         Verb.RELOAD: ("POST", "/v1/reload", None),
         Verb.ROTATE: ("POST", "/v1/rotate", None),
-        Verb.DRAIN: ("POST", "/v1/drain", {"timeout_s": 30}),
+        Verb.DRAIN: ("POST", "/v1/drain", {"timeout_s": 30, "expected": 12}),
         Verb.CLOSE: ("DELETE", "/v1/connections/7", None),
     }
     drain = next(action for action in actions(snapshot, None) if action.verb is Verb.DRAIN)

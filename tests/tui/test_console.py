@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -16,6 +17,7 @@ from tui.lines import Kind, Target
 from tui.model import Sort
 from tui.pages.arrange import RefusalSort
 from tui.records import event_of
+from tui.screens.choice import Menu
 from tui.screens.detail import DetailScreen
 from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS, TABS
 
@@ -341,7 +343,11 @@ async def test_a_restart_and_a_new_generation_are_told(tmp_path: Path) -> None:
 ACTIONS = {
     "reload": (["enter"], ("POST", "/v1/reload", None), "reload: applied, generation 4"),
     "rotate": (["down", "enter"], ("POST", "/v1/rotate", None), "rotate: applied, generation 4"),
-    "drain": (["down", "down", "enter"], ("POST", "/v1/drain", {"timeout_s": 30}), "drain: drained, 12 connections"),
+    "drain": (
+        ["down", "down", "enter"],
+        ("POST", "/v1/drain", {"timeout_s": 30, "expected": 12}),
+        "drain: drained, 12 connections",
+    ),
     "close": (["down", "down", "down", "enter"], ("DELETE", "/v1/connections/1", None), "connection 1 closed"),
     "log level": (
         ["down", "down", "down", "down", "enter", "enter"],
@@ -461,6 +467,128 @@ async def test_the_connection_in_detail_can_be_closed(tmp_path: Path) -> None:
         assert desk.sidecar.changes == [("DELETE", "/v1/connections/2", None)]
         await desk.second()
         assert "this connection has closed" in desk.text
+
+
+ABOUT_PEERS = {
+    "Close all of": (
+        ["enter"],
+        ("DELETE", "/v1/connections", None),
+        "4 connections ended",
+    ),
+    "Deny": (
+        ["enter", "down", "enter"],
+        ("POST", "/v1/denials", {"identity": "spiffe://prod.example/ns/shop/sa/cart", "for_s": 3600, "expected": 4}),
+        "kept out; 4 connections cut",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ABOUT_PEERS)
+async def test_what_is_done_about_a_peer_says_how_many_it_touches(tmp_path: Path, name: str) -> None:
+    keys, change, words = ABOUT_PEERS[name]
+    async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
+        for number, each in enumerate(desk.sidecar.world.connections):
+            each["identity"] = f"spiffe://prod.example/ns/shop/sa/{'cart' if number % 3 == 0 else 'web'}"
+        await _desk_with_a_connection(desk)
+        await desk.press("a")
+        await _choose(desk, name)
+        await desk.press(*keys[1:])
+        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        assert "4 connections" in desk.text
+        assert desk.sidecar.changes == []
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.sidecar.changes == [change]
+        assert desk.toasts[1] == words
+
+
+async def test_all_that_match_the_filter_are_closed(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
+        await _desk_with_a_connection(desk)
+        await desk.press("a")
+        assert "that match the filter" not in desk.text
+        await desk.press("escape", "slash", *"web", "enter")
+        await desk.second()
+        assert desk.app.shown.connections is not None
+        matched = desk.app.shown.connections.matched
+        await desk.press("a")
+        await _choose(desk, f"Close all {matched} that match the filter")
+        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.toasts[1] == f"{matched} connections ended"
+        assert ("DELETE", f"/v1/connections?filter=web&expected={matched}") in desk.sidecar.requests
+
+
+async def test_a_denial_is_undone(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
+        denial = {"id": 7, "identity": "shop\x1b[2J", "since": None, "until": None, "by": "uid 0"}
+        desk.sidecar.denials = [denial]
+        desk.sidecar.world.status["problems"] = [
+            {"severity": "warning", "code": "identity_denied", "message": "kept out", "since": None, "subject": "shop"}
+        ]
+        await desk.second()
+        await desk.press("a")
+        await _choose(desk, "Undeny")
+        await _eventually(lambda: "until" in desk.text, desk)
+        await desk.press("enter")
+        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.sidecar.changes == [("DELETE", "/v1/denials/7", None)]
+        assert desk.toasts[1] == "judged by the access rules again"
+
+
+async def test_older_generations_are_drained(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
+        desk.sidecar.world.certificates["connections_by_generation"] = {"2": 5, "3": 7}
+        desk.sidecar.world.status["generation"] = desk.sidecar.world.certificates["generation"] = 3
+        await desk.press("3")
+        await desk.second(11)
+        await desk.press("a")
+        await _choose(desk, "Drain older generations")
+        await _eventually(lambda: "5 connections accepted under" in desk.text, desk)
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        asked = {"older_than": 3, "expected": 5, "timeout_s": 30}
+        assert desk.sidecar.changes == [("POST", "/v1/drain-generations", asked)]
+        assert desk.toasts[1] == "5 connections ended"
+
+
+async def _choose(desk: Bench, words: str) -> None:
+    """Go to the entry of the menu that begins with these words, and take it."""
+    menu = desk.app.screen
+    assert isinstance(menu, Menu)
+    place = next(at for at, entry in enumerate(menu._entries) if entry.label.startswith(words))
+    await desk.press(*["down"] * place, "enter")
+
+
+async def test_a_refusal_explains_itself_and_its_line_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    async with bench(tmp_path, degraded(), size=(120, 80)) as desk:
+        monkeypatch.setattr(desk.app, "copy_to_clipboard", copied.append)
+        await desk.press("4")
+        await desk.second()
+        assert desk.app.shown.refusals is not None
+        named = next(at for at, each in enumerate(desk.app.shown.refusals.refusals) if each.identity)
+        await desk.press(*["down"] * named, "enter")
+        await desk.second()
+        for words in ("another trust domain: old.example", "Would let in exactly this peer", "Certificate shown"):
+            assert words in desk.text
+        assert "copy the line" in desk.lines[-1]
+        await desk.press("c")
+        (line,) = copied
+        rule = tomllib.loads(line)["allow"][-1]
+        assert rule.removeprefix("dns:") == desk.app.shown.refusals.refusals[named].identity
+        # Without a certificate there is no line, and the key does nothing.
+        nameless = next(at for at, each in enumerate(desk.app.shown.refusals.refusals) if not each.identity)
+        await desk.press("escape", "home", *["down"] * nameless, "enter")
+        await desk.second()
+        assert "no certificate was shown that could be read" in desk.text
+        await desk.press("c")
+        assert copied == [line]
 
 
 async def test_read_only_has_no_actions_anywhere(tmp_path: Path) -> None:

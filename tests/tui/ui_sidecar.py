@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -39,6 +40,7 @@ class Sidecar:
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     connections_accepted: int = 0
+    denials: list[Any] = field(default_factory=list)
     refuses: str = ""  # the message of a 409 to every change
     hangs: bool = False  # takes requests and never answers
     closes_after: int | None = None  # requests a connection may have
@@ -148,7 +150,7 @@ class Sidecar:
         query = dict(parse_qsl(parts.query))
         world = self.world
         if method != "GET":
-            return self._change(method, parts.path, body)
+            return self._change(method, parts.path, query, body)
         match parts.path:
             case "/v1/status":
                 return 200, world.document("status")
@@ -162,6 +164,14 @@ class Sidecar:
             case "/v1/refusals":
                 total = world.status["totals"]["refusals_total"]
                 return 200, {**self._now(), "total": total, "refusals": world.refusals[: int(query["limit"])]}
+            case "/v1/denials":
+                return 200, {**self._now(), "denials": self.denials}
+            case path if path.startswith("/v1/refusals/r"):
+                refused = next((each for each in world.refusals if f"r{each['seq']}" == path.rpartition("/")[2]), None)
+                if refused is None:
+                    return 404, self._error("not_found", "no refusal of this id is kept")
+                explained = worlds.explanation(refused, world.now)
+                return 200, {**self._now(), "refusal": refused, "explanation": explained}
             case "/v1/connections":
                 return 200, self._page(query)
             case path if path.startswith("/v1/connections/"):
@@ -179,8 +189,9 @@ class Sidecar:
         matched = [
             each for each in every if not wanted or any(wanted in str(value).casefold() for value in each.values())
         ]
-        matched = sorted(matched, key=lambda each: each[query["sort"]], reverse=query["order"] == "desc")
-        offset, limit = int(query["offset"]), int(query["limit"])
+        matched = [each for each in matched if query.get("identity", "") in ("", each["identity"])]
+        matched = sorted(matched, key=lambda each: each[query.get("sort", "id")], reverse=query.get("order") == "desc")
+        offset, limit = int(query.get("offset", 0)), int(query["limit"])
         assert 1 <= limit <= 1000
         return {
             **self._now(),
@@ -191,12 +202,32 @@ class Sidecar:
             "connections": matched[offset : offset + limit],
         }
 
-    def _change(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+    def _change(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
         sent = json.loads(body) if body else None
         self.changes.append((method, path, sent))
         world = self.world
         if self.refuses:
             return 409, {**self._error("refused", self.refuses), "outcome": "refused"}
+        if (method, path) == ("DELETE", "/v1/connections"):
+            wanted, name = query.get("filter", "").casefold(), query.get("identity", "")
+            meant = [
+                each
+                for each in world.connections
+                if name in ("", each["identity"]) and any(wanted in str(value).casefold() for value in each.values())
+            ]
+            world.connections = [each for each in world.connections if each not in meant]
+            return 200, {**self._now(), "ended": len(meant), "left": 0}
+        if path == "/v1/drain-generations":
+            return 200, {**self._now(), "ended": sent["expected"], "left": 0}
+        if (method, path) == ("POST", "/v1/denials"):
+            until = worlds.stamp(world.now + timedelta(seconds=sent["for_s"]))
+            since = worlds.stamp(world.now)
+            denial = {"id": 1, "identity": sent["identity"], "since": since, "until": until, "by": "uid 0"}
+            self.denials = [denial]
+            return 200, {**self._now(), "denial": denial, "closed": sent["expected"]}
+        if method == "DELETE" and path.startswith("/v1/denials/"):
+            denial = self.denials.pop()
+            return 200, {**self._now(), "denial": denial}
         if method == "DELETE" and path.startswith("/v1/connections/"):
             number = int(path.rpartition("/")[2])
             before = len(world.connections)

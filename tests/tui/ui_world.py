@@ -109,6 +109,7 @@ REFUSED = (
 def refusal(seq: int, now: datetime) -> Document:
     reason, stage, sentence, identity = REFUSED[(0, 0, 0, 1, 2, 0, 3)[seq % 7]]
     return {
+        "id": f"r{seq}",
         "seq": seq,
         "at": stamp(now - timedelta(seconds=max(0, (41 - seq) * 23))),
         "listener": "web",
@@ -130,6 +131,41 @@ def refusal(seq: int, now: datetime) -> Document:
         "target": "",
         "request_id": "",
     }
+
+
+def explanation(refused: Document, now: datetime) -> Document:
+    """What would become of the peer of a refusal now: the rules are what kept it out."""
+    identity = refused["identity"]
+    if not identity:
+        note = "no certificate was shown that could be read"
+        return {"allowed": False, "identity": "", "chain": [], "judgements": [], "note": note}
+    rule = identity if "://" in identity else f"dns:{identity}"
+    allow = ["spiffe://prod.example/ns/shop/sa/*", "dns:*.ops.internal"]
+    listed = ", ".join(f'"{each}"' for each in [*allow, rule])
+    begins, ends = now - timedelta(hours=1), now + timedelta(hours=5)
+    leaf = certificate(refused["subject"], refused["issuer"], begins, ends, identity=identity, uris=(identity,))
+    judged = {
+        "listener": refused["listener"],
+        "mode": "terminate",
+        "allowed": False,
+        "stage": "authorize",
+        "reason": "not_allowed",
+        "sentence": "no access rule allows this identity",
+        "detail": "",
+        "verified": True,
+        "rule": "",
+        "rules": [
+            {"rule": allow[0], "place": "allow", "matches": False, "why": "another trust domain: old.example"},
+            {"rule": allow[1], "place": "allow", "matches": False, "why": "the certificate has no DNS name"},
+        ],
+        "method": "",
+        "path": "",
+        "route": "",
+        "status": 0,
+        "lines": [{"place": '[[listener]] name = "web"', "line": f"allow = [{listed}]", "rule": rule}],
+        "note": "",
+    }
+    return {"allowed": False, "identity": identity, "chain": [leaf], "judgements": [judged], "note": ""}
 
 
 def listener(name: str, mode: str, protocol: str, listen: str, upstream: str) -> Document:

@@ -8,6 +8,7 @@ from tui.amounts import age, clock_time, counted, grouped, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot
 from tui.pages.arrange import RefusalSort, arranged_refusals
+from tui.pages.explanation import explanation_lines
 from tui.records import Refusal
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
@@ -124,6 +125,7 @@ def refusal_page(snapshot: Snapshot, seq: int, look: Look) -> Page:
         lines += _given("target", refusal.target, look)
         lines += field_lines("answered", SafeText(str(refusal.status)), look)
         lines += _given("request id", refusal.request_id, look)
+    lines += explanation_lines(snapshot, refusal, look)
     same = [each for each in held if (each.who, each.reason) == (refusal.who, refusal.reason)]
     lines += [
         BLANK,

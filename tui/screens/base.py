@@ -13,6 +13,7 @@ from textual.screen import Screen
 from tui.keys import BACK, KeyHint, hints
 from tui.lines import Role, Span, gap, literal
 from tui.pages.chrome import identity_row, summary_row
+from tui.peers import Peer
 from tui.records import Connection, Json
 from tui.screens.host import Host
 from tui.sheet import Look
@@ -87,6 +88,11 @@ class ConsoleScreen(Screen[None]):
     @property
     def selected_connection(self) -> Connection | None:
         """The connection that "close" would mean."""
+        return None
+
+    @property
+    def selected_peer(self) -> Peer | None:
+        """Whose identity "close all" and "deny" would mean."""
         return None
 
     def exported(self) -> tuple[str, Json] | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from tui.keys import BACK, COPY_LINE, KeyHint
 from tui.lines import Kind, Role, Span, Target, gap, literal
 from tui.pages.certificates import certificate_page
 from tui.pages.config import listener_page
 from tui.pages.connections import connection_page
 from tui.pages.events import event_page
+from tui.pages.explanation import config_lines
 from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page
+from tui.peers import Peer
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
 from tui.sheet import Look, Page
@@ -25,7 +29,10 @@ from tui.widgets.rows import Rows
 class DetailScreen(ConsoleScreen):
     """Everything known of ``target``, kept up to date while it is shown."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,backspace,q", "back", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace,q", "back", "Back"),
+        Binding("c", "copy_line", "Copy the line of configuration"),
+    ]
 
     DEFAULT_CSS = """
     DetailScreen {
@@ -90,9 +97,34 @@ class DetailScreen(ConsoleScreen):
         return int(self.target.key) if self.target.kind is Kind.CONNECTION else None
 
     @property
+    def refusal_seq(self) -> int | None:
+        """The refusal to ask the sidecar for."""
+        return int(self.target.key) if self.target.kind is Kind.REFUSAL else None
+
+    @property
+    def hints(self) -> Sequence[KeyHint]:
+        return (COPY_LINE, BACK) if self._config_lines else (BACK,)
+
+    @property
+    def _config_lines(self) -> Sequence[str]:
+        """What would let in the peer of the refusal shown."""
+        told = self.console.shown.refusal
+        if told is None or told.refusal.seq != self.refusal_seq:
+            return ()
+        return tuple(config_lines(told.explanation))
+
+    def action_copy_line(self) -> None:
+        if self._config_lines:
+            self.console.copy_text("the line", "\n".join(self._config_lines))
+
+    @property
     def selected_connection(self) -> Connection | None:
         snapshot = self.console.shown
         return snapshot.connection if self.connection_id is not None and not snapshot.connection_gone else None
+
+    @property
+    def selected_peer(self) -> Peer | None:
+        return Peer.under(self.console.shown, self.target)
 
     def exported(self) -> tuple[str, Json] | None:
         snapshot = self.console.shown

@@ -16,6 +16,7 @@ from tui.keys import KeyHint
 from tui.lines import Kind, Role, Span, gap, literal
 from tui.pages.chrome import TabLabel, tab_labels
 from tui.pages.connecting import connecting_page
+from tui.peers import Peer
 from tui.plan import Interest
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
@@ -116,6 +117,11 @@ class MainScreen(ConsoleScreen):
         if target is None or target.kind is not Kind.CONNECTION or page is None:
             return None
         return next((each for each in page.connections if each.id == target.key), None)
+
+    @property
+    def selected_peer(self) -> Peer | None:
+        target = self.rows.selected
+        return None if target is None else Peer.under(self.console.shown, target)
 
     def exported(self) -> tuple[str, Json] | None:
         target = self.rows.selected

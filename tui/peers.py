@@ -1,0 +1,133 @@
+"""What can be done about peers from the action menu: close many at once, keep somebody out for a time, end what is of
+an older generation. Each says how many connections it touches, and sends that: the sidecar refuses when it has changed
+by more than a tenth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from tui.actions import Action, Verb
+from tui.amounts import counted
+from tui.lines import Kind, Target
+from tui.model import Snapshot
+from tui.records import Denial
+from tui.text import SafeText, safe_text, shorten_middle
+
+DENY_FOR: Mapping[str, int] = {"10 minutes": 600, "1 hour": 3600, "1 day": 86400}
+"""What may be chosen, in seconds."""
+
+DRAIN_OLD_TIMEOUT_S = 30
+
+_NAME_WIDTH = 120  # a question is short, however long the peer's name
+_DRAIN_ANSWER_S = DRAIN_OLD_TIMEOUT_S + 15.0
+_TITLE_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is under the cursor: ``name`` as it came, to be sent back, and as it is shown."""
+
+    name: str
+    shown: SafeText
+
+    @classmethod
+    def under(cls, snapshot: Snapshot, target: Target) -> Peer | None:
+        """Of the connection or the refusal that this is; None where there is none, or no name in its certificate."""
+        match target.kind:
+            case Kind.CONNECTION:
+                row = snapshot.raw_row("connections", "connections", "id", target.key) or snapshot.raw_connection
+            case Kind.REFUSAL:
+                row = snapshot.raw_row("refusals", "refusals", "seq", target.key)
+            case _:
+                return None
+        name = row.get("identity") if isinstance(row, dict) else None
+        return cls(name, safe_text(name)) if isinstance(name, str) and name else None
+
+    def short(self, width: int = _NAME_WIDTH) -> SafeText:
+        return shorten_middle(self.shown, width)
+
+
+def close_identity(peer: Peer, number: int) -> Action:
+    query = urlencode({"identity": peer.name, "expected": number})
+    return Action(
+        Verb.CLOSE_MANY,
+        SafeText(f"Close all of {peer.short(_TITLE_WIDTH)}"),
+        SafeText(f"{counted(number, 'connection')} of {peer.short()} cut now, in whatever they are doing."),
+        SafeText(f"Yes, close {number}"),
+        "DELETE",
+        f"/v1/connections?{query}",
+    )
+
+
+def close_matching(wanted: str, number: int) -> Action:
+    query = urlencode({"filter": wanted, "expected": number})
+    shown = shorten_middle(safe_text(wanted), _NAME_WIDTH)
+    return Action(
+        Verb.CLOSE_MANY,
+        SafeText("Close all that match the filter"),
+        SafeText(f"{counted(number, 'connection')} matching {shown} cut now, in whatever they are doing."),
+        SafeText(f"Yes, close {number}"),
+        "DELETE",
+        f"/v1/connections?{query}",
+    )
+
+
+def deny(peer: Peer, how_long: str, number: int) -> Action:
+    """``how_long`` is one of :data:`DENY_FOR`."""
+    return Action(
+        Verb.DENY,
+        SafeText(f"Deny {peer.short(_TITLE_WIDTH)}"),
+        SafeText(
+            f"{peer.short()} is kept out for {how_long}, whatever the rules say, and {counted(number, 'connection')} "
+            "cut now. It ends by itself, by Undeny, or with a restart."
+        ),
+        SafeText(f"Yes, for {how_long}"),
+        "POST",
+        "/v1/denials",
+        {"identity": peer.name, "for_s": DENY_FOR[how_long], "expected": number},
+    )
+
+
+def undeny(denial: Denial) -> Action:
+    name = shorten_middle(denial.identity, _NAME_WIDTH)
+    return Action(
+        Verb.UNDENY,
+        SafeText(f"Undeny {shorten_middle(denial.identity, _TITLE_WIDTH)}"),
+        SafeText(f"{name} is judged by the access rules again."),
+        SafeText("Yes, undeny"),
+        "DELETE",
+        f"/v1/denials/{denial.id}",
+    )
+
+
+def older_connections(snapshot: Snapshot) -> int:
+    """How many connections were accepted under an older generation than the one in use."""
+    certificates = snapshot.certificates
+    if certificates is None:
+        return 0
+    counts = certificates.connections_by_generation.items()
+    return sum(count for number, count in counts if number.isdecimal() and int(number) < certificates.generation)
+
+
+def drain_older(snapshot: Snapshot) -> Action:
+    number = older_connections(snapshot)
+    generation = 0 if snapshot.certificates is None else snapshot.certificates.generation
+    return Action(
+        Verb.DRAIN_OLDER,
+        SafeText("Drain older generations"),
+        SafeText(
+            f"{counted(number, 'connection')} accepted under material older than generation {generation} end after "
+            "their exchange. Others go on, and so does accepting."
+        ),
+        SafeText(f"Yes, end {number}"),
+        "POST",
+        "/v1/drain-generations",
+        {"older_than": max(1, generation), "expected": number, "timeout_s": DRAIN_OLD_TIMEOUT_S},
+        _DRAIN_ANSWER_S,
+    )
+
+
+def lengths() -> Sequence[str]:
+    return tuple(DENY_FOR)
