@@ -38,6 +38,15 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ListInUse:
+    """A revocation list that a sidecar reads: its issuer as RFC 4514 text, when it was written, how many are on it."""
+
+    issuer: str
+    this_update: str
+    revoked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """What a sidecar serves now. ``trust`` is the hex SHA-256 of each CA it trusts; ``chain`` is our own, leaf first;
     ``listeners`` are the addresses that terminate mutual TLS, ``host:port`` or ``unix:/path``. A sidecar with several
@@ -50,6 +59,7 @@ class Served:
     chain: tuple[ChainLink, ...]
     listeners: tuple[str, ...]
     identity: str = ""
+    lists: tuple[ListInUse, ...] = ()
     others: tuple[Served, ...] = ()
 
     def showing(self, serial: str) -> Served:

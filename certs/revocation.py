@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,17 +12,15 @@ from certs.authority import CRL_FILE, Authority
 from certs.authority_state import AuthorityState
 from certs.durable import PUBLIC_FILE_MODE, replace_file
 from certs.errors import AuthorityError
-from certs.identity import serial_text
-from certs.journal import parse_time, time_text
+from certs.journal import Entry, parse_time, time_text
 from certs.names import Name
 from certs.profiles import revocation_list
+from certs.register import parse_serial
 from certs.revocation_list import RevocationList
 
 CRL_LIFETIME = timedelta(days=7)
 ROOT_CRL_LIFETIME = timedelta(days=365)  # signed whenever the root's key is at hand, which may be seldom
 KEPT_AFTER_EXPIRY = timedelta(days=30)  # then a revoked leaf leaves the list; RFC 5280 section 3.3 wants one list more
-
-_SERIAL = re.compile(r"(?:0x)?([0-9a-f]{1,40})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,52 +34,58 @@ class Revoked:
     was_revoked_before: bool
 
 
-def parse_serial(text: str) -> str:
-    """Lowercase hex as everywhere else, from hex with or without colons, ``0x`` or leading zeros. Raises
-    :class:`AuthorityError`."""
-    match = _SERIAL.fullmatch(text.strip().replace(":", ""))
-    if match is None:
-        raise AuthorityError(f"{text!a} is not a serial number in hexadecimal")
-    return serial_text(int(match[1], 16))
-
-
 def revoke(authority: Authority, serial: str, requester: str, reason: str = "") -> Revoked:
     """Journals that a leaf is revoked, then writes the lists. Raises :class:`AuthorityError` for a serial that this CA
     did not issue as a leaf."""
-    serial = parse_serial(serial)
+    (revoked,) = revoke_each(authority, [serial], requester, reason)
+    return revoked
+
+
+def revoke_each(authority: Authority, serials: Sequence[str], requester: str, reason: str = "") -> tuple[Revoked, ...]:
+    """As :func:`revoke`, for several at once: all of them or none."""
+    serials = [parse_serial(serial) for serial in serials]
     with authority.changing() as state:
-        issued = None
-        earlier = None
-        for entry in authority.journal.entries():
-            if entry.get("serial") != serial:
-                continue
-            if entry["event"] == "certify":
-                raise AuthorityError(f"{serial} is one of the CA's own certificates: replace the CA with a rollover")
-            if entry["event"] == "issue":
-                issued = entry
-            elif entry["event"] == "revoke":
-                earlier = entry
-        if issued is None:
-            raise AuthorityError(f"{serial} was not issued by this CA: it is not in its journal")
+        found = [_to_revoke(authority, serial) for serial in serials]
         now = authority.clock.now()
-        if earlier is None:
-            authority.journal.append(
-                "revoke",
-                now,
-                serial=serial,
-                ca=issued.get("ca"),
-                not_after=issued.get("not_after"),
-                reason=reason,
-                requester=requester,
-            )
+        for serial, (issued, earlier) in zip(serials, found, strict=True):
+            if earlier is None:
+                authority.journal.append(
+                    "revoke",
+                    now,
+                    serial=serial,
+                    ca=issued.get("ca"),
+                    not_after=issued.get("not_after"),
+                    reason=reason,
+                    requester=requester,
+                )
         write_crls_of(authority, state, CRL_LIFETIME)
-        return Revoked(
-            serial=serial,
-            names=tuple(str(name) for name in issued.get("names", ())),
-            not_after=str(issued.get("not_after", "")),
-            revoked_at=time_text(now) if earlier is None else str(earlier["at"]),
-            was_revoked_before=earlier is not None,
+        return tuple(
+            Revoked(
+                serial=serial,
+                names=tuple(str(name) for name in issued.get("names", ())),
+                not_after=str(issued.get("not_after", "")),
+                revoked_at=time_text(now) if earlier is None else str(earlier["at"]),
+                was_revoked_before=earlier is not None,
+            )
+            for serial, (issued, earlier) in zip(serials, found, strict=True)
         )
+
+
+def _to_revoke(authority: Authority, serial: str) -> tuple[Entry, Entry | None]:
+    """The journal's entry of a leaf, and of its revocation where that was before."""
+    issued = earlier = None
+    for entry in authority.journal.entries():
+        if entry.get("serial") != serial:
+            continue
+        if entry["event"] == "certify":
+            raise AuthorityError(f"{serial} is one of the CA's own certificates: replace the CA with a rollover")
+        if entry["event"] == "issue":
+            issued = entry
+        elif entry["event"] == "revoke":
+            earlier = entry
+    if issued is None:
+        raise AuthorityError(f"{serial} was not issued by this CA: it is not in its journal")
+    return issued, earlier
 
 
 def write_crls(authority: Authority, lifetime: timedelta = CRL_LIFETIME) -> tuple[RevocationList, ...]:

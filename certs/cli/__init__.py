@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from certs.cli.authority import crl, init, revoke, rollover
+from certs.cli.authority import crl, init, rollover
 from certs.cli.context import CertsContext
 from certs.cli.issuing import issue, rotate
 from certs.cli.reading import show, verify
+from certs.cli.revoking import list_issued, revoke
 
 __all__ = ["CertsContext", "certs"]
 
@@ -17,5 +18,5 @@ def certs() -> None:
     """A local CA; issue, inspect, rotate, roll over and revoke certificates."""
 
 
-for command in (init, issue, rotate, rollover, revoke, crl, show, verify):
+for command in (init, issue, rotate, rollover, list_issued, revoke, crl, show, verify):
     certs.add_command(command)

@@ -1,4 +1,4 @@
-"""``certs init | rollover | revoke | crl``: what concerns the CA itself."""
+"""``certs init | rollover | crl``: what concerns the CA itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from certs.durations import duration_text
 from certs.journal import time_text
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
-from certs.revocation import revoke as revoke_leaf
 from certs.rollover import SidecarView, concerned, finish, start, switch
 from certs.text import describe_certificate
 
@@ -107,32 +106,6 @@ def _emit_rollover(authority: Authority, state: AuthorityState, step: str, *, as
         as_json=as_json,
     )
     note(following[step])
-
-
-@click.command(epilog="Example: tlsidecar certs revoke pki 5f3a9c --reason stolen")
-@click.argument("directory", metavar="DIR", type=DIRECTORY)
-@click.argument("serial")
-@click.option("--reason", default="", help="Why, for the journal.")
-@JSON
-@reports_errors
-def revoke(directory: Path, serial: str, reason: str, as_json: bool) -> None:
-    """Revoke a leaf by its SERIAL (hexadecimal, as certs show prints it) and write the revocation list."""
-    authority = Authority(directory, CertsContext.current().clock)
-    revoked = revoke_leaf(authority, serial, requester(), reason)
-    path = directory / CRL_FILE
-    was = "had been revoked before" if revoked.was_revoked_before else "revoked"
-    emit(
-        {
-            "serial": revoked.serial,
-            "names": list(revoked.names),
-            "not_after": revoked.not_after,
-            "revoked_at": revoked.revoked_at,
-            "was_revoked_before": revoked.was_revoked_before,
-            "crl": str(path),
-        },
-        f"{was}: {revoked.serial} ({', '.join(revoked.names)}), at {revoked.revoked_at}\n  revocation list  {path}",
-        as_json=as_json,
-    )
 
 
 @click.command(epilog="Example: tlsidecar certs crl pki --lifetime 1d")

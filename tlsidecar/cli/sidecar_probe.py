@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certs.probe import ChainLink, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
+from certs.probe import ChainLink, ListInUse, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
 
@@ -68,6 +68,7 @@ def _served(identity: dict[str, Any], status: dict[str, Any]) -> Served:
             for address in listener["bound"].split(",")  # one for each address a name resolved to
         ),
         identity=identity["name"],
+        lists=tuple(ListInUse(crl["issuer"], crl["this_update"], crl["revoked"]) for crl in identity["crls"]),
     )
 
 

@@ -161,9 +161,8 @@ def _syntax_problem(error: str, text: str, shown: str) -> Problem:
     if (one := _ONE_IDENTITY.search(text)) and (several := _SEVERAL_IDENTITIES.search(text)):
         second = text.count("\n", 0, max(one.start(), several.start())) + 1
         message = "there are an [identity] and an [[identity]], too; one form is needed"
-        return Problem(
-            "identity", message, "write [[identity]] everywhere, each with a name", where=f"{shown}:{second}"
-        )
+        suggestion = "write [[identity]] everywhere, each with a name"
+        return Problem("identity", message, suggestion, where=f"{shown}:{second}", label="identity")
     place = _SYNTAX_ERROR_PLACE.search(error)
     line = place[1] if place and place[1] else str(text.count("\n") + 1) if place else ""
     message = _SYNTAX_ERROR_PLACE.sub("", error)

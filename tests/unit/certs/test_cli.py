@@ -354,6 +354,53 @@ def test_revoke_and_crl(out: Path, pki: Path) -> None:
     assert "not issued by this CA" in run("revoke", pki, "ab", code=2).stderr
 
 
+def test_what_was_issued_is_listed_with_what_became_of_it(out: Path, pki: Path, tmp_path: Path) -> None:
+    run("issue", pki, "--out", tmp_path / "two", "--dns", "two.internal", "--client", "--ttl", "1h")
+    listed = run_json("list", pki)["issued"]
+    assert [each["names"] for each in listed] == [["web.internal", "127.0.0.1"], ["two.internal"]]
+    assert {each["state"] for each in listed} == {"valid"}
+    assert listed[1]["roles"] == ["client"]
+    assert listed[1]["lifetime_s"] == pytest.approx(3600, abs=1)
+    run("revoke", pki, "two.internal", "--reason", "lost")
+    (gone,) = run_json("list", pki, "--state", "revoked")["issued"]
+    assert (gone["serial"], gone["reason"], gone["state"]) == (listed[1]["serial"], "lost", "revoked")
+    assert gone["revoked_at"] is not None
+    text = run("list", pki, "--name", "WEB.internal").stdout.splitlines()
+    assert [line.split()[:2] for line in text] == [["SERIAL", "STATE"], [listed[0]["serial"], "valid"]]
+
+
+def test_revoke_by_name_by_file_and_by_directory(out: Path, pki: Path, tmp_path: Path) -> None:
+    first = run_json("show", out / "tls.crt")["items"][0]["serial"]
+    run("rotate", out)
+    several = run("revoke", pki, "web.internal", code=2)
+    assert first in several.stderr
+    assert "2 certificates for 'web.internal' are valid" in several.stderr
+    assert "--all" in several.stderr
+    assert run_json("list", pki, "--state", "revoked")["issued"] == []
+    newest = run_json("revoke", pki, out)
+    assert newest["serial"] == run_json("show", out / "tls.crt")["items"][0]["serial"] != first
+    assert run_json("revoke", pki, "web.internal")["serial"] == first
+    gone = run("revoke", pki, "web.internal", code=2)
+    assert "valid any more" in gone.stderr
+    run("rotate", out)
+    run("rotate", out)
+    assert len(run_json("revoke", pki, "web.internal", "--all")["revoked"]) == 2
+    assert "was revoked before" not in run("revoke", pki, out / "tls.crt").stderr
+    for nothing in ("nobody.internal", tmp_path / "absent.crt"):
+        assert "no serial, no file, and no name" in run("revoke", pki, nothing, code=2).stderr
+    stray = forge.write(tmp_path / "stray.crt", forge.leaf().pem)
+    assert "not issued by this CA" in run("revoke", pki, stray, code=2).stderr
+
+
+def test_a_name_that_is_a_file_too_is_not_guessed_at(
+    pki: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("issue", pki, "--out", tmp_path / "web", "--dns", "web")
+    assert "write ./web for the file" in run("revoke", pki, "web", code=2).stderr
+    assert run_json("revoke", pki, "./web")["names"] == ["web"]
+
+
 def test_show_tells_everything_but_the_key(out: Path, tmp_path: Path) -> None:
     combined = forge.write(tmp_path / "all.pem", (out / "tls.crt").read_bytes() + (out / "tls.key").read_bytes(), 0o600)
     result = run("show", combined)

@@ -16,7 +16,8 @@ from certs.errors import AuthorityError, MaterialReason
 from certs.identity import Role
 from certs.preflight import inspect, preflight
 from certs.profiles import LeafRequest
-from certs.revocation import CRL_LIFETIME, parse_serial, refresh_crls, revoke, write_crls
+from certs.register import parse_serial
+from certs.revocation import CRL_LIFETIME, refresh_crls, revoke, write_crls
 
 REQUEST = LeafRequest(dns=("web.internal",))
 

@@ -16,6 +16,16 @@ cert = "tls.crt"
 key = "tls.key"
 trust = "ca.crt"
 """
+SEVERAL = """
+[[identity]]
+name = "public"
+cert = "tls.crt"
+trust = "ca.crt"
+[[identity]]
+name = "mesh"
+authority = "pki"
+dns = ["web.mesh"]
+"""
 ACME = "[identity]\ndns = ['a.b']\ntrust = 'x'\n"
 ACME_TABLE = "[identity.acme]\nstate = 's'\ndirectory = 'https://ca.test/dir'\n"
 TERMINATE = """
@@ -46,6 +56,9 @@ def problems_of(document: str | bytes, tmp_path: Path, **flags: object) -> tuple
 
 def test_the_helper_documents_are_right(tmp_path: Path) -> None:
     file = tmp_path / "tlsidecar.toml"
+    for listener in (TERMINATE + "identity = ['mesh', 'public']", ORIGINATE + "identity = 'mesh'"):
+        file.write_text(SEVERAL + listener)
+        assert [each.name for each in load(file, {}, {}).identities] == ["public", "mesh"]
     for listener in (TERMINATE, ORIGINATE, WEB, TERMINATE + ORIGINATE):
         file.write_text(IDENTITY + listener)
         assert load(file, {}, {}).listeners
@@ -66,6 +79,23 @@ CASES = [
     ("identity = 'files'\n" + TERMINATE, "identity", "a table is needed", ""),
     ("listener = ['web']\n" + IDENTITY, "listener.0", "a table is needed", ""),
     (IDENTITY + TERMINATE + "limits = 3", "listener[web].limits", "a table is needed", ""),
+    # Several identities.
+    (SEVERAL + TERMINATE + "identity = 'pubic'", "listener[web].identity", "no identity is called", '"public"'),
+    (SEVERAL + TERMINATE + "identity = ['mesh', 'zzz']", "listener[web].identity.1", "no identity", '"public", "mesh"'),
+    (SEVERAL + TERMINATE + "identity = ['mesh', 'mesh']", "listener[web].identity.1", "twice", "keep one"),
+    (SEVERAL + TERMINATE + "identity = []", "listener[web].identity", "is empty", "leave it out"),
+    (SEVERAL + TERMINATE + "identity = 3", "listener[web].identity", "is not a name", ""),
+    (SEVERAL + ORIGINATE + "identity = ['mesh', 'public']", "listener[out].identity", "here we are the client", "one"),
+    (IDENTITY + TERMINATE + "identity = 'public'", "listener[web].identity", "no identity", '"default"'),
+    (SEVERAL.replace("mesh", "public") + TERMINATE, "identity[public].name", "another identity", "another name"),
+    (SEVERAL.replace('name = "mesh"', "") + TERMINATE, "identity.1.name", "is missing", "name ="),
+    (SEVERAL.replace('"mesh"', '"me sh"') + TERMINATE, "identity[\"me sh\"].name", "", ""),
+    (IDENTITY + 'name = "x"\n' + TERMINATE, "identity.name", "is for [[identity]]", "[[identity]]"),
+    (SEVERAL.replace('authority = "pki"', "") + TERMINATE, "identity[mesh].cert", "there is no certificate", "cert"),
+    (SEVERAL + "ttll = '1h'\n" + TERMINATE, "identity[mesh].ttll", "unknown key", '"ttl"'),
+    (SEVERAL + IDENTITY + TERMINATE, "identity", "there are an [identity] and an [[identity]]", "[[identity]]"),
+    (IDENTITY + SEVERAL + TERMINATE, "identity", "there are an [identity] and an [[identity]]", "[[identity]]"),
+    ("identity = []\n" + TERMINATE, "identity.cert", "there is no certificate", "cert"),
     # Values.
     ("workers = 0\n" + IDENTITY + TERMINATE, "workers", "between 1 and", '"auto"'),
     ("workers = 'many'\n" + IDENTITY + TERMINATE, "workers", "not a number of workers", '"auto"'),
@@ -308,3 +338,19 @@ def test_the_error_survives_a_trip_to_another_process(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(ConfigError(problems)))
     assert copy.problems == problems
     assert str(copy) == render_problems(copy)
+
+
+def test_a_flag_goes_to_the_only_identity_and_to_none_of_several(tmp_path: Path) -> None:
+    only = SEVERAL.partition('[[identity]]\nname = "mesh"')[0]
+    file = tmp_path / "tlsidecar.toml"
+    file.write_text(only + TERMINATE)
+    assert load(file, {"cert": "other.crt"}, {}).identity.cert == Path("other.crt").absolute()
+    (problem,) = problems_of(SEVERAL + TERMINATE, tmp_path, cert="other.crt")
+    assert (problem.key, problem.where) == ("identity.cert", "--cert")
+    assert "2 identities" in problem.message
+
+
+def test_a_listener_that_names_no_identity_has_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "tlsidecar.toml"
+    file.write_text(SEVERAL + TERMINATE + ORIGINATE)
+    assert [each.identities for each in load(file, {}, {}).listeners] == [("public",), ("public",)]
