@@ -46,6 +46,12 @@ class Action:
     path: str
     body: Json | None = None
     timeout_s: float = CHANGE_TIMEOUT_S
+    about: str = ""  # which one of several things of a kind it changes
+
+    @property
+    def key(self) -> str:
+        """Its name in a menu."""
+        return f"{self.verb.value} {self.about}" if self.about else self.verb.value
 
 
 def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Action]:
@@ -89,6 +95,7 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             _DRAIN_ANSWER_S,
         ),
     ]
+    offered[2:2] = _rotations(snapshot)
     if connection is not None:
         who = shorten_middle(connection.identity or connection.subject or connection.peer_address, _NAME_WIDTH)
         where = shorten_middle(connection.peer_address, _NAME_WIDTH)
@@ -103,6 +110,26 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             )
         )
     return offered
+
+
+def _rotations(snapshot: Snapshot) -> list[Action]:
+    """Of each identity by itself, where there are several."""
+    identities = () if snapshot.status is None else snapshot.status.identities
+    if len(identities) < 2:
+        return []
+    return [
+        Action(
+            Verb.ROTATE,
+            SafeText(f"Rotate {shorten_middle(each.name, _NAME_WIDTH)} now"),
+            SafeText(f"The source of the identity {each.name} is asked for a new certificate now. The others stay."),
+            SafeText("Yes, rotate"),
+            "POST",
+            "/v1/rotate",
+            {"identity": each.name},
+            about=each.name,
+        )
+        for each in identities
+    ]
 
 
 def log_level_action(snapshot: Snapshot, level: str) -> Action:

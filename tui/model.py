@@ -92,13 +92,16 @@ class Snapshot:
 
     @property
     def own_validity(self) -> Validity:
-        """Of the leaf in use."""
-        if self.status is None:
-            return Validity(None, None)
-        certificate = self.status.certificate
-        if certificate is None:
-            return Validity(None, None)
-        return Validity(certificate.not_before, certificate.not_after, certificate.next_renewal_at)
+        """Of the leaf in use; of several identities the one that ends first."""
+        status = self.status
+        own = () if status is None else status.identities
+        if status is not None and not own and status.certificate is not None:
+            own = (status.certificate,)
+        known = [Validity(each.not_before, each.not_after, each.next_renewal_at) for each in own]
+        ends = [each for each in known if each.not_after is not None]
+        return min(
+            ends, key=lambda each: each.not_after.timestamp() if each.not_after else 0.0, default=Validity(None, None)
+        )
 
     def whole(self, reply: str) -> tuple[str, Json] | None:
         """A reply as it came, and its name; None before the first."""
@@ -198,7 +201,7 @@ class Model:
         if self.status is None:
             return None
         problems = tuple((problem.code, problem.since) for problem in self.status.problems)
-        return (self.status.generation, self.status.certificate, problems)
+        return (self.status.generation, self.status.certificate, self.status.identities, problems)
 
     def take_refusals(self, reply: Json, limit: int, monotonic: float) -> None:
         self.refusals = decoded(Refusals, reply)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ui_world import NOW, World, degraded, empty, expired, healthy, hostile, stamp
+from ui_world import NOW, World, degraded, empty, expired, healthy, hostile, several, stamp
 
+from tui.actions import actions
 from tui.freshness import Link, freshness
 from tui.keys import BACK, help_page, hints
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
@@ -18,7 +19,7 @@ from tui.pages.config import config_page, listener_page
 from tui.pages.connecting import connecting_page
 from tui.pages.connections import connection_page, connections_note, connections_table
 from tui.pages.events import event_page, events_table
-from tui.pages.overview import overview, refused_parties
+from tui.pages.overview import expiries, overview, refused_parties
 from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page, refusals_note, refusals_table
 from tui.problems import problems
@@ -403,3 +404,24 @@ def test_the_keys_shown_are_those_that_work() -> None:
     text = "\n".join(_text(help_page(ASCII_GLYPHS, 70, _SORTABLE, read_only=True)))
     assert "switched off by --read-only" in text
     assert all(len(each) <= 70 for each in _text(help_page(ASCII_GLYPHS, 70, _SORTABLE, read_only=False)))
+
+
+def test_several_identities_are_shown_and_acted_on_apart() -> None:
+    text = "\n".join(_text(certificates_page(_snapshot(several()), LOOK)))
+    assert text.index("Identity public") < text.index("Identity mesh")
+    assert "shown by web" in text
+    assert "shown by no listener" in text
+    assert text.count("Our chain") == 2
+    snapshot = _snapshot(several())
+    assert snapshot.own_validity.not_after is not None
+    assert snapshot.status is not None
+    assert snapshot.own_validity.not_after == min(
+        each.not_after for each in snapshot.status.identities if each.not_after
+    )
+    rotations = [action for action in actions(snapshot, None) if action.path == "/v1/rotate"]
+    assert [action.body for action in rotations] == [None, {"identity": "public"}, {"identity": "mesh"}]
+    assert len({action.key for action in rotations}) == 3
+    leaves = [expiry.key for expiry in expiries(snapshot, NOW) if expiry.what == "our certificate"]
+    assert len(leaves) == 2
+    for key in leaves:
+        assert "Material" in "\n".join(_text(certificate_page(snapshot, key, LOOK)))

@@ -452,6 +452,27 @@ def healthy(now: datetime = NOW, connections: int = 12, node: str = "web-1") -> 
     return world
 
 
+def several() -> World:
+    """Two identities: one that a listener shows, and one with a shorter life that none does."""
+    world = healthy()
+    first = {key: value for key, value in world.certificates.items() if key != "attempts"}
+    leaf = {
+        **first["leaf"],
+        "identity": "inner.mesh",
+        "sha256": "ab" * 32,
+        "serial": "5e",
+        "not_after": stamp(NOW + timedelta(hours=3)),
+    }
+    second = {**first, "leaf": leaf, "generation": 9, "connections_by_generation": {}}
+    world.certificates["identities"] = [
+        {**first, "name": "public", "listeners": ["web"]},
+        {**second, "name": "mesh", "listeners": []},
+    ]
+    own = {**world.status["certificate"], "name": "public", "generation": 3}
+    world.status["identities"] = [own, {**own, "name": "mesh", "not_after": leaf["not_after"], "generation": 9}]
+    return world
+
+
 def degraded(now: datetime = NOW) -> World:
     """A reload was refused, an upstream is down, one identity is refused again and again, renewal is overdue."""
     world = healthy(now)

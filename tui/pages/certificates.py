@@ -9,7 +9,7 @@ from tui.lifetime import Stage, Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line
 from tui.model import Snapshot
 from tui.pages.arrange import matches
-from tui.records import Attempt, Certificate, Certificates, RevocationList
+from tui.records import Attempt, Certificate, Certificates, OwnMaterial, RevocationList
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText, pad, shorten_identity
 
@@ -22,26 +22,43 @@ def certificates_page(snapshot: Snapshot, look: Look, wanted: str = "") -> Page:
         trouble = snapshot.troubles.get("certificates")
         words = SafeText("asking the sidecar") if trouble is None else SafeText(f"not available: {trouble}")
         return message_page([Span(words, Role.MUTED)], look)
-    lines = _material(certificates, look)
-    own = _own_chain(certificates)
-    lines += [BLANK, heading("Our chain")]
-    lines += _listed(own, certificates, look, wanted, "no certificate in use")
-    lines += [BLANK, heading("Trusted CAs", SafeText("who may vouch for peers"))]
-    lines += _listed(certificates.trust, certificates, look, wanted, "none: nobody can be let in")
-    if certificates.crls:
-        lines += [BLANK, heading("Revocation lists")]
-        lines += [_crl_line(crl, look) for crl in certificates.crls if matches((crl.issuer,), wanted)]
+    lines: list[Line] = []
+    for name, listeners, own in identities_of(certificates):
+        if name:
+            shown = f"shown by {', '.join(listeners)}" if listeners else "shown by no listener"
+            lines += [*([BLANK] if lines else []), heading(f"Identity {name}", SafeText(shown))]
+        lines += _identity(own, look, wanted)
     return Page(lines)
 
 
-def _own_chain(certificates: Certificates) -> list[Certificate]:
+def identities_of(certificates: Certificates) -> list[tuple[SafeText, tuple[SafeText, ...], OwnMaterial]]:
+    """Each identity with its name and the listeners that show it; the name is empty where there is one alone."""
+    several = certificates.identities
+    if len(several) < 2:
+        return [(SafeText(""), (), certificates)]
+    return [(each.name, each.listeners, each) for each in several]
+
+
+def _identity(own: OwnMaterial, look: Look, wanted: str) -> list[Line]:
+    lines = _material(own, look)
+    lines += [BLANK, heading("Our chain")]
+    lines += _listed(_own_chain(own), own, look, wanted, "no certificate in use")
+    lines += [BLANK, heading("Trusted CAs", SafeText("who may vouch for peers"))]
+    lines += _listed(own.trust, own, look, wanted, "none: nobody can be let in")
+    if own.crls:
+        lines += [BLANK, heading("Revocation lists")]
+        lines += [_crl_line(crl, look) for crl in own.crls if matches((crl.issuer,), wanted)]
+    return lines
+
+
+def _own_chain(certificates: OwnMaterial) -> list[Certificate]:
     leaf = certificates.leaf
     if leaf is None:
         return list(certificates.chain)
     return [leaf, *(each for each in certificates.chain if each.sha256 != leaf.sha256)]
 
 
-def _material(certificates: Certificates, look: Look) -> list[Line]:
+def _material(certificates: OwnMaterial, look: Look) -> list[Line]:
     activated = f", in use since {utc(certificates.activated_at)}" if certificates.activated_at else ""
     lines = [heading("Material", SafeText(f"generation {certificates.generation}{activated}"))]
     lines += field_lines("source", certificates.source, look)
@@ -51,7 +68,7 @@ def _material(certificates: Certificates, look: Look) -> list[Line]:
     return lines
 
 
-def _next_renewal(certificates: Certificates, look: Look) -> SafeText:
+def _next_renewal(certificates: OwnMaterial, look: Look) -> SafeText:
     planned = certificates.next_renewal_at
     if planned is None:
         return SafeText("not planned here: the source's owner renews")
@@ -77,7 +94,7 @@ def attempt_lines(attempt: Attempt | None, look: Look) -> list[Line]:
     return lines
 
 
-def generations(certificates: Certificates) -> SafeText:
+def generations(certificates: OwnMaterial) -> SafeText:
     """How many connections each generation carries."""
     counts: Mapping[SafeText, int] = certificates.connections_by_generation
     if not counts:
@@ -92,7 +109,7 @@ def generations(certificates: Certificates) -> SafeText:
 
 def _listed(
     listed: list[Certificate] | tuple[Certificate, ...],
-    certificates: Certificates,
+    certificates: OwnMaterial,
     look: Look,
     wanted: str,
     nothing: str,
@@ -104,13 +121,13 @@ def _listed(
     return [_certificate_line(each, certificates, look) for each in shown]
 
 
-def validity_of(certificate: Certificate, certificates: Certificates) -> Validity:
+def validity_of(certificate: Certificate, certificates: OwnMaterial) -> Validity:
     """Its validity; for our leaf with the renewal that is planned."""
     is_leaf = certificates.leaf is not None and certificate.sha256 == certificates.leaf.sha256
     return Validity(certificate.not_before, certificate.not_after, certificates.next_renewal_at if is_leaf else None)
 
 
-def _certificate_line(certificate: Certificate, certificates: Certificates, look: Look) -> Line:
+def _certificate_line(certificate: Certificate, certificates: OwnMaterial, look: Look) -> Line:
     validity = validity_of(certificate, certificates)
     return _expiry_line(
         validity.stage(look.now),
@@ -153,9 +170,18 @@ def certificate_page(snapshot: Snapshot, key: str, look: Look) -> Page:
     certificates = snapshot.certificates
     if certificates is None:
         return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    for _, _, own in identities_of(certificates):
+        found = _in_full(own, key, look)
+        if found is not None:
+            return Page(found)
+    return message_page([Span(SafeText("this certificate is not in use any more"), Role.NOTICE)], look)
+
+
+def _in_full(certificates: OwnMaterial, key: str, look: Look) -> list[Line] | None:
+    """What is known under ``key`` in one identity's material."""
     for crl in certificates.crls:
         if key == f"crl {crl.issuer}":
-            return Page(_crl_lines(crl, look))
+            return _crl_lines(crl, look)
     leaf = certificates.leaf
     own = _own_chain(certificates)
     for position, certificate in enumerate(own):
@@ -167,11 +193,11 @@ def certificate_page(snapshot: Snapshot, key: str, look: Look) -> Page:
             lines += [BLANK, *_material(certificates, look)]
         for number, issuer in enumerate(above, 1):
             lines += [BLANK, heading(f"Chain {number}"), *certificate_lines(issuer, look)]
-        return Page(lines)
+        return lines
     for certificate in certificates.trust:
         if certificate.sha256 == key:
-            return Page([heading("Trusted CA"), *certificate_lines(certificate, look)])
-    return message_page([Span(SafeText("this certificate is not in use any more"), Role.NOTICE)], look)
+            return [heading("Trusted CA"), *certificate_lines(certificate, look)]
+    return None
 
 
 def _crl_lines(crl: RevocationList, look: Look) -> list[Line]:

@@ -11,6 +11,7 @@ from tui.freshness import Freshness
 from tui.lifetime import Stage, Validity
 from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
 from tui.model import Snapshot
+from tui.pages.certificates import identities_of
 from tui.records import Severity
 from tui.sheet import Look
 from tui.text import SafeText, cell_width, shorten
@@ -155,17 +156,11 @@ def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
     worst = NamedValidity(SafeText("cert"), snapshot.own_validity)
     if snapshot.certificates is None:
         return worst
-    others = [
-        *(
-            NamedValidity(SafeText("issuer"), Validity(each.not_before, each.not_after))
-            for each in snapshot.certificates.chain
-        ),
-        *(
-            NamedValidity(SafeText("CA"), Validity(each.not_before, each.not_after))
-            for each in snapshot.certificates.trust
-        ),
-        *(NamedValidity(SafeText("CRL"), Validity(None, each.next_update)) for each in snapshot.certificates.crls),
-    ]
+    others: list[NamedValidity] = []
+    for _, _, own in identities_of(snapshot.certificates):
+        for what, known in (("issuer", own.chain), ("CA", own.trust)):
+            others += [NamedValidity(SafeText(what), Validity(each.not_before, each.not_after)) for each in known]
+        others += [NamedValidity(SafeText("CRL"), Validity(None, each.next_update)) for each in own.crls]
     for other in others:
         stage = other.validity.stage(now)
         if stage.severity is Severity.CRITICAL and stage.rank < worst.validity.stage(now).rank:

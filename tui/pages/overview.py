@@ -13,6 +13,7 @@ from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
+from tui.pages.certificates import identities_of
 from tui.records import Failure, Listener, Problem, Refusal, RefusalGroup, Refusals, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
 from tui.text import EMPTY, SafeText, pad, shorten_identity, shorten_middle, wrap
@@ -220,28 +221,29 @@ class Expiry:
 def expiries(snapshot: Snapshot, now: datetime) -> list[Expiry]:
     """Everything that expires, the soonest first."""
     if snapshot.certificates is None:
-        own = None if snapshot.status is None else snapshot.status.certificate
-        return [] if own is None else [Expiry("our certificate", own.identity, snapshot.own_validity, "leaf")]
-    certificates = snapshot.certificates
-    leaf = certificates.leaf
+        first = None if snapshot.status is None else snapshot.status.certificate
+        return [] if first is None else [Expiry("our certificate", first.identity, snapshot.own_validity, "leaf")]
     found: dict[str, Expiry] = {}
-    if leaf is not None:
-        name = leaf.identity or leaf.subject
-        validity = Validity(leaf.not_before, leaf.not_after, certificates.next_renewal_at)
-        found[leaf.sha256] = Expiry("our certificate", name, validity, leaf.sha256)
-    for what, others in (("issuer", certificates.chain), ("trusted CA", certificates.trust)):
-        for each in others:
-            if each.sha256 not in found:
+    identities = [own for _, _, own in identities_of(snapshot.certificates)]
+    for own in identities:
+        leaf = own.leaf
+        if leaf is not None:
+            name = leaf.identity or leaf.subject
+            validity = Validity(leaf.not_before, leaf.not_after, own.next_renewal_at)
+            found[leaf.sha256] = Expiry("our certificate", name, validity, leaf.sha256)
+    for own in identities:
+        for what, others in (("issuer", own.chain), ("trusted CA", own.trust)):
+            for each in others:
                 validity = Validity(each.not_before, each.not_after)
-                found[each.sha256] = Expiry(what, each.subject, validity, each.sha256)
-    listed = [
-        *found.values(),
-        *(
-            Expiry("revocation list", crl.issuer, Validity(crl.this_update, crl.next_update), f"crl {crl.issuer}")
-            for crl in certificates.crls
-        ),
-    ]
-    return sorted(listed, key=lambda expiry: expiry.validity.not_after or datetime.max.replace(tzinfo=now.tzinfo))
+                found.setdefault(each.sha256, Expiry(what, each.subject, validity, each.sha256))
+        for crl in own.crls:
+            key = f"crl {crl.issuer}"
+            found.setdefault(
+                key, Expiry("revocation list", crl.issuer, Validity(crl.this_update, crl.next_update), key)
+            )
+    return sorted(
+        found.values(), key=lambda expiry: expiry.validity.not_after or datetime.max.replace(tzinfo=now.tzinfo)
+    )
 
 
 def _renewal(expiry: Expiry, look: Look) -> Span:

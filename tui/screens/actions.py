@@ -52,7 +52,7 @@ class ActionMenu:
 
     async def choose(self, connection: Connection | None, peer: Peer | None) -> None:
         """Ask what is to be done, ask whether it really is, and see to it."""
-        offered = {action.verb.value: action for action in actions(self._console.shown, connection)}
+        offered = {action.key: action for action in actions(self._console.shown, connection)}
         entries = [Entry(verb, action.title) for verb, action in offered.items()]
         entries.append(Entry("log-level", SafeText("Log level")))
         entries += [Entry(name, words) for name, words in self._about_peers(peer)]
