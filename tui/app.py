@@ -357,7 +357,7 @@ class Console(App[int]):
         self.refresh_now()
 
     def action_help(self) -> None:
-        sortable: dict[str, Sequence[Column[Any]]] = {tab.name: tab.columns for tab in TABS if tab.sorts}
+        sortable: dict[str, Sequence[Column[Any]]] = {tab.name: tab.columns for tab in TABS if tab.columns}
         if self.is_fleet:
             sortable = {"Sidecars": FLEET_COLUMNS, **sortable}
         self.push_screen(

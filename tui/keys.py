@@ -17,6 +17,7 @@ SORT: KeyHint = ("s", "sort", "s")
 FOLLOW: KeyHint = ("f", "follow", "f")
 SPAN: KeyHint = ("t", "time span", "t")
 LISTENER: KeyHint = ("l", "listener", "l")
+GROUP: KeyHint = ("b", "group", "b")
 ACTIONS: KeyHint = ("a", "actions", "a")
 PAUSE: KeyHint = ("p", "pause", "p")
 RESUME: KeyHint = ("p", "resume", "p")
@@ -53,8 +54,12 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
     (
         "Look",
         (
-            ("/", "filter: every word has to occur; connections are searched by the sidecar"),
-            ("s S", "sort by the next column; reverse the order"),
+            (
+                "/",
+                "filter: words, and field:value, as id:*/sa/web !listener:raw idle:>60s; docs/filters.md has the rest",
+            ),
+            ("s S", "sort by the next column; reverse the order; or click on a column's name"),
+            ("b", "by groups, or each by itself: refusals by party and reason"),
             ("w", "wide: all columns, scrolled sideways"),
             ("p", "pause: hold the view while the sidecar goes on; again to catch up"),
             ("f", "follow the newest event"),

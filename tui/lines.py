@@ -39,6 +39,9 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     CERTIFICATE = "certificate"
     REFUSAL = "refusal"
+    PARTY = "party"  # refusals of one party for one reason
+    FAILURE = "failure"
+    GROUP = "group"  # connections with something in common
     EVENT = "event"
     LISTENER = "listener"
     CHOICE = "choice"

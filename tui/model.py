@@ -142,6 +142,7 @@ class Model:
     refusal: RefusalReply | None = None
     refusal_at: float = 0.0
     failures: Failures | None = None
+    failures_at: float = 0.0
     failures_seen: int = -1  # the status' total when they were read
     connections: Connections | None = None
     connections_query: ConnectionQuery = field(default_factory=ConnectionQuery)
@@ -216,10 +217,11 @@ class Model:
         self.refusal_at = monotonic
         self.raw["refusal"] = reply
 
-    def take_failures(self, reply: Json) -> None:
+    def take_failures(self, reply: Json, monotonic: float) -> None:
         self.failures = decoded(Failures, reply)
         self.raw["failures"] = reply
         self.failures_seen = self.failures_told
+        self.failures_at = monotonic
 
     @property
     def failures_told(self) -> int:

@@ -93,7 +93,8 @@ class Monitor:
                 reply = await self.client.read("/v1/refusals", limit=limit)
                 self.model.take_refusals(reply, limit, self.clock.monotonic())
             case Ask.FAILURES:
-                self.model.take_failures(await self.client.read("/v1/failures", limit=FAILURES_LIMIT))
+                reply = await self.client.read("/v1/failures", limit=FAILURES_LIMIT)
+                self.model.take_failures(reply, self.clock.monotonic())
             case Ask.HISTORY:
                 span = self.model.span(interest.span)
                 reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s")

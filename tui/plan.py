@@ -14,6 +14,7 @@ BACKGROUND_INTERVAL_S = 5.0
 
 CERTIFICATES_MAX_AGE_S = 10.0
 REFUSAL_MAX_AGE_S = 5.0
+FAILURES_MAX_AGE_S = 5.0
 OVERVIEW_REFUSALS = 100
 MAX_REFUSALS = 1000
 """What the sidecar keeps."""
@@ -44,6 +45,7 @@ class Interest:
     refusal_seq: int | None = None
     refusals_limit: int = OVERVIEW_REFUSALS
     span: str = ""  # of the history, by its name; empty for all there is
+    lists_failures: bool = False  # all of them, also those of no upstream
     paused: bool = False
 
 
@@ -56,7 +58,7 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
         yield Ask.CERTIFICATES
     if Ask.REFUSALS in needs and _wants_refusals(interest.refusals_limit, model, monotonic):
         yield Ask.REFUSALS
-    if Ask.FAILURES in needs and model.failures_told not in (0, model.failures_seen):
+    if Ask.FAILURES in needs and _wants_failures(model, monotonic, listed=interest.lists_failures):
         yield Ask.FAILURES
     if Ask.HISTORY in needs and _wants_history(interest.span, model, monotonic):
         yield Ask.HISTORY
@@ -79,6 +81,13 @@ def _wants_refusal(seq: int, model: Model, monotonic: float) -> bool:
     """It is judged again with each look: rules and trust may have changed."""
     told = model.refusal
     return told is None or told.refusal.seq != seq or monotonic - model.refusal_at >= REFUSAL_MAX_AGE_S
+
+
+def _wants_failures(model: Model, monotonic: float, *, listed: bool) -> bool:
+    """At once where an upstream failed; where they are listed, now and then for what else there may be."""
+    if model.failures_told not in (0, model.failures_seen):
+        return True
+    return listed and (model.failures is None or monotonic - model.failures_at >= FAILURES_MAX_AGE_S)
 
 
 def _wants_history(name: str, model: Model, monotonic: float) -> bool:

@@ -64,6 +64,11 @@ class Event:
     summary: SafeText
     raw: Json = field(repr=False, compare=False)
 
+    @property
+    def told(self) -> tuple[str, Json]:
+        """What a filter looks at: the kind, and the fields with the words that are shown of them."""
+        return self.kind, {**self.raw, "summary": self.summary}
+
 
 def event_of(kind: str, data: Json) -> Event:
     """One message of ``GET /v1/events``."""

@@ -174,6 +174,15 @@ class Table(Generic[T]):
     def header(self) -> Line | None:
         return header_line(self.placed, self.look.glyphs, self.sort, self.descending)
 
+    def column_at(self, cell: int) -> Column[T] | None:
+        """The column that this cell of the header is in, or that the gap before it leads to."""
+        right_edge = 0
+        for column, width in self.placed:
+            right_edge += width + GAP
+            if cell < right_edge:
+                return column
+        return None
+
     @property
     def count(self) -> int:
         return len(self.items) if self.total is None else self.total

@@ -216,6 +216,9 @@ async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
     async with bench(tmp_path, degraded()) as desk:
         await desk.press("4", "slash", *"legacy", "enter")
         await desk.second()
+        assert desk.app.main.rows.sheet.count == 1
+        assert " 5 legacy.ops.internal" in desk.lines[5]
+        await desk.press("b")
         assert desk.app.main.rows.sheet.count == 5
         assert desk.app.main.interest.refusals_limit == 1000
         await desk.press("escape", "W")
@@ -224,6 +227,88 @@ async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
         await desk.press("s", "S")
         assert desk.app.main.state.sort is RefusalSort.REASON
         assert desk.app.main.state.descending
+
+
+async def test_a_mistake_in_a_filter_is_shown_where_it_is(tmp_path: Path) -> None:
+    async with bench(tmp_path, crowded(connections=40)) as desk:
+        await desk.press("2", "slash", *"cart")
+        await desk.second()
+        assert _asked_for(desk)["filter"] == "cart"
+        await desk.press("space", *"lis:x")
+        await desk.second()
+        assert desk.lines[3].startswith(" filter: cart lis:x")
+        place = desk.lines[3].index("lis:x")
+        assert desk.lines[4][place:].startswith('^ there is no field "lis"')
+        assert _asked_for(desk)["filter"] == "cart lis"  # the last good one stays in force
+        await desk.press(*(["backspace"] * 5), *"id:*cart")
+        await desk.second()
+        assert "^" not in desk.lines[4]
+        assert _asked_for(desk)["filter"] == "cart id:*cart"
+        await desk.press(*" idle:60s")
+        await desk.press("escape")
+        await desk.second()
+        assert _asked_for(desk)["filter"] == ""
+        assert "^" not in desk.lines[3]
+
+
+async def test_a_click_on_a_header_sorts(tmp_path: Path) -> None:
+    async with bench(tmp_path, degraded()) as desk:
+        for tab, label, field in (("2", "IDENTITY", Sort.IDENTITY), ("4", "TIMES", RefusalSort.COUNT)):
+            await desk.press(tab)
+            await desk.second()
+            header = desk.lines[3]
+            told = []
+            for _ in range(2):
+                await desk.pilot.click(desk.app.main.rows, offset=(header.index(label) + 1, 0))
+                await desk.second()
+                assert desk.app.main.state.sort is field
+                told.append(desk.app.main.state.descending)
+            assert told in ([True, False], [False, True])
+            assert f"{label}{'↓' if desk.app.main.state.descending else '↑'}" in desk.lines[3]
+
+
+async def test_refusals_by_party_down_to_one_of_them(tmp_path: Path) -> None:
+    async with bench(tmp_path, degraded()) as desk:
+        await desk.press("4")
+        await desk.second()
+        assert desk.lines[3].split()[:3] == ["LAST↑", "TIMES", "WHO"]
+        assert desk.app.main.rows.sheet.count < 40
+        await desk.press("C", "enter")
+        await desk.second()
+        assert "how often        " in desk.text
+        assert "The newest" in desk.text
+        await desk.press("down", "enter")
+        await desk.second()
+        assert "answered" not in desk.text
+        assert "Refusals > refusal" in desk.text
+        assert "reason           not_allowed" in desk.text
+        await desk.press("escape")
+        await desk.second()
+        assert "The newest" in desk.text
+        await desk.press("escape", "b")
+        await desk.second()
+        assert desk.app.main.rows.sheet.count == 40
+
+
+async def test_failures_have_a_tab(tmp_path: Path) -> None:
+    world = degraded()
+    async with bench(tmp_path, world, size=(120, 30)) as desk:
+        await desk.press("8")
+        await desk.second()
+        assert "upstream_refused" in desk.text
+        assert "failures since start" in desk.lines[-1]
+        await desk.press("slash", *"count:>1000000", "enter")
+        await desk.second()
+        assert "no failure matches the filter" in desk.text
+        await desk.press("escape", "enter")
+        await desk.second()
+        assert "nobody's fault who asked" in desk.text
+        assert "its last error" in desk.text
+        await desk.press("escape")
+    async with bench(tmp_path, empty()) as desk:
+        await desk.press("8")
+        await desk.second()
+        assert "nothing failed since the start" in desk.text
 
 
 async def test_escape_leaves_the_filter_while_typing(tmp_path: Path) -> None:
@@ -569,7 +654,7 @@ async def test_a_refusal_explains_itself_and_its_line_is_copied(
     copied: list[str] = []
     async with bench(tmp_path, degraded(), size=(120, 80)) as desk:
         monkeypatch.setattr(desk.app, "copy_to_clipboard", copied.append)
-        await desk.press("4")
+        await desk.press("4", "b")
         await desk.second()
         assert desk.app.shown.refusals is not None
         named = next(at for at, each in enumerate(desk.app.shown.refusals.refusals) if each.identity)
@@ -623,7 +708,7 @@ _EXPORTS = {
     OVERVIEW: None,
     CONNECTIONS: "connection-1",
     CERTIFICATES: "certificates",
-    REFUSALS: "refusal-40",
+    REFUSALS: "refusals",
     EVENTS: "event-7",
     CONFIG: None,
 }

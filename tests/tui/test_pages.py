@@ -29,7 +29,7 @@ from tui.tabs import CONNECTIONS, TABS
 from tui.text import SafeText, cell_width
 
 LOOK = Look(NOW, 80, 20)
-_SORTABLE = {tab.name: tab.columns for tab in TABS if tab.sorts}
+_SORTABLE = {tab.name: tab.columns for tab in TABS if tab.columns}
 
 
 def _snapshot(world: World) -> Snapshot:
@@ -193,7 +193,8 @@ def _outage(failed: int, answered: int) -> Snapshot:
                     "last_at": stamp(NOW),
                 }
             ],
-        }
+        },
+        101.0,
     )
     return model.snapshot(101.0)
 
@@ -368,11 +369,15 @@ def test_filters_and_orders() -> None:
     every = snapshot.refusals.refusals
     assert matches(("Alpha", "beta"), "BETA alp")
     assert not matches(("Alpha",), "alpha beta")
-    assert {each.reason for each in arranged_refusals(every, "UNKNOWN_ca web", RefusalSort.AT, True)} == {"unknown_ca"}
+    assert {each.reason for each in arranged_refusals(every, "UNKNOWN_ca web", RefusalSort.AT, True, NOW)} == {
+        "unknown_ca"
+    }
     for sort in RefusalSort:
-        rising = arranged_refusals(every, "", sort, False)
-        assert [each.seq for each in arranged_refusals(every, "", sort, True)] == [each.seq for each in rising][::-1]
-    assert [event.kind for event in arranged_events(snapshot.events, "generation=3")] == ["reload"]
+        rising = arranged_refusals(every, "", sort, False, NOW)
+        assert [each.seq for each in arranged_refusals(every, "", sort, True, NOW)] == [each.seq for each in rising][
+            ::-1
+        ]
+    assert [event.kind for event in arranged_events(snapshot.events, "generation=3", NOW)] == ["reload"]
 
 
 def test_connecting_and_not_connected() -> None:

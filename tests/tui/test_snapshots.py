@@ -107,7 +107,7 @@ def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) 
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("234567"), ids=TAB_NAMES[1:])
+@pytest.mark.parametrize("key", list("2345678"), ids=TAB_NAMES[1:])
 def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(degraded(), keys=(key,), size=size)
 
@@ -131,15 +131,15 @@ def test_connection(look: Look, size: tuple[int, int]) -> None:
 @SIZES
 @pytest.mark.parametrize(
     "keys",
-    [("3", "enter"), ("4", "enter"), ("5", "enter"), ("enter",), ("G", "enter")],
-    ids=["certificate", "refusal", "event", "problem", "listener"],
+    [("3", "enter"), ("4", "b", "enter"), ("5", "enter"), ("enter",), ("G", "enter"), ("4", "enter"), ("8", "enter")],
+    ids=["certificate", "refusal", "event", "problem", "listener", "party", "failure"],
 )
 def test_detail(look: Look, keys: tuple[str, ...], size: tuple[int, int]) -> None:
     assert look(degraded(), keys=keys, size=size)
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("1234567"), ids=TAB_NAMES)
+@pytest.mark.parametrize("key", list("12345678"), ids=TAB_NAMES)
 def test_empty(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(empty(), keys=(key,), size=size)
 
@@ -150,7 +150,7 @@ def test_expired(look: Look, key: str) -> None:
 
 
 @SIZES
-@pytest.mark.parametrize("key", list("1234567"), ids=TAB_NAMES)
+@pytest.mark.parametrize("key", list("12345678"), ids=TAB_NAMES)
 def test_stale(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(healthy(), keys=(key,), size=size, then=_lose)
 
@@ -224,7 +224,7 @@ def test_read_only(look: Look) -> None:
     assert look(healthy(), read_only=True)
 
 
-@pytest.mark.parametrize("keys", [(), ("2",), ("4", "enter")], ids=["overview", "connections", "refusal"])
+@pytest.mark.parametrize("keys", [(), ("2",), ("4", "b", "enter")], ids=["overview", "connections", "refusal"])
 def test_hostile(look: Look, keys: tuple[str, ...]) -> None:
     assert look(hostile(), keys=keys)
 

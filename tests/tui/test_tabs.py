@@ -54,20 +54,20 @@ def test_its_letters_sort_and_mean_one_thing_each(tab: Tab) -> None:
     assert len(letters) == len(set(letters))
     for letter in letters:
         state = tab.fresh_state()
-        sort = tab.sort_of(letter)
-        assert sort in tab.sorts
+        sort = tab.sort_of(state, letter)
+        assert sort in tab.sorts(state)
         tab.sort_by(state, sort)
         before = state.descending
         tab.sort_by(state, sort)
         assert (state.sort, state.descending) == (sort, not before)
-    assert tab.sort_of("?") is None
+    assert tab.sort_of(tab.fresh_state(), "?") is None
 
 
 @every_tab
 def test_names_ids_and_keys_are_its_own(tab: Tab) -> None:
     assert [each.name for each in TABS].count(tab.name) == 1
     assert tab.is_filtered == any(key == "/" for key, _, _ in tab.hints)
-    assert bool(tab.sorts) == any(key == "s" for key, _, _ in tab.hints)
+    assert bool(tab.sorts(tab.fresh_state())) == any(key == "s" for key, _, _ in tab.hints)
 
 
 def test_what_is_set_in_a_tab_is_kept_with_the_sidecar() -> None:

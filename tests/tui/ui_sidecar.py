@@ -105,7 +105,7 @@ class Sidecar:
                 writer.write(self.raw_reply)
                 await writer.drain()
                 return
-            if target == "/v1/events":
+            if urlsplit(target).path == "/v1/events":
                 return await self._stream(http, writer, request)
             status, document = self._answer(method, target, body)
             payload = json.dumps(document).encode()
@@ -163,7 +163,9 @@ class Sidecar:
                 return 200, world.past(span_s, step_s)
             case "/v1/refusals":
                 total = world.status["totals"]["refusals_total"]
-                return 200, {**self._now(), "total": total, "refusals": world.refusals[: int(query["limit"])]}
+                shown = world.refusals[: int(query["limit"])]
+                groups = worlds.parties(world.refusals)[: int(query["limit"])]
+                return 200, {**self._now(), "total": total, "refusals": shown, "groups": groups, "probes": 0}
             case "/v1/denials":
                 return 200, {**self._now(), "denials": self.denials}
             case path if path.startswith("/v1/refusals/r"):

@@ -168,6 +168,29 @@ def explanation(refused: Document, now: datetime) -> Document:
     return {"allowed": False, "identity": identity, "chain": [leaf], "judgements": [judged], "note": ""}
 
 
+def parties(refusals: list[Document]) -> list[Document]:
+    """The refusals, which come newest first, by party and reason."""
+    groups: dict[tuple[str, ...], Document] = {}
+    for each in refusals:
+        who = each["identity"] or each["subject"] or each["peer_address"].rpartition(":")[0]
+        shared = {name: each[name] for name in ("listener", "side", "stage", "reason", "sentence", "rule")}
+        group = groups.setdefault(
+            (who, *shared.values()),
+            {
+                **shared,
+                "who": who,
+                "known": each["stage"] == "authorize",
+                "count": 0,
+                "last_at": each["at"],
+                "newest_seq": each["seq"],
+                "peer_address": each["peer_address"],
+            },
+        )
+        group["count"] += 1
+        group["first_at"] = each["at"]
+    return list(groups.values())
+
+
 def listener(name: str, mode: str, protocol: str, listen: str, upstream: str) -> Document:
     return {
         "name": name,

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from tui.records import Event, Refusal
-from tui.text import SafeText
+from tlsidecar.api.filter import parse
+from tlsidecar.api.filter_fields import (
+    EVENT_FIELDS,
+    FAILURE_FIELDS,
+    REFUSAL_FIELDS,
+    event_matcher,
+    failure_matcher,
+    refusal_matcher,
+)
+from tui.records import Event, Failure, Refusal, RefusalGroup, decoded
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class RefusalSort(StrEnum):
     AT = "at"
+    COUNT = "count"
+    FIRST = "first"
     WHO = "who"
     REASON = "reason"
     LISTENER = "listener"
@@ -21,13 +33,42 @@ class RefusalSort(StrEnum):
     PEER = "peer"
 
 
-_REFUSAL_KEYS: dict[RefusalSort, Callable[[Refusal], tuple[str, float] | tuple[datetime, int]]] = {
-    RefusalSort.AT: lambda refusal: (refusal.at or _EARLIEST, refusal.seq),
-    RefusalSort.WHO: lambda refusal: (refusal.who, refusal.seq),
-    RefusalSort.REASON: lambda refusal: (refusal.reason, refusal.seq),
-    RefusalSort.LISTENER: lambda refusal: (refusal.listener, refusal.seq),
-    RefusalSort.STAGE: lambda refusal: (refusal.stage, refusal.seq),
-    RefusalSort.PEER: lambda refusal: (refusal.peer_address, refusal.seq),
+class FailureSort(StrEnum):
+    LAST = "last"
+    COUNT = "count"
+    FIRST = "first"
+    LISTENER = "listener"
+    UPSTREAM = "upstream"
+    REASON = "reason"
+
+
+_REFUSAL_KEYS: dict[RefusalSort, Callable[[Refusal], Any]] = {
+    RefusalSort.AT: lambda refusal: refusal.at or _EARLIEST,
+    RefusalSort.WHO: lambda refusal: refusal.who,
+    RefusalSort.REASON: lambda refusal: refusal.reason,
+    RefusalSort.LISTENER: lambda refusal: refusal.listener,
+    RefusalSort.STAGE: lambda refusal: refusal.stage,
+    RefusalSort.PEER: lambda refusal: refusal.peer_address,
+}
+
+_GROUP_KEYS: dict[RefusalSort, Callable[[RefusalGroup], Any]] = {
+    RefusalSort.AT: lambda group: group.last_at or _EARLIEST,
+    RefusalSort.COUNT: lambda group: group.count,
+    RefusalSort.FIRST: lambda group: group.first_at or _EARLIEST,
+    RefusalSort.WHO: lambda group: group.who,
+    RefusalSort.REASON: lambda group: group.reason,
+    RefusalSort.LISTENER: lambda group: group.listener,
+    RefusalSort.STAGE: lambda group: group.stage,
+    RefusalSort.PEER: lambda group: group.peer_address,
+}
+
+_FAILURE_KEYS: dict[FailureSort, Callable[[Failure], Any]] = {
+    FailureSort.LAST: lambda failure: failure.last_at or _EARLIEST,
+    FailureSort.COUNT: lambda failure: failure.count,
+    FailureSort.FIRST: lambda failure: failure.first_at or _EARLIEST,
+    FailureSort.LISTENER: lambda failure: failure.listener,
+    FailureSort.UPSTREAM: lambda failure: failure.upstream,
+    FailureSort.REASON: lambda failure: failure.reason,
 }
 
 
@@ -41,31 +82,67 @@ def matches(texts: Sequence[str], wanted: str) -> bool:
 
 
 def arranged_refusals(
-    refusals: Sequence[Refusal], wanted: str, sort: RefusalSort, descending: bool
+    refusals: Sequence[Refusal], wanted: str, sort: RefusalSort, descending: bool, now: datetime
 ) -> Sequence[Refusal]:
-    kept = [refusal for refusal in refusals if matches(_refusal_texts(refusal), wanted)]
-    return sorted(kept, key=_REFUSAL_KEYS[sort], reverse=descending)
+    means = refusal_matcher(parse(wanted, REFUSAL_FIELDS), now)
+    kept = [refusal for refusal in refusals if means(refusal)]
+    read = _REFUSAL_KEYS.get(sort, _REFUSAL_KEYS[RefusalSort.AT])
+    return sorted(kept, key=lambda refusal: (read(refusal), refusal.seq), reverse=descending)
 
 
-def _refusal_texts(refusal: Refusal) -> tuple[SafeText, ...]:
-    return (
-        refusal.listener,
-        refusal.peer_address,
-        refusal.side,
-        refusal.stage,
-        refusal.reason,
-        refusal.sentence,
-        refusal.detail,
-        refusal.identity,
-        refusal.subject,
-        refusal.issuer,
-        refusal.serial,
-        refusal.rule,
-        refusal.target,
-        refusal.request_id,
-    )
+def arranged_groups(
+    groups: Sequence[RefusalGroup],
+    held: Sequence[Refusal],
+    wanted: str,
+    sort: RefusalSort,
+    descending: bool,
+    now: datetime,
+) -> Sequence[RefusalGroup]:
+    """A group is meant where one of its refusals is: one that is held, or the newest as the group tells of it."""
+    kept = list(groups)
+    if wanted:
+        means = refusal_matcher(parse(wanted, REFUSAL_FIELDS), now)
+        found = {party_of(refusal) for refusal in held if means(refusal)}
+        told = {party_of(refusal) for refusal in held}
+        kept = [
+            each
+            for each in groups
+            if (party := group_party(each)) in found or (party not in told and means(_newest(each)))
+        ]
+    return sorted(kept, key=lambda group: (_GROUP_KEYS[sort](group), group.newest_seq), reverse=descending)
 
 
-def arranged_events(events: Sequence[Event], wanted: str) -> Sequence[Event]:
+def arranged_failures(
+    failures: Sequence[Failure], wanted: str, sort: FailureSort, descending: bool, now: datetime
+) -> Sequence[Failure]:
+    means = failure_matcher(parse(wanted, FAILURE_FIELDS), now)
+    return sorted(filter(means, failures), key=_FAILURE_KEYS[sort], reverse=descending)
+
+
+def arranged_events(events: Sequence[Event], wanted: str, now: datetime) -> Sequence[Event]:
     """The oldest first, as a log reads."""
-    return [event for event in events if matches((event.kind, event.summary), wanted)] if wanted else events
+    if not wanted:
+        return events
+    means = event_matcher(parse(wanted, EVENT_FIELDS), lambda: now)
+    return [event for event in events if means(event.told)]
+
+
+def group_party(group: RefusalGroup) -> tuple[str, ...]:
+    """What the refusals of a group have in common."""
+    return group.who, group.listener, group.side, group.stage, group.reason, group.rule
+
+
+def party_of(refusal: Refusal) -> tuple[str, ...]:
+    """The same of one refusal: strangers without a certificate are known by their address, without its port."""
+    address = str(refusal.peer_address)
+    if not address.startswith("unix"):
+        address = address.rpartition(":")[0].strip("[]")
+    who = refusal.identity or refusal.subject or address
+    return who, refusal.listener, refusal.side, refusal.stage, refusal.reason, refusal.rule
+
+
+def _newest(group: RefusalGroup) -> Refusal:
+    """As much of a group's newest refusal as the group tells."""
+    names = ("listener", "peer_address", "side", "stage", "reason", "sentence", "rule")
+    told = {"seq": group.newest_seq, "identity": group.who, **{name: getattr(group, name) for name in names}}
+    return replace(decoded(Refusal, told), at=group.last_at)

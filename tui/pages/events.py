@@ -30,7 +30,7 @@ EVENT_COLUMNS: Sequence[Column[Event]] = (
 
 
 def events_table(snapshot: Snapshot, look: Look, wanted: str = "") -> Table[Event] | Page:
-    events = arranged_events(snapshot.events, wanted)
+    events = arranged_events(snapshot.events, wanted, look.now)
     trouble = snapshot.troubles.get("events")
     if not events:
         words = "no event matches the filter" if wanted and snapshot.events else "no events yet: waiting for the first"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.amounts import age, clock_time, counted, grouped, utc
-from tui.lines import BLANK, Kind, Line, Role, Span, heading
+from tui.amounts import age, clock_time, count, counted, grouped, utc
+from tui.lines import BLANK, Kind, Line, Role, Span, Target, heading
 from tui.model import Snapshot
-from tui.pages.arrange import RefusalSort, arranged_refusals
+from tui.pages.arrange import RefusalSort, arranged_groups, arranged_refusals, group_party, party_of
 from tui.pages.explanation import explanation_lines
-from tui.records import Refusal
-from tui.sheet import Column, Look, Page, Table, field_lines, message_page
+from tui.records import Refusal, RefusalGroup
+from tui.sheet import Column, Look, Page, Table, field_lines, layout, message_page, row_line
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
 
 REFUSAL_COLUMNS: Sequence[Column[Refusal]] = (
@@ -61,6 +61,77 @@ REFUSAL_COLUMNS: Sequence[Column[Refusal]] = (
 )
 
 
+PARTY_COLUMNS: Sequence[Column[RefusalGroup]] = (
+    Column(
+        "LAST",
+        7,
+        lambda each, look: Span(age(each.last_at, look.now)),
+        right=True,
+        mirrored=True,
+        sort=RefusalSort.AT,
+        letter="A",
+    ),
+    Column(
+        "TIMES",
+        6,
+        lambda each, look: Span(count(each.count), Role.STRONG),
+        right=True,
+        sort=RefusalSort.COUNT,
+        letter="C",
+    ),
+    Column(
+        "WHO",
+        22,
+        lambda each, look: Span(each.who, Role.STRONG),
+        share=3,
+        wish=44,
+        sort=RefusalSort.WHO,
+        letter="W",
+        shorten=shorten_identity,
+    ),
+    Column("WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=RefusalSort.REASON, letter="R"),
+    Column(
+        "LISTENER",
+        9,
+        lambda each, look: Span(each.listener, Role.MUTED),
+        rank=1,
+        sort=RefusalSort.LISTENER,
+        letter="L",
+        shorten=shorten_middle,
+    ),
+    Column(
+        "SINCE",
+        7,
+        lambda each, look: Span(age(each.first_at, look.now), Role.MUTED),
+        right=True,
+        rank=2,
+        mirrored=True,
+        sort=RefusalSort.FIRST,
+        letter="F",
+    ),
+    Column("STAGE", 9, lambda each, look: Span(each.stage), rank=4, sort=RefusalSort.STAGE, letter="T"),
+    Column("IN WORDS", 28, lambda each, look: Span(each.sentence), rank=5, share=2, wish=36),
+    Column(
+        "RULE", 20, lambda each, look: Span(each.rule, Role.MUTED), rank=6, share=1, wish=30, shorten=shorten_identity
+    ),
+    Column(
+        "PEER",
+        21,
+        lambda each, look: Span(each.peer_address, Role.MUTED),
+        rank=7,
+        sort=RefusalSort.PEER,
+        letter="P",
+        shorten=shorten_middle,
+    ),
+)
+
+_EXAMPLE_COLUMNS: Sequence[Column[Refusal]] = (
+    Column("AGE", 7, lambda each, look: Span(age(each.at, look.now), Role.MUTED), right=True),
+    Column("PEER", 21, lambda each, look: Span(each.peer_address), shorten=shorten_middle),
+    Column("DETAIL", 20, lambda each, look: Span(each.detail or each.target, Role.MUTED), share=1),
+)
+
+
 def refusals_table(
     snapshot: Snapshot, look: Look, wanted: str = "", sort: RefusalSort = RefusalSort.AT, descending: bool = True
 ) -> Table[Refusal] | Page:
@@ -71,7 +142,7 @@ def refusals_table(
         return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
     if not snapshot.refusals.refusals:
         return message_page([Span(SafeText("nobody was refused since the start"), Role.MUTED)], look)
-    kept = arranged_refusals(snapshot.refusals.refusals, wanted, sort, descending)
+    kept = arranged_refusals(snapshot.refusals.refusals, wanted, sort, descending, look.now)
     if not kept:
         return message_page([Span(SafeText("no refusal matches the filter"), Role.MUTED)], look)
     return Table(
@@ -83,6 +154,56 @@ def refusals_table(
         sort=sort,
         descending=descending,
     )
+
+
+def parties_table(
+    snapshot: Snapshot, look: Look, wanted: str = "", sort: RefusalSort = RefusalSort.AT, descending: bool = True
+) -> Table[RefusalGroup] | Table[Refusal] | Page:
+    """Who was refused, one row for each party and reason; one by one, where a sidecar tells of no groups."""
+    refusals = snapshot.refusals
+    if refusals is None or not refusals.groups or snapshot.troubles.get("refusals") is not None:
+        return refusals_table(snapshot, look, wanted, sort, descending)
+    kept = arranged_groups(refusals.groups, refusals.refusals, wanted, sort, descending, look.now)
+    if not kept:
+        return message_page([Span(SafeText("no refusal matches the filter"), Role.MUTED)], look)
+    return Table(
+        columns=PARTY_COLUMNS,
+        items=kept,
+        look=look,
+        kind=Kind.PARTY,
+        key=party_key,
+        sort=sort,
+        descending=descending,
+    )
+
+
+def party_key(group: RefusalGroup) -> str:
+    """What a group is known by while its counts change."""
+    return "\n".join(group_party(group))
+
+
+def party_page(snapshot: Snapshot, key: str, look: Look) -> Page:
+    """The refusals of one party for one reason: how many, since when, and the newest, each of which can be opened."""
+    refusals = snapshot.refusals
+    group = None if refusals is None else next((each for each in refusals.groups if party_key(each) == key), None)
+    if refusals is None or group is None:
+        return message_page([Span(SafeText("the sidecar does not keep these refusals any more"), Role.NOTICE)], look)
+    known = "vouched for by the trust bundle" if group.known else "claimed, and not proved"
+    lines: list[Line] = [heading("Refused"), *field_lines("who", group.who, look, Role.STRONG)]
+    lines += field_lines("", SafeText(known), look, Role.MUTED)
+    lines += field_lines("why", group.sentence or group.reason, look, Role.WARNING)
+    by = "this sidecar" if group.side == "local" else "the other end"
+    lines += field_lines("reason", SafeText(f"{group.reason}, at stage {group.stage}, by {by}"), look)
+    lines += _given("rule", group.rule, look)
+    lines += field_lines("listener", group.listener, look)
+    lines += field_lines("how often", SafeText(f"{grouped(group.count)} since start"), look, Role.STRONG)
+    lines += field_lines("first", SafeText(f"{utc(group.first_at)}, {age(group.first_at, look.now)} ago"), look)
+    lines += field_lines("last", SafeText(f"{utc(group.last_at)}, {age(group.last_at, look.now)} ago"), look)
+    kept = [each for each in refusals.refusals if party_of(each) == group_party(group)]
+    lines += [BLANK, heading("The newest", SafeText(f"{grouped(len(kept))} in full; enter opens one"))]
+    placed = layout(_EXAMPLE_COLUMNS, look.width - 2)
+    lines += [row_line(placed, each, look, Target(Kind.REFUSAL, each.seq), indent=2) for each in kept]
+    return Page(lines)
 
 
 def refusals_note(snapshot: Snapshot) -> SafeText:

@@ -15,8 +15,9 @@ from tui.pages.config import listener_page
 from tui.pages.connections import connection_page
 from tui.pages.events import event_page
 from tui.pages.explanation import config_lines
+from tui.pages.failures import failure_page
 from tui.pages.problem import problem_page
-from tui.pages.refusals import refusal_page
+from tui.pages.refusals import party_page, refusal_page
 from tui.peers import Peer
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
@@ -69,6 +70,8 @@ class DetailScreen(ConsoleScreen):
                 return "certificate" if not str(key).startswith("crl ") else "revocation list"
             case Kind.PROBLEM:
                 return "problem"
+            case Kind.PARTY:
+                return "refused"
             case kind:
                 return f"{kind.value} {key}"
 
@@ -88,7 +91,11 @@ class DetailScreen(ConsoleScreen):
                 return listener_page(snapshot, str(key), look)
             case Kind.PROBLEM:
                 return problem_page(self.console.found, str(key), look)
-            case Kind.CHOICE | Kind.SIDECAR:
+            case Kind.PARTY:
+                return party_page(snapshot, str(key), look)
+            case Kind.FAILURE:
+                return failure_page(snapshot, str(key), look)
+            case Kind.CHOICE | Kind.GROUP | Kind.SIDECAR:
                 return Page(())
 
     @property
@@ -138,10 +145,18 @@ class DetailScreen(ConsoleScreen):
             case Kind.REFUSAL:
                 row = snapshot.raw_row("refusals", "refusals", "seq", key)
                 return None if row is None else (f"refusal-{key}", row)
+            case Kind.PARTY:
+                return snapshot.whole("refusals")
+            case Kind.FAILURE:
+                return snapshot.whole("failures")
             case Kind.EVENT:
                 return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
             case _:
                 return snapshot.whole("status")
+
+    def on_rows_opened(self, event: Rows.Opened) -> None:
+        if event.target.kind is not Kind.CHOICE:
+            self.console.open_target(event.target)
 
     def action_back(self) -> None:
         self.console.close_detail()

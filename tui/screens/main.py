@@ -20,15 +20,18 @@ from tui.peers import Peer
 from tui.plan import Interest
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
-from tui.sheet import Look, Sheet, message_page
+from tui.sheet import Look, Sheet, Table, message_page
 from tui.tabs import OVERVIEW, TABS
 from tui.tabs.tab import Tab, TabState, Window
-from tui.text import SafeText
+from tui.text import SafeText, cell_width, safe_text
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
 _FILTER_REST_S = 0.15
 """Typing pauses this long before the sidecar is asked to filter."""
+
+
+_LABEL_WIDTH = 9
 
 
 class MainScreen(ConsoleScreen):
@@ -52,6 +55,8 @@ class MainScreen(ConsoleScreen):
         #filter-row { display: none; height: 1; background: $surface; }
         #filter-row.-shown { display: block; }
         #filter-label { width: 9; background: $surface; }
+        #mistake { display: none; background: $surface; }
+        #mistake.-shown { display: block; }
         #filter { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
         ContentSwitcher { height: 1fr; }
         Rows { height: 1fr; scrollbar-gutter: stable; }
@@ -70,10 +75,14 @@ class MainScreen(ConsoleScreen):
         with Horizontal(id="filter-row"):
             yield Bar(id="filter-label", ascii_art=ascii_art)
             filter_input = Input(
-                placeholder="words that have to occur", id="filter", compact=True, select_on_focus=False
+                placeholder="words, and field:value: id:*/sa/web !listener:raw idle:>60s",
+                id="filter",
+                compact=True,
+                select_on_focus=False,
             )
             filter_input.cursor_blink = False
             yield filter_input
+        yield Bar(id="mistake", ascii_art=ascii_art)
         with ContentSwitcher(initial=OVERVIEW.id):
             for tab in TABS:
                 yield Rows(id=tab.id, ascii_art=ascii_art)
@@ -191,12 +200,13 @@ class MainScreen(ConsoleScreen):
 
     def action_sort(self) -> None:
         """By the next column that can be sorted by."""
-        sorts = self._tab.sorts
+        sorts = self._tab.sorts(self.state)
         if sorts:
-            self._sort_by(sorts[(sorts.index(self.state.sort) + 1) % len(sorts)])
+            place = sorts.index(self.state.sort) if self.state.sort in sorts else -1
+            self._sort_by(sorts[(place + 1) % len(sorts)])
 
     def action_reverse(self) -> None:
-        if self._tab.sorts:
+        if self._tab.sorts(self.state):
             self.state.descending = not self.state.descending
             self._ask_anew()
 
@@ -208,7 +218,7 @@ class MainScreen(ConsoleScreen):
             event.stop()
             self._ask_anew()
             return
-        sort = self._tab.sort_of(event.character)
+        sort = self._tab.sort_of(self.state, event.character)
         if sort is not None:
             event.stop()
             self._sort_by(sort)
@@ -230,10 +240,10 @@ class MainScreen(ConsoleScreen):
     def action_clear(self) -> None:
         """Out of the filter: it is emptied and goes away. Without one, out of this sidecar."""
         filter_input = self.query_one("#filter", Input)
-        if self.console.is_fleet and not self.state.filter and not filter_input.has_focus:
+        if self.console.is_fleet and not self.state.typed and not filter_input.has_focus:
             self.console.show_fleet()
             return
-        if self.state.filter:
+        if self.state.typed:
             filter_input.value = ""
             self._set_filter("")
         self._show_filter(focus=False)
@@ -241,22 +251,35 @@ class MainScreen(ConsoleScreen):
 
     def _show_filter(self, *, focus: bool) -> None:
         filter_input = self.query_one("#filter", Input)
-        text = self.state.filter
+        text = self.state.typed
         with self.prevent(Input.Changed):
             filter_input.value = text
         self.query_one("#filter-row").set_class(focus or bool(text), "-shown")
         if focus:
             filter_input.focus()
+        self._show_mistake()
+
+    def _show_mistake(self) -> None:
+        """What is wrong with the filter, under the place where it is."""
+        mistake = self.state.mistake
+        bar = self.query_one("#mistake", Bar)
+        bar.set_class(mistake is not None, "-shown")
+        if mistake is not None:
+            before = cell_width(safe_text(self.state.typed[: mistake.position])) + _LABEL_WIDTH
+            words = safe_text(f"^ {mistake.message}")
+            left = max(0, min(before, self.size.width - cell_width(words) - 1))
+            bar.show([gap(left), Span(words, Role.CRITICAL)])
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         if self._tab.is_filtered:
-            self._set_filter(event.value.strip())
+            self._set_filter(event.value)
 
     def _set_filter(self, text: str) -> None:
-        if text == self.state.filter:
+        changed = self._tab.set_filter(self.state, text)
+        self._show_mistake()
+        if not changed:
             return
-        self.state.filter = text
         self.rows.reset()
         if self._tab.is_filtered_there and self.console.options.automatic:
             if self._filter_rest is not None:
@@ -278,6 +301,13 @@ class MainScreen(ConsoleScreen):
     def on_rows_opened(self, event: Rows.Opened) -> None:
         if event.target.kind is not Kind.CHOICE:
             self.console.open_target(event.target)
+
+    def on_rows_header_pressed(self, event: Rows.HeaderPressed) -> None:
+        """Sort by the column; once more reverses."""
+        sheet = event.rows.sheet
+        column = sheet.column_at(event.cell) if isinstance(sheet, Table) else None
+        if column is not None and column.sort is not None:
+            self._sort_by(column.sort)
 
     def on_rows_moved(self, event: Rows.Moved) -> None:
         """Ask at once for what came into view; leave following when the reader scrolls up."""

@@ -6,6 +6,7 @@ from tui.tabs.certificates import Certificates
 from tui.tabs.config import Config
 from tui.tabs.connections import Connections
 from tui.tabs.events import Events
+from tui.tabs.failures import Failures
 from tui.tabs.overview import Overview
 from tui.tabs.refusals import Refusals
 from tui.tabs.tab import Tab
@@ -19,4 +20,5 @@ TABS: tuple[Tab, ...] = (
     EVENTS := Events(),
     CONFIG := Config(),
     TRAFFIC := Traffic(),
+    FAILURES := Failures(),
 )

@@ -18,7 +18,7 @@ class Certificates(Tab):
     short = "Certs"
     needs = frozenset({Ask.CERTIFICATES})
     hints = (ENTER, FILTER)
-    is_filtered = True
+    filters_words = True
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
         return certificates_page(snapshot, look, state.filter)

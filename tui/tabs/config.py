@@ -13,6 +13,7 @@ from tui.tabs.tab import Tab, TabState
 
 class Config(Tab):
     name = "Config"
+    short = "Conf"
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
         return config_page(snapshot, look)

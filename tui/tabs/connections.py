@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlsidecar.api.filter_fields import CONNECTION_FIELDS
 from tui.keys import ENTER, FILTER, SORT
 from tui.model import ConnectionQuery, Snapshot, Sort
 from tui.pages.connections import CONNECTION_COLUMNS, connections_note, connections_table
@@ -27,7 +28,7 @@ class Connections(Tab):
     largest_first = frozenset(
         {Sort.OPENED, Sort.BYTES_IN, Sort.BYTES_OUT, Sort.REQUESTS, Sort.IDLE, Sort.ID, Sort.GENERATION}
     )
-    is_filtered = True
+    vocabulary = CONNECTION_FIELDS
     is_filtered_there = True
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:

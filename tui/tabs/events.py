@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlsidecar.api.filter_fields import EVENT_FIELDS
 from tui.keys import ENTER, FILTER, FOLLOW
 from tui.model import Snapshot
 from tui.pages.events import events_table
@@ -16,7 +17,7 @@ from tui.text import SafeText
 class Events(Tab):
     name = "Events"
     hints = (ENTER, FILTER, FOLLOW)
-    is_filtered = True
+    vocabulary = EVENT_FIELDS
     follows_events = True
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from tui.keys import ENTER, FILTER, SORT
+from tlsidecar.api.filter_fields import REFUSAL_FIELDS
+from tui.keys import ENTER, FILTER, GROUP, SORT
 from tui.model import Snapshot
 from tui.pages.arrange import RefusalSort
-from tui.pages.refusals import REFUSAL_COLUMNS, refusals_note, refusals_table
+from tui.pages.refusals import PARTY_COLUMNS, REFUSAL_COLUMNS, parties_table, refusals_note, refusals_table
 from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest
 from tui.records import Json, Problem, Status
-from tui.sheet import Look, Sheet
+from tui.sheet import Column, Look, Sheet
 from tui.tabs.tab import Tab, TabState, Window
 from tui.text import SafeText
 
@@ -18,15 +20,28 @@ from tui.text import SafeText
 class Refusals(Tab):
     name = "Refusals"
     needs = frozenset({Ask.REFUSALS})
-    hints = (ENTER, FILTER, SORT)
-    columns = REFUSAL_COLUMNS
+    hints = (ENTER, FILTER, SORT, GROUP)
+    columns = PARTY_COLUMNS
     first_sort = RefusalSort.AT
-    largest_first = frozenset({RefusalSort.AT})
-    is_filtered = True
+    largest_first = frozenset({RefusalSort.AT, RefusalSort.COUNT, RefusalSort.FIRST})
+    vocabulary = REFUSAL_FIELDS
     asks_for_filter = True
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
-        return refusals_table(snapshot, look, state.filter, RefusalSort(str(state.sort)), state.descending)
+        table = refusals_table if state.each else parties_table
+        return table(snapshot, look, state.filter, RefusalSort(str(state.sort)), state.descending)
+
+    def columns_of(self, state: TabState) -> Sequence[Column[Any]]:
+        return REFUSAL_COLUMNS if state.each else PARTY_COLUMNS
+
+    def press(self, state: TabState, snapshot: Snapshot, key: str) -> bool:
+        """``b``: by party and reason, or each by itself."""
+        if key != "b":
+            return False
+        state.each = not state.each
+        if state.sort not in self.sorts(state):
+            state.sort, state.descending = self.first_sort, True
+        return True
 
     def is_unread(self, snapshot: Snapshot) -> bool:
         return snapshot.refusals is None
@@ -39,7 +54,7 @@ class Refusals(Tab):
 
     def exported(self, snapshot: Snapshot, key: int | str | None) -> tuple[str, Json] | None:
         row = snapshot.raw_row("refusals", "refusals", "seq", key)
-        return None if row is None else (f"refusal-{key}", row)
+        return snapshot.whole("refusals") if row is None else (f"refusal-{key}", row)
 
     def interest(self, state: TabState, window: Window) -> Interest:
         """As many as are looked at; all of them while they are filtered or sorted otherwise than by time."""

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tlsidecar.api.filter import FilterError, Vocabulary, parse
 from tui.keys import KeyHint
 from tui.model import Snapshot
 from tui.plan import Ask, Interest
@@ -19,9 +20,12 @@ from tui.text import EMPTY, SafeText
 class TabState:
     """What the reader has set in one tab of one sidecar."""
 
-    filter: str = ""
+    filter: str = ""  # in force
+    typed: str = ""  # as it stands in the field; what cannot be read is not in force
+    mistake: FilterError | None = None  # in what is typed
     sort: Hashable = None
     descending: bool = True
+    each: bool = False  # of refusals: each by itself, not by party and reason
     follow: bool = True
     span: str = ""  # how far back charts go, by name; empty for all there is
     listener: str = ""  # whose charts; empty for all
@@ -45,7 +49,8 @@ class Tab:
     columns: ClassVar[Sequence[Column[Any]]] = ()
     largest_first: ClassVar[frozenset[Hashable]] = frozenset()
     first_sort: ClassVar[Hashable] = None
-    is_filtered: ClassVar[bool] = False
+    vocabulary: ClassVar[Vocabulary | None] = None  # of its filter's fields; without one, only words
+    filters_words: ClassVar[bool] = False
     is_filtered_there: ClassVar[bool] = False  # by the sidecar: typing rests before it is asked
     asks_for_filter: ClassVar[bool] = False  # a filter needs more than what was read
     follows_events: ClassVar[bool] = False
@@ -56,6 +61,26 @@ class Tab:
     @property
     def id(self) -> str:
         return f"view-{self.name.lower()}"
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.filters_words or self.vocabulary is not None
+
+    def set_filter(self, state: TabState, text: str) -> bool:
+        """What is typed; whether another filter is in force now. One that cannot be read leaves the last good one."""
+        state.typed, state.mistake = text, None
+        if self.vocabulary is not None:
+            try:
+                parse(text, self.vocabulary)
+            except FilterError as error:
+                state.mistake = error
+                return False
+        changed, state.filter = text != state.filter, text
+        return changed
+
+    def columns_of(self, state: TabState) -> Sequence[Column[Any]]:
+        """Those of its table as it is set."""
+        return self.columns
 
     def fresh_state(self) -> TabState:
         return TabState(sort=self.first_sort)
@@ -94,13 +119,12 @@ class Tab:
 
     # Sorting.
 
-    @property
-    def sorts(self) -> list[Hashable]:
-        return [column.sort for column in self.columns if column.sort is not None]
+    def sorts(self, state: TabState) -> list[Hashable]:
+        return [column.sort for column in self.columns_of(state) if column.sort is not None]
 
-    def sort_of(self, letter: str) -> Hashable:
+    def sort_of(self, state: TabState, letter: str) -> Hashable:
         """What shift and this letter sort by; None for nothing."""
-        return next((each.sort for each in self.columns if each.letter == letter), None)
+        return next((each.sort for each in self.columns_of(state) if each.letter == letter), None)
 
     def sort_by(self, state: TabState, sort: Hashable) -> None:
         """By this; once more turns it round."""

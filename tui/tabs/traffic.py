@@ -17,6 +17,7 @@ from tui.text import SafeText
 
 class Traffic(Tab):
     name = "Traffic"
+    short = "Flow"
     needs = frozenset({Ask.HISTORY})
     hints = (SPAN, LISTENER)
 

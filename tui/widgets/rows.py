@@ -72,6 +72,13 @@ Rows {
         target: Target
 
     @dataclass
+    class HeaderPressed(Message):
+        """A click on the header, ``cell`` cells from its left edge."""
+
+        rows: Rows
+        cell: int
+
+    @dataclass
     class Resized(Message):
         """There is another width to fill: a scroll bar came or went, or the terminal changed."""
 
@@ -211,8 +218,11 @@ Rows {
             self.post_message(self.Opened(self, self.selected))
 
     def on_click(self, event: events.Click) -> None:
+        if event.y < self._header_height:
+            self.post_message(self.HeaderPressed(self, event.x + self.scroll_offset.x))
+            return
         index = self.scroll_offset.y + event.y - self._header_height
-        if event.y < self._header_height or not self.sheet.is_selectable(index):
+        if not self.sheet.is_selectable(index):
             return
         if index == self.cursor:
             self.action_open()

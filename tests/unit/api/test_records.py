@@ -109,7 +109,10 @@ def test_every_record_says_what_it_and_its_fields_mean(record: type) -> None:
     assert not record.__doc__.startswith(f"{record.__name__}(")
     for field in fields_of(record):
         assert field.told.meaning
-        assert field.told.unit == "s" or not field.name.endswith("_s")
+        if field.name.endswith("_per_s"):
+            assert field.told.unit.endswith("/s")
+        else:
+            assert field.told.unit == "s" or not field.name.endswith("_s")
     assert record.__name__ in document(tuple(ROUTES))["components"]["schemas"]
 
 
