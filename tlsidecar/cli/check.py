@@ -56,8 +56,8 @@ class MaterialReport:
 @click.pass_context
 def check(context: click.Context, /, config_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Report every problem of the configuration at once; then load the material, judge it as `run` would, and prove
-    it by a handshake in memory. Nothing is bound; services that should speak HTTP/2 are asked whether they do.
-    Exit code 2 when anything is wrong.
+    it by a handshake in memory; and say what would keep a renewal from being seen. Nothing is bound; services that
+    should speak HTTP/2 are asked whether they do. Exit code 2 when anything is wrong.
 
     Nothing is ordered: of a local authority it is said whether it would issue.
     """
@@ -88,21 +88,25 @@ def judge(settings: Settings, identity: Identity, clock: Clock) -> MaterialRepor
     from OpenSSL import SSL
 
     from certs.preflight import inspect
+    from certs.sources import prospects
     from tlsidecar.control.proof import build_contexts, never_shown
-    from tlsidecar.control.sources import roles_of, source_of
+    from tlsidecar.control.sources import files_of, roles_of, source_of, state_of
 
     report = MaterialReport(identity.name)
+    files = files_of(identity)
+    future = [*prospects.of_files(files), *prospects.of_state(state_of(identity))]
+    skew = timedelta(seconds=identity.clock_skew_s)
     try:
         source = source_of(identity, clock)
         report.source = source.describe()
         material = asyncio.run(source.read())
         if material is None:
             report.is_at_hand = False
+            report.warnings = future
             return report
         soft_crl = identity.crl_policy == "soft"
-        skew = timedelta(seconds=identity.clock_skew_s)
         found = inspect(material, roles_of(settings, identity.name), clock.now(), skew, soft_crl=soft_crl)
-        report.warnings = list(found.warnings)
+        report.warnings = [*found.warnings, *future, *prospects.of_clock(material, files, clock, skew)]
         report.problems = [_finding(problem) for problem in found.problems]
         if any(problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE for problem in found.problems):
             return report  # which has been told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certs.clock import Clock
@@ -71,6 +72,24 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
         poll_s=identity.poll_interval_s,
         deadline_s=identity.source_timeout_s,
     )
+
+
+def files_of(identity: Identity) -> list[Path]:
+    """What somebody else keeps up to date, and we read: files, and directories of them."""
+    named = (
+        identity.cert,
+        identity.key,
+        identity.passphrase_file,
+        identity.crl,
+        *(each.path for each in identity.trust),
+    )
+    return [path for path in named if path is not None]
+
+
+def state_of(identity: Identity) -> list[Path]:
+    """The directories that we write to when something is renewed."""
+    acme = identity.acme.state if identity.acme is not None else None
+    return [path for path in (identity.authority, acme, identity.crl_cache) if path is not None]
 
 
 def crl_downloads_of(identity: Identity, clock: Clock) -> CrlDownloads | None:
