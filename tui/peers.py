@@ -12,7 +12,7 @@ from tui.actions import Action, Verb
 from tui.amounts import counted
 from tui.lines import Kind, Target
 from tui.model import Snapshot
-from tui.records import Denial
+from tui.records import Denial, OwnMaterial
 from tui.text import SafeText, safe_text, shorten_middle
 
 DENY_FOR: Mapping[str, int] = {"10 minutes": 600, "1 hour": 3600, "1 day": 86400}
@@ -107,24 +107,27 @@ def older_connections(snapshot: Snapshot) -> int:
     certificates = snapshot.certificates
     if certificates is None:
         return 0
-    counts = certificates.connections_by_generation.items()
-    return sum(count for number, count in counts if number.isdecimal() and int(number) < certificates.generation)
+    return sum(map(_older_of, certificates.identities or (certificates,)))
+
+
+def _older_of(material: OwnMaterial) -> int:
+    counts = material.connections_by_generation.items()
+    return sum(count for number, count in counts if number.isdecimal() and int(number) < material.generation)
 
 
 def drain_older(snapshot: Snapshot) -> Action:
     number = older_connections(snapshot)
-    generation = 0 if snapshot.certificates is None else snapshot.certificates.generation
     return Action(
         Verb.DRAIN_OLDER,
         SafeText("Drain older generations"),
         SafeText(
-            f"{counted(number, 'connection')} accepted under material older than generation {generation} end after "
-            "their exchange. Others go on, and so does accepting."
+            f"{counted(number, 'connection')} accepted under older material than is in use end after their exchange. "
+            "Others go on, and so does accepting."
         ),
         SafeText(f"Yes, end {number}"),
         "POST",
         "/v1/drain-generations",
-        {"older_than": max(1, generation), "expected": number, "timeout_s": DRAIN_OLD_TIMEOUT_S},
+        {"expected": number, "timeout_s": DRAIN_OLD_TIMEOUT_S},
         _DRAIN_ANSWER_S,
     )
 

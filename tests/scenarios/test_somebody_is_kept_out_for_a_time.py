@@ -97,6 +97,8 @@ def test_all_that_match_are_closed_and_no_other(pki: Pki, tmp_path: Path) -> Non
             # New material: those accepted before it end, those after it stay.
             pki.issue("server", "localhost")
             assert sidecar.call("POST", "/v1/reload")[1]["outcome"] == "applied"
+            newest, first = sidecar.json("/v1/certificates")["attempts"]
+            assert ([each["what"] for each in newest["differences"]], first["differences"]) == (["subject", "key"], [])
             fresh = connected_for(stack, sidecar, pki, pairs[0])
             fresh.send(b"hello")
             assert fresh.recv_exactly(5) == b"hello"

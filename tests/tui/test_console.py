@@ -635,7 +635,7 @@ async def test_older_generations_are_drained(tmp_path: Path) -> None:
         await _eventually(lambda: "5 connections accepted under" in desk.text, desk)
         await desk.press("y")
         await _eventually(lambda: len(desk.toasts) >= 2, desk)
-        asked = {"older_than": 3, "expected": 5, "timeout_s": 30}
+        asked = {"expected": 5, "timeout_s": 30}
         assert desk.sidecar.changes == [("POST", "/v1/drain-generations", asked)]
         assert desk.toasts[1] == "5 connections ended"
 

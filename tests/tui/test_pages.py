@@ -430,3 +430,32 @@ def test_several_identities_are_shown_and_acted_on_apart() -> None:
     assert len(leaves) == 2
     for key in leaves:
         assert "Material" in "\n".join(_text(certificate_page(snapshot, key, LOOK)))
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_the_time_line_tells_what_each_attempt_changed(width: int) -> None:
+    world = healthy()
+    world.certificates["attempts"][0]["differences"][0]["after"] = "CN=\x1b[2Jowned"
+    text = "\n".join(_text(certificates_page(_snapshot(world), replace(LOOK, width=width))))
+    assert "\x1b" not in text
+    if width < 80:
+        return
+    for words in (
+        "serial 5b1fa1d3 -> ",
+        "key        - RSA 2048 5f8e24b84c7a",
+        "+ EC P-256 9e17f9d2a3bb",
+        r"+ CN=\x1b[2Jowned",
+        "key_mismatch: the key does not belong to the certificate",
+        "warning: the chain was not in order",
+        "11 connections on this generation now",
+    ):
+        assert words in text, words
+
+
+def test_a_refusals_page_says_what_could_not_be_asked() -> None:
+    snapshot = _snapshot(degraded())
+    refusals = snapshot.refusals
+    assert refusals is not None
+    troubled = replace(snapshot, troubles={"refusal": SafeText("there is no such path")})
+    page = refusal_page(troubled, refusals.refusals[0].seq, LOOK)
+    assert any("not available: there is no such path" in line for line in _text(page))

@@ -395,7 +395,49 @@ def _material(now: datetime, *, not_before: datetime, not_after: datetime, renew
             "warnings": [],
         },
         "connections_by_generation": {"2": 1, "3": 11},
+        "attempts": _attempts(now, leaf["serial"]),
     }
+
+
+def _attempts(now: datetime, serial: str) -> list[Document]:
+    """The time line: a refusal, then a good one that changed something."""
+    plain = {"warnings": [], "configuration": "", "configuration_changes": [], "differences": [], "identity": "default"}
+    return [
+        {
+            **plain,
+            "at": stamp(now - timedelta(hours=8, minutes=3)),
+            "trigger": "file_change",
+            "outcome": "applied",
+            "reason": "",
+            "detail": "",
+            "generation": 3,
+            "previous_serial": "5b1fa1d3",
+            "serial": serial,
+            "duration_s": 0.0041,
+            "warnings": ["the chain was not in order, leaf first, then each one's issuer: served in order"],
+            "differences": [
+                {
+                    "what": "issuer",
+                    "before": "CN=Prod Issuing CA 6,O=Example",
+                    "after": "CN=Prod Issuing CA 7,O=Example",
+                },
+                {"what": "key", "before": "RSA 2048 5f8e24b84c7a", "after": "EC P-256 9e17f9d2a3bb"},
+                {"what": "lifetime", "before": "90d", "after": "1d"},
+            ],
+        },
+        {
+            **plain,
+            "at": stamp(now - timedelta(hours=8, minutes=4)),
+            "trigger": "file_change",
+            "outcome": "refused",
+            "reason": "key_mismatch",
+            "detail": "the key does not belong to the certificate (/etc/tls/tls.key)",
+            "generation": 2,
+            "previous_serial": "5b1fa1d3",
+            "serial": "",
+            "duration_s": 0.0012,
+        },
+    ]
 
 
 def healthy(now: datetime = NOW, connections: int = 12, node: str = "web-1") -> World:

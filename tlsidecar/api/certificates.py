@@ -42,6 +42,15 @@ class RevocationList(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Difference(Generic[T]):
+    """One thing that new material changed."""
+
+    what: Annotated[T, Told("names, subject, issuer, key, lifetime, signature or trust")]
+    before: Annotated[T, Told("as it was; a key by its kind and the beginning of its digest", long=True)]
+    after: Annotated[T, Told("as it is", long=True)]
+
+
+@dataclass(frozen=True)
 class Attempt(Generic[T]):
     """One attempt to put new material to use."""
 
@@ -64,6 +73,9 @@ class Attempt(Generic[T]):
     ] = NO_TEXT
     configuration_changes: Annotated[
         tuple[T, ...], Told("the keys that differ from the configuration in force, or what is wrong with it")
+    ] = ()
+    differences: Annotated[
+        tuple[Difference[T], ...], Told("what the new material changed; empty for a renewal of the same")
     ] = ()
     identity: Annotated[T, Told("our identity it was made for, by its name in the configuration")] = NO_TEXT
 

@@ -244,6 +244,10 @@ def _print_material(document: dict[str, Any], now: str) -> None:
         why = ": ".join(part for part in (attempt["reason"], attempt["detail"]) if part)
         outcome = ", ".join(part for part in (attempt["outcome"], why) if part)
         lines.append(f"last attempt {moment(attempt['at'])} ({attempt['trigger']}): {outcome}")
+        lines += [
+            f"  {each['what']}: {each['before'] or 'none'} -> {each['after'] or 'none'}"
+            for each in attempt["differences"]
+        ]
     by_generation = document["connections_by_generation"]
     if by_generation:
         counts = ", ".join(f"{count} on {number}" for number, count in by_generation.items())

@@ -17,11 +17,13 @@ from typing import Protocol
 
 from certs.certificate import Certificate
 from certs.clock import Clock
+from certs.differences import differences
 from certs.errors import CertsError, MaterialError, MaterialReason
 from certs.material import Material
 from certs.renewal import RandomUnit, RenewalSchedule
 from certs.sources import Candidate, Failed, RenewalWanted, Source
 from certs.sources.crl_downloads import CrlDownloads
+from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
 from tlsidecar.control.proof import build_contexts, judge_material
@@ -230,6 +232,7 @@ class Rotation:
             previous_serial=before.material.identity.serial if before else "",
             serial=material.identity.serial,
             warnings=proved.warnings,
+            differences=_differences(before, material),
             identity=self.name,
         )
 
@@ -293,6 +296,12 @@ def refusal(identity: str, error: CertsError, trigger: Trigger, now: datetime) -
     """An attempt that ended with ``error``, for an identity that has nothing in use."""
     reason = error.reason if isinstance(error, MaterialError) else MaterialReason.AUTHORITY_FAILED
     return Attempt(now, trigger, Outcome.REFUSED, reason.value, str(error), identity=identity)
+
+
+def _differences(before: Generation | None, material: Material) -> tuple[Difference[str], ...]:
+    if before is None:
+        return ()
+    return tuple(Difference(*each) for each in differences(before.material, material))
 
 
 async def _first_of(source: Source) -> Material:

@@ -9,6 +9,7 @@ from tui.lifetime import Stage, Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line
 from tui.model import Snapshot
 from tui.pages.arrange import matches
+from tui.pages.time_line import time_line
 from tui.records import Attempt, Certificate, Certificates, OwnMaterial, RevocationList
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText, pad, shorten_identity
@@ -28,6 +29,7 @@ def certificates_page(snapshot: Snapshot, look: Look, wanted: str = "") -> Page:
             shown = f"shown by {', '.join(listeners)}" if listeners else "shown by no listener"
             lines += [*([BLANK] if lines else []), heading(f"Identity {name}", SafeText(shown))]
         lines += _identity(own, look, wanted)
+    lines += time_line(certificates, look)
     return Page(lines)
 
 
