@@ -256,10 +256,12 @@ TLS_GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """A port for scraping and probes from outside; off without ``listen``. With ``allow`` it speaks mutual TLS."""
+    """A port for scraping and probes from outside; off without ``listen``. With ``allow`` it speaks mutual TLS, as
+    ``identity``, or as the first where that is empty."""
 
     listen: Address | None = None
     allow: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

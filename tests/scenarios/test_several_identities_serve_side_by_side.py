@@ -106,6 +106,10 @@ def test_the_server_name_chooses_the_identity_and_who_may_vouch(
                     peer.recv_exactly(1)
                 assert sidecar.refusal(reason="unknown_ca")["listener"] == "in"
 
+            told = json.loads(command(sidecar, "explain", "--cert", str(site.workload.cert), "--json").stdout)
+            judged = [(each["own_identity"], each["allowed"]) for each in told["explanation"]["judgements"]]
+            assert judged == [("public", False), ("mesh", True)]
+
             assert talk(sidecar.port("out"), b"hello") == b"hello"
             assert first_name(seen[0]) == "inner.mesh.test"
 

@@ -15,6 +15,7 @@ from tlsidecar.explain.judging import Asked, CannotAsk, judge
 from tlsidecar.settings import Listener, Mode
 
 ContextsOf = Callable[[str], Contexts | None]
+"""What new connections under the identity of ours of this name are served with; None before the first generation."""
 Denial = Callable[[Identity], str]
 
 
@@ -25,16 +26,18 @@ def explained(
     asked: Asked | None = None,
     denial: Denial | None = None,
 ) -> Explanation[str]:
-    """What these listeners make of ``chain`` (DER, leaf first). Raises :class:`CannotAsk`."""
+    """What these listeners make of ``chain`` (DER, leaf first): of one that chooses among several identities of ours
+    each, for each has its own trust. Raises :class:`CannotAsk`."""
     judgements = []
     for listener in listeners:
-        contexts = contexts_of(listener.name)
-        if contexts is None:
-            raise CannotAsk("there is no certificate of our own yet, and no trust to judge by")
-        try:
-            judgements.append(judge(listener, contexts, chain, asked, denial=_for(listener, denial)))
-        except SSL.Error as error:
-            raise CannotAsk(f"our own material makes no context: {error}") from None
+        for name in listener.identities:
+            contexts = contexts_of(name)
+            if contexts is None:
+                raise CannotAsk("there is no certificate of our own yet, and no trust to judge by")
+            try:
+                judgements.append(judge(listener, contexts, chain, asked, denial=_for(listener, denial)))
+            except SSL.Error as error:
+                raise CannotAsk(f"our own material makes no context: {error}") from None
     return Explanation(
         allowed=is_allowed(judgements),
         identity=name_of(chain),

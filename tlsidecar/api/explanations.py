@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.certificates import Certificate
-from tlsidecar.api.declare import T, Told
+from tlsidecar.api.declare import NO_TEXT, T, Told
 from tlsidecar.api.refusals import Refusal
 
 # Of a length that whole bytes have.
@@ -56,6 +56,7 @@ class Judgement(Generic[T]):
     status: Annotated[int, Told("the HTTP status it would be answered with; 0 without a request, or when let through")]
     lines: Annotated[tuple[ConfigLine[T], ...], Told("what would let in exactly this peer; empty where no rule can")]
     note: Annotated[T, Told("what is to be known before that; empty where nothing is", long=True)]
+    own_identity: Annotated[T, Told("which of our identities the peer asks for: its trust is what counts")] = NO_TEXT
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,9 @@ def _without_a_sidecar(
 
     try:
         settings = load(config_file, {}, os.environ)
-        contexts = contexts_of(settings, SYSTEM_CLOCK)
         asked = Asked.of(method, path)
         listeners = asked_about(settings.listeners, listener, chain, asked)
-        explanation = explained(chain, listeners, lambda _: contexts, asked)
+        explanation = explained(chain, listeners, lambda name: contexts_of(settings, name, SYSTEM_CLOCK), asked)
     except ConfigError as error:
         report(error)
     except (CertsError, CannotAsk) as error:
@@ -182,7 +181,8 @@ def _of_refusal(refusal: Refusal[SafeText]) -> Iterator[str]:
 
 def _of_judgement(judged: Judgement[SafeText]) -> Iterator[str]:
     request = f", {judged.method} {judged.path}" if judged.method else ""
-    where = f"{judged.listener} ({judged.mode}){request}"
+    asked_for = f", as {judged.own_identity}" if judged.own_identity not in ("", "default") else ""
+    where = f"{judged.listener} ({judged.mode}{asked_for}){request}"
     if judged.allowed:
         by = f" by {judged.rule}" if judged.rule else ""
         yield safe_text(f"{where}: let in{by}")

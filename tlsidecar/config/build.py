@@ -78,7 +78,7 @@ def _metrics_listener(
         protocol=settings.Protocol.HTTP,
         listen=metrics.listen,
         upstreams=(settings.Address(path=str(admin_socket.with_name("metrics.sock"))),),
-        identities=identities,
+        identities=(metrics.identity,) if metrics.identity else identities,
         allow=metrics.allow,
         limits=settings.Limits(**limits),
     )

@@ -6,7 +6,7 @@ Each check looks only at what could be read: a key that is itself wrong has been
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -142,18 +142,25 @@ def _identity_names(document: Document) -> Iterator[Finding]:
         names += [] if name is None else [name]
     known = names or [DEFAULT_IDENTITY]
     unreadable = any("name" in identity and identity.read("name") is None for identity in document.identities)
+    metrics = document.root.tables["metrics"]
+    scraped = metrics.read("identity")
+    if scraped is not None and scraped not in known and not unreadable:
+        yield metrics.finding("identity", f"no identity is called {quoted(scraped)}", _meant(scraped, known))
     for listener in document.listeners:
         wanted: tuple[str, ...] = listener.read("identity") or ()
         for at, name in enumerate(wanted):
             key = (*listener.key, "identity", *((at,) if isinstance(listener.written["identity"], list) else ()))
             if name not in known and not unreadable:
-                suggestion = did_you_mean(name, known) or f"there is {', '.join(map(quoted, known))}"
-                yield Finding(key, f"no identity is called {quoted(name)}", suggestion)
+                yield Finding(key, f"no identity is called {quoted(name)}", _meant(name, known))
             elif name in wanted[:at]:
                 yield Finding(key, f"{quoted(name)} is there twice", "keep one of them")
         if len(wanted) > 1 and listener.read("mode", "terminate") == "originate":
             message = "several are for terminate, where the client's SNI chooses: here we are the client"
             yield listener.finding("identity", message, "name one")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    return did_you_mean(name, known) or f"there is {', '.join(map(quoted, known))}"
 
 
 def _acme(acme: Part) -> Iterator[Finding]:
@@ -198,6 +205,8 @@ def _metrics(document: Document) -> Iterator[Finding]:
             "listen", "is a Unix socket", 'write "host:port"; a socket to look at is admin.view_socket'
         )
     if "allow" not in metrics:
+        if "identity" in metrics:
+            yield metrics.finding("identity", "is for mutual TLS, and there is no allow", "add allow, or leave it out")
         return
     if "listen" not in metrics:
         yield metrics.finding("allow", "there is no listen", "add listen, or leave it out")

@@ -519,6 +519,12 @@ METRICS = Table(
             RULES,
             "Who may ask: mutual TLS, by a listener with the name `metrics`. Without it, plain HTTP.",
         ),
+        Entry(
+            "identity",
+            NAME,
+            "With `allow`: the `[[identity]]` to show, by its name.",
+            worked_out="the first identity",
+        ),
     ),
 )
 

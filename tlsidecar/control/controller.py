@@ -132,9 +132,8 @@ class Controller:
     def identities(self) -> Sequence[IdentityState]:
         return [rotation.state() for rotation in self._identities.rotations]
 
-    def contexts_of(self, listener: str) -> Contexts | None:
-        names = next((each.identities for each in self.settings.listeners if each.name == listener), ())
-        rotation = self._identities.called(names[0]) if names else self._identities.rotations[0]
+    def contexts_of(self, identity: str) -> Contexts | None:
+        rotation = self._identities.called(identity)
         return rotation.contexts if rotation.generation is not None else None
 
     def attempts(self, limit: int) -> Sequence[Attempt]:

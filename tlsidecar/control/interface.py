@@ -132,9 +132,9 @@ class Control(Protocol):
         """Ours, in the order of the configuration; at least one."""
         ...
 
-    def contexts_of(self, listener: str) -> Contexts | None:
-        """What new connections of a listener are served with, unless they ask for another identity of its; None
-        before the first generation."""
+    def contexts_of(self, identity: str) -> Contexts | None:
+        """What new connections under an identity of ours are served with; None before the first generation. Raises
+        KeyError when there is none of that name."""
         ...
 
     def attempts(self, limit: int) -> Sequence[Attempt]:

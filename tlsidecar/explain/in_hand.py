@@ -22,7 +22,7 @@ from certs.safe_files import Secrecy, read_file
 from certs.sources.bundles import Bundle, Bundles, TrustFile
 from tlsidecar.control.sources import source_of
 from tlsidecar.dataplane.tls import Contexts
-from tlsidecar.settings import Settings
+from tlsidecar.settings import Identity, Settings
 
 _STAND_IN_DAYS = 1
 
@@ -45,16 +45,18 @@ def chain_of(data: bytes, path: Path | None = None) -> tuple[bytes, ...]:
     return tuple(each.der for each in (leaf, *chain))
 
 
-def contexts_of(settings: Settings, clock: Clock) -> Contexts:
-    """What a sidecar with these settings would be serving with by now. Raises certs.errors.CertsError.
+def contexts_of(settings: Settings, identity: str, clock: Clock) -> Contexts:
+    """What a sidecar with these settings would be serving with by now, under the identity of this name. Raises
+    certs.errors.CertsError.
 
     Nothing is ordered: where our own certificate would have to be issued first, another stands in for it, for peers are
     judged by the trust alone.
     """
-    material = asyncio.run(source_of(settings.identity, clock).read())
+    own = settings.identity_called(identity)
+    material = asyncio.run(source_of(own, clock).read())
     if material is None:
-        material = _stand_in(_trust_of(settings, clock), clock)
-    return Contexts(0, material, settings.tls, soft_crl=settings.identity.crl_policy == "soft")
+        material = _stand_in(_trust_of(own, clock), clock)
+    return Contexts(0, material, settings.tls, soft_crl=own.crl_policy == "soft", identity=identity)
 
 
 def _is_authority(certificate: Certificate) -> bool:
@@ -62,8 +64,7 @@ def _is_authority(certificate: Certificate) -> bool:
     return constraints is not None and constraints.ca
 
 
-def _trust_of(settings: Settings, clock: Clock) -> Bundle:
-    identity = settings.identity
+def _trust_of(identity: Identity, clock: Clock) -> Bundle:
     if identity.trust:
         return Bundles([TrustFile(each.path, each.trust_domain) for each in identity.trust], identity.crl).read()
     if identity.authority is not None:

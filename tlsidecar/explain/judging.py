@@ -102,6 +102,7 @@ def judge(
         status=outcome.status,
         lines=lines,
         note=_note(listener, asked, outcome, lines),
+        own_identity=contexts.identity,
     )
 
 

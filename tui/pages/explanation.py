@@ -39,11 +39,14 @@ def config_lines(explanation: Explanation) -> Iterator[SafeText]:
 
 
 def _judgement(judged: Judgement, look: Look) -> list[Line]:
+    asked_for = f" (asking for {judged.own_identity})" if judged.own_identity not in ("", "default") else ""
     if judged.allowed:
         by = f", by {judged.rule}" if judged.rule else ""
-        lines = field_lines(judged.listener, SafeText(f"would be let in{by}"), look, Role.GOOD)
+        lines = field_lines(judged.listener, SafeText(f"would be let in{by}{asked_for}"), look, Role.GOOD)
     else:
-        lines = field_lines(judged.listener, SafeText(f"would be refused: {judged.sentence}"), look, Role.WARNING)
+        lines = field_lines(
+            judged.listener, SafeText(f"would be refused: {judged.sentence}{asked_for}"), look, Role.WARNING
+        )
     if judged.method:
         decided = f"decided by the route {judged.route}" if judged.route else "no route matches: the listener's rules"
         lines += field_lines("request", SafeText(f"{judged.method} {judged.path}, {decided}"), look)

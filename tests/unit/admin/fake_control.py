@@ -212,7 +212,7 @@ class FakeControl:
         self.workers = 1
         self.first_pid = 4711
 
-    def contexts_of(self, listener: str) -> Contexts | None:
+    def contexts_of(self, identity: str) -> Contexts | None:
         generation = self.generation
         return Contexts(generation.number, generation.material, self.settings.tls) if generation is not None else None
 

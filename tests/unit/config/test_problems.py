@@ -16,6 +16,11 @@ cert = "tls.crt"
 key = "tls.key"
 trust = "ca.crt"
 """
+METRICS = """
+[metrics]
+listen = "0.0.0.0:9902"
+allow = ["any"]
+"""
 SEVERAL = """
 [[identity]]
 name = "public"
@@ -95,6 +100,13 @@ CASES = [
     (SEVERAL + "ttll = '1h'\n" + TERMINATE, "identity[mesh].ttll", "unknown key", '"ttl"'),
     (SEVERAL + IDENTITY + TERMINATE, "identity", "there are an [identity] and an [[identity]]", "[[identity]]"),
     (IDENTITY + SEVERAL + TERMINATE, "identity", "there are an [identity] and an [[identity]]", "[[identity]]"),
+    (SEVERAL + TERMINATE + METRICS + "identity = 'messh'", "metrics.identity", "no identity is called", '"mesh"'),
+    (
+        SEVERAL + TERMINATE + "[metrics]\nlisten = '0.0.0.0:1'\nidentity = 'mesh'",
+        "metrics.identity",
+        "is for mutual TLS",
+        "add allow",
+    ),
     ("identity = []\n" + TERMINATE, "identity.cert", "there is no certificate", "cert"),
     # Values.
     ("workers = 0\n" + IDENTITY + TERMINATE, "workers", "between 1 and", '"auto"'),
@@ -354,3 +366,7 @@ def test_a_listener_that_names_no_identity_has_the_first(tmp_path: Path) -> None
     file = tmp_path / "tlsidecar.toml"
     file.write_text(SEVERAL + TERMINATE + ORIGINATE)
     assert [each.identities for each in load(file, {}, {}).listeners] == [("public",), ("public",)]
+    file.write_text(SEVERAL + TERMINATE + METRICS)
+    assert load(file, {}, {}).listeners[-1].identities == ("public",)
+    file.write_text(SEVERAL + TERMINATE + METRICS + "identity = 'mesh'")
+    assert load(file, {}, {}).listeners[-1].identities == ("mesh",)
