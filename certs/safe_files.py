@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,19 @@ from certs.pem import MAX_FILE_BYTES
 GENERATION_LINK = "..data"
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+# Opens to read what the process itself may not: a name, flags of open(2), the descriptor of a directory.
+Opener = Callable[["str | Path", int, "int | None"], int]
+_opener: Opener | None = None
+
+
+def use_opener(opener: Opener | None) -> None:
+    """Have ``opener`` asked for whatever this process may not open. It raises OSError. A sandbox is the whole
+    process's, and so is this."""
+    global _opener
+    _opener = opener
 
 
 class Secrecy(Enum):
@@ -46,7 +60,7 @@ class Directory:
         self._fd = _open_directory(path, None)
         self._generation_fd = -1
         try:
-            self._generation_fd = os.open(GENERATION_LINK, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+            self._generation_fd = _open(GENERATION_LINK, _DIRECTORY_FLAGS, self._fd)
         except OSError:
             return  # no generations here
 
@@ -79,9 +93,27 @@ def read_file(path: Path, secrecy: Secrecy) -> bytes:
         return directory.read(path.name, secrecy)
 
 
+def list_directory(path: Path) -> list[str]:
+    """The names in it, sorted. Raises OSError."""
+    descriptor = _open(path, _DIRECTORY_FLAGS, None)
+    try:
+        return sorted(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _open(name: str | Path, flags: int, dir_fd: int | None) -> int:
+    try:
+        return os.open(name, flags, dir_fd=dir_fd)
+    except PermissionError:
+        if _opener is None:
+            raise
+    return _opener(name, flags, dir_fd)
+
+
 def _open_directory(path: Path, dir_fd: int | None) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        return _open(path, _DIRECTORY_FLAGS, dir_fd)
     except FileNotFoundError:
         raise MaterialError(MaterialReason.MISSING_FILE, "its directory is not there", path) from None
     except OSError as error:
@@ -91,7 +123,7 @@ def _open_directory(path: Path, dir_fd: int | None) -> int:
 def _read(name: str, dir_fd: int, secrecy: Secrecy, path: Path, extra_flags: int) -> bytes:
     try:
         _judge_type(os.stat(name, dir_fd=dir_fd), secrecy, path)
-        fd = os.open(name, _OPEN_FLAGS | extra_flags, dir_fd=dir_fd)
+        fd = _open(name, _OPEN_FLAGS | extra_flags, dir_fd)
     except FileNotFoundError:
         detail = "a link that leads nowhere" if path.is_symlink() else ""
         raise MaterialError(MaterialReason.MISSING_FILE, detail, path) from None

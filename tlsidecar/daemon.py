@@ -22,11 +22,12 @@ from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
 from certs.sources import Source
 from tlsidecar.activation import Handed
+from tlsidecar.admin.binding import make_directories
 from tlsidecar.admin.scraping import ScrapingServer
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
+from tlsidecar.config import Recipe
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
 from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line, watchdog_interval_s
-from tlsidecar.control.configuration import Reread
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import Responders, source_of
@@ -45,6 +46,8 @@ from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
 from tlsidecar.process import keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Collector, Recorder
+from tlsidecar.sandbox.confined import Confined, confined
+from tlsidecar.sandbox.level import SandboxError
 from tlsidecar.service_manager import READY, STOPPING, ServiceManager
 from tlsidecar.settings import Identity, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError
@@ -76,20 +79,34 @@ class Start:
     take_over: bool = False
 
 
-def run(settings: Settings, start: Start, reread: Reread | None = None) -> int:
-    """Serve until told to stop; returns the exit code. ``reread`` gives the settings as a start would have them later:
-    it raises tlsidecar.config.ConfigError."""
-    manager = start.manager
+def run(settings: Settings, start: Start, recipe: Recipe) -> int:
+    """Serve until told to stop; returns the exit code. ``recipe`` is what the settings were read from."""
     # Until there is a handler a HUP would end the process; what it asks for, the start does anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit()
     keep_memory_private()
+    with contextlib.suppress(AdminSocketError, OSError):  # which is told when they are bound
+        make_directories(settings.admin)
+    try:
+        sandbox = confined(settings, recipe)
+    except SandboxError as error:
+        print(f"tlsidecar: sandbox: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return EXIT_BAD_INPUT
+    try:
+        return _logged(settings, recipe, start, sandbox)
+    finally:
+        sandbox.close()
+
+
+def _logged(settings: Settings, recipe: Recipe, start: Start, sandbox: Confined) -> int:
+    manager = start.manager
     try:
         sink = open_sink(settings.log)
     except LogFileError as error:
         print(f"tlsidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return EXIT_BAD_INPUT
     log = ProcessLog(settings.log, sink)
+    sandbox.log()
     if manager.complaint:
         _log.warning("the service manager is not told how we are: %s", manager.complaint)
     access_log = AccessLog(settings.log, sink)
@@ -100,7 +117,7 @@ def run(settings: Settings, start: Start, reread: Reread | None = None) -> int:
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, reread, SYSTEM_CLOCK, log, access_log, sink, spans, start))
+            return runner.run(_serve(settings, recipe, SYSTEM_CLOCK, log, access_log, sink, spans, start, sandbox))
     except (BindError, AdminSocketTaken, SupervisorError, HandoverError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
@@ -126,13 +143,14 @@ def _whose_socket(error: Exception, settings: Settings) -> str:
 
 async def _serve(
     settings: Settings,
-    reread: Reread | None,
+    recipe: Recipe,
     clock: Clock,
     log: ProcessLog,
     access_log: AccessLog,
     sink: LineSink,
     spans: SpanExport | None,
     start: Start,
+    sandbox: Confined,
 ) -> int:
     manager, handed = start.manager, start.handed
     hub, refusals, failures = EventHub(clock), RefusalLog(), FailureLog()
@@ -140,7 +158,7 @@ async def _serve(
     responders = Responders(settings.listeners, clock, lambda: controller.supervisor)
 
     def make_source(identity: Identity) -> Source:
-        return source_of(identity, clock, responders.of(identity))
+        return source_of(identity, clock, responders.of(identity), sandbox.run)
 
     controller = Controller(
         settings,
@@ -151,11 +169,12 @@ async def _serve(
         hub,
         set_log_level=log.set_level,
         dropped_log_lines=lambda: access_log.dropped_lines,
-        reread=reread,
+        reread=recipe,
+        sandbox=sandbox.level,
     )
     collector = Collector(refusals, failures, hub, controller.upstream_health)
     async with contextlib.AsyncExitStack() as stack:
-        fork_server = _fork_server(settings, stack)
+        fork_server = _fork_server(settings, stack, sandbox.descriptor)
         contexts = await _first_material(controller, settings.wait_for_material_s, manager)
         admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
         stack.callback(close_all, bound)
@@ -177,7 +196,8 @@ async def _serve(
         if fork_server is None:
             loop = asyncio.get_running_loop()
             recorder = Recorder(access_log, collector, spans)
-            supervisor = LocalWorker(Worker(settings, loop, bound, contexts, recorder, clock))
+            worker = Worker(settings, loop, bound, contexts, recorder, clock, connector=sandbox.connector)
+            supervisor = LocalWorker(worker)
         else:
             from tlsidecar.workers.supervisor import ProcessSupervisor
 
@@ -258,13 +278,13 @@ async def _first_material(controller: Controller, patience_s: float, manager: Se
         await asyncio.sleep(min(MATERIAL_POLL_S, max(0.0, deadline - loop.time())))
 
 
-def _fork_server(settings: Settings, stack: contextlib.AsyncExitStack) -> ForkServer | None:
+def _fork_server(settings: Settings, stack: contextlib.AsyncExitStack, broker: int) -> ForkServer | None:
     """Where workers are forked, if there are to be several; started first, for it takes the longest."""
     if settings.workers == 1:
         return None
     from tlsidecar.workers.fork_server import ForkServer
 
-    fork_server = ForkServer(settings)
+    fork_server = ForkServer(settings, broker)
     fork_server.start()
     stack.callback(fork_server.close)
     return fork_server

@@ -306,6 +306,7 @@ class Settings:
     shutdown_delay_s: float = 0.0  # how long after TERM new connections are still accepted
     wait_for_material_s: float = 0.0  # at the start: how long a certificate is waited for
     event_loop: str = "auto"  # auto | asyncio | uvloop
+    sandbox: str = "auto"  # auto | off | required
     config_file: Path | None = None
 
     @property

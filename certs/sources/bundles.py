@@ -6,7 +6,6 @@ files; and our own chain need not lead there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
 from certs.pem import certificates_in, crls_in, read_blocks
 from certs.revocation_list import RevocationList
-from certs.safe_files import Secrecy, read_file
+from certs.safe_files import Secrecy, list_directory, read_file
 
 # What is read in a directory. Others (a README, a key, Kubernetes' ``..data``) are left alone.
 SUFFIXES = (".pem", ".crt", ".cer")
@@ -93,7 +92,7 @@ class Bundles:
 
 def _files_of(path: Path) -> list[Path]:
     try:
-        names = sorted(os.listdir(path))
+        names = list_directory(path)
     except OSError:
         return [path]  # a file, or something whose reading says what is wrong with it
     return [path / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]

@@ -9,15 +9,10 @@ whom to trust, the roots that may vouch for peers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import selectors
 import shutil
-import signal
 import stat
-import subprocess
-import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,18 +21,15 @@ from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import MAX_FILE_BYTES, certificates_in, key_in, read_blocks
+from certs.pem import certificates_in, key_in, read_blocks
+from certs.program import MAX_OUTPUT_BYTES, Program, Run, environment, run_program
 from certs.sources import Candidate, Event, Failed
 from certs.sources.attempts import DEADLINE_S, Attempts
 from certs.sources.bundles import Bundle, Bundles
 from certs.sources.watch import Watch
 
 POLL_S = 1.0
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-MAX_ERROR_BYTES = 64 * 1024
 MAX_ERROR_LINES = 20
-PIECE_BYTES = 64 * 1024
-END_POLL_S = 0.1  # between looks whether the program has ended while its pipes are still open
 # How long the attempt's thread may take beyond the program's own deadline, to kill it and to read what it printed.
 GRACE_S = 5.0
 
@@ -55,14 +47,16 @@ class CommandSource:
         clock: Clock = SYSTEM_CLOCK,
         poll_s: float = POLL_S,
         deadline_s: float = DEADLINE_S,
+        run: Run | None = None,
     ) -> None:
         """``variables`` are the names of environment variables that the program gets; ``deadline_s`` is how long one
-        run may take."""
+        run may take; ``run`` runs it, by default here. It raises OSError when it cannot."""
         self._argv = tuple(argv)
         self._bundles = bundles
         self._variables = tuple(variables)
         self._poll_s = poll_s
         self._deadline_s = deadline_s
+        self._run_program = run or run_program
         self._attempts = Attempts(clock, deadline_s + GRACE_S)
         self._watch = Watch(bundles.paths if bundles is not None else list, clock)
         self._seen = ""
@@ -131,7 +125,7 @@ class CommandSource:
 
     def _program(self) -> str:
         """Its path; whoever can change it could hand us any identity."""
-        found = shutil.which(self._argv[0], path=self._environment()["PATH"])
+        found = shutil.which(self._argv[0], path=environment(self._variables)["PATH"])
         if found is None:
             detail = f"{self._argv[0]} is not there, or not executable"
             raise MaterialError(MaterialReason.COMMAND_FAILED, detail)
@@ -140,45 +134,27 @@ class CommandSource:
             raise MaterialError(MaterialReason.COMMAND_FAILED, "others could change the program", Path(found))
         return found
 
-    def _environment(self) -> dict[str, str]:
-        named = {name: os.environ[name] for name in self._variables if name in os.environ}
-        return {"PATH": os.environ.get("PATH") or DEFAULT_PATH, "LC_ALL": "C.UTF-8", **named}
-
     def _output(self) -> bytes:
         """What one run prints. Raises :class:`MaterialError`."""
-        program = self._program()
+        name = self._argv[0]
         try:
-            process = subprocess.Popen(  # noqa: S603 - the program the configuration names, and no shell
-                self._argv,
-                executable=program,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment(),
-                cwd="/",
-                start_new_session=True,
-            )
+            ran = self._run_program(Program(self._argv, self._program(), self._variables, self._deadline_s))
         except OSError as error:
             raise MaterialError(MaterialReason.COMMAND_FAILED, error.strerror or str(error)) from None
-        watchdog = _Watchdog(process, self._deadline_s)
-        with process, watchdog:
-            output, errors = _printed(process, watchdog)
-            is_too_long = len(output) > MAX_FILE_BYTES
-            if is_too_long:
-                watchdog.kill()
-            process.wait()
-        _log_errors(self._argv[0], errors)
-        if watchdog.has_struck and not is_too_long:
-            detail = f"{self._argv[0]} took longer than {self._deadline_s:g} s, and was killed"
+        if ran.failure:
+            raise MaterialError(MaterialReason.COMMAND_FAILED, ran.failure)
+        _log_errors(name, ran.errors)
+        if ran.is_too_long:
+            detail = f"{name} printed more than {MAX_OUTPUT_BYTES} bytes, and was killed"
+            raise MaterialError(MaterialReason.COMMAND_FAILED, detail)
+        if ran.is_late:
+            detail = f"{name} took longer than {self._deadline_s:g} s, and was killed"
             raise MaterialError(MaterialReason.SOURCE_TIMEOUT, detail)
-        if is_too_long:
-            detail = f"{self._argv[0]} printed more than {MAX_FILE_BYTES} bytes, and was killed"
+        if ran.code:
+            how = f"exit code {ran.code}" if ran.code > 0 else f"signal {-ran.code}"
+            detail = f"{name} ended with {how}; what it said is in the log"
             raise MaterialError(MaterialReason.COMMAND_FAILED, detail)
-        if process.returncode:
-            how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
-            detail = f"{self._argv[0]} ended with {how}; what it said is in the log"
-            raise MaterialError(MaterialReason.COMMAND_FAILED, detail)
-        return output
+        return ran.output
 
     def _material(self, output: bytes, bundle: Bundle | None) -> Material:
         """Whatever is wrong with it is the program's doing, and nothing of it is quoted: it holds the key."""
@@ -207,54 +183,6 @@ class CommandSource:
             source=self.describe(),
             notes=notes,
         )
-
-
-class _Watchdog:
-    """Kills a program, and whatever it has started, when its time is up or it is told to. A context manager."""
-
-    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float) -> None:
-        self.has_struck = False
-        self._process = process
-        self._timer = threading.Timer(deadline_s, self.kill)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def __enter__(self) -> _Watchdog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def kill(self) -> None:
-        self.has_struck = True
-        if self._process.returncode is not None:
-            return  # its number may be another's by now
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-
-def _printed(process: subprocess.Popen[bytes], watchdog: _Watchdog) -> tuple[bytes, bytes]:
-    """What a program prints until it ends, up to a little over the bounds, and what it says of errors.
-
-    A helper that it leaves behind (an agent, say) may hold the pipes open for ever: the program's end is the end."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    output, errors = bytearray(), bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, (output, MAX_FILE_BYTES + 1))
-        selector.register(process.stderr, selectors.EVENT_READ, (errors, MAX_ERROR_BYTES))
-        while selector.get_map() and len(output) <= MAX_FILE_BYTES:
-            has_ended = process.poll() is not None  # asked first: whatever it printed is there then
-            ready = selector.select(0 if has_ended else END_POLL_S)
-            if has_ended and (not ready or watchdog.has_struck):
-                break
-            for key, _ in ready:
-                piece = os.read(key.fd, PIECE_BYTES)
-                if not piece:
-                    selector.unregister(key.fileobj)
-                kept, limit = key.data
-                kept += piece[: limit - len(kept)]
-    return bytes(output), bytes(errors)
 
 
 def _log_errors(program: str, errors: bytes) -> None:

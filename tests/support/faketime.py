@@ -22,7 +22,7 @@ def faster(factor: int) -> dict[str, str]:
 
 
 class WallClock:
-    """The wall clock alone, set by the test while the process runs."""
+    """The wall clock alone, set by the test while the process runs. ``path`` lies where the sidecar may read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

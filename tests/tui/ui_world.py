@@ -489,6 +489,14 @@ def healthy(now: datetime = NOW, connections: int = 12, node: str = "web-1") -> 
             "not_after": leaf["not_after"],
             "next_renewal_at": material["next_renewal_at"],
         },
+        "sandbox": {
+            "mode": "auto",
+            "holds": True,
+            "abi": 7,
+            "reason": "",
+            "covers": ["files", "tcp_ports", "devices", "abstract_sockets", "signals"],
+            "gaps": ["UDP, and whatever else is not TCP", "connecting to Unix sockets that have a path"],
+        },
         "problems": [],
     }
     world = World(now=now, status=status, certificates=material, connections=listed, refusals=refusals)

@@ -16,7 +16,7 @@ import socket
 import stat
 from pathlib import Path
 
-from tlsidecar.settings import Address
+from tlsidecar.settings import Address, Admin
 
 # A Unix socket whose backlog is full does not make a non-blocking client wait: it fails (connect(2), EAGAIN).
 BACKLOG_CONNECTIONS = 512
@@ -65,6 +65,15 @@ class SocketFile:
                 os.unlink(self.path)
         self.socket.close()
         os.close(self._lock)
+
+
+def make_directories(admin: Admin) -> None:
+    """Make those of the admin sockets where they are missing, as binding would: for a process that later may not.
+    Raises AdminSocketError, OSError."""
+    _make_directories(_checked_path(admin.socket).parent, None)
+    if admin.view_socket is not None:
+        gid = group_id(admin.view_group) if admin.view_group else None
+        _make_directories(_checked_path(admin.view_socket).parent, gid)
 
 
 def bind_loopback(address: Address) -> socket.socket:

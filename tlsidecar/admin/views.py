@@ -20,7 +20,7 @@ from tlsidecar.api.failures import Failure, Failures
 from tlsidecar.api.filter import EVERYTHING, Filter
 from tlsidecar.api.filter_fields import failure_matcher, refusal_matcher
 from tlsidecar.api.refusals import Refusal, RefusalGroup, Refusals
-from tlsidecar.api.status import Listener, OwnCertificate, Status, Totals, Upstream, Worker
+from tlsidecar.api.status import Listener, OwnCertificate, Sandbox, Status, Totals, Upstream, Worker
 from tlsidecar.api.times import timestamp
 from tlsidecar.control import interface
 from tlsidecar.dataplane import snapshot
@@ -40,6 +40,7 @@ from tlsidecar.settings import Listener as ListenerSettings
 if TYPE_CHECKING:
     from tlsidecar import outcomes
     from tlsidecar.observe.events import Event
+    from tlsidecar.sandbox.level import Level
 
 # Of the time line of attempts; the log has them all.
 ATTEMPTS_SHOWN = 50
@@ -84,6 +85,7 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
         ),
         totals=_totals(merged.values()),
         certificate=next(iter(_own_certificates(control.identities[:1])), None),
+        sandbox=_sandbox(control.sandbox),
         problems=tuple(control.problems()),
         identities=tuple(_own_certificates(control.identities)),
     )
@@ -285,6 +287,17 @@ def _own_certificates(identities: Iterable[interface.IdentityState]) -> Iterator
             name=state.name,
             generation=state.generation.number,
         )
+
+
+def _sandbox(level: Level) -> Sandbox[str]:
+    return Sandbox(
+        mode=level.mode,
+        holds=level.holds,
+        abi=level.abi,
+        reason=level.reason,
+        covers=level.covers,
+        gaps=level.gaps,
+    )
 
 
 def _listener(

@@ -97,6 +97,18 @@ class OwnCertificate(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Sandbox(Generic[T]):
+    """What the kernel holds the process to."""
+
+    mode: Annotated[T, Told("auto, off or required, as the configuration says")]
+    holds: Annotated[bool, Told("whether the kernel holds the process to anything")]
+    abi: Annotated[int, Told("of Landlock, which says how much the kernel knows; 0 when it does not hold")]
+    reason: Annotated[T, Told("why it does not hold", long=True)]
+    covers: Annotated[tuple[T, ...], Told("what is held: files, tcp_ports, devices, abstract_sockets, signals")]
+    gaps: Annotated[tuple[T, ...], Told("what is not, in words")]
+
+
+@dataclass(frozen=True)
 class Status(Generic[T]):
     """The whole sidecar at one moment."""
 
@@ -121,6 +133,7 @@ class Status(Generic[T]):
     certificate: Annotated[
         OwnCertificate[T] | None, Told("the leaf in use, of the first identity; null before the first generation")
     ]
+    sandbox: Annotated[Sandbox[T] | None, Told("what the kernel holds the process to; null where that is not known")]
     problems: Annotated[tuple[Problem[T], ...], Told("what needs attention, worst first")]
     identities: Annotated[
         tuple[OwnCertificate[T], ...], Told("the leaf in use of each identity, in the order of the configuration")

@@ -19,7 +19,8 @@ from tlsidecar.cli.context import EXIT_BAD_INPUT, echo_json, json_option
 from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
-from tlsidecar.config import ConfigError, load
+from tlsidecar.config import ConfigError, Problem, load
+from tlsidecar.sandbox.level import Level, SandboxError, level_of
 from tlsidecar.settings import Identity, Settings
 
 
@@ -72,12 +73,21 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
         context.exit(EXIT_BAD_INPUT)
     reports = [judge(settings, identity, SYSTEM_CLOCK) for identity in settings.identities]
     reports[0].warnings += services_without_http2(settings)
-    ok = not any(report.problems for report in reports)
+    sandbox, broken = _sandbox(settings)
+    faults = [Problem("sandbox", broken, label="sandbox", where=str(settings.config_file or ""))] if broken else []
+    ok = not faults and not any(report.problems for report in reports)
     if as_json:
+        told = [problem.as_dict() for problem in faults]
         documents = [_document(report) for report in reports]
-        echo_json({"ok": ok, "problems": [], "material": documents[0], "materials": documents})
+        level = {"mode": sandbox.mode, "abi": sandbox.abi, "reason": sandbox.reason}
+        level |= {"holds": sandbox.holds, "covers": list(sandbox.covers), "gaps": list(sandbox.gaps)}
+        echo_json({"ok": ok, "problems": told, "material": documents[0], "materials": documents, "sandbox": level})
     else:
+        for problem in faults:
+            click.echo(safe_text(str(problem)))
         _print(settings, reports)
+        if not faults:
+            _print_sandbox(settings, sandbox)
     if not ok:
         context.exit(EXIT_BAD_INPUT)
 
@@ -121,6 +131,23 @@ def judge(settings: Settings, identity: Identity, clock: Clock) -> MaterialRepor
     except (CertsError, SSL.Error) as error:
         report.problems.append(Finding("", str(error)))
     return report
+
+
+def _sandbox(settings: Settings) -> tuple[Level, str]:
+    """What the kernel would hold the process to, and why it may not start so."""
+    try:
+        return level_of(settings), ""
+    except SandboxError as error:
+        return Level(settings.sandbox, reason=str(error)), str(error)
+
+
+def _print_sandbox(settings: Settings, sandbox: Level) -> None:
+    if not sandbox.holds:
+        click.echo(safe_text(f"sandbox: {sandbox}"))
+        return
+    click.echo(safe_text(f"ok: sandbox: {sandbox}; not covered: {'; '.join(sandbox.gaps)}"))
+    for program in dict.fromkeys(identity.command[0] for identity in settings.identities if identity.command):
+        click.echo(safe_text(f"ok: sandbox: {program} runs outside of it"))
 
 
 def safe_lines(text: str) -> str:

@@ -10,8 +10,7 @@ import click
 
 from tlsidecar.cli.context import Seconds
 from tlsidecar.cli.settings_options import given, report, settings_options
-from tlsidecar.config import ConfigError, load
-from tlsidecar.settings import Settings
+from tlsidecar.config import ConfigError, Recipe
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -52,13 +51,9 @@ def execute(
     command, 128 and the signal's number when a signal ended it). Exit code 1 when the sidecar died, 2 for a bad
     configuration or material. Takes every flag of `tlsidecar run`.
     """
-    environment = dict(os.environ)  # the command's own changes are not ours
-
-    def read() -> Settings:
-        return load(config_file, given(flags), environment)
-
+    recipe = Recipe(config_file, given(flags), dict(os.environ))  # the command's own changes are not ours
     try:
-        settings = read()
+        settings = recipe()
     except ConfigError as error:
         report(error)
         return
@@ -71,7 +66,7 @@ def execute(
     def serve(manager: ServiceManager) -> int:
         from tlsidecar import daemon
 
-        return daemon.run(settings, daemon.Start(manager, handed), read)
+        return daemon.run(settings, daemon.Start(manager, handed), recipe)
 
     patience = foreground.Patience(ready_timeout, kill_after)
     context.exit(foreground.run(serve, in_front, foreground.OnSidecarExit(on_sidecar_exit), patience))

@@ -50,6 +50,8 @@ def status(client: AdminClient, as_json: bool) -> None:
         subject = f" [{problem['subject']}]" if problem["subject"] else ""
         told = f"{problem['severity']}: {problem['message']}{subject} since {moment(problem['since'])}"
         click.echo(safe_text(f"! {told}"))
+    if document.get("sandbox"):  # which an older sidecar does not tell
+        click.echo(safe_text(f"sandbox: {_sandbox(document['sandbox'])}"))
     click.echo()
     click.echo(
         table(
@@ -58,6 +60,13 @@ def status(client: AdminClient, as_json: bool) -> None:
             frozenset({"OPEN", "TOTAL", "REFUSED", "P99", "IN", "OUT"}),
         )
     )
+
+
+def _sandbox(sandbox: dict[str, Any]) -> str:
+    if not sandbox["holds"]:
+        return f"none: {sandbox['reason']}"
+    covered = ", ".join(each.replace("_", " ") for each in sandbox["covers"])
+    return f"Landlock ABI {sandbox['abi']}: {covered}; not covered: {'; '.join(sandbox['gaps'])}"
 
 
 def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:

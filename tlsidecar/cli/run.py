@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from tlsidecar.cli.settings_options import given, report, settings_options
-from tlsidecar.config import ConfigError, load
-from tlsidecar.settings import Settings
+from tlsidecar.config import ConfigError, Recipe
 
 
 @click.command()
@@ -24,11 +23,9 @@ def run(context: click.Context, /, config_file: Path | None, take_over: bool, **
     config schema` shows has a flag, hidden here but for the most used.
     """
 
-    def read() -> Settings:
-        return load(config_file, given(flags), os.environ)
-
+    recipe = Recipe(config_file, given(flags), os.environ)
     try:
-        settings = read()
+        settings = recipe()
     except ConfigError as error:
         report(error)
         return
@@ -37,7 +34,7 @@ def run(context: click.Context, /, config_file: Path | None, take_over: bool, **
     from tlsidecar.service_manager import ServiceManager
 
     manager, handed = ServiceManager.from_environment(os.environ), Handed.from_environment(os.environ)
-    context.exit(daemon.run(settings, daemon.Start(manager, handed, take_over), read))
+    context.exit(daemon.run(settings, daemon.Start(manager, handed, take_over), recipe))
 
 
 @click.command()

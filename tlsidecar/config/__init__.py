@@ -7,6 +7,7 @@ of the admin socket, and have a tenth of a second to answer in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "Problem",
+    "Recipe",
     "default_admin_socket",
     "effective",
     "json_schema",
@@ -41,6 +43,18 @@ def load(config_file: Path | None, flags: Mapping[str, object], environ: Mapping
     from tlsidecar.config.loader import load as read
 
     return read(config_file, flags, environ, Path.cwd())
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What settings were read from; calling it reads them as a start would have them by now. Raises ConfigError."""
+
+    config_file: Path | None
+    flags: Mapping[str, object]
+    environ: Mapping[str, str]
+
+    def __call__(self) -> Settings:
+        return load(self.config_file, self.flags, self.environ)
 
 
 def load_with_origins(config_file: Path | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Loaded:

@@ -603,6 +603,12 @@ ROOT = Table(
             one_of("auto", "asyncio", "uvloop"),
             "The event loop; `auto` takes the one that measures best.",
         ),
+        Entry(
+            "sandbox",
+            one_of("auto", "off", "required"),
+            "Whether the kernel (Landlock) holds the process to the files and TCP ports that this configuration needs: "
+            "`auto`: as far as it can; `required`: with files and ports, or not start.",
+        ),
     ),
     tables={
         "admin": ADMIN,

@@ -26,6 +26,8 @@ _LIVE_TABLES = ("tls.", "limits.")
 _LIVE_KEYS = ("log.level",)
 # ACME's challenges have an address of their own, or the listeners' handshakes; lists are fetched by a task of its own.
 _BEGUN_AT_START = ("acme", "crl_urls", "crl_cache")
+# What a sandbox was made for: where we write, and an agent's port.
+_HELD_AT_START = ("authority", "spiffe_socket")
 _BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "unsafe_listen"})
 
 
@@ -42,13 +44,14 @@ class Change:
 class Configuration:
     """Looks at the file now and then, and says what is different."""
 
-    def __init__(self, in_force: Settings, reread: Reread | None, clock: Clock) -> None:
+    def __init__(self, in_force: Settings, reread: Reread | None, clock: Clock, *, is_held: bool = False) -> None:
         """``reread`` gives what a start would run by now, with the same flags and variables; it raises ConfigError.
-        Without it, or without a file, nothing ever differs."""
+        Without it, or without a file, nothing ever differs. ``is_held``: by a sandbox that was made for the start's."""
         self.in_force = in_force
         self.state: ConfigurationState | None = None
         self._file = in_force.config_file
         self._reread = reread if self._file is not None else None
+        self._is_held = is_held
         self._clock = clock
         self._attempts = Attempts(clock)
         self._seen = self._fingerprint()
@@ -86,7 +89,7 @@ class Configuration:
         else:
             keys = tuple(changed_keys(self.in_force, found))
             if keys:
-                change = Change(found, keys, tuple(key for key in keys if not is_live(key)))
+                change = Change(found, keys, tuple(key for key in keys if not self._is_live(key, found)))
         if change is None and not error:
             self.state = self._since = None
             return None
@@ -104,6 +107,9 @@ class Configuration:
         """It is the one in force now."""
         self.in_force = change.settings
         self.state = self._since = None
+
+    def _is_live(self, key: str, found: Settings) -> bool:
+        return is_live(key) and not (self._is_held and _needs_more(key, found))
 
     def _fingerprint(self) -> tuple[int, ...]:
         if self._file is None:
@@ -125,6 +131,16 @@ def is_live(key: str) -> bool:
     if key.startswith("identity."):
         return key.split(".")[1] not in _BEGUN_AT_START
     return key in _LIVE_KEYS or key.startswith(_LIVE_TABLES)
+
+
+def _needs_more(key: str, found: Settings) -> bool:
+    """Whether what stands there now needs what a sandbox does not let the process do."""
+    if not key.startswith("identity"):
+        return False
+    if not key.endswith(" added"):
+        return key.rpartition("].")[2].removeprefix("identity.").split(".")[0] in _HELD_AT_START
+    added = found.identity_called(key.removeprefix("identity[").removesuffix("] added"))
+    return any((added.authority, added.spiffe_socket, added.acme, added.crl_cache))
 
 
 def changed_keys(before: Settings, after: Settings) -> Iterator[str]:

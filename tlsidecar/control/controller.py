@@ -51,6 +51,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
+from tlsidecar.sandbox.level import Level
 from tlsidecar.settings import Identity, Settings
 from tlsidecar.workers.handle import Supervisor, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
@@ -78,10 +79,11 @@ class Controller:
         set_log_level: Callable[[str], None],
         dropped_log_lines: Callable[[], int],
         reread: Reread | None = None,
+        sandbox: Level | None = None,
         random_unit: RandomUnit = random.random,
     ) -> None:
         """``make_source`` gives the source of material that an identity describes, and raises certs.errors.CertsError;
-        ``reread`` gives the settings as a start would have them by now."""
+        ``reread`` gives the settings as a start would have them by now; ``sandbox`` is what the process is held to."""
         self.settings = settings
         self.clock = clock
         self.refusals = refusals
@@ -93,7 +95,8 @@ class Controller:
         self.supervisor: Supervisor | None = None
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
-        self._configuration = Configuration(settings, reread, clock)
+        self.sandbox = sandbox or Level(settings.sandbox, reason="it was not entered")
+        self._configuration = Configuration(settings, reread, clock, is_held=self.sandbox.holds)
         self._identities = Identities(
             settings,
             make_source,

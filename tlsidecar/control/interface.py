@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tlsidecar.observe.events import EventHub
     from tlsidecar.observe.failures import FailureLog
     from tlsidecar.observe.refusals import RefusalLog
+    from tlsidecar.sandbox.level import Level
 
 
 Problem: TypeAlias = problems.Problem[str]
@@ -120,6 +121,7 @@ class Control(Protocol):
     denials: DenialBook
     events: EventHub
     history: History
+    sandbox: Level
 
     @property
     def state(self) -> State: ...

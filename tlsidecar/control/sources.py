@@ -17,11 +17,13 @@ from tlsidecar.settings import Acme, Identity, Listener, Mode, Settings
 
 if TYPE_CHECKING:
     from certs.acme.transport import Responder
+    from certs.program import Run
     from tlsidecar.workers.handle import Supervisor
 
 
-def source_of(identity: Identity, clock: Clock, responder: Responder | None = None) -> Source:
+def source_of(identity: Identity, clock: Clock, responder: Responder | None = None, run: Run | None = None) -> Source:
     """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
+    ``run`` runs a program that issues, where that is not to be done here.
     Raises certs.errors.CertsError when a CA directory is not in order."""
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
     bundles = None
@@ -53,6 +55,7 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
             clock=clock,
             poll_s=identity.poll_interval_s,
             deadline_s=identity.source_timeout_s,
+            run=run,
         )
     if identity.spiffe_socket:
         from tlsidecar.control.workload_api import WorkloadApiSource

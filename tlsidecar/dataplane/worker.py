@@ -21,6 +21,7 @@ from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.grouping import grouped
 from tlsidecar.dataplane.listener import Listener, connection_limit
 from tlsidecar.dataplane.meter import Meter
+from tlsidecar.dataplane.outbound.dial import Connector
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
@@ -60,15 +61,17 @@ class Worker:
         number: int = 0,
         board: Board | None = None,
         shares: Mapping[str, Sequence[int]] | None = None,
+        connector: Connector | None = None,
     ) -> None:
         """``contexts`` has, of each identity, the generation that new connections get. With others, ``board`` is what
-        they share, and ``shares`` how many connections each may have open on each listener."""
+        they share, and ``shares`` how many connections each may have open on each listener. ``connector`` is asked
+        where connecting is not permitted to this process."""
         self.number = number
         self._board = board
         self.reactor = Reactor(loop)
         ids = board.ids(number) if board is not None else None
         self.shared = Shared(self.reactor, clock, observer, contexts, ids, number)
-        self.network = Network(loop)
+        self.network = Network(loop, connector)
         if settings.tracing.endpoint:
             self.shared.trace_ratio = settings.tracing.sample_ratio
         count = len(settings.listeners)

@@ -31,7 +31,9 @@ class ForkServerError(Exception):
 class ForkServer:
     """Runs the fork server, and starts another one when it is lost: workers live on without it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, broker: int = -1) -> None:
+        """``broker`` is the descriptor by which a sandbox's broker is asked, where there is one."""
+        self._broker = broker
         self._modules = _modules_for(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -52,14 +54,16 @@ class ForkServer:
             "-m",
             "tlsidecar.workers.fork_server_main",
             str(theirs.fileno()),
+            str(self._broker),
             *self._modules,
         ]
+        passed = [number for number in (theirs.fileno(), self._broker) if number >= 0]
         # It finds its modules where we found ours. The signals that it will ignore wait until it does.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                arguments, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
+                arguments, stdin=subprocess.DEVNULL, pass_fds=passed, env=environment
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)

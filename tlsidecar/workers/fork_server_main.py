@@ -26,22 +26,23 @@ from tlsidecar.process import keep_memory_private, name_process
 MAX_DESCRIPTORS = 253
 
 _WORKER = "tlsidecar.workers.process"
+_BROKER = "tlsidecar.sandbox.broker"
 
 # A terminal's Ctrl-C and a service manager's TERM reach every process of the group: only the controller listens.
 _NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``arguments``: the socket's descriptor, then modules that workers will need."""
+    """``arguments``: the socket's descriptor, that of the sandbox's broker or -1, then modules that workers need."""
     for ignored in _NOT_FOR_US:
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us had them blocked meanwhile
     keep_memory_private()
     name_process("tlsidecar-fork")
-    control = socket.socket(fileno=int(arguments[0]))
+    control, broker = socket.socket(fileno=int(arguments[0])), int(arguments[1])
     load_without_session_tickets()  # hence nothing above may import cryptography
     gc.disable()
-    for module in (_WORKER, *arguments[1:]):
+    for module in (_WORKER, *([_BROKER] if broker >= 0 else []), *arguments[2:]):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         pid = os.fork()
         if not pid:
-            _become_worker(control, number, descriptors)
+            _become_worker(control, number, descriptors, broker)
         for descriptor in descriptors:
             os.close(descriptor)
         with contextlib.suppress(BrokenPipeError):  # killed meanwhile: the next request is the end
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
-def _become_worker(control: socket.socket, number: int, descriptors: Sequence[int]) -> None:
+def _become_worker(control: socket.socket, number: int, descriptors: Sequence[int], broker: int) -> None:
     code = 1
     try:
         control.close()
@@ -75,7 +76,8 @@ def _become_worker(control: socket.socket, number: int, descriptors: Sequence[in
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         keep_memory_private()
         name_process(f"tlsidecar-{number}")
-        code = importlib.import_module(_WORKER).serve(descriptors)
+        connector = importlib.import_module(_BROKER).Broker.inherited(broker).connect if broker >= 0 else None
+        code = importlib.import_module(_WORKER).serve(descriptors, connector)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

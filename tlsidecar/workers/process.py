@@ -21,6 +21,7 @@ from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.denials import Denial
+from tlsidecar.dataplane.outbound.dial import Connector
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
@@ -62,10 +63,11 @@ UNSENT_BYTES = 4 * 1024 * 1024
 _log = logging.getLogger("tlsidecar.workers")
 
 
-def serve(descriptors: Sequence[int]) -> int:
+def serve(descriptors: Sequence[int], connector: Connector | None) -> int:
     """Be a worker until told to stop, or until the controller is gone; the process's exit code.
 
-    ``descriptors``: channel, board, log, then the listening sockets.
+    ``descriptors``: channel, board, log, then the listening sockets. ``connector`` is asked where connecting is not
+    permitted to this process.
     """
     control = socket.socket(fileno=descriptors[0])
     control.setblocking(True)
@@ -87,7 +89,7 @@ def serve(descriptors: Sequence[int]) -> int:
     spans = open_span_export(settings.tracing)
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            process = _Process(start, descriptors, sink, log, spans)
+            process = _Process(start, descriptors, sink, log, spans, connector)
             return runner.run(process.run(control, generations, (started, applied)))
     finally:
         if spans is not None:
@@ -127,8 +129,10 @@ class _Process:
         sink: LineSink,
         log: ProcessLog,
         spans: SpanExport | None,
+        connector: Connector | None,
     ) -> None:
         self._start = start
+        self._connector = connector
         self._sink = sink
         self._spans = spans
         self._log_of_process = log
@@ -178,6 +182,7 @@ class _Process:
             number=start.number,
             board=self._board,
             shares=connection_shares(start.settings, start.workers),
+            connector=self._connector,
         )
         worker.deny(start.denials)
         self._board.enter(start.number)

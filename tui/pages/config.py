@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tui.amounts import age, counted, duration, grouped, latency, utc
 from tui.lines import BLANK, Line, Role, Span, heading
 from tui.model import Snapshot
-from tui.records import Listener, Status, Upstream
+from tui.records import Listener, Sandbox, Status, Upstream
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText
 
@@ -32,9 +32,22 @@ def _process(status: Status, snapshot: Snapshot, look: Look) -> list[Line]:
     lines += field_lines("socket", snapshot.socket, look)
     lines += field_lines("log level", status.log_level, look)
     lines += field_lines("built on", SafeText(f"{status.openssl}; Python {status.python}; {status.event_loop}"), look)
+    lines += _sandbox(status.sandbox, look)
     for worker in status.workers:
         words = f"pid {worker.pid}, {counted(worker.connections, 'connection')}, {latency(worker.loop_lag_s)} behind"
         lines += field_lines(f"worker {worker.worker}", SafeText(words), look)
+    return lines
+
+
+def _sandbox(sandbox: Sandbox | None, look: Look) -> list[Line]:
+    if sandbox is None:
+        return []
+    if not sandbox.holds:
+        return field_lines("sandbox", SafeText(f"none: {sandbox.reason}"), look, Role.NOTICE)
+    covered = ", ".join(each.replace("_", " ") for each in sandbox.covers)
+    lines = field_lines("sandbox", SafeText(f"Landlock ABI {sandbox.abi}: {covered}"), look)
+    for number, gap in enumerate(sandbox.gaps):
+        lines += field_lines("not covered" if number == 0 else "", gap, look, Role.MUTED)
     return lines
 
 

@@ -54,6 +54,7 @@ from tlsidecar.observe.events import CLOSED, EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
+from tlsidecar.sandbox.level import Level
 from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Protocol, Settings, TrustFile
 
 STARTED_AT = dt.datetime(2026, 11, 23, 23, 15, tzinfo=dt.UTC)
@@ -201,6 +202,7 @@ class FakeControl:
         self.last_attempt: Attempt | None = None
         self.next_renewal_at: dt.datetime | None = STARTED_AT + dt.timedelta(hours=16)
         self.log_level = "info"
+        self.sandbox = Level("auto", 7, "", ("files", "tcp_ports"), ("UDP",))
         self.live = True
         self.records = [made_connection(number) for number in range(1, 4)]
         self.group_rates_over_s = 2.0

@@ -12,7 +12,7 @@ from unit.control.world import SETTINGS
 from tlsidecar.config import ConfigError, Problem
 from tlsidecar.config.schema import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROOT, ROUTE
 from tlsidecar.control.configuration import Configuration, changed_keys, is_live
-from tlsidecar.settings import Address, Limits, Log, Settings
+from tlsidecar.settings import Address, Identity, Limits, Log, Settings
 
 WEB = SETTINGS.listeners[0]
 
@@ -109,3 +109,31 @@ async def test_once_applied_it_is_the_one_in_force(disk: Disk) -> None:
 async def test_without_a_file_nothing_ever_differs() -> None:
     configuration = Configuration(SETTINGS, lambda: replace(SETTINGS, workers=9), forge.ManualClock())
     assert (await configuration.look(), configuration.state) == (None, None)
+
+
+AUTHORITY = Identity(name="second", authority=Path("/pki"), dns=("web",))
+AGENT = Identity(name="second", spiffe_socket="tcp://127.0.0.1:8081")
+FILES = replace(SETTINGS.identity, name="second")
+
+
+@pytest.mark.parametrize(
+    ("after", "needs_restart"),
+    [
+        ((SETTINGS.identity, AUTHORITY), ("identity[second] added",)),
+        ((SETTINGS.identity, AGENT), ("identity[second] added",)),
+        ((SETTINGS.identity, FILES), ()),
+        ((replace(SETTINGS.identity, authority=Path("/pki")),), ("identity.authority",)),
+        ((replace(SETTINGS.identity, key_group_readable=True),), ()),
+    ],
+)
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_what_a_sandbox_was_not_made_for_needs_a_restart(
+    tmp_path: Path, after: tuple[Identity, ...], needs_restart: tuple[str, ...], is_held: bool
+) -> None:
+    file = tmp_path / "tlsidecar.toml"
+    before = replace(SETTINGS, config_file=file)
+    found = replace(before, identities=after)
+    configuration = Configuration(before, lambda: found, forge.ManualClock(), is_held=is_held)
+    change = await configuration.look()
+    assert change is not None
+    assert change.restart_keys == (needs_restart if is_held else ())

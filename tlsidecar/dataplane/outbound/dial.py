@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.deadlines import DeadlineQueue
@@ -16,6 +17,8 @@ from tlsidecar.settings import Address
 
 Connected = Callable[[socket.socket], None]
 Failed = Callable[[Reason, str], None]
+# Connects where this process may not: a socket that does not block and its address; an errno as connect_ex's.
+Connector = Callable[[socket.socket, Any], int]
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
@@ -33,6 +36,7 @@ class Dial:
     __slots__ = (
         "_address",
         "_connected",
+        "_connector",
         "_deadlines",
         "_failed",
         "_last",
@@ -50,13 +54,16 @@ class Dial:
         address: Address,
         connected: Connected,
         failed: Failed,
+        connector: Connector | None = None,
     ) -> None:
+        """``connector`` is asked where connecting is not permitted to this process."""
         self._reactor = reactor
         self._resolver = resolver
         self._deadlines = deadlines
         self._address = address
         self._connected: Connected | None = connected
         self._failed = failed
+        self._connector = connector
         self._socket: socket.socket | None = None
         self._targets: Iterator[Target] = iter(())
         self._last = (Reason.UPSTREAM_UNRESOLVED, "the name has no address")
@@ -104,7 +111,9 @@ class Dial:
             if target.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number = sock.connect_ex(target.address)
-            if number in _IN_PROGRESS:
+            if number == errno.EACCES and self._connector is not None:
+                number = self._connector(sock, target.address)
+            elif number in _IN_PROGRESS:
                 # On loopback the connection is up by now, and asking is cheaper than a turn of the loop.
                 number = sock.connect_ex(target.address)
             if number in _CONNECTED:

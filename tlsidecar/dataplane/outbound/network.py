@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tlsidecar.dataplane.outbound.dial import Connector
 from tlsidecar.dataplane.outbound.resolve import Resolver
 from tlsidecar.dataplane.outbound.upstreams import Health
 from tlsidecar.settings import Address
@@ -12,8 +13,10 @@ from tlsidecar.settings import Address
 class Network:
     """One for each worker."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connector: Connector | None = None) -> None:
+        """``connector`` is asked where connecting is not permitted to this process."""
         self.loop = loop
+        self.connector = connector
         self.resolver = Resolver(loop)
         self._health: dict[Address, Health] = {}
 

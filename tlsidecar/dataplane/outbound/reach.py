@@ -146,6 +146,7 @@ class Attempt:
             address,
             self._connected,
             self._unreachable,
+            outbound.network.connector,
         )
 
     def __repr__(self) -> str:

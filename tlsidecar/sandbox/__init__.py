@@ -1,0 +1,1 @@
+"""What the process may still do once it serves: the kernel holds it to what its configuration needs."""
