@@ -31,7 +31,7 @@ from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line,
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import Responders, source_of
-from tlsidecar.dataplane.bind import BindError, HeldSocket, bind_all, bound_address, close_all, held
+from tlsidecar.dataplane.bind import BindError, HeldSocket, Rebinding, bind_all, bound_address, close_all, held
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
@@ -203,6 +203,7 @@ async def _serve(
 
             supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, sink, fork_server)
         controller.supervisor = supervisor
+        controller.rebind = Rebinding(bound)
         return await _until_stopped(controller, supervisor, bound, kept, sink, manager, doors, successor)
 
 

@@ -31,6 +31,7 @@ class Verb(StrEnum):
     DENY = "deny"
     UNDENY = "undeny"
     DRAIN_OLDER = "drain-older"
+    UNDRAIN = "undrain"
     LOG_LEVEL = "log-level"
 
 
@@ -86,7 +87,7 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             SafeText("Drain"),
             SafeText(
                 f"{name} stops accepting. What is open ({counted(open_now, 'connection')}) gets {DRAIN_TIMEOUT_S} s to "
-                "finish, then it is cut. It does not serve again until it is restarted."
+                "finish, then it is cut. It does not serve again until Undrain, or a restart."
             ),
             SafeText("Yes, drain"),
             "POST",
@@ -181,6 +182,8 @@ def outcome(action: Action, reply: Json) -> Told:
             still = f"; {grouped(left)} have not ended yet" if left else ""
             words = f"{counted(integer(reply.get('ended')), 'connection')} ended{still}"
             return Told(SafeText(words), Severity.WARNING if left else None)
+        case Verb.UNDRAIN:
+            return Told(SafeText("undrained: new connections are accepted again"))
         case Verb.DENY:
             return Told(SafeText(f"kept out; {counted(integer(reply.get('closed')), 'connection')} cut"))
         case Verb.UNDENY:

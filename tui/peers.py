@@ -12,6 +12,7 @@ from tui.actions import Action, Verb
 from tui.amounts import counted
 from tui.lines import Kind, Target
 from tui.model import Snapshot
+from tui.pages.refusals import party_key
 from tui.records import Denial, OwnMaterial
 from tui.text import SafeText, safe_text, shorten_middle
 
@@ -34,12 +35,16 @@ class Peer:
 
     @classmethod
     def under(cls, snapshot: Snapshot, target: Target) -> Peer | None:
-        """Of the connection or the refusal that this is; None where there is none, or no name in its certificate."""
+        """Of the connection, refusal or refused party that this is; None where no certificate has a name."""
         match target.kind:
             case Kind.CONNECTION:
                 row = snapshot.raw_row("connections", "connections", "id", target.key) or snapshot.raw_connection
             case Kind.REFUSAL:
                 row = snapshot.raw_row("refusals", "refusals", "seq", target.key)
+            case Kind.PARTY:
+                groups = () if snapshot.refusals is None else snapshot.refusals.groups
+                newest = next((each.newest_seq for each in groups if party_key(each) == target.key), 0)
+                row = snapshot.raw_row("refusals", "refusals", "seq", newest)
             case _:
                 return None
         name = row.get("identity") if isinstance(row, dict) else None
@@ -129,6 +134,17 @@ def drain_older(snapshot: Snapshot) -> Action:
         "/v1/drain-generations",
         {"expected": number, "timeout_s": DRAIN_OLD_TIMEOUT_S},
         _DRAIN_ANSWER_S,
+    )
+
+
+def undrain(snapshot: Snapshot) -> Action:
+    return Action(
+        Verb.UNDRAIN,
+        SafeText("Undrain"),
+        SafeText(f"{snapshot.name} listens on its addresses again, and accepts new connections."),
+        SafeText("Yes, serve again"),
+        "POST",
+        "/v1/undrain",
     )
 
 

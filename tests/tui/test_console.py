@@ -624,6 +624,19 @@ async def test_a_denial_is_undone(tmp_path: Path) -> None:
         assert desk.toasts[1] == "judged by the access rules again"
 
 
+async def test_a_drain_is_taken_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
+        desk.sidecar.world.status["state"] = "draining"
+        await desk.second()
+        await desk.press("a")
+        await _choose(desk, "Undrain")
+        await _eventually(lambda: "listens on its addresses again" in desk.text, desk)
+        await desk.press("y")
+        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        assert desk.sidecar.changes == [("POST", "/v1/undrain", None)]
+        assert desk.toasts[1] == "undrained: new connections are accepted again"
+
+
 async def test_older_generations_are_drained(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy(), size=(120, 40)) as desk:
         desk.sidecar.world.certificates["connections_by_generation"] = {"2": 5, "3": 7}

@@ -219,6 +219,9 @@ class Sidecar:
             ]
             world.connections = [each for each in world.connections if each not in meant]
             return 200, {**self._now(), "ended": len(meant), "left": 0}
+        if path == "/v1/undrain":
+            world.status["state"] = "ready"
+            return 200, {**self._now(), "outcome": "undrained"}
         if path == "/v1/drain-generations":
             return 200, {**self._now(), "ended": sent["expected"], "left": 0}
         if (method, path) == ("POST", "/v1/denials"):

@@ -13,9 +13,9 @@ from tlsidecar.admin.reads import connection_id_of
 from tlsidecar.api.certificates import AttemptReply
 from tlsidecar.api.connections import Closed
 from tlsidecar.api.encode import encoded
-from tlsidecar.api.replies import Drained, LogLevel, Stopping
+from tlsidecar.api.replies import Drained, LogLevel, Stopping, Undrained
 from tlsidecar.api.words import DrainEnd
-from tlsidecar.control.interface import Attempt, Outcome, Trigger, most_telling
+from tlsidecar.control.interface import Attempt, CannotUndrain, Outcome, Trigger, most_telling
 
 
 async def reload(api: Api, request: Request) -> Reply:
@@ -57,6 +57,15 @@ async def drain(api: Api, request: Request) -> Reply:
     end = DrainEnd.DRAINED if outcome.drained else DrainEnd.FORCED
     now = api.control.clock.now()
     return api.json_reply(encoded(Drained(now, end.value, outcome.closed, outcome.forced, outcome.duration_s)))
+
+
+async def undrain(api: Api, request: Request) -> Reply:
+    no_fields(request.json_body(), ())
+    try:
+        await api.control.undrain()
+    except CannotUndrain as error:
+        raise ApiError(409, str(error)) from None
+    return api.json_reply(encoded(Undrained(api.control.clock.now(), "undrained")))
 
 
 async def shutdown(api: Api, request: Request) -> Reply:

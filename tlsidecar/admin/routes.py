@@ -13,7 +13,7 @@ from tlsidecar.api.explanations import ExplanationReply, RefusalReply
 from tlsidecar.api.failures import Failures
 from tlsidecar.api.history import History
 from tlsidecar.api.refusals import Refusals
-from tlsidecar.api.replies import Drained, LogLevel, Stopping
+from tlsidecar.api.replies import Drained, LogLevel, Stopping, Undrained
 from tlsidecar.api.status import Status
 from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS
 
@@ -214,6 +214,15 @@ ROUTES: tuple[Route, ...] = (
         other_statuses=(404, 409),
     ),
     Route("POST", "/v1/drain", Access.CONTROL, changes.drain, "Let connections finish", Drained, body="DrainRequest"),
+    Route(
+        "POST",
+        "/v1/undrain",
+        Access.CONTROL,
+        changes.undrain,
+        "Accept again, after a drain is over",
+        Undrained,
+        other_statuses=(409,),
+    ),
     Route(
         "POST", "/v1/shutdown", Access.CONTROL, changes.shutdown, "Drain, then end the process", Stopping, status=202
     ),

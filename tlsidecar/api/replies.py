@@ -39,6 +39,14 @@ class Drained(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Undrained(Generic[T]):
+    """The answer to an undrain."""
+
+    now: Annotated[datetime | None, Told("the sidecar's clock", always=True)]
+    outcome: Annotated[T, Told("new connections are accepted again", words=("undrained",))]
+
+
+@dataclass(frozen=True)
 class Stopping(Generic[T]):
     """The answer to a shutdown."""
 

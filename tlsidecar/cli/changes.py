@@ -133,6 +133,19 @@ def _drain_generations(client: AdminClient, body: Mapping[str, object], as_json:
 
 
 @click.command()
+@socket_option
+@json_option
+def undrain(client: AdminClient, as_json: bool) -> None:
+    """Accept new connections again, after a drain is over. Exit code 4 when that cannot be: the drain is still under
+    way, an address is taken by now, or the sockets are the service manager's."""
+    document = call(client, "POST", "/v1/undrain", None, as_json)
+    if as_json:
+        echo_json(document)
+    else:
+        click.echo(document["outcome"])
+
+
+@click.command()
 @click.option("--wait", "until_ended", is_flag=True, help="Return when nobody answers any more.")
 @socket_option
 @json_option

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from tlsidecar.control.history import History
 from tlsidecar.control.identities import Identities
 from tlsidecar.control.interface import (
     Attempt,
+    CannotUndrain,
     Denied,
     DrainOutcome,
     IdentityState,
@@ -36,6 +38,7 @@ from tlsidecar.control.outages import Outages
 from tlsidecar.control.problems import Facts, Problems
 from tlsidecar.control.requests import Answer
 from tlsidecar.control.upstream_health import UpstreamHealth
+from tlsidecar.dataplane.bind import BindError
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionPage,
@@ -52,12 +55,16 @@ from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
 from tlsidecar.sandbox.level import Level
-from tlsidecar.settings import Identity, Settings
-from tlsidecar.workers.handle import Supervisor, WorkerHandle
+from tlsidecar.settings import Identity, Listener, Settings
+from tlsidecar.workers.handle import Supervisor, SupervisorError, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
 
 # How often time, counters and problems are looked at.
 TICK_S = 1.0
+
+
+# Listens on the listeners' addresses once more; raises tlsidecar.dataplane.bind.BindError.
+Rebind = Callable[[Sequence[Listener]], Mapping[str, Sequence[socket.socket]]]
 
 
 class StartError(Exception):
@@ -93,6 +100,7 @@ class Controller:
         self.history = History(clock)
         self.upstream_health = UpstreamHealth(settings.listeners, hub)
         self.supervisor: Supervisor | None = None
+        self.rebind: Rebind | None = None
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
         self.sandbox = sandbox or Level(settings.sandbox, reason="it was not entered")
@@ -276,6 +284,23 @@ class Controller:
                 self.life.drain(self.supervisor, timeout_s, delay_s, grace_s), name="drain"
             )
         return await asyncio.shield(self._drain)
+
+    async def undrain(self) -> None:
+        if self._drain is None:
+            raise CannotUndrain("nothing has been drained")
+        if self.stopping.is_set():
+            raise CannotUndrain("the process is ending")
+        if not self._drain.done():
+            raise CannotUndrain("the drain is still under way: undrain when it is over")
+        assert self.supervisor is not None
+        assert self.rebind is not None
+        try:
+            await self.supervisor.undrain(self.rebind(self.settings.listeners))
+        except (BindError, SupervisorError) as error:
+            raise CannotUndrain(str(error)) from None
+        self._drain = None
+        self.life.undrained()
+        self.problems()
 
     async def shutdown(self) -> None:
         self.stopping.set()

@@ -111,6 +111,10 @@ def most_telling(attempts: Sequence[Attempt]) -> Attempt:
     return min(attempts, key=lambda attempt: order.index(Outcome(attempt.outcome)))
 
 
+class CannotUndrain(Exception):
+    """It cannot serve again as things are; the text says why."""
+
+
 class Control(Protocol):
     """The controller, as the admin API sees it. Every method runs on the controller's event loop."""
 
@@ -205,6 +209,10 @@ class Control(Protocol):
 
     async def drain(self, timeout_s: float | None = None) -> DrainOutcome:
         """Stop accepting, let connections finish, cut what is left at the timeout. The process lives on."""
+        ...
+
+    async def undrain(self) -> None:
+        """Accept again after a drain; returns when that is so. Raises :class:`CannotUndrain`."""
         ...
 
     async def shutdown(self) -> None:

@@ -3,7 +3,7 @@
 STARTING ─▶ READY ◀─▶ DEGRADED
               └────┬────┘
                    ▼
-               DRAINING          for good: a drained process is ended, or started again
+               DRAINING          until it is ended, or told to serve again (:meth:`Life.undrained`)
 """
 
 from __future__ import annotations
@@ -61,6 +61,15 @@ class Life:
             return
         if state not in _MOVES[self.state]:
             raise IllegalMove(f"from {self.state.value} to {state.value}")
+        self._move(state, because)
+
+    def undrained(self) -> None:
+        """Everything that had been closed by the drain listens again."""
+        assert self.state is State.DRAINING
+        self.draining_since = None
+        self._move(State.READY, "")
+
+    def _move(self, state: State, because: str) -> None:
         previous, self.state = self.state, state
         fields = {"state": state.value, "previous": previous.value}
         if because:

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tlsidecar.settings import Address, Listener
@@ -50,6 +51,43 @@ def bind_all(
         close_all(bound)
         raise
     return bound
+
+
+class Rebinding:
+    """The same addresses once more, after listening has ended. A port that was chosen for us is asked for again; where
+    it cannot be had (the sandbox knows only that it was any), another one is chosen."""
+
+    def __init__(self, bound: dict[str, list[socket.socket]]) -> None:
+        """``bound`` holds what is listened on; what is bound anew takes its place there."""
+        self._bound = bound
+        self._ports = {name: _port(sockets) for name, sockets in bound.items()}
+        self._held = [name for name, sockets in bound.items() if any(isinstance(each, HeldSocket) for each in sockets)]
+
+    def __call__(self, listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
+        """Raises :class:`BindError`, with nothing left bound."""
+        if self._held:
+            raise BindError(f"the sockets of {', '.join(self._held)} are the service manager's: restart the sidecar")
+        fresh: dict[str, list[socket.socket]] = {}
+        try:
+            for listener in listeners:
+                fresh |= self._bind(listener)
+        except BindError:
+            close_all(fresh)
+            raise
+        self._bound.update(fresh)
+        return fresh
+
+    def _bind(self, listener: Listener) -> dict[str, list[socket.socket]]:
+        address = listener.listen
+        if not address.is_unix and not address.port:
+            as_before = replace(listener, listen=replace(address, port=self._ports[listener.name]))
+            with contextlib.suppress(BindError):
+                return bind_all([as_before])
+        return bind_all([listener])
+
+
+def _port(sockets: Iterable[socket.socket]) -> int:
+    return next((int(sock.getsockname()[1]) for sock in sockets if sock.family != socket.AF_UNIX), 0)
 
 
 def close_all(bound: dict[str, list[socket.socket]]) -> None:

@@ -67,10 +67,17 @@ class Lingerer:
 
     def drain(self) -> None:
         """Wait less long from now on: the process is to end."""
+        self._wait(DRAINING_SILENCE_S, DRAINING_LINGER_S)
+
+    def undrain(self) -> None:
+        """Wait as long as ever."""
+        self._wait(SILENCE_S, LINGER_S)
+
+    def _wait(self, silence_s: float, linger_s: float) -> None:
         self._silences.clear()
         self._ends.clear()
-        self._silences = DeadlineQueue(self._reactor.loop, DRAINING_SILENCE_S)
-        self._ends = DeadlineQueue(self._reactor.loop, DRAINING_LINGER_S)
+        self._silences = DeadlineQueue(self._reactor.loop, silence_s)
+        self._ends = DeadlineQueue(self._reactor.loop, linger_s)
         for lingering in self._closing:
             self._silences.add(lingering, lingering.finish)
             self._ends.add(lingering, lingering.finish)

@@ -186,6 +186,15 @@ class Listener:
             self.shared.reactor.forget(sock.fileno())
             close_listening(sock, unlink=self.turn is None)
 
+    def listen_again(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept on these, after having stopped."""
+        assert not self.accepting
+        self.sockets = list(sockets)
+        settings = self.settings
+        if settings.health_check is not None:
+            self._checks = HealthChecks(self._frontend.outbound, settings.health_check, _health_call(settings))
+        self.start()
+
     def close(self) -> None:
         self.stop_accepting()
         self._close_services()

@@ -175,6 +175,14 @@ class Worker:
                 connection.drain()
         self._gone()
 
+    def undrain(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        """Accept again, on these sockets, after a drain is over."""
+        self.draining = False
+        self._drains.clear()
+        self.shared.lingerer.undrain()
+        for listener in self.listeners:
+            listener.listen_again(sockets[listener.settings.name])
+
     def _those(self, inbound_only: bool) -> list[Listener]:
         return [one for one in self.listeners if not inbound_only or one.settings.mode is Mode.TERMINATE]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -106,6 +107,10 @@ class Supervisor(Protocol):
 
     async def start(self) -> None:
         """Returns when connections are accepted. Raises SupervisorError."""
+        ...
+
+    async def undrain(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        """Accept again after a drain is over, on these sockets. Raises SupervisorError."""
         ...
 
     def stop_listening(self, *, inbound_only: bool = False) -> None:

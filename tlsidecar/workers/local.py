@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import socket
+from collections.abc import Mapping, Sequence
 
 from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.denials import Denial
@@ -39,6 +40,10 @@ class LocalWorker:
 
     async def start(self) -> None:
         self._worker.start()
+
+    async def undrain(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        self._drained = {inbound_only: asyncio.Event() for inbound_only in (False, True)}
+        self._worker.undrain(sockets)
 
     def stop_listening(self, *, inbound_only: bool = False) -> None:
         self._worker.stop_accepting(inbound_only=inbound_only)

@@ -106,8 +106,10 @@ class RemoteWorker:
         self._denials: tuple[Denial, ...] = ()
         self._channel: Channel | None = None
         self._gone = asyncio.Event()
+        self.is_over = True
         self._closing = False
         self._draining = False
+        self._renewing = False  # the process that has drained is to make room for one that accepts
         self._restarts = Restarts()
         self._failing_since: datetime | None = None
         self._ending = ""
@@ -124,6 +126,13 @@ class RemoteWorker:
 
     async def live(self) -> None:
         """Keep a process running under this number, until closed or drained."""
+        self.is_over = False
+        try:
+            await self._live()
+        finally:
+            self.is_over = True
+
+    async def _live(self) -> None:
         while not self._closing and not self._draining:
             began = time.monotonic()
             try:
@@ -133,6 +142,9 @@ class RemoteWorker:
                 _log.error("a worker could not be started: %s", error, extra={"fields": {"worker": self.number}})
             if self._closing or self._draining:
                 return
+            if self._renewing:
+                self._renewing = False
+                continue
             now = time.monotonic()
             delay_s = self._restarts.ended(now, now - began)
             if self._restarts.is_looping and self._failing_since is None:
@@ -238,11 +250,21 @@ class RemoteWorker:
         self._setup.collector.upstream_health.forget(self.number)
         pid, self.pid = self.pid, 0
         self._ending = await self._setup.fork_server.ending(pid) or self._ending or "ended"
-        if self._closing:
+        if self._closing or self._renewing:
             return
         fields = {"worker": self.number, "pid": pid, "ending": self._ending, "connections_lost": lost}
         _log.error("worker lost: %s", self._ending, extra={"fields": fields})
         self._setup.collector.hub.publish(events.WORKER, {"outcome": "lost", **fields})
+
+    def renew(self) -> None:
+        """After a drain: a new process is to take this number, and to accept. ``running`` says when it does."""
+        self._draining = False
+        self.running.clear()
+        channel = self._channel
+        if channel is not None:
+            self._renewing = True
+            with contextlib.suppress(ChannelClosed):
+                channel.tell(messages.STOP)
 
     async def close(self, within_s: float) -> None:
         """End its process: by a message, or by force when that takes too long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from certs.clock import Clock
 from tlsidecar.background import Background
@@ -72,6 +72,18 @@ class ProcessSupervisor:
         for worker in self._workers:
             self._board.leave(worker.number)
             self._lives.begin(worker.live(), f"worker {worker.number}")
+        await self._all_running()
+
+    async def undrain(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        """Sockets cannot be given to a process that runs: each worker gets a new one."""
+        self._sockets.update({name: list(each) for name, each in sockets.items()})
+        for worker in self._workers:
+            worker.renew()
+            if worker.is_over:
+                self._lives.begin(worker.live(), f"worker {worker.number}")
+        await self._all_running()
+
+    async def _all_running(self) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 await asyncio.gather(*(worker.running.wait() for worker in self._workers))

@@ -80,6 +80,9 @@ class ActionMenu:
         if peer is not None:
             yield "close-identity", SafeText(f"Close all of {peer.short(_ENTRY_WIDTH)}")
             yield Verb.DENY.value, SafeText(f"Deny {peer.short(_ENTRY_WIDTH)} for a time")
+        status = self._console.shown.status
+        if status is not None and status.state == "draining":
+            yield Verb.UNDRAIN.value, SafeText("Undrain")
         if any(problem.code == "identity_denied" for problem in self._console.found):
             yield Verb.UNDENY.value, SafeText("Undeny")
         if peers.older_connections(self._console.shown):
@@ -92,6 +95,8 @@ class ActionMenu:
         match chosen:
             case "log-level":
                 return await self._log_level_action()
+            case Verb.UNDRAIN.value:
+                return peers.undrain(self._console.shown)
             case Verb.DRAIN_OLDER.value:
                 return peers.drain_older(self._console.shown)
             case Verb.UNDENY.value:

@@ -23,6 +23,7 @@ from tlsidecar.control.denials import DenialBook
 from tlsidecar.control.history import History
 from tlsidecar.control.interface import (
     Attempt,
+    CannotUndrain,
     Denied,
     DrainOutcome,
     Generation,
@@ -362,6 +363,12 @@ class FakeControl:
     async def drain(self, timeout_s: float | None = None) -> DrainOutcome:
         self.calls.append(f"drain {timeout_s}")
         return self.drain_outcome
+
+    async def undrain(self) -> None:
+        self.calls.append("undrain")
+        if self.state is not State.DRAINING:
+            raise CannotUndrain("nothing has been drained")
+        self.state = State.READY
 
     async def shutdown(self) -> None:
         self.calls.append("shutdown")

@@ -8,6 +8,8 @@ import pytest
 from unit.admin.fake_control import HOSTILE, made_connection
 from unit.cli.conftest import Served
 
+from tlsidecar.control.interface import State
+
 WEB = "spiffe://prod.example/ns/shop/sa/web"
 
 
@@ -38,6 +40,15 @@ def test_a_denial_comes_and_goes(served: Served) -> None:
     assert done.code == 0
     assert all(character.isprintable() or character == "\n" for character in done.out)
     assert served.run("undeny", "--all", "--json").out == '{\n  "ended": []\n}\n'
+
+
+def test_a_drain_is_taken_back(served: Served) -> None:
+    done = served.run("undrain")
+    assert (done.code, done.out) == (4, "")
+    assert "nothing has been drained" in done.err
+    served.control.state = State.DRAINING
+    done = served.run("undrain", "--json")
+    assert (done.code, json.loads(done.out)["outcome"]) == (0, "undrained")
 
 
 def test_connections_of_older_generations_end(served: Served) -> None:

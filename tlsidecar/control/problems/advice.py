@@ -37,7 +37,7 @@ ADVICE = {
     "configuration_invalid": "tlsidecar check names every mistake with its line. What is in force goes on.",
     "clock_jumped": "Look at the machine's time service (timedatectl, chronyc tracking).",
     "log_lines_dropped": "Nobody reads the log fast enough: look at the disk, or at what collects stderr.",
-    "draining": "New connections are refused until the process is started again.",
+    "draining": "New connections are refused until tlsidecar undrain, or a new start.",
     "identity_denied": "It ends by itself; tlsidecar undeny ends it now. For good is what access rules are for.",
     "internal_error": "Please report it, with the traceback in the log. What it was about is not shown meanwhile; "
     "traffic is not touched.",
