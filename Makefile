@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test matrix image-test dist check docs bench bench-quick soak fuzz slowhttp lock clean
+.PHONY: help demo test matrix image-test dist check docs bench bench-quick soak soak-certs fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
+	@echo 'make soak-certs   renewals under traffic of every kind of source, a third of them bad; publishing, killed (RENEWALS=1000 KILLS=200)'
 	@echo 'make conformance  10,000 mutated requests: what goes upstream, as h11, nginx and haproxy read it (a minute)'
 	@echo 'make fuzz         fuzzing guided by coverage (FUZZ_SECONDS=60 a target), then the property tests, for long'
 	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
@@ -89,6 +90,11 @@ bench-quick: $(READY)
 MINUTES ?= 3
 soak: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
+
+RENEWALS ?= 1000
+KILLS ?= 200
+soak-certs: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m soak.certificates --renewals $(RENEWALS) --kills $(KILLS)
 
 conformance: $(READY)
 	@CONFORMANCE_MESSAGES=$(or $(MESSAGES),10000) $(BIN)/python -m pytest -n0 -q --timeout=0 tests/conformance $(ARGS)

@@ -24,6 +24,7 @@ class Target:
     trust: Path
     pair: Pair
     stranger: Pair
+    name: str = "localhost"
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Client(threading.Thread, ABC):
         """One connection, or until told to stop."""
 
     def connect(self) -> Peer:
-        return connect(self.target.port, self.target.trust, self.target.pair)
+        return connect(self.target.port, self.target.trust, self.target.pair, name=self.target.name)
 
     def leave(self, peer: Peer) -> None:
         peer.end_writing()
