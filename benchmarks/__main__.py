@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.campaign import FULL, QUICK, Campaign, Plan
-from benchmarks.contenders import HTTP, LOGGED, TCP, fetch_envoy, find_envoy, programs
+from benchmarks.contenders import PROTOCOLS, fetch_envoy, find_envoy, programs
 from benchmarks.machine import Unsuitable
 from benchmarks.processes import DidNotStart
 from benchmarks.results import Run, is_ours
@@ -78,6 +78,7 @@ def _run(options: argparse.Namespace, plan: Plan) -> Run:
             {
                 "nginx": ["nginx", "-v"],
                 "haproxy": ["haproxy", "-v"],
+                "nghttp2": ["h2load", "--version"],
                 "Envoy": [envoy, "--version"],
                 "hitch": ["hitch", "--version"],
                 "stunnel": ["stunnel4", "-version"],
@@ -127,7 +128,7 @@ def _options() -> argparse.Namespace:
         help=f"only these: {', '.join(sorted(FULL.figures))}",
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only proxies whose names begin so")
-    parser.add_argument("--protocols", nargs="+", choices=(TCP, HTTP, LOGGED), default=[TCP, HTTP, LOGGED])
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     parser.add_argument("--rounds", type=int, help="turns of each proxy in one figure")
     parser.add_argument("--tlsidecar", default=f"{sys.executable} -m tlsidecar", help="the command to measure as ours")
     parser.add_argument("--envoy", help="the Envoy binary (default: on the PATH, or what --fetch-envoy installed)")

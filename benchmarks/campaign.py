@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import idle, latency, startup
-from benchmarks.contenders import HTTP, LOGGED, TCP, Contender, Program
+from benchmarks import h2load, idle, latency, startup
+from benchmarks.contenders import H2, HTTP, LOGGED, OVER_H2, PROTOCOLS, STREAMS, TCP, Contender, Program
+from benchmarks.h2load import H2Work
 from benchmarks.load import Counts, Work
 from benchmarks.machine import most_connections
 from benchmarks.processes import DidNotStart
 from benchmarks.results import Run
 from benchmarks.rig import Entrance, Rig
+from benchmarks.stream_service import MESSAGES
 from benchmarks.targets import TWO_WORKERS
 from benchmarks.turns import Turns, take_turns
 
@@ -33,6 +35,14 @@ EXCHANGES = {
     "chunked_post_1k": Work(Counts.REQUESTS, 64, "/upload", "POST", 1 << 10, chunked=True),
     "http10": Work(Counts.REQUESTS, 8, closing=True, minor=0),
 }
+H2_EXCHANGES = {
+    "h2_unary_64x1": H2Work(Counts.REQUESTS, 64, body_bytes=21),
+    "h2_unary_8x16": H2Work(Counts.REQUESTS, 8, 16, body_bytes=21),
+    "h2_new_paths": H2Work(Counts.REQUESTS, 1, 64, paths=50_000),
+    "h2_download": H2Work(Counts.DOWNLOADED, 8, 2, "/1m"),
+    "h2_upload": H2Work(Counts.UPLOADED, 8, 2, body_bytes=MIB),
+}
+OF_STREAMS = {"h2_message": H2Work(Counts.REQUESTS, 8, body_bytes=21, messages=MESSAGES)}
 # With the access log as shipped only what tells its cost.
 OF_THE_LOG = ("exchange_64",)
 OF_HTTP = ("chunked_1k", "gzip_16k", "close_1k", "post_1k", "chunked_post_1k", "http10")
@@ -41,7 +51,7 @@ BULK = {
     "download": Work(Counts.DOWNLOADED, 2, "/files/100m"),
     "upload": Work(Counts.UPLOADED, 2, "/upload", "POST", MIB),
 }
-WITH_TARGETS = ("exchange_64", "connection_full", *BULK)
+WITH_TARGETS = ("exchange_64", "connection_full", *BULK, "h2_unary_64x1", "h2_unary_8x16")
 # These figures are made with two workers, too.
 SHARED_BY_WORKERS = ("exchange_64", "connection_full")
 
@@ -67,7 +77,19 @@ class Plan:
 
 FULL = Plan(
     figures=frozenset(
-        (*EXCHANGES, "connection_full", "connection_resumed", *BULK, "latency", "memory", "start", "health", "watched")
+        (
+            *EXCHANGES,
+            *H2_EXCHANGES,
+            *OF_STREAMS,
+            "connection_full",
+            "connection_resumed",
+            *BULK,
+            "latency",
+            "memory",
+            "start",
+            "health",
+            "watched",
+        )
     ),
     rounds=25,
     rounds_of_targets=60,
@@ -110,12 +132,16 @@ class Campaign:
         self._began = time.monotonic()
 
     def carry_out(self, programs: Sequence[Program]) -> None:
-        for protocol in (TCP, HTTP, LOGGED):
+        for protocol in PROTOCOLS:
             mine = [program for program in programs if program.protocol == protocol]
-            if mine:
+            if mine and protocol in OVER_H2 and not h2load.is_installed():
+                self._run.left_out[protocol] = "h2load and nghttpd are not installed"
+            elif mine:
                 self._together(protocol, mine)
         single = [
-            program for program in programs if not program.name.endswith(TWO_WORKERS) and program.protocol != LOGGED
+            program
+            for program in programs
+            if not program.name.endswith(TWO_WORKERS) and program.protocol not in (LOGGED, STREAMS)
         ]
         present = [program for program in single if f"{program.name} {program.protocol}" not in self._run.left_out]
         self._one_by_one(present)
@@ -125,17 +151,21 @@ class Campaign:
         try:
             with self._rig.entrances(running) as doors:
                 single = {contender: door for contender, door in doors.items() if not _has_two_workers(contender)}
-                for key in (*EXCHANGES, "connection_full", "connection_resumed", *BULK):
+                for key in (*EXCHANGES, *H2_EXCHANGES, *OF_STREAMS, "connection_full", "connection_resumed", *BULK):
                     if key in self._plan.figures and _is_for(key, protocol):
                         self._figure(key, protocol, doors if key in SHARED_BY_WORKERS else single)
-                if "latency" in self._plan.figures and protocol != LOGGED:
+                if "latency" in self._plan.figures and protocol in (TCP, HTTP):
                     self._latency(protocol, list(single))
         finally:
             self._rig.stop(running)
 
     def _figure(self, key: str, protocol: str, doors: dict[Contender, Entrance]) -> None:
         plan = self._plan
-        if key in EXCHANGES:
+        over_h2 = H2_EXCHANGES | OF_STREAMS
+        if key in over_h2:
+            turns = self._turns(key, protocol, doors, over_h2[key], plan.turn_s)
+            samples = turns.us_per_unit if over_h2[key].counts is Counts.REQUESTS else turns.units_per_cpu_s
+        elif key in EXCHANGES:
             turns = self._turns(key, protocol, doors, EXCHANGES[key], plan.turn_s)
             samples = turns.us_per_unit
             if key == "exchange_64":
@@ -156,7 +186,7 @@ class Campaign:
         key: str,
         protocol: str,
         doors: dict[Contender, Entrance],
-        work: Work,
+        work: Work | H2Work,
         turn_s: float,
         *,
         resumed: bool = False,
@@ -244,6 +274,8 @@ class Campaign:
 def _is_for(key: str, protocol: str) -> bool:
     if protocol == LOGGED:
         return key in OF_THE_LOG
+    if protocol in OVER_H2 or key in H2_EXCHANGES or key in OF_STREAMS:
+        return key in {H2: H2_EXCHANGES, STREAMS: OF_STREAMS}.get(protocol, {})
     return protocol == HTTP or key not in OF_HTTP
 
 

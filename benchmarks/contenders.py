@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,10 @@ CONFIGS = Path(__file__).parent / "configs"
 LISTENS_WITHIN_S = 20.0
 TCP, HTTP = "tcp", "http"
 LOGGED = "http, access log"  # as JSON, with the same fields, to a file; ours is as shipped then
+H2 = "http/2"
+STREAMS = "http/2, streams"  # behind it a service that answers with a thousand small messages
+OVER_H2 = (H2, STREAMS)
+PROTOCOLS = (TCP, HTTP, LOGGED, *OVER_H2)
 
 _ENVOY_FIELDS = {
     "time": "START_TIME",
@@ -98,17 +102,17 @@ class Place:
     directory: Path
     pki: Pki
     cores: Cores
-    service_port: int
+    service_ports: Mapping[str, int]  # by protocol
     descriptors: int
 
 
 def programs(tlsidecar: Sequence[str], envoy: str) -> Iterator[Program]:
     """Everyone, installed or not: ours first, in the order of the report."""
     loops = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
-    for protocol in (TCP, HTTP, LOGGED):
-        suffix = TCP if protocol == TCP else HTTP
+    for protocol in PROTOCOLS:
+        suffix = _suffix(protocol)
         for loop in loops:
-            for workers in (1, 2):
+            for workers in (1,) if protocol in OVER_H2 else (1, 2):
                 yield _tlsidecar(tlsidecar, protocol, loop, workers)
         yield _nginx(protocol)
         yield Program("haproxy", protocol, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{suffix}.cfg")
@@ -129,10 +133,14 @@ def start(program: Program, place: Place, port: int | None = None) -> Contender:
     if program.missing:
         raise DidNotStart(program.missing)
     port = port or free_port()
-    directory = place.directory / f"{program.name}-{program.protocol}-{port}".replace(" ", "-").replace(",", "")
+    directory = place.directory / re.sub("[ ,/]+", "-", f"{program.name}-{program.protocol}-{port}")
     directory.mkdir()
     directory.chmod(0o755)
-    values = _values(place, directory, port) | _logging(directory, program.protocol == LOGGED) | program.values
+    values = (
+        _values(place, directory, port, program.protocol)
+        | _logging(directory, program.protocol == LOGGED)
+        | program.values
+    )
     if program.ours:  # ours is also measured while its material is exchanged under it
         values |= {"CERTIFICATE": str(place.pki.rotating / "tls.crt"), "KEY": str(place.pki.rotating / "tls.key")}
     config = directory / (program.template or "none")
@@ -153,8 +161,10 @@ def start(program: Program, place: Place, port: int | None = None) -> Contender:
 
 
 def service_config(place: Place, directory: Path, values: dict[str, str]) -> str:
-    """The configuration of the service behind them all."""
-    return _filled((CONFIGS / "backend.conf").read_text(), _values(place, directory, place.service_port) | values)
+    """The configuration of the service behind all that speak HTTP/1.1, or bytes."""
+    return _filled(
+        (CONFIGS / "backend.conf").read_text(), _values(place, directory, place.service_ports[TCP], TCP) | values
+    )
 
 
 def wait_until_listening(process: Process, port: int, within_s: float = LISTENS_WITHIN_S) -> float:
@@ -179,13 +189,13 @@ def free_port() -> int:
     return port
 
 
-def _values(place: Place, directory: Path, port: int) -> dict[str, str]:
+def _values(place: Place, directory: Path, port: int, protocol: str) -> dict[str, str]:
     server = place.pki.server
     as_root = os.geteuid() == 0
     return {
         "WORK": str(directory),
         "PORT": str(port),
-        "UPSTREAM_PORT": str(place.service_port),
+        "UPSTREAM_PORT": str(place.service_ports[protocol]),
         "CERTIFICATE": str(server.certificate),
         "KEY": str(server.key),
         "TRUST": str(server.trust),
@@ -220,7 +230,12 @@ def _tlsidecar(command: Sequence[str], protocol: str, loop: str, workers: int) -
         protocol,
         (*command, "run", "--config", "@CONFIG@"),
         "tlsidecar.toml",
-        {"EVENT_LOOP": loop, "WORKERS": str(workers), "PROTOCOL": TCP if protocol == TCP else HTTP},
+        {
+            "EVENT_LOOP": loop,
+            "WORKERS": str(workers),
+            "PROTOCOL": TCP if protocol == TCP else HTTP,
+            "VERSIONS": 'http2 = "only"' if protocol in OVER_H2 else "",
+        },
         ours=True,
     )
 
@@ -231,9 +246,14 @@ def _nginx(protocol: str) -> Program:
         "nginx",
         protocol,
         ("nginx", "-c", "@CONFIG@", "-e", "stderr"),
-        f"nginx_{TCP if protocol == TCP else HTTP}.conf",
+        f"nginx_{_suffix(protocol)}.conf",
         missing=missing,
     )
+
+
+def _suffix(protocol: str) -> str:
+    """Of the configurations for it."""
+    return TCP if protocol == TCP else "h2" if protocol in OVER_H2 else HTTP
 
 
 def _ghostunnel() -> Program:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.admin import watched
-from benchmarks.contenders import Contender, Program, start
+from benchmarks.contenders import H2, Contender, Program, start
 from benchmarks.processes import KIB
 from benchmarks.rig import Rig
+from benchmarks.stream_service import ACK, END_HEADERS, END_STREAM, frame
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4
 SETTLE_S = 1.0
 EXCHANGE_WITHIN_S = 10.0
 MIB = KIB * KIB
@@ -76,7 +79,30 @@ def idle_connections(rig: Rig, contender: Contender, count: int) -> Iterator[Non
         port = doors[contender].full
         for _ in range(count):
             connection = sockets.enter_context(socket.create_connection(("127.0.0.1", port), EXCHANGE_WITHIN_S))
+            if contender.protocol == H2:
+                _ask_over_h2(connection)
+                continue
             connection.sendall(REQUEST)
             if not connection.recv(4096):
                 raise RuntimeError(f"{contender.name} closed an idle connection")
         yield
+
+
+def _ask_over_h2(connection: socket.socket) -> None:
+    """One exchange, up to the end of its stream."""
+    # HPACK: GET, http, and literals for the path and the authority.
+    block = b"\x82\x86\x04\x06/small\x01\x09localhost"
+    connection.sendall(PREFACE + frame(_SETTINGS, 0, 0) + frame(_HEADERS, END_HEADERS | END_STREAM, 1, block))
+    data = b""
+    while True:
+        while len(data) < 9 or len(data) < 9 + int.from_bytes(data[:3], "big"):
+            more = connection.recv(4096)
+            if not more:
+                raise RuntimeError("an HTTP/2 connection was closed before it could idle")
+            data += more
+        kind, flags = data[3], data[4]
+        data = data[9 + int.from_bytes(data[:3], "big") :]
+        if kind == _SETTINGS and not flags:
+            connection.sendall(frame(_SETTINGS, ACK, 0))
+        if kind in (_DATA, _HEADERS) and flags & END_STREAM:
+            return

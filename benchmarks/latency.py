@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.admin import generation
-from benchmarks.contenders import Contender
+from benchmarks.contenders import HTTP, Contender
 from benchmarks.rig import CIPHER_SUITE, Rig
 
 CONNECTIONS = 64
@@ -61,7 +61,7 @@ def measure(rig: Rig, running: Sequence[Contender], rounds: int, seconds: float)
             others = [other for other in running if other is not contender]
             with _paused(others), _reloaded(rig, name, contender, latencies):
                 if contender is None:
-                    result = _pace(rig, rig.place.service_port, latencies.rate, seconds, plain=True)
+                    result = _pace(rig, rig.place.service_ports[HTTP], latencies.rate, seconds, plain=True)
                 else:
                     result = _pace(rig, contender.port, latencies.rate, seconds)
             latencies.p50_us.setdefault(name, []).append(result["p50_us"])

@@ -123,7 +123,7 @@ class Processes:
         output: Path | None = None,
     ) -> Process:
         """Start ``command`` on ``cores`` only. Raises :class:`DidNotStart` when there is no such program."""
-        log = self._logs / f"{len(self._all):03}-{name.replace(' ', '-')}.log"
+        log = self._logs / f"{len(self._all):03}-{name.replace(' ', '-').replace('/', '-')}.log"
         pinned = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
         if shutil.which("setpriv"):  # should this program be killed, they are told to end, too
             pinned = ["setpriv", "--pdeathsig", "TERM", *pinned]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.contenders import HTTP, LOGGED, TCP
+from benchmarks.contenders import H2, HTTP, LOGGED, STREAMS, TCP
 from benchmarks.latency import RELOADING
 from benchmarks.plot import draw
 from benchmarks.results import KINDS, Figure, Run, is_ours, ratio, spread
@@ -23,6 +23,8 @@ TABLES = (
         "CPU per exchange as frameworks speak",
         ("chunked_1k", "gzip_16k", "close_1k", "post_1k", "chunked_post_1k", "http10"),
     ),
+    ("CPU per call", ("h2_unary_64x1", "h2_unary_8x16", "h2_new_paths", "h2_message")),
+    ("Bulk", ("h2_download", "h2_upload")),
     ("New connections and bulk", ("connection_full", "connection_resumed", "download", "upload")),
     ("Latency, memory, start", ("latency_p50", "latency_p99", "memory_base", "memory_idle", "start")),
     ("Being asked and watched", ("health", "idle_cpu", "watched_cpu")),
@@ -47,7 +49,7 @@ def render(run: Run) -> str:
         "### Against the targets\n",
         target_table(run),
     ]
-    for protocol in (LOGGED, TCP, HTTP):
+    for protocol in (LOGGED, TCP, HTTP, H2, STREAMS):
         for title, keys in TABLES:
             figures = [figure for key in keys if (figure := run.figure(key, protocol))]
             if figures:

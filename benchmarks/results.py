@@ -1,5 +1,7 @@
 """What a run found: samples by figure, protocol and proxy, and the few statistics that the report is made of."""
 
+# ruff: noqa: RUF001 - written for people, with the signs people use
+
 from __future__ import annotations
 
 import json
@@ -41,6 +43,12 @@ KINDS = {
         Kind("connection_resumed", "new connection, resumed where offered, 1 request", "µs CPU", digits=0),
         Kind("download", "download", "MiB per CPU-s", higher_is_better=True, digits=0),
         Kind("upload", "upload", "MiB per CPU-s", higher_is_better=True, digits=0),
+        Kind("h2_unary_64x1", "unary call, 64 connections × 1 stream", "µs CPU"),
+        Kind("h2_unary_8x16", "unary call, 8 × 16", "µs CPU"),
+        Kind("h2_new_paths", "header blocks that never repeat, 1 × 64", "µs CPU"),
+        Kind("h2_message", "message of a stream of 1,000", "µs CPU", digits=2),
+        Kind("h2_download", "1 MiB answers, 8 × 2", "MiB per CPU-s", higher_is_better=True, digits=0),
+        Kind("h2_upload", "1 MiB request bodies, 8 × 2", "MiB per CPU-s", higher_is_better=True, digits=0),
         Kind("latency_p50", "added latency, p50", "µs", digits=0),
         Kind("latency_p99", "added latency, p99", "µs", digits=0),
         Kind("memory_base", "memory, base", "MiB"),

@@ -8,12 +8,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import contenders
-from benchmarks.contenders import Contender, Place, Program
+from benchmarks import contenders, h2load
+from benchmarks.contenders import H2, HTTP, LOGGED, STREAMS, TCP, Contender, Place, Program
 from benchmarks.credentials import SERVER_NAME, make_pki
 from benchmarks.machine import raise_descriptor_limit, share_cores
 from benchmarks.processes import DidNotStart, Process, Processes
@@ -52,9 +52,9 @@ class Entrance:
 class Rig:
     """Everything that one run needs beside the proxies."""
 
-    def __init__(self, place: Place, service: Process) -> None:
+    def __init__(self, place: Place, services: Sequence[Process]) -> None:
         self.place = place
-        self.service = service
+        self.services = services
 
     def start(self, programs: Iterable[Program], left_out: dict[str, str]) -> list[Contender]:
         """Start those that can be; why the others cannot is in ``left_out``, by name and protocol."""
@@ -73,9 +73,12 @@ class Rig:
     def entrances(self, running: Iterable[Contender]) -> Iterator[dict[Contender, Entrance]]:
         """One haproxy that speaks mutual TLS to all of them, with a port each."""
         client = self.place.pki.client
+        running = list(running)
         doors = {contender.port: Entrance(contenders.free_port(), contenders.free_port()) for contender in running}
+        speaks_h2 = {contender.port: contender.protocol in contenders.OVER_H2 for contender in running}
         text = _ORIGINATOR_HEAD.format(most=self.place.descriptors // 2 - 100)
         for port, door in doors.items():
+            alpn = " alpn h2" if speaks_h2[port] else ""
             for kind, local, reuse in (("full", door.full, " no-ssl-reuse"), ("resumed", door.resumed, "")):
                 text += _ORIGINATOR_LISTEN.format(
                     port=port,
@@ -83,7 +86,7 @@ class Rig:
                     local=local,
                     pem=client.combined,
                     trust=client.trust,
-                    how=f"verifyhost {SERVER_NAME} sni str({SERVER_NAME}) ciphersuites {CIPHER_SUITE}{reuse}",
+                    how=f"verifyhost {SERVER_NAME} sni str({SERVER_NAME}) ciphersuites {CIPHER_SUITE}{reuse}{alpn}",
                 )
         config = self.place.directory / "originator.cfg"
         config.write_text(text)
@@ -111,11 +114,11 @@ def set_up() -> Iterator[Rig]:
     directory.chmod(0o755)  # hitch reads as nobody
     try:
         with Processes(_made(directory / "logs")) as processes:
-            place = Place(
-                processes, directory, make_pki(_made(directory / "pki")), cores, contenders.free_port(), descriptors
-            )
+            http, h2, streams = (contenders.free_port() for _ in range(3))
+            ports = {TCP: http, HTTP: http, LOGGED: http, H2: h2, STREAMS: streams}
+            place = Place(processes, directory, make_pki(_made(directory / "pki")), cores, ports, descriptors)
             _keep_awake(place)
-            yield Rig(place, _start_service(place))
+            yield Rig(place, [_start_service(place), *_start_h2_services(place)])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -130,14 +133,32 @@ def _start_service(place: Place) -> Process:
     files = _made(place.directory / "files")
     for name, size in BODIES_BYTES.items():
         (files / name).write_bytes(bytes(size))
-    values = {"PORT": str(place.service_port), "FILES_DIRECTORY": str(files)}
+    values = {"PORT": str(place.service_ports[HTTP]), "FILES_DIRECTORY": str(files)}
     work = _made(place.directory / "service")
     config = work / "nginx.conf"
     config.write_text(contenders.service_config(place, work, values))
     command = ["nginx", "-c", str(config), "-e", "stderr"]
     process = place.processes.start("service", command, place.cores.load, directory=work)
-    contenders.wait_until_listening(process, place.service_port)
+    contenders.wait_until_listening(process, place.service_ports[HTTP])
     return process
+
+
+def _start_h2_services(place: Place) -> Iterator[Process]:
+    """Those in the clear that proxies for HTTP/2 have behind them; none where nghttp2's programs are not installed."""
+    if not h2load.is_installed():
+        return
+    files = place.directory / "files"
+    (files / "small").write_bytes(b"hello\n")
+    commands = {
+        # A trailer behind each answer makes it one of gRPC.
+        H2: ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={files}", "--trailer=grpc-status: 0"],
+        STREAMS: [sys.executable, "-m", "benchmarks.stream_service"],
+    }
+    for protocol, command in commands.items():
+        port = place.service_ports[protocol]
+        process = place.processes.start(f"service for {protocol}", [*command, str(port)], place.cores.load)
+        contenders.wait_until_listening(process, port)
+        yield process
 
 
 def _keep_awake(place: Place) -> None:

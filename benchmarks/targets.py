@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contenders import HTTP, LOGGED, TCP
+from benchmarks.contenders import H2, HTTP, LOGGED, STREAMS, TCP
 from benchmarks.latency import RELOADING
 from benchmarks.results import Run, Spread, is_ours, ratio, spread
 
@@ -206,10 +206,35 @@ TARGETS: tuple[Target, ...] = (
         for protocol in (TCP, HTTP)
         for variant in ("", RELOADING)
     ),
+    *(
+        Target(
+            f"HTTP/2, {what}",
+            f"≤ {must} × Envoy",
+            f"≤ {aim} × Envoy",
+            _against(key, protocol, (Bound("Envoy", must),), (Bound("Envoy", aim),)),
+        )
+        for key, protocol, what, must, aim in (
+            ("h2_unary_64x1", H2, "unary call, 64 × 1", 0.65, 0.5),
+            ("h2_unary_8x16", H2, "unary call, 8 × 16", 0.4, 0.3),
+            ("h2_message", STREAMS, "a message of a stream", 0.4, 0.4),
+        )
+    ),
+    *(
+        Target(
+            f"HTTP/2, 1 MiB {way}, MiB per CPU-second",
+            "≥ 0.91 × Envoy",
+            "≥ 1.0 × Envoy",
+            _against(key, H2, (Bound("Envoy", 0.91),), (Bound("Envoy", 1.0),)),
+        )
+        for key, way in (("h2_download", "down"), ("h2_upload", "up"))
+    ),
     Target("memory, base", "≤ 40 MiB", "≤ 30 MiB", _at_most("memory_base", TCP, 40, 30, "MiB", 1)),
     Target("memory, per idle connection, TCP", "≤ 33 KiB", "≤ 25 KiB", _at_most("memory_idle", TCP, 33, 25, "KiB", 1)),
     Target(
         "memory, per idle connection, HTTP", "≤ 33 KiB", "≤ 25 KiB", _at_most("memory_idle", HTTP, 33, 25, "KiB", 1)
+    ),
+    Target(
+        "memory, per idle connection, HTTP/2", "≤ 45 KiB", "≤ 38 KiB", _at_most("memory_idle", H2, 45, 38, "KiB", 1)
     ),
     Target("start to ready", "≤ 500 ms", "≤ 300 ms", _at_most("start", TCP, 500, 300, "ms", 0)),
     Target("`tlsidecar health`", "≤ 150 ms", "≤ 100 ms", _at_most("health", TCP, 150, 100, "ms", 0)),

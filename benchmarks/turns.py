@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks import admin
+from benchmarks import admin, h2load
 from benchmarks.contenders import Contender
+from benchmarks.h2load import H2Load, H2Work
 from benchmarks.load import Load, Work
 from benchmarks.rig import Entrance, Rig
 
@@ -33,7 +34,7 @@ class Turns:
 def take_turns(
     rig: Rig,
     doors: Mapping[Contender, Entrance],
-    work: Work,
+    work: Work | H2Work,
     rounds: int,
     turn_s: float,
     *,
@@ -42,12 +43,28 @@ def take_turns(
     """Every proxy in ``doors`` gets ``rounds`` turns of ``turn_s`` under its own ``work``."""
     most_s = 30 + (rounds + WARM_UP_ROUNDS) * len(doors) * (turn_s + SETTLE_S) * 2
     cores = rig.place.cores.load
-    loads: dict[Contender, Load] = {}
+    loads: dict[Contender, Load | H2Load] = {}
+    request_bytes = 0
     for contender, door in doors.items():
         port = door.resumed if resumed else door.full
-        loads[contender] = Load(rig.place.processes, work, port, cores, most_s)
+        if isinstance(work, Work):
+            loads[contender] = Load(rig.place.processes, work, port, cores, most_s)
+            continue
+        request_bytes = request_bytes or h2load.request_bytes(work, rig.place.service_ports[contender.protocol])
+        loads[contender] = H2Load(
+            rig.place.processes,
+            work,
+            port,
+            cores,
+            most_s,
+            directory=rig.place.directory,
+            request_bytes=request_bytes,
+        )
     try:
         time.sleep(0.5)  # everybody connects
+        for load in loads.values():
+            if isinstance(load, H2Load):
+                load.wait_until_under_way()
         for contender in doors:
             contender.process.pause()
         return _rounds(loads, rounds, turn_s)
@@ -59,7 +76,7 @@ def take_turns(
                 load.stop()
 
 
-def _rounds(loads: Mapping[Contender, Load], rounds: int, turn_s: float) -> Turns:
+def _rounds(loads: Mapping[Contender, Load | H2Load], rounds: int, turn_s: float) -> Turns:
     turns = Turns()
     order = list(loads)
     for number in range(rounds + WARM_UP_ROUNDS):
@@ -81,7 +98,7 @@ def _rounds(loads: Mapping[Contender, Load], rounds: int, turn_s: float) -> Turn
     return turns
 
 
-def _turn(contender: Contender, load: Load, turn_s: float) -> tuple[float, float, float]:
+def _turn(contender: Contender, load: Load | H2Load, turn_s: float) -> tuple[float, float, float]:
     process = contender.process
     process.resume()
     time.sleep(SETTLE_S)
