@@ -90,21 +90,27 @@ def nghttpd(directory: Path, body: bytes = BODY) -> Iterator[str]:
     documents.mkdir()
     (documents / "index.html").write_bytes(body)
     (documents / "large").write_bytes(bytes(1 << 20))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={documents}", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: _answers(port), 10)
+            eventually(lambda: listening(port), 10)
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
 
 
-def _answers(port: int) -> bool:
+def listening(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
         return False
     return True
+
+
+def free_port() -> int:
+    """For a program that cannot be told to choose one and to say which."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -112,6 +112,7 @@ class Http2Connection(Connection):
         self._session = Session(self._heads, downstream, self.reactor, self.frontend.tally)
         self.open()
         client.attach(self._client_readable, self)
+        client.widen(True)  # the records of a large body, several at once
         if self.frontend.terminates:
             self._client_readable(READ)
 

@@ -16,9 +16,43 @@ from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
-MOST_BYTES: Final = 8 * 1024  # in one read: all of it is copied, which is to cost less than it saves
+# All of a read is copied, which is to cost less than it saves: of a large one where its frames are small.
+_FEW_BYTES: Final = 8 * 1024
+_SMALL_FRAME_BYTES: Final = 1024
 
 _WHOLE: Final = END_HEADERS | END_STREAM
+
+
+def is_worth_a_look(buffer: frames.Buffer, size: int) -> bool:
+    """Whether a read of ``size`` bytes is to be tried the ordinary way."""
+    return size <= _FEW_BYTES or (not buffer[0] and (buffer[1] << 8 | buffer[2]) <= _SMALL_FRAME_BYTES)
+
+
+def _run_of_data(data: bytes, at: int, size: int, number: int, room: int) -> tuple[int, int]:
+    """Where the DATA frames end that follow one another from ``at`` on: whole, of stream ``number``, not the last one
+    of it, neither empty nor padded, and of not more than ``room`` bytes together; and how many they are."""
+    unpack = frames.unpack_head
+    count = 0
+    while size - at > HEAD_BYTES:
+        word, flags, stream = unpack(data, at)
+        length = word >> 8
+        # The kind is zero, as are the flags.
+        if stream != number or flags or word & 0xFF or not length:
+            break
+        # Messages of one length, as they often are, have one frame head.
+        head, step = data[at : at + HEAD_BYTES], HEAD_BYTES + length
+        most = min((size - at) // step, room // length)
+        begun = at
+        for _ in range(most):
+            if not data.startswith(head, at):
+                break
+            at += step
+        if at == begun:
+            break
+        alike = (at - begun) // step
+        count += alike
+        room -= alike * length
+    return at, count
 
 
 class OrdinaryFrames(ClientFrames, UpstreamFrames):
@@ -79,12 +113,17 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 or length > self._upstream_room
             ):
                 break
+            count = 1
+            if not flags:
+                end, more = _run_of_data(data, end, size, number, self._upstream_room - length)
+                count += more
+                length = end - at - count * HEAD_BYTES
             stream.active_at = self.active_at
             stream.exchange.bytes_in += end - at
             stream.upstream_room -= length
             self._upstream_room -= length
             if self._upstream_credit < CREDIT_SAVED:
-                self._upstream_credit += 3
+                self._upstream_credit = min(self._upstream_credit + 3 * count, CREDIT_SAVED + 2)
             if flags:
                 self._ended(stream, CLIENT)
             at = end
@@ -123,13 +162,18 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                         break
                 if flags > END_STREAM or not stream.answered or not (length or flags) or length > self._client_room:
                     break
+                count = 1
+                if left < 0 and not flags:
+                    end, more = _run_of_data(data, end, size, number, self._client_room - length)
+                    count += more
+                    length = end - at - count * HEAD_BYTES
                 stream.response_left = left
                 stream.active_at = self.active_at
                 exchange.bytes_out += end - at
                 stream.client_room -= length
                 self._client_room -= length
                 if self._client_credit < CREDIT_SAVED:
-                    self._client_credit += 3
+                    self._client_credit = min(self._client_credit + 3 * count, CREDIT_SAVED + 2)
                 if flags:
                     self._ended(stream, UPSTREAM)
                 at = end

@@ -13,6 +13,7 @@ ALONE answers for an upstream that is not there, and says goodbye. The session i
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from certs.identity import Identity
@@ -20,12 +21,20 @@ from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
-from tlsidecar.dataplane.http2.ordinary import MOST_BYTES, OrdinaryFrames
+from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames, is_worth_a_look
 from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, WAITING_FRAMES, State, Stream
 from tlsidecar.outcomes import Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
 MISSED_ANSWERS_S: Final = 1.0  # how long streams are answered where the upstream was not reached
+
+_HTTP1_REQUEST: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [!-~]+ HTTP/1\.[01]\r?\n")
+_SAID: Final = b"HTTP/2 alone is spoken here.\n"
+# RFC 9110 section 15.6.6.
+_HTTP2_ALONE: Final = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SAID), _SAID)
+)
 
 
 class Session(OrdinaryFrames):
@@ -39,7 +48,7 @@ class Session(OrdinaryFrames):
         if self._preface:
             begun = bytes(memoryview(buffer)[: min(size, len(self._preface))])
             if not self._preface.startswith(begun):
-                self._client_fault(ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 preface"))
+                self._not_http2(bytes(memoryview(buffer)[:size]))
                 return
             self._preface = self._preface[len(begun) :]
             if self._preface:
@@ -49,7 +58,7 @@ class Session(OrdinaryFrames):
             size = len(buffer)
         if self.end is not None:
             return
-        if size <= MOST_BYTES:
+        if is_worth_a_look(buffer, size):
             buffer = bytes(memoryview(buffer)[:size])
             done = self._ordinary_client_frames(buffer, size)
             if done == size and not self._made_client:
@@ -103,7 +112,7 @@ class Session(OrdinaryFrames):
         self.active_at = self._clock.now
         if self.state is not State.RELAYING or self.end is not None:
             return
-        if size <= MOST_BYTES:
+        if is_worth_a_look(buffer, size):
             buffer = bytes(memoryview(buffer)[:size])
             done = self._ordinary_upstream_frames(buffer, size)
             if done == size:
@@ -309,6 +318,14 @@ class Session(OrdinaryFrames):
             self._refuse(stream, MessageRefused(408, Reason.BODY_TIMEOUT))
         else:
             self._refuse(stream, upstream_failed(Reason.UPSTREAM_TIMEOUT))
+
+    def _not_http2(self, begun: bytes) -> None:
+        """What came is not the preface. Who speaks HTTP/1 is told so in its own words: frames would tell it nothing."""
+        if not _HTTP1_REQUEST.match(begun):
+            self._client_fault(ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 preface"))
+            return
+        self.fault = self.end = (Reason.H2_PROTOCOL_ERROR, "HTTP/1, where HTTP/2 alone is spoken")
+        self.to_client.append(_HTTP2_ALONE)
 
     def _client_fault(self, fault: Http2Error, reason: Reason | None = None) -> None:
         """The client broke the rules, or its budget: everything ends."""

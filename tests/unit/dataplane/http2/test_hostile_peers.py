@@ -234,7 +234,7 @@ def test_headers_on_a_stream_that_has_ended_on_both_sides() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/2\r\nHost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r",
         frames.PREFACE + frames.frame(6, 0, 0, b"12345678"),
         frames.PREFACE + frames.SETTINGS_ACK,
@@ -246,6 +246,14 @@ def test_what_does_not_begin_as_it_has_to(said: bytes, step: int) -> None:
     talk = Talk(bare=True, step=step).client(said)
     assert [each[0] for each in talk.at_client.heard] == ["settings", "goaway"]
     assert talk.end is Reason.H2_PROTOCOL_ERROR
+
+
+def test_who_speaks_http1_is_told_so_in_its_own_words() -> None:
+    session = Talk(bare=True).session
+    said = b"POST /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    session.receive_client(bytearray(said), len(said))
+    assert b"".join(session.to_client).startswith(b"HTTP/1.1 505 ")
+    assert session.end == session.fault == (Reason.H2_PROTOCOL_ERROR, "HTTP/1, where HTTP/2 alone is spoken")
 
 
 def test_streams_over_the_limit_are_refused_and_may_be_tried_again() -> None:

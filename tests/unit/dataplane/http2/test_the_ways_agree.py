@@ -90,6 +90,16 @@ def _anywhere(side: str) -> st.SearchStrategy[Said]:
     return st.one_of(
         st.builds(lambda number, content, end: frames.data(number, content, end_stream=end), _ID, _CONTENT, _FLAG),
         st.builds(lambda number: frames.frame(frames.DATA, 9, number, b"\2hello\0\0"), _ID),
+        st.builds(
+            lambda number, content, count, other: (
+                frames.data(number, content, end_stream=False) * count + frames.data(number, other, end_stream=False)
+            ),
+            _ID,
+            _CONTENT,
+            st.integers(1, 5),
+            _CONTENT,
+        ),
+        st.builds(lambda number: frames.data(number, b"x" * 700, end_stream=False) * 40, _ID),
         st.builds(lambda number: frames.rst_stream(number, 8), _ID),
         st.builds(lambda number: frames.window_update(number, 9), st.sampled_from([0, 1, 3])),
         st.just(frames.frame(frames.PING, 0, 0, b"12345678")),
