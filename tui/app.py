@@ -21,6 +21,7 @@ from textual.theme import BUILTIN_THEMES
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
+from tlsidecar.api.words import EVENT_KINDS
 from tui.clock import SYSTEM_CLOCK, Clock
 from tui.export import as_json, save
 from tui.fleet import Fleet
@@ -38,7 +39,7 @@ from tui.records import Json, Problem, Severity
 from tui.roster import Roster
 from tui.screens.actions import ActionMenu
 from tui.screens.base import ConsoleScreen
-from tui.screens.choice import Reading
+from tui.screens.choice import Reading, Switches
 from tui.screens.detail import DetailScreen
 from tui.screens.fleet import FleetScreen
 from tui.screens.main import MainScreen
@@ -50,6 +51,12 @@ from tui.text import SafeText, ascii_only, safe_text
 REPAINT_INTERVAL_S = 1.0
 _SHORTEST_REPAINT_S = 0.1
 """Replies and events that come closer together than this are drawn together."""
+
+MOST_OCTETS_A_SECOND = 20_000
+"""What a flood of events sends to the terminal at most."""
+
+_OCTETS_A_CELL = 1.6
+"""Of a screen that changed in every line, colours included."""
 
 _RESTART_S = 2.0
 
@@ -261,9 +268,14 @@ class Console(App[int]):
         self._tell_changes()
         self._repaint_soon()
 
-    def _repaint_soon(self) -> None:
+    def _event_came(self) -> None:
+        """A log that runs moves every line: a large screen is drawn less often, for the sake of who sits behind a
+        slow line."""
+        self._repaint_soon(self.size.width * self.size.height * _OCTETS_A_CELL / MOST_OCTETS_A_SECOND)
+
+    def _repaint_soon(self, after_s: float = 0.0) -> None:
         if self.options.automatic and self._repaint_timer is None:
-            self._repaint_timer = self.set_timer(_SHORTEST_REPAINT_S, self.repaint)
+            self._repaint_timer = self.set_timer(max(_SHORTEST_REPAINT_S, after_s), self.repaint)
 
     def _tell_changes(self) -> None:
         """Toasts for what the reader would otherwise have to notice."""
@@ -286,7 +298,8 @@ class Console(App[int]):
         """Another view: subscribe to the events only where they are shown, and ask for what is needed."""
         wants_events = self.main.tab.follows_events and self.options.automatic
         if wants_events and self._event_worker is None:
-            follow = self.monitor.follow_events(self._changed)
+            hidden = sorted(self.monitor.tab(self.main.tab).hidden)
+            follow = self.monitor.follow_events(self._event_came, hidden)
             self._event_worker = self.run_worker(follow, group="events", exit_on_error=False)
         elif not wants_events:
             self._leave_events()
@@ -296,6 +309,20 @@ class Console(App[int]):
         worker, self._event_worker = self._event_worker, None
         if worker is not None:
             worker.cancel()
+
+    def choose_kinds(self) -> None:
+        """Kinds of events, switched on and off until the reader leaves."""
+        state = self.monitor.tab(self.main.tab)
+        switches = Switches(SafeText("Events to show"), EVENT_KINDS, state.hidden)
+
+        def left(_: str | None) -> None:
+            if switches.off != state.hidden:
+                state.hidden = switches.off
+                self._leave_events()
+                self.interest_changed()
+                self.repaint()
+
+        self.push_screen(switches, left)
 
     def refresh_now(self) -> None:
         for monitor in self.roster.monitors if self._list is not None else [self.monitor]:

@@ -141,17 +141,18 @@ class AdminClient:
             raise Cut(await connection.said(cut)) from None
         return response
 
-    async def events(self, last_event_id: int | None = None) -> AsyncGenerator[SseMessage, None]:
-        """``GET /v1/events``, from after ``last_event_id``, until the connection ends. Raises as :meth:`read` does,
-        and always ends by raising: an event stream has no end of its own."""
+    async def events(self, last_event_id: int | None = None, wanted: str = "") -> AsyncGenerator[SseMessage, None]:
+        """``GET /v1/events``, those that the filter means, from after ``last_event_id``, until the connection ends.
+        Raises as :meth:`read` does, and always ends by raising: an event stream has no end of its own."""
         headers = {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = str(last_event_id)
+        target = f"/v1/events?{urlencode({'filter': wanted})}" if wanted else "/v1/events"
         connection = await self._open()
         try:
             async with asyncio.timeout(self.timeout_s + self.endpoint.login_s):
                 talk = connection.conversation
-                await connection.send(talk.call("GET", "/v1/events", headers=headers))
+                await connection.send(talk.call("GET", target, headers=headers))
                 messages = talk.receive_events(await connection.receive())
             while True:
                 for message in messages:

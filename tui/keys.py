@@ -17,6 +17,7 @@ SORT: KeyHint = ("s", "sort", "s")
 FOLLOW: KeyHint = ("f", "follow", "f")
 SPAN: KeyHint = ("t", "time span", "t")
 LISTENER: KeyHint = ("l", "listener", "l")
+KINDS: KeyHint = ("e", "kinds", "e")
 GROUP: KeyHint = ("b", "group", "b")
 ACTIONS: KeyHint = ("a", "actions", "a")
 PAUSE: KeyHint = ("p", "pause", "p")
@@ -59,7 +60,12 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
                 "filter: words, and field:value, as id:*/sa/web !listener:raw idle:>60s; docs/filters.md has the rest",
             ),
             ("s S", "sort by the next column; reverse the order; or click on a column's name"),
-            ("b", "by groups, or each by itself: refusals by party and reason"),
+            (
+                "b",
+                "by groups: refusals by party and reason; connections by identity, namespace, listener, generation, "
+                "TLS, peer; enter opens a group, esc leaves it",
+            ),
+            ("e", "events: which kinds are shown"),
             ("w", "wide: all columns, scrolled sideways"),
             ("p", "pause: hold the view while the sidecar goes on; again to catch up"),
             ("f", "follow the newest event"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from tui.floods import Floods
 from tui.freshness import SKEW_LIMIT_S, Link
 from tui.history import History, Rates
 from tui.lifetime import Validity
@@ -49,15 +50,31 @@ class Sort(StrEnum):
     STATE = "state"
 
 
+class GroupSort(StrEnum):
+    """Fields that the sidecar sorts groups of connections by."""
+
+    KEY = "key"
+    CONNECTIONS = "connections"
+    REQUESTS = "requests"
+    BYTES_IN = "bytes_in"
+    BYTES_OUT = "bytes_out"
+    REQUESTS_PER_S = "requests_per_s"
+    BYTES_IN_PER_S = "bytes_in_per_s"
+    BYTES_OUT_PER_S = "bytes_out_per_s"
+    FAILURES_PER_S = "failures_per_s"
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionQuery:
-    """The window on the connections that a view asks for. The sidecar filters, sorts and cuts."""
+    """The window on the connections, or on groups of them, that a view asks for. The sidecar filters, sorts and
+    cuts."""
 
     filter: str = ""
-    sort: Sort = Sort.OPENED
+    sort: Sort | GroupSort = Sort.OPENED
     descending: bool = True
     offset: int = 0
     limit: int = 50
+    group: str = ""  # counted together by this; empty for each by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +166,7 @@ class Model:
     connection: ConnectionInFull | None = None
     connection_gone: bool = False
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    floods: Floods = field(default_factory=Floods)
     last_event_id: int | None = None
     history: History = field(default_factory=History)
     pasts: dict[str, Past] = field(default_factory=dict)
@@ -258,7 +276,7 @@ class Model:
         self.connection_gone = False
 
     def take_event(self, event: Event) -> None:
-        self.events.append(event)
+        self.floods.add(self.events, event)
         if event.seq:
             self.last_event_id = event.seq
         self.updates += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
@@ -111,6 +111,7 @@ class Monitor:
                     order="desc" if query.descending else "asc",
                     limit=query.limit,
                     offset=query.offset,
+                    **({"group": query.group} if query.group else {}),
                 )
                 self.model.take_connections(reply, query)
             case Ask.CONNECTION:
@@ -138,19 +139,23 @@ class Monitor:
                 delay_s *= self.randomness.uniform(0.9, 1.1)
             await self.wait(delay_s)
 
-    async def follow_events(self, changed: Callable[[], None]) -> None:
+    async def follow_events(self, changed: Callable[[], None], hidden: Sequence[str] = ()) -> None:
         """Subscribe to the events and come back after each loss, from where they ended, for ever. The first time
-        it starts with what the sidecar still keeps."""
+        it starts with what the sidecar still keeps. Kinds that are ``hidden`` need not be sent."""
         attempt = 0
+        wanted = " ".join(f"!kind:{kind}" for kind in sorted(hidden))
         while True:
             is_fresh = False
             try:
-                async with aclosing(self.client.events(self.model.last_event_id or 0)) as messages:
+                async with aclosing(self.client.events(self.model.last_event_id or 0, wanted)) as messages:
                     async for message in messages:
                         self.take_message(message)
                         is_fresh = True
                         changed()
             except AdminError as error:
+                if wanted and isinstance(error, Refused) and error.status == 400:
+                    wanted = ""  # an older sidecar: it sends them all
+                    continue
                 self.model.troubles["events"] = error.message
                 changed()
             attempt = 1 if is_fresh else attempt + 1

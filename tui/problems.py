@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tui.amounts import duration
+from tui.amounts import age, duration
 from tui.model import Snapshot
 from tui.records import Problem, Severity
+from tui.sheet import Look
 from tui.text import SafeText
+
+LOST_SOCKET = SafeText("admin_socket")
 
 
 def problems(snapshot: Snapshot) -> list[Problem]:
@@ -19,6 +22,11 @@ def problems(snapshot: Snapshot) -> list[Problem]:
     return sorted(found, key=lambda problem: problem.severity.rank)
 
 
+def problem_age(problem: Problem, look: Look) -> SafeText:
+    """How long it has been there: what the sidecar told of by the time it was told, a lost socket by the present."""
+    return age(problem.since, (look.present or look.now) if problem.code == LOST_SOCKET else look.now)
+
+
 def worst_severity(found: Iterable[Problem]) -> Severity | None:
     return min((problem.severity for problem in found), key=lambda severity: severity.rank, default=None)
 
@@ -27,7 +35,7 @@ def _lost_socket(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.link.is_lost:
         yield Problem(
             severity=Severity.CRITICAL,
-            code=SafeText("admin_socket"),
+            code=LOST_SOCKET,
             message=SafeText(f"the admin socket does not answer: {snapshot.link.error}"),
             since=snapshot.taken_at,
             subject=snapshot.socket,

@@ -40,6 +40,7 @@ Certificates: TypeAlias = certificates.Certificates[SafeText]
 Connection: TypeAlias = connections.Connection[SafeText]
 ConnectionInFull: TypeAlias = connections.ConnectionInFull[SafeText]
 ConnectionReply: TypeAlias = connections.ConnectionReply[SafeText]
+ConnectionGroup: TypeAlias = connections.ConnectionGroup[SafeText]
 Connections: TypeAlias = connections.Connections[SafeText]
 Refusal: TypeAlias = refusals.Refusal[SafeText]
 RefusalGroup: TypeAlias = refusals.RefusalGroup[SafeText]
@@ -65,6 +66,11 @@ class Event:
     kind: SafeText
     summary: SafeText
     raw: Json = field(repr=False, compare=False)
+
+    @property
+    def listener(self) -> str:
+        """Whose it is; empty for what is of none."""
+        return str(self.raw.get("listener") or "")
 
     @property
     def told(self) -> tuple[str, Json]:

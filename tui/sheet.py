@@ -5,12 +5,12 @@ beforehand; a :class:`Table` makes a line when it is drawn, and knows only a win
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from tui.amounts import UNKNOWN
-from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line
+from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line, spread
 from tui.text import SafeText, pad, shorten, wrap
 
 
@@ -23,6 +23,7 @@ class Look:
     height: int = 24
     wide: bool = False  # every column, scrolled sideways where they do not fit
     glyphs: Glyphs = UNICODE_GLYPHS
+    present: datetime | None = None  # where that is another moment: what is shown is not fresh
 
 
 class Sheet(Protocol):
@@ -220,6 +221,43 @@ def field_lines(label: str, value: SafeText, look: Look, role: Role = Role.TEXT)
         name = shorten(SafeText("" if lines else label), LABEL_WIDTH)
         lines.append(line(gap(), Span(pad(name, LABEL_WIDTH), Role.MUTED), gap(), Span(text, role)))
     return lines
+
+
+TWO_COLUMNS = 150
+"""Cells from which on a page of sections stands in two columns."""
+
+
+def in_columns(make: Callable[[Look], Page], look: Look) -> Page:
+    """A page made for this room: where it is wide, the sections in two columns of about the same height. What can be
+    selected stays one below the other."""
+    if look.width < TWO_COLUMNS:
+        return make(look)
+    half = (look.width - GAP) // 2
+    page = make(replace(look, width=half))
+    sections = _sections(page.lines)
+    if len(sections) < 2 or any(each.target for each in page.lines):
+        return make(look)
+    left: list[Line] = []
+    for place, section in enumerate(sections):
+        if place and 2 * (len(left) + len(section) // 2) > len(page.lines):
+            break
+        left += [*([BLANK] if left else []), *section]
+        rest = sections[place + 1 :]
+    right = [each for section in rest for each in (BLANK, *section)][1:]
+    height = max(len(left), len(right))
+    pairs = zip(left + [BLANK] * (height - len(left)), right + [BLANK] * (height - len(right)), strict=True)
+    return Page([Line((*spread(one.spans, (), half), gap(GAP), *other.spans)) for one, other in pairs], page.header)
+
+
+def _sections(lines: Sequence[Line]) -> list[list[Line]]:
+    """The lines between blank ones."""
+    sections: list[list[Line]] = [[]]
+    for each in lines:
+        if each == BLANK:
+            sections.append([])
+        else:
+            sections[-1].append(each)
+    return [section for section in sections if section]
 
 
 def message_page(texts: Sequence[Span], look: Look) -> Page:

@@ -6,13 +6,15 @@ import asyncio
 import json
 import tomllib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from ui_bench import Bench, bench
-from ui_world import World, connection, crowded, degraded, empty, healthy, stamp
+from ui_world import NOW, World, connection, crowded, degraded, empty, healthy, stamp
 
+from tlsidecar.api.words import EVENT_KINDS
 from tui.lines import Kind, Target
 from tui.model import Sort
 from tui.pages.arrange import RefusalSort
@@ -132,7 +134,7 @@ async def test_certificates_refusals_events_listeners_and_problems_drill_down(tm
         desk.happened()
         await desk.second()
         await desk.press("enter")
-        assert "Event 7" in desk.text
+        assert "Event 6" in desk.text
         await desk.press("escape", "1")
         await desk.second()
         await desk.press("g", "enter")
@@ -288,6 +290,66 @@ async def test_refusals_by_party_down_to_one_of_them(tmp_path: Path) -> None:
         await desk.press("escape", "b")
         await desk.second()
         assert desk.app.main.rows.sheet.count == 40
+
+
+async def test_connections_by_groups_and_into_one(tmp_path: Path) -> None:
+    async with bench(tmp_path, crowded(connections=400)) as desk:
+        await desk.press("2", "b")
+        await desk.second()
+        assert (_asked_for(desk)["group"], _asked_for(desk)["sort"]) == ("identity", "connections")
+        assert desk.lines[3].split()[:3] == ["WHAT", "OPEN↓", "REQ/S"]
+        page = desk.app.shown.connections
+        assert page is not None
+        assert f"by identity: {page.groups_matched} of 400 connections" in desk.lines[-1]
+        await desk.press("Q")
+        await desk.second()
+        assert _asked_for(desk)["sort"] == "requests_per_s"
+        await desk.press("down", "enter")
+        await desk.second()
+        group = page.groups[1]
+        assert "group" not in _asked_for(desk)
+        assert _asked_for(desk)["filter"] == group.filter
+        assert f"filter: {group.filter}"[:40] in desk.lines[3]
+        await desk.press("escape")
+        await desk.second()
+        assert _asked_for(desk)["group"] == "identity"
+        assert _asked_for(desk)["sort"] == "requests_per_s"
+        for by in ("namespace", "listener", "generation", "tls", "peer"):
+            await desk.press("b")
+            await desk.second()
+            assert _asked_for(desk)["group"] == by
+        await desk.press("b")
+        await desk.second()
+        assert "group" not in _asked_for(desk)
+        assert desk.app.main.state.sort is Sort.OPENED
+
+
+async def test_kinds_of_events_are_switched_on_and_off(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        desk.happened()
+        await desk.press("5")
+        await desk.second()
+        kinds = {event.kind for event in desk.app.shown.events}
+        assert {"opened", "refusal"} <= kinds
+        assert " opened " not in desk.text.partition("WHAT")[2]
+        assert "without closed, opened, following" in desk.lines[-1]
+        await desk.press("e", *(["down"] * EVENT_KINDS.index("opened")), "enter")
+        assert "[x] opened" in desk.text
+        await desk.press(*(["up"] * (EVENT_KINDS.index("opened") - EVENT_KINDS.index("refusal"))), "enter", "escape")
+        await desk.second()
+        assert desk.app.main.state.hidden == {"closed", "refusal"}
+        assert " opened " in desk.text
+        assert " refusal " not in desk.text.partition("WHAT")[2].rpartition("without")[0]
+
+
+async def test_a_lost_socket_grows_older(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.sidecar.stop()
+        await desk.second(7)
+        (line,) = [line for line in desk.lines if "the admin socket does not answer" in line]
+        assert " 7s" in line
+        await desk.press("enter")
+        assert "7s ago" in desk.text
 
 
 async def test_failures_have_a_tab(tmp_path: Path) -> None:
@@ -722,7 +784,7 @@ _EXPORTS = {
     CONNECTIONS: "connection-1",
     CERTIFICATES: "certificates",
     REFUSALS: "refusals",
-    EVENTS: "event-7",
+    EVENTS: "event-6",
     CONFIG: None,
 }
 
@@ -730,7 +792,7 @@ _EXPORTS = {
 async def test_events_are_followed_until_the_reader_scrolls_up(tmp_path: Path) -> None:
     world = healthy()
     for number in range(60):
-        world.happen("opened", id=1000 + number, listener="web")
+        world.happen("upstream", id=1000 + number, at=stamp(NOW + timedelta(seconds=number)))
     async with bench(tmp_path, world) as desk:
         desk.happened()
         await desk.press("5")
@@ -763,7 +825,7 @@ async def test_events_are_followed_until_the_reader_scrolls_up(tmp_path: Path) -
 
 def _event(desk: Bench, number: int) -> None:
     """One more, handed over as the subscription would."""
-    desk.sidecar.world.happen("opened", id=number, listener="web")
+    desk.sidecar.world.happen("upstream", id=number, at=stamp(NOW + timedelta(seconds=number)))
     kind, fields = desk.sidecar.world.events[-1]
     desk.app.monitor.model.take_event(event_of(kind, fields))
 
@@ -775,7 +837,7 @@ def _without_scroll_bar(desk: Bench) -> list[str]:
 async def test_a_wheel_turned_up_leaves_following(tmp_path: Path) -> None:
     world = healthy()
     for number in range(60):
-        world.happen("opened", id=1000 + number, listener="web")
+        world.happen("upstream", id=1000 + number, at=stamp(NOW + timedelta(seconds=number)))
     async with bench(tmp_path, world) as desk:
         desk.happened()
         await desk.press("5")

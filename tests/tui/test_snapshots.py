@@ -30,7 +30,9 @@ Look = Callable[..., bool]
 SMALL = (80, 24)
 BROAD = (120, 40)
 TAB_NAMES = [tab.name.lower() for tab in TABS]
+LARGE = (200, 50)
 SIZES = pytest.mark.parametrize("size", [SMALL, BROAD], ids=["80x24", "120x40"])
+ALL_SIZES = pytest.mark.parametrize("size", [SMALL, BROAD, LARGE], ids=["80x24", "120x40", "200x50"])
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ async def _traffic(desk: Bench) -> None:
     await desk.settle()
 
 
-@SIZES
+@ALL_SIZES
 @pytest.mark.parametrize("world", [healthy, degraded])
 def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int]) -> None:
     assert look(world(), size=size)
@@ -106,7 +108,7 @@ def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) 
     assert picture.read_text() == snapshot.read_text(), f"cp '{snapshot}' '{picture}'"
 
 
-@SIZES
+@ALL_SIZES
 @pytest.mark.parametrize("key", list("2345678"), ids=TAB_NAMES[1:])
 def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
     assert look(degraded(), keys=(key,), size=size)
@@ -123,12 +125,30 @@ def test_traffic_otherwise(look: Look, how: str) -> None:
     assert look(degraded() if how == "ascii" else hostile(), keys=("7",), ascii_art=how == "ascii")
 
 
-@SIZES
+@ALL_SIZES
 def test_connection(look: Look, size: tuple[int, int]) -> None:
     assert look(healthy(), keys=("2", "down", "enter"), size=size)
 
 
-@SIZES
+@ALL_SIZES
+def test_groups(look: Look, size: tuple[int, int]) -> None:
+    assert look(crowded(connections=400), keys=("2", "b"), size=size)
+
+
+def test_kinds(look: Look) -> None:
+    assert look(healthy(), keys=("5", "e"))
+
+
+async def _mistaken(desk: Bench) -> None:
+    await desk.press("2", "slash", *"cart listner:raw")
+    await desk.second()
+
+
+def test_a_mistake_in_the_filter(look: Look) -> None:
+    assert look(crowded(connections=400), then=_mistaken)
+
+
+@ALL_SIZES
 @pytest.mark.parametrize(
     "keys",
     [("3", "enter"), ("4", "b", "enter"), ("5", "enter"), ("enter",), ("G", "enter"), ("4", "enter"), ("8", "enter")],

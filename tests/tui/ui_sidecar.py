@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -192,6 +193,8 @@ class Sidecar:
             each for each in every if not wanted or any(wanted in str(value).casefold() for value in each.values())
         ]
         matched = [each for each in matched if query.get("identity", "") in ("", each["identity"])]
+        if query.get("group"):
+            return self._groups(query, len(every), matched)
         matched = sorted(matched, key=lambda each: each[query.get("sort", "id")], reverse=query.get("order") == "desc")
         offset, limit = int(query.get("offset", 0)), int(query["limit"])
         assert 1 <= limit <= 1000
@@ -202,6 +205,32 @@ class Sidecar:
             "offset": offset,
             "limit": limit,
             "connections": matched[offset : offset + limit],
+        }
+
+    def _groups(self, query: dict[str, str], total: int, matched: list[Any]) -> Any:
+        """By identity; every group moves as much as it has connections."""
+        counts = Counter(str(each["identity"]) for each in matched)
+        rows = [
+            {
+                "key": name,
+                "filter": f'identity:="{name}"',
+                **dict.fromkeys(("connections", "requests", "bytes_in", "bytes_out"), number),
+                **{f"{each}_per_s": number / 2 for each in ("requests", "bytes_in", "bytes_out")},
+                "failures_per_s": 0.0,
+            }
+            for name, number in counts.items()
+        ]
+        rows.sort(key=lambda row: row[query["sort"]], reverse=query["order"] == "desc")
+        first, most = int(query["offset"]), int(query["limit"])
+        return {
+            **self._now(),
+            "total": total,
+            "matched": len(matched),
+            "offset": first,
+            "limit": most,
+            "connections": [],
+            "groups": rows[first : first + most],
+            "groups_matched": len(rows),
         }
 
     def _change(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:

@@ -96,7 +96,10 @@ GROUP_SORT_KEYS = (
 )
 """What groups can be sorted by; the first by themselves."""
 
-EVENT_KINDS = ("state", "reload", "refusal", "opened", "closed", "drain", "upstream", "worker", "denial", "lost")
+EVENT_KINDS = (
+    *("state", "reload", "problem", "refusal", "failure", "opened", "closed", "drain", "upstream", "worker", "denial"),
+    "lost",
+)
 """What an event may tell of."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -84,7 +84,7 @@ def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Pag
     trouble = snapshot.troubles.get("connections")
     if trouble is not None:
         return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
-    if page is None:
+    if page is None or query.group:
         return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
     if page.matched == 0:
         nothing = "no connection matches the filter" if query.filter and page.total else "no open connections"
@@ -105,7 +105,7 @@ def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Pag
 def connections_note(snapshot: Snapshot) -> SafeText:
     """How many there are, and how many match."""
     page = snapshot.connections
-    if page is None:
+    if page is None or snapshot.connections_query.group:
         return EMPTY
     if page.matched == page.total:
         return counted(page.total, "connection")

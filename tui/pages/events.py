@@ -29,8 +29,12 @@ EVENT_COLUMNS: Sequence[Column[Event]] = (
 )
 
 
-def events_table(snapshot: Snapshot, look: Look, wanted: str = "") -> Table[Event] | Page:
+def events_table(
+    snapshot: Snapshot, look: Look, wanted: str = "", hidden: frozenset[str] = frozenset()
+) -> Table[Event] | Page:
     events = arranged_events(snapshot.events, wanted, look.now)
+    if hidden:
+        events = [event for event in events if event.kind not in hidden]
     trouble = snapshot.troubles.get("events")
     if not events:
         words = "no event matches the filter" if wanted and snapshot.events else "no events yet: waiting for the first"

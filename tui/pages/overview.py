@@ -14,6 +14,7 @@ from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
 from tui.pages.certificates import identities_of
+from tui.problems import problem_age
 from tui.records import Failure, Listener, Problem, Refusal, RefusalGroup, Refusals, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
 from tui.text import EMPTY, SafeText, pad, shorten_identity, shorten_middle, wrap
@@ -75,7 +76,7 @@ def problem_lines(problem: Problem, look: Look, rows: int) -> list[Line]:
         Severity.WARNING: look.glyphs.warning,
         Severity.NOTICE: look.glyphs.notice,
     }[problem.severity]
-    since = EMPTY if problem.since is None else age(problem.since, look.now)
+    since = EMPTY if problem.since is None else problem_age(problem, look)
     indent = 2 + _SEVERITY_WIDTH + 1
     first_width = max(10, look.width - indent - _AGE_WIDTH - 2)
     texts = wrap(problem.message, first_width, None if rows > 1 else 1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.amounts import age, utc
+from tui.amounts import utc
 from tui.lines import BLANK, Role, Span, heading
 from tui.pages.overview import SEVERITY_ROLES
+from tui.problems import problem_age
 from tui.records import Problem
 from tui.sheet import Look, Page, field_lines, message_page
 from tui.text import SafeText
@@ -22,7 +23,7 @@ def problem_page(found: Sequence[Problem], key: str, look: Look) -> Page:
     if problem.subject:
         lines += field_lines("about", problem.subject, look)
     if problem.since is not None:
-        lines += field_lines("since", SafeText(f"{utc(problem.since)}, {age(problem.since, look.now)} ago"), look)
+        lines += field_lines("since", SafeText(f"{utc(problem.since)}, {problem_age(problem, look)} ago"), look)
     if problem.advice:
         lines += [BLANK, heading("What to do"), *field_lines("", problem.advice, look)]
     return Page(lines)

@@ -73,7 +73,8 @@ class ConsoleScreen(Screen[None]):
         self._repaint_keys(look)
 
     def look(self, width: int, height: int, *, wide: bool = False) -> Look:
-        return Look(self.console.shown_at, max(20, width), height, wide, self.console.glyphs)
+        console = self.console
+        return Look(console.shown_at, max(20, width), height, wide, console.glyphs, console.clock.now())
 
     @property
     def hints(self) -> Sequence[KeyHint]:

@@ -106,6 +106,26 @@ class Menu(Window):
         return Page(lines)
 
 
+class Switches(Menu):
+    """Things to switch on and off. ``off`` has those that are off, in the end, too."""
+
+    KEYS: ClassVar[Sequence[tuple[str, str]]] = (("enter", "switch on or off"), ("esc", "done"))
+
+    def __init__(self, title: SafeText, names: Sequence[str], off: frozenset[str]) -> None:
+        super().__init__(title, ())
+        self._names = names
+        self.off = off
+
+    def page(self, width: int) -> Page:
+        self._entries = [Entry(name, SafeText(f"[{' ' if name in self.off else 'x'}] {name}")) for name in self._names]
+        return super().page(width)
+
+    def on_rows_opened(self, event: Rows.Opened) -> None:
+        event.prevent_default()  # the window stays
+        self.off ^= {str(event.target.key)}
+        event.rows.show(self.page(event.rows.width))
+
+
 class Question(Menu):
     """Yes or no; no is under the cursor at first."""
 

@@ -21,7 +21,7 @@ from tui.pages.refusals import party_page, refusal_page
 from tui.peers import Peer
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
-from tui.sheet import Look, Page
+from tui.sheet import Look, Page, in_columns
 from tui.text import SafeText, shorten_middle
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
@@ -57,7 +57,7 @@ class DetailScreen(ConsoleScreen):
     def repaint(self) -> None:
         super().repaint()
         rows = self.query_one(Rows)
-        rows.show(self._page(self.look(rows.width, rows.size.height)), stale=self.console.is_stale)
+        rows.show(in_columns(self._page, self.look(rows.width, rows.size.height)), stale=self.console.is_stale)
         name = shorten_middle(SafeText(self._thing()), max(10, self.size.width - 30))
         self.query_one("#title", Bar).show(
             [gap(), literal(self.console.tab.name, Role.MUTED), literal(" > ", Role.MUTED), Span(name, Role.STRONG)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from tui.clock import Clock
 from tui.lines import Glyphs, Target
 from tui.model import Snapshot
 from tui.monitor import Monitor
@@ -19,6 +20,7 @@ from tui.text import SafeText
 class Host(Protocol):
     options: Options
     glyphs: Glyphs
+    clock: Clock
     monitor: Monitor  # the sidecar shown
     shown: Snapshot  # what is drawn: now, or the moment of the pause
     shown_at: datetime
@@ -46,6 +48,8 @@ class Host(Protocol):
     def interest_changed(self) -> None: ...
 
     def refresh_now(self) -> None: ...
+
+    def choose_kinds(self) -> None: ...
 
     def open_target(self, target: Target) -> None: ...
 

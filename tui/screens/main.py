@@ -44,6 +44,7 @@ class MainScreen(ConsoleScreen):
         Binding("S", "reverse", "Reverse the order"),
         Binding("w", "wide", "All columns"),
         Binding("f", "follow", "Follow the newest"),
+        Binding("e", "kinds", "Kinds of events"),
         Binding("q", "app.quit", "Quit"),
         Binding("tab", "next_view(1)", "Next tab", priority=True),
         Binding("shift+tab", "next_view(-1)", "Previous tab", priority=True),
@@ -198,6 +199,10 @@ class MainScreen(ConsoleScreen):
             self.state.follow = not self.state.follow
             self.repaint()
 
+    def action_kinds(self) -> None:
+        if self._tab.follows_events:
+            self.console.choose_kinds()
+
     def action_sort(self) -> None:
         """By the next column that can be sorted by."""
         sorts = self._tab.sorts(self.state)
@@ -240,6 +245,10 @@ class MainScreen(ConsoleScreen):
     def action_clear(self) -> None:
         """Out of the filter: it is emptied and goes away. Without one, out of this sidecar."""
         filter_input = self.query_one("#filter", Input)
+        if not filter_input.has_focus and self._tab.back(self.state):
+            self._show_filter(focus=False)
+            self._ask_anew()
+            return
         if self.console.is_fleet and not self.state.typed and not filter_input.has_focus:
             self.console.show_fleet()
             return
@@ -299,7 +308,10 @@ class MainScreen(ConsoleScreen):
             self.show_tab(next(tab for tab in TABS if tab.name == event.name))
 
     def on_rows_opened(self, event: Rows.Opened) -> None:
-        if event.target.kind is not Kind.CHOICE:
+        if self._tab.drill(self.state, event.target):
+            self._show_filter(focus=False)
+            self._ask_anew()
+        elif event.target.kind is not Kind.CHOICE:
             self.console.open_target(event.target)
 
     def on_rows_header_pressed(self, event: Rows.HeaderPressed) -> None:

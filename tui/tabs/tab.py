@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from tlsidecar.api.filter import FilterError, Vocabulary, parse
 from tui.keys import KeyHint
+from tui.lines import Target
 from tui.model import Snapshot
 from tui.plan import Ask, Interest
 from tui.records import Json, Problem, Status
@@ -26,7 +27,10 @@ class TabState:
     sort: Hashable = None
     descending: bool = True
     each: bool = False  # of refusals: each by itself, not by party and reason
+    group: str = ""  # connections counted together by this
+    outer: TabState | None = None  # as it was before a group was opened
     follow: bool = True
+    hidden: frozenset[str] = frozenset()  # kinds of events that are not shown
     span: str = ""  # how far back charts go, by name; empty for all there is
     listener: str = ""  # whose charts; empty for all
 
@@ -115,6 +119,14 @@ class Tab:
 
     def press(self, state: TabState, snapshot: Snapshot, key: str) -> bool:
         """A key that nobody else has; whether it means something here, and has changed what is shown."""
+        return False
+
+    def drill(self, state: TabState, target: Target) -> bool:
+        """Enter on a row that narrows this very list; whether it is such a row."""
+        return False
+
+    def back(self, state: TabState) -> bool:
+        """Out of what :meth:`drill` went into; whether there was something."""
         return False
 
     # Sorting.
