@@ -14,6 +14,7 @@ from tlsidecar.control.interface import Control
 from tlsidecar.explain.judging import Asked, CannotAsk
 from tlsidecar.observe.refusals import KEPT_CHAINS
 from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.settings import Mode
 
 # What is judged again for an explanation, beside what is wrong with a chain.
 _JUDGED_AGAIN = (
@@ -53,10 +54,17 @@ async def connection(api: Api, request: Request) -> Reply:
         raise ApiError(404, f"no connection {connection_id}")
     name = detail.record.listener
     if not detail.chain:
-        explanation = unexplained("its peer has shown no certificate: the peers of its requests are judged one by one")
+        explanation = _without_certificate(detail.record.mode)
     else:
         explanation = _explained(control, detail.chain, name, None)
     return api.json_reply(encoded(ExplanationReply(control.clock.now(), explanation)))
+
+
+def _without_certificate(mode: str) -> Explanation[str]:
+    if mode == Mode.TERMINATE.value:
+        return unexplained("it has shown no certificate yet")
+    note = "a local application, which shows no certificate: the remotes of its requests are judged one by one"
+    return Explanation(True, "", (), (), note)
 
 
 async def certificate(api: Api, request: Request) -> Reply:

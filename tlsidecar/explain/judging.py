@@ -25,6 +25,9 @@ _OF_RULES = (Reason.NOT_ALLOWED, Reason.NOT_EXPECTED, Reason.ROUTE_DENIED)
 _PATH = re.compile(r"/[!-~]{0,8191}")
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
+# More lines than this are no answer to copy, and each takes a trial on the loop that serves.
+_MOST_LINES = 8
+
 _ANY_PEER = "what is asked about is the certificate: who shows it has to hold its key as well"
 _ROUTES_DECIDE = "its routes decide each request: ask about one by its path and method"
 
@@ -178,7 +181,7 @@ def _lines(
     """The lines that let the peer in, tried before they are told; nothing where they would not do."""
     rule = exact_rule(identity)
     places: list[int | None] = []
-    while outcome.reason in _OF_RULES and len(places) <= len(listener.routes):
+    while outcome.reason in _OF_RULES and len(places) < _MOST_LINES:
         place = _place_to_change(listener, rule, outcome)
         if place in places:
             return

@@ -17,6 +17,7 @@ from certs.identity import Identity
 from certs.rules import Rule, first_match
 from tlsidecar.api.explanations import Judgement
 from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.explain import judging
 from tlsidecar.explain.allowing import config_line, exact_rule, toml, with_rule
 from tlsidecar.explain.judging import Asked, CannotAsk, judge
 from tlsidecar.settings import Address, Listener, Mode, Protocol, Route, Tls
@@ -113,6 +114,13 @@ def test_several_routes_may_have_to_change() -> None:
     changed = replace(HTTP, routes=tuple(replace(each, allow=("ou:sre", "dns:dev.test")) for each in routes))
     assert asked(changed, DEV, "GET", "/Admin").allowed
     assert len(told.lines) == 2
+
+
+def test_more_lines_than_anybody_would_copy_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = (Route("/admin", (), ("ou:sre",)), Route("/Admin", (), ("ou:sre",)))
+    monkeypatch.setattr(judging, "_MOST_LINES", 1)
+    told = asked(replace(HTTP, routes=routes), DEV, "GET", "/Admin")
+    assert (told.allowed, told.lines, told.note) == (False, (), "no rule alone would let it in")
 
 
 def test_a_remote_is_judged_by_what_is_expected_of_it() -> None:

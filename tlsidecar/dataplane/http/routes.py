@@ -9,8 +9,9 @@ for what a service could take for its path, too: a suffix, or what a prefix matc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from certs.identity import Identity
 from certs.rules import Rule, first_match, parse_rules
@@ -83,7 +84,7 @@ class PathPattern:
 class _Compiled:
     text: str
     methods: frozenset[bytes]
-    patterns: dict[Reading, PathPattern]
+    patterns: Mapping[Reading, PathPattern]
     rules: tuple[Rule, ...]
     allow_encoded_slashes: bool
 
@@ -207,6 +208,12 @@ def _denied(route: _Compiled) -> MessageRefused:
     return MessageRefused(403, Reason.ROUTE_DENIED, stage=Stage.AUTHORIZE, rule=route.text)
 
 
+@lru_cache(maxsize=1024)
+def _patterns(path: str) -> Mapping[Reading, PathPattern]:
+    """Of a path in every reading: made once, for whoever asks why builds the tables anew."""
+    return {reading: PathPattern.parse(path, reading) for reading in readings.ALL}
+
+
 def route_text(route: Route) -> str:
     """What a route is called in refusals and explanations."""
     return " ".join([",".join(route.methods) or "any method", route.path])
@@ -216,7 +223,7 @@ def _compile(route: Route) -> _Compiled:
     methods = {method.encode("ascii") for method in route.methods}
     if b"GET" in methods:
         methods.add(b"HEAD")  # services answer HEAD from what serves GET
-    patterns = {reading: PathPattern.parse(route.path, reading) for reading in readings.ALL}
+    patterns = _patterns(route.path)
     rules = parse_rules(route.allow)
     return _Compiled(route_text(route), frozenset(methods), patterns, rules, route.allow_encoded_slashes)
 
