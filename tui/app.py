@@ -35,7 +35,9 @@ from tui.pages.chrome import Banner
 from tui.pages.fleet import FLEET_COLUMNS
 from tui.plan import Interest
 from tui.problems import problems
+from tui.recorder import Recorder
 from tui.records import Json, Problem, Severity
+from tui.replay.player import Player
 from tui.roster import Roster
 from tui.screens.actions import ActionMenu
 from tui.screens.base import ConsoleScreen
@@ -46,7 +48,7 @@ from tui.screens.main import MainScreen
 from tui.sheet import Column
 from tui.tabs import TABS
 from tui.tabs.tab import Tab
-from tui.text import SafeText, ascii_only, safe_text
+from tui.text import EMPTY, SafeText, ascii_only, safe_text
 
 REPAINT_INTERVAL_S = 1.0
 _SHORTEST_REPAINT_S = 0.1
@@ -96,6 +98,10 @@ class Console(App[int]):
         self.fleet = Fleet(self.roster)
         self.monitor = self.roster.monitors[0]  # the sidecar shown
         self._watches: dict[Monitor, Worker[None]] = {}
+        self.player = None if options.playback is None else Player(options.playback)
+        self._recorder = (
+            None if options.record is None else Recorder(options.record, self.roster, clock, self._not_recorded)
+        )
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
         self._menu = ActionMenu(self)
@@ -132,6 +138,10 @@ class Console(App[int]):
             self._watch_all()
             self.run_worker(self.roster.follow(self._watch_all), group="roster", exit_on_error=False)
             self.set_interval(REPAINT_INTERVAL_S, self.repaint)
+            if self._recorder is not None:
+                self.run_worker(self._recorder.run(), group="recording", exit_on_error=False)
+        if self.player is not None and self.player.playback.recording.complaint:
+            self.tell(self.player.playback.recording.complaint, Severity.WARNING)
 
     def _end(self, code: int) -> None:
         """Leave because of a signal. Writing to a terminal that is gone can hang the toolkit's farewell for ever."""
@@ -146,6 +156,8 @@ class Console(App[int]):
         self.exit(code)
 
     async def on_unmount(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
         await self.roster.close()
         await self.options.processes.close()
 
@@ -190,15 +202,30 @@ class Console(App[int]):
     def is_paused(self) -> bool:
         return self._pause_updates is not None
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is a replay whose time is held."""
+        return self.player is not None and self.player.playback.is_paused
+
     def banner(self) -> Banner:
         held = 0 if self._pause_updates is None else self.updates - self._pause_updates
         return Banner(
             self.freshness,
             self.is_paused,
             held,
-            self.options.read_only,
+            self.options.read_only and self.player is None,
             (self.monitors.index(self.monitor) + 1, len(self.monitors)),
+            self._aside(),
+            self.player is not None,
         )
+
+    def _aside(self) -> SafeText:
+        if self.player is not None:
+            return self.player.label
+        return SafeText("REC") if self._recorder is not None and self._recorder.is_recording else EMPTY
+
+    def _not_recorded(self, why: SafeText) -> None:
+        self.tell(why, Severity.CRITICAL)
 
     def repaint(self) -> None:
         """Draw the present, or the moment of the pause, on the screen in front."""
@@ -359,6 +386,8 @@ class Console(App[int]):
             return not self.options.read_only
         if action == "sidecars":
             return self.is_fleet and self._list is None
+        if action in ("step", "mark", "speed"):
+            return self.player is not None
         return super().check_action(action, parameters)
 
     def action_view(self, number: int) -> None:
@@ -371,13 +400,47 @@ class Console(App[int]):
         self.main.show_tab(TABS[number - 1])
 
     def action_pause(self) -> None:
-        """Hold the view, or let it catch up. The watching goes on."""
-        if self._pause_updates is None:
+        """Hold the view, or let it catch up. The watching goes on. In a replay it is time that is held."""
+        if self.player is not None:
+            self.player.playback.pause(not self.player.playback.is_paused)
+        elif self._pause_updates is None:
             self.repaint()
             self._pause_updates = self.updates
         else:
             self._pause_updates = None
             self.refresh_now()
+        self.repaint()
+
+    def action_step(self, seconds: int) -> None:
+        """So many seconds on in a replay, which then stands still; or back."""
+        assert self.player is not None
+        self.player.playback.pause(True)
+        self._seek(self.player.playback.t + seconds)
+
+    def action_mark(self, direction: int) -> None:
+        """To the next reload or problem of a replay, or the one before."""
+        assert self.player is not None
+        t = self.player.mark(direction, self.monitor.model)
+        if t is None:
+            self.tell(SafeText("no reload and no problem " + ("after this" if direction > 0 else "before this")))
+        else:
+            self._seek(t)
+
+    def action_speed(self, steps: int) -> None:
+        assert self.player is not None
+        self.player.playback.faster(steps)
+        self.repaint()
+
+    def _seek(self, t: float) -> None:
+        self.run_worker(self.seek(t), group="seek", exclusive=True, exit_on_error=False)
+
+    async def seek(self, t: float) -> None:
+        """To this moment of a replay."""
+        assert self.player is not None
+        self._leave_events()
+        await self.player.seek(t, self.monitors, self.interest)
+        self._was_lost, self._restarts, self._generation = False, self.monitor.model.restarts, None
+        self.interest_changed()
         self.repaint()
 
     def action_refresh_now(self) -> None:
@@ -388,7 +451,15 @@ class Console(App[int]):
         if self.is_fleet:
             sortable = {"Sidecars": FLEET_COLUMNS, **sortable}
         self.push_screen(
-            Reading(help_page(self.glyphs, min(78, self.size.width - 6), sortable, read_only=self.options.read_only))
+            Reading(
+                help_page(
+                    self.glyphs,
+                    min(78, self.size.width - 6),
+                    sortable,
+                    read_only=self.options.read_only,
+                    replay=self.player is not None,
+                )
+            )
         )
 
     def copy_json(self, what: str, raw: Json) -> None:

@@ -9,16 +9,23 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
+from tlsidecar.api.recording import RecordingError, read_recording
 from tui.once import Format, OnceOptions, once
 from tui.options import DEFAULT_THEME, Options
 from tui.reach.processes import Processes
 from tui.reach.sources import Source
 from tui.reach.targets import BadTarget, local, parse_command, parse_target
+from tui.recorder import open_new
+from tui.replay.playback import Playback
+from tui.replay.source import replay_sources
+from tui.text import safe_text
 
 _USAGE_ERROR = 2
+_MOMENT_S = 10.0
 
 
 def default_socket() -> Path:
@@ -53,6 +60,18 @@ def default_socket() -> Path:
     help="A command that runs `tlsidecar admin-pipe` beside a sidecar; repeat it for several. Split into words as a "
     "shell does, run without one.",
 )
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what all sidecars tell into a new file, at most 64 MiB; with --watch, too.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show a recording, or what `tlsidecar snapshot` wrote, in place of running sidecars.",
+)
 @click.option("--read-only", is_flag=True, help="Watch only: no action can change anything.")
 @click.option("--once", "plain", is_flag=True, help="Print one look as plain text and leave.")
 @click.option(
@@ -80,6 +99,8 @@ def ui(
     targets: tuple[str, ...],
     sockets: tuple[Path, ...],
     commands: tuple[str, ...],
+    record: Path | None,
+    replay: Path | None,
     read_only: bool,
     plain: bool,
     output: str | None,
@@ -100,13 +121,46 @@ def ui(
     """
     if output is not None and as_json and output != Format.JSON:
         raise click.UsageError(f"--json and -o {output} contradict each other")
+    is_plain = plain or output is not None or as_json or watch or not _is_interactive()
+    form = Format.JSON if as_json else Format(output or Format.TABLE)
+    if replay is not None:
+        if sockets or targets or commands or record or watch:
+            raise click.UsageError("--replay shows a file: it goes with no target, no --record and no --watch")
+        playback = _playback(replay, at_end=is_plain)
+        sources = replay_sources(playback)
+        if is_plain:
+            context.exit(once(OnceOptions(sources, form, False, ascii_art), clock=playback))
+        options = Options(sources, True, not no_mouse, ascii_art, theme, playback=playback)
+        context.exit(_console(options, context.obj))
+    if record is not None and is_plain and not watch:
+        raise click.UsageError("--record needs a terminal, or --watch; tlsidecar snapshot writes a file of one moment")
     processes = Processes()
     sources = _sources(sockets, targets, commands, processes)
-    if plain or output is not None or as_json or watch or not _is_interactive():
-        form = Format.JSON if as_json else Format(output or Format.TABLE)
-        context.exit(once(OnceOptions(sources, form, watch, ascii_art, processes)))
-    options = Options(sources, read_only, not no_mouse, ascii_art, theme, processes=processes)
+    recording = None if record is None else _new_recording(record)
+    if is_plain:
+        context.exit(once(OnceOptions(sources, form, watch, ascii_art, processes, recording)))
+    options = Options(sources, read_only, not no_mouse, ascii_art, theme, processes=processes, record=recording)
     context.exit(_console(options, context.obj))
+
+
+def _playback(file: Path, *, at_end: bool) -> Playback:
+    """Of one that is hardly longer than a moment, as a snapshot, there is only the end. Raises BadParameter."""
+    try:
+        recording = read_recording(file)
+    except RecordingError as error:
+        raise click.BadParameter(str(error), param_hint="--replay") from None
+    if recording.complaint and at_end:
+        click.echo(f"tlsidecar ui: {safe_text(str(file))}: {recording.complaint}", err=True)
+    return Playback(recording, at_end=at_end or recording.end_s - recording.start_s < _MOMENT_S)
+
+
+def _new_recording(file: Path) -> BinaryIO:
+    """Raises BadParameter."""
+    try:
+        return open_new(file)
+    except OSError as error:
+        words = safe_text(error.strerror or str(error), 80)
+        raise click.BadParameter(f"{safe_text(str(file))}: {words}", param_hint="--record") from None
 
 
 def _sources(
@@ -144,7 +198,7 @@ def _console(options: Options, install_line: Callable[[], str] | None) -> int:
         known = ", ".join(Console.theme_names())
         click.echo(f"tlsidecar ui: no theme is called {options.theme!r}; there are {known}", err=True)
         return _USAGE_ERROR
-    console = Console(options)
+    console = Console(options) if options.playback is None else Console(options, options.playback)
     console.run(mouse=options.mouse)
     return console.return_code or 0
 

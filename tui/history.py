@@ -118,7 +118,9 @@ class History:
             requests=status.totals.requests_total,
             **{name: sum(getattr(each, name) for each in listeners.values()) for name in _SUMMED},
         )
-        if self.samples:
+        if self.samples and at <= self.samples[-1].at:
+            self.samples.pop()  # time stands still, in a replay
+        elif self.samples:
             self._note_traffic(self.samples[-1], at, total)
         self.samples.append(Sample(at, total, listeners))
         while len(self.samples) > 2 and self.samples[1].at <= at - WINDOW_S:

@@ -27,17 +27,25 @@ COPY: KeyHint = ("y", "copy", "y")
 BACK: KeyHint = ("esc", "back", "escape")
 MARK: KeyHint = ("space", "mark", "space")
 SIDECARS: KeyHint = ("n", "sidecars", "n")
+STEP: KeyHint = (". ,", "step", "full_stop")
+JUMP: KeyHint = ("> <", "minute", "greater_than_sign")
+TO_MARK: KeyHint = ("] [", "mark", "right_square_bracket")
+SPEED: KeyHint = ("+ -", "speed", "plus")
 HELP: KeyHint = ("?", "help", "question_mark")
 QUIT: KeyHint = ("^q", "quit", "ctrl+q")
 
 
-def hints(own: Sequence[KeyHint], *, read_only: bool, paused: bool, several: bool) -> list[KeyHint]:
+def hints(
+    own: Sequence[KeyHint], *, read_only: bool, paused: bool, several: bool, replay: bool = False
+) -> list[KeyHint]:
     """The keys of a screen: its own, and those that work everywhere."""
     common = [HELP, RESUME if paused else PAUSE, COPY, QUIT]
     if several:
         common.insert(0, SIDECARS)
     if not read_only:
         common.insert(0, ACTIONS)
+    if replay:
+        common[:0] = [STEP, JUMP, TO_MARK, SPEED]
     return [*own, *common]
 
 
@@ -93,11 +101,21 @@ _ACTIONS_HELP = (
     "each asks first, and says how many connections it touches",
 )
 
+_REPLAY_HELP: Sequence[tuple[str, str]] = (
+    ("p", "let time stand still, or go on"),
+    (". ,", "a second on, or back"),
+    ("> <", "a minute on, or back"),
+    ("] [", "to the next reload or problem, or the one before"),
+    ("+ -", "faster, slower: 0.25 to 60 times"),
+)
 
-def help_page(glyphs: Glyphs, width: int, sortable: Mapping[str, Sequence[Column[Any]]], *, read_only: bool) -> Page:
+
+def help_page(
+    glyphs: Glyphs, width: int, sortable: Mapping[str, Sequence[Column[Any]]], *, read_only: bool, replay: bool = False
+) -> Page:
     """All keys. ``sortable`` has the columns of each tab that can be sorted."""
     lines: list[Line] = []
-    for title, entries in _HELP:
+    for title, entries in (*([("Replay", _REPLAY_HELP)] if replay else []), *_HELP):
         lines += [heading(title), *(each for key, words in entries for each in _help_lines(key, words, width)), BLANK]
     lines.append(heading("Change"))
     key, words = _ACTIONS_HELP

@@ -195,6 +195,15 @@ class Model:
         if before is None or before != status:
             self.updates += 1
 
+    def rewind(self) -> None:
+        """What comes next may be of any time: nothing that is known can be compared with it."""
+        self._forget()
+        self.restarts -= 1
+        self.status = None
+        self.events.clear()
+        self.link = Link()
+        self.connection_gone = False
+
     def _forget(self) -> None:
         """Another process answers now: its totals, events and connections are others."""
         self.restarts += 1

@@ -6,6 +6,7 @@ Exit codes: 0 all is well, 1 warnings, 2 something is critical, 3 not reachable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NoReturn, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from tui.amounts import count, duration, grouped, utc
 from tui.clock import SYSTEM_CLOCK, Clock
@@ -36,6 +37,7 @@ from tui.pages.overview import overview
 from tui.plan import POLL_INTERVAL_S, Interest
 from tui.reach.processes import Processes
 from tui.reach.sources import Source
+from tui.recorder import Recorder
 from tui.roster import Roster
 from tui.sheet import Look, Sheet
 from tui.sight import Exit, Sight, worst_first
@@ -62,6 +64,8 @@ class OnceOptions:
     ascii_art: bool = False
     processes: Processes = field(default_factory=Processes)
     """What the sources start; ended before it returns."""
+    record: BinaryIO | None = None
+    """A new file for a recording, while it watches."""
 
 
 def once(
@@ -91,7 +95,12 @@ async def _run(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO, 
     try:
         await roster.fill()
         if options.watch:
-            await _watch(roster, clock, out)
+            with contextlib.ExitStack() as stack:
+                recorder = None
+                if options.record is not None:
+                    recorder = Recorder(options.record, roster, clock, lambda why: _complain(err, why))
+                    stack.callback(recorder.close)
+                await _watch(roster, clock, out, recorder)
         if options.format is Format.WIDE:
             newest = ConnectionQuery(sort=Sort.OPENED, limit=_WIDE_CONNECTIONS)
             await _look(roster, clock, Interest(needs=CONNECTIONS.needs, connections=newest))
@@ -110,8 +119,14 @@ async def _run(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO, 
         await options.processes.close()
 
 
-async def _watch(roster: Roster, clock: Clock, out: TextIO) -> NoReturn:
+def _complain(err: TextIO, why: SafeText) -> None:
+    err.write(f"tlsidecar ui: {why}\n")
+
+
+async def _watch(roster: Roster, clock: Clock, out: TextIO, recorder: Recorder | None) -> NoReturn:
     async with asyncio.TaskGroup() as group:
+        if recorder is not None:
+            group.create_task(recorder.run())
         group.create_task(roster.follow(lambda: None))
         while True:
             for sight in await _look(roster, clock, Interest(needs=None)):

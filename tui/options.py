@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from tui.reach.processes import Processes
 from tui.reach.sources import Source
+from tui.replay.playback import Playback
 
 DEFAULT_THEME = "textual-dark"
 
@@ -21,3 +23,7 @@ class Options:
     """Poll and repaint by themselves; off, only :meth:`tui.app.Console.tick` does."""
     processes: Processes = field(default_factory=Processes)
     """What the sources start; ended with the console."""
+    record: BinaryIO | None = None
+    """A new file, for a recording."""
+    playback: Playback | None = None
+    """Of the recording that the sources are in; the console's clock, too."""

@@ -25,10 +25,10 @@ class AdminClient:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def __repr__(self) -> str:
-        return f"<AdminClient {self._path}>"
+        return f"<AdminClient {self.path}>"
 
     def get(self, target: str) -> dict[str, Any]:
         return self.call("GET", target)
@@ -71,13 +71,13 @@ class AdminClient:
     @contextlib.contextmanager
     def _connected(self, answer_s: float) -> Iterator[socket.socket]:
         try:
-            with connected(self._path) as connection:
+            with connected(self.path) as connection:
                 connection.settimeout(answer_s)
                 yield connection
         except TimeoutError:
-            raise Unreachable(SafeText(f"{safe_text(str(self._path))}: no answer in time")) from None
+            raise Unreachable(SafeText(f"{safe_text(str(self.path))}: no answer in time")) from None
         except OSError as error:
-            raise Unreachable(SafeText(f"{safe_text(str(self._path))}: {os_error(error)}")) from None
+            raise Unreachable(SafeText(f"{safe_text(str(self.path))}: {os_error(error)}")) from None
 
 
 def connected(path: Path) -> socket.socket:

@@ -14,7 +14,7 @@ from tui.model import Snapshot
 from tui.pages.certificates import identities_of
 from tui.records import Severity
 from tui.sheet import Look
-from tui.text import SafeText, cell_width, shorten
+from tui.text import EMPTY, SafeText, cell_width, shorten
 
 _NODE_WIDTH = 24
 _SPARKLINE_WIDTH = 24
@@ -30,6 +30,8 @@ class Banner:
     held: int = 0  # updates that a paused view does not show yet
     read_only: bool = False
     position: tuple[int, int] = (1, 1)  # which sidecar of how many
+    aside: SafeText = EMPTY  # that it is a replay, and where in it; that it is recorded
+    is_replay: bool = False
 
 
 STATE_ROLES = {
@@ -66,11 +68,15 @@ def identity_row(snapshot: Snapshot, banner: Banner, look: Look) -> Line:
 
 def _right_end(banner: Banner, held: str) -> list[Span]:
     spans: list[Span] = []
+    if banner.aside:
+        spans += [Span(banner.aside, Role.NOTICE), gap(2)]
     if banner.read_only:
         spans += [literal("read-only", Role.MUTED), gap(2)]
     if banner.paused:
         words = f"PAUSED {held.format(banner.held)}" if banner.held else "PAUSED"
         spans += [literal(words, Role.WARNING), gap(2)]
+    if banner.is_replay and banner.freshness.is_fresh:
+        return spans
     return [*spans, literal("ADMIN: ", Role.MUTED), Span(banner.freshness.label, banner.freshness.role), gap()]
 
 

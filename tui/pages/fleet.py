@@ -15,7 +15,7 @@ from tui.pages.arrange import matches
 from tui.records import Severity
 from tui.sheet import Column, Look, Table
 from tui.sight import Exit, Sight
-from tui.text import SafeText, cell_width, shorten_middle
+from tui.text import EMPTY, SafeText, cell_width, shorten_middle
 
 _BROAD = 110
 """From this width on, a problem is told in its own words and not by its code, and what is next to expire by name."""
@@ -263,6 +263,7 @@ class FleetBanner:
     held: int = 0
     read_only: bool = False
     marked: int = 0
+    aside: SafeText = EMPTY  # that it is a replay, and where in it; that it is recorded
 
 
 def fleet_identity_row(rows: Sequence[FleetRow], banner: FleetBanner, look: Look) -> Line:
@@ -270,7 +271,7 @@ def fleet_identity_row(rows: Sequence[FleetRow], banner: FleetBanner, look: Look
     left = [gap(), literal("tlsidecar", Role.KEY), gap(2), Span(counted(len(rows), "sidecar"), Role.STRONG)]
     for number, words, role in _states(rows):
         left += [gap(2), Span(SafeText(f"{number:,} {words}"), role)]
-    right: list[Span] = []
+    right: list[Span] = [Span(banner.aside, Role.NOTICE), gap(2)] if banner.aside else []
     if banner.marked:
         right += [Span(SafeText(f"{banner.marked:,} marked"), Role.KEY), gap(2)]
     if banner.read_only:

@@ -34,6 +34,14 @@ class ConsoleScreen(Screen[None]):
         Binding("y", "copy", "Copy as JSON"),
         Binding("Y", "save", "Save as JSON"),
         Binding("n", "app.sidecars", "Sidecars"),
+        Binding("full_stop", "app.step(1)", "Step on"),
+        Binding("comma", "app.step(-1)", "Step back"),
+        Binding("greater_than_sign", "app.step(60)", "A minute on"),
+        Binding("less_than_sign", "app.step(-60)", "A minute back"),
+        Binding("right_square_bracket", "app.mark(1)", "Next mark"),
+        Binding("left_square_bracket", "app.mark(-1)", "Mark before"),
+        Binding("plus", "app.speed(1)", "Faster"),
+        Binding("minus", "app.speed(-1)", "Slower"),
         Binding("question_mark", "app.help", "Help"),
         Binding("colon", "app.command_palette", "Command palette"),
         *(Binding(str(number), f"app.view({number})", tab.name) for number, tab in enumerate(TABS, 1)),
@@ -105,8 +113,9 @@ class ConsoleScreen(Screen[None]):
         listed = hints(
             self.hints,
             read_only=console.options.read_only,
-            paused=console.is_paused,
+            paused=console.is_paused or console.stands_still,
             several=console.is_fleet and self.LEADS_TO_FLEET,
+            replay=console.options.playback is not None,
         )
         parts: list[tuple[list[Span], str]] = [([gap()], "")]
         used = 1

@@ -123,7 +123,7 @@ class FleetScreen(ConsoleScreen):
     def repaint(self) -> None:
         look = self.look(self.size.width, self.size.height)
         fleet, banner = self._fleet, self.console.banner()
-        told = FleetBanner(banner.paused, banner.held, banner.read_only, len(fleet.marked))
+        told = FleetBanner(banner.paused, banner.held, banner.read_only, len(fleet.marked), banner.aside)
         self.query_one("#identity", Bar).show(fleet_identity_row(fleet.rows, told, look).spans)
         self.query_one("#summary", Bar).show(fleet_summary_row(fleet.rows, look).spans)
         rows = self.rows
