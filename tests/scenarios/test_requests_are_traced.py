@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support import configs
 from support.collector import Collector, attributes, collecting
+from support.grpc_calls import channel, credentials, grpc_service, unary
 from support.mtls import connected
 from support.pki import Pair, Pki
 from support.raw_http import Answer, read_answer, request
@@ -191,3 +192,29 @@ def test_without_the_extra_it_serves_untraced_and_says_what_to_install(pki: Pki,
             assert "-m pip install 'opentelemetry-" in traced.log_text
         finally:
             traced.kill()
+
+
+def test_grpc_calls_are_told_alike(pki: Pki, tmp_path: Path) -> None:
+    """Each stream is a request with a span of its own; also where the same header block comes again."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test", common_name="client")
+    with collecting() as collector, grpc_service() as (service, address):
+        config = tracing(collector.endpoint) + configs.identity(server, pki.trust)
+        config += configs.terminate(address, protocol="grpc")
+        with (
+            running(tmp_path / "sidecar", config, env=SOON) as sidecar,
+            channel(sidecar.port(), credentials(pki, client)) as through,
+        ):
+            spans: set[str] = set()
+            for _ in range(3):
+                parent = ("traceparent", f"00-{TRACE}-{PARENT}-01")
+                unary(through)(b"x", timeout=20, metadata=[parent])
+                said = str(service.metadata["traceparent"])
+                assert said.startswith(f"00-{TRACE}-")
+                assert PARENT not in said
+                spans.add(said)
+            assert len(spans) == 3
+            eventually(lambda: len(collector.spans) == 3)
+            assert {f"00-{TRACE}-{span.span_id.hex()}-01" for span in collector.spans} == spans
+            assert {attributes(span)["url.path"] for span in collector.spans} == {"/demo.Echo/Unary"}
+            assert {attributes(span)["http.response.status_code"] for span in collector.spans} == {200}
+            assert sidecar.last_access(access="request", status=200)["trace_id"] == TRACE

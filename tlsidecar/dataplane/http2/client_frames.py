@@ -51,6 +51,7 @@ class ClientFrames(Streams):
             self._made_upstream.append(passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=True))
             return False
         if kind == frames.DATA:
+            self._client_passes = False  # whatever is found wrong with it
             passes = self._client_passes = self._client_data(frame)
             if not passes:
                 self._give_back_client(self._swallow(frame, self._client))

@@ -11,9 +11,17 @@ from typing import Final
 
 from tlsidecar.dataplane.http2 import frames
 from tlsidecar.dataplane.http2.client_frames import ClientFrames
-from tlsidecar.dataplane.http2.frames import DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, MAX_WINDOW
+from tlsidecar.dataplane.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD_BYTES,
+    HEADERS,
+    MAX_WINDOW,
+    WINDOW_UPDATE,
+)
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
-from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State
+from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State, overgrown
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
 # All of a read is copied, which is to cost less than it saves: of a large one where its frames are small.
@@ -21,6 +29,7 @@ _FEW_BYTES: Final = 8 * 1024
 _SMALL_FRAME_BYTES: Final = 1024
 
 _WHOLE: Final = END_HEADERS | END_STREAM
+_GRANT: Final = 4 << 8 | WINDOW_UPDATE  # the length and the kind of each
 
 
 def is_worth_a_look(buffer: frames.Buffer, size: int) -> bool:
@@ -100,6 +109,10 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                     break  # it was answered, and there is something to say now
                 out.append(frame)
                 continue
+            if word == _GRANT and self._client_credit > 0 and self._client_may_grant(data, at, number):
+                self._client_credit -= 1
+                at = end
+                continue
             if kind != DATA or flags > END_STREAM:
                 break
             stream = streams.get(number)
@@ -148,8 +161,14 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
         while size - at >= HEAD_BYTES:
             word, flags, number = unpack(data, at)
             end = at + HEAD_BYTES + (word >> 8)
+            if end > size:
+                break
+            if word == _GRANT and self._upstream_credit > 0 and self._upstream_may_grant(data, at, number):
+                self._upstream_credit -= 1
+                at = end
+                continue
             stream = streams.get(number)
-            if end > size or stream is None or not stream.open & UPSTREAM:
+            if stream is None or not stream.open & UPSTREAM:
                 break
             kind = word & 0xFF
             exchange = stream.exchange
@@ -195,3 +214,35 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
         if at > run:
             out.append(data[run:at])
         return at
+
+    def _client_may_grant(self, data: bytes, at: int, number: int) -> bool:
+        """Whether the WINDOW_UPDATE at ``at`` asks for no judgement; if so it is accounted for."""
+        increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
+        if not 0 < increment <= MAX_WINDOW:
+            return False
+        if not number:
+            if overgrown(self._client_room + increment):
+                return False
+            self._client_room += increment
+            return True
+        stream = self.streams.get(number)
+        if stream is None or overgrown(self._client_initial + stream.client_room + increment):
+            return False
+        stream.client_room += increment
+        return True
+
+    def _upstream_may_grant(self, data: bytes, at: int, number: int) -> bool:
+        """See :meth:`_client_may_grant`."""
+        increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
+        if not 0 < increment <= MAX_WINDOW:
+            return False
+        if not number:
+            if overgrown(self._upstream_room + increment):
+                return False
+            self._upstream_room += increment
+            return True
+        stream = self.streams.get(number)
+        if stream is None or overgrown(self._upstream_initial + stream.upstream_room + increment):
+            return False
+        stream.upstream_room += increment
+        return True

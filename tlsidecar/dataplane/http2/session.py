@@ -90,6 +90,8 @@ class Session(OrdinaryFrames):
                     made.clear()
                 run = at if passes else min(frame[4], held_at)
         except Http2Error as fault:
+            if frame[3] > run:
+                out.append(view[run : frame[3]])
             self._client_fault(fault)
             return
         stop = min(found[-1][4], held_at) if found else begin

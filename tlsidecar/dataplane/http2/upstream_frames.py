@@ -41,6 +41,7 @@ class UpstreamFrames(Streams):
             self._made_client.insert(0, passed_settings.for_client(payload, self._limits.max_header_bytes, first=True))
             return False
         if kind == frames.DATA:
+            self._upstream_passes = False  # whatever is found wrong with it
             passes = self._upstream_passes = self._upstream_data(frame)
             if not passes:
                 self._give_back_upstream(self._swallow(frame, self._upstream))

@@ -101,7 +101,7 @@ def _anywhere(side: str) -> st.SearchStrategy[Said]:
         ),
         st.builds(lambda number: frames.data(number, b"x" * 700, end_stream=False) * 40, _ID),
         st.builds(lambda number: frames.rst_stream(number, 8), _ID),
-        st.builds(lambda number: frames.window_update(number, 9), st.sampled_from([0, 1, 3])),
+        st.builds(frames.window_update, st.sampled_from([0, 1, 3]), st.sampled_from([9, 1 << 30, (1 << 31) + 9])),
         st.just(frames.frame(frames.PING, 0, 0, b"12345678")),
         st.just(frames.frame(0x42, 0, 0, b"?")),
         st.just(frames.settings([(frames.INITIAL_WINDOW_SIZE, 3)])),

@@ -110,6 +110,14 @@ def test_nobodys_ping_is_taken_for_ours() -> None:
     assert talk.at_upstream.heard[-1] == ("pong", b"tlsdrain")  # we have not asked, but nor has anybody else
 
 
+def test_a_data_frame_that_is_wrong_from_its_head_on_does_not_pass() -> None:
+    """Half of it is there: the client waits for none of it, and is told."""
+    talk = Talk().client(head(1), head(3)).upstream(head(1, OK, end=False), frames.data(1, b"x", end_stream=True))
+    talk.upstream(frames.data(1, b"y" * 100, end_stream=True)[:50])
+    assert talk.at_client.heard[-1] == ("goaway", 3, "NO_ERROR")
+    assert talk.at_client.heads(3)[0][b":status"] == b"502"
+
+
 def test_ends_that_keep_each_other_waiting_are_given_up() -> None:
     """Each is in the middle of a DATA frame and makes us say to the other what cannot be said then."""
     talk = _call().client(head(3, CALL, end=False))
