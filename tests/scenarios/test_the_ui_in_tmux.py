@@ -74,7 +74,7 @@ def leave(shown: Terminal) -> None:
 
 def seconds_left(shown: Terminal) -> int:
     """The countdown of our certificate on the certificates' tab, where it is in minutes and seconds."""
-    found = re.search(r"(\d\d)m (\d\d)s ", shown.line("Our chain") and shown.lines[shown.lines.index("Our chain") + 1])
+    found = re.search(r"(\d\d)m (\d\d)s ", shown.lines[shown.lines.index(shown.line("Our chain")) + 1])
     assert found, shown.text
     return int(found[1]) * 60 + int(found[2])
 
