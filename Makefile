@@ -11,11 +11,12 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: help demo test matrix image-test dist check docs bench bench-quick soak soak-certs fuzz slowhttp lock clean
+.PHONY: help demo test storm matrix image-test dist check docs bench bench-quick soak soak-certs fuzz slowhttp lock clean
 
 help:
 	@echo 'make demo         a whole mutual-TLS set-up on loopback (ARGS=--once: end when it has proved itself)'
 	@echo 'make test         all tests (ARGS="-k reload": some of them; JOBS=4: on more cores)'
+	@echo 'make storm        40,000 connects during ten hand-overs in a row, one worker and two (CONNECTS=, HAND_OVERS=)'
 	@echo 'make matrix       the scenarios on each event loop and engine, and with two workers'
 	@echo 'make image-test   the image built, run and tried; manifests checked strictly (root; Debian: mmdebstrap buildah podman runc)'
 	@echo 'make dist         wheel, sdist, one-file build, SBOM, manual pages and completions, into dist/'
@@ -35,6 +36,10 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q --no-header $(ARGS)
+
+storm: $(READY)
+	@HAND_OVERS=$(or $(HAND_OVERS),10) CONNECTS=$(or $(CONNECTS),40000) $(BIN)/python -m pytest -n0 -q --no-header \
+		-o faulthandler_timeout=0 tests/scenarios/test_a_sidecar_takes_over_from_another.py -k turned_away $(ARGS)
 
 # Every way to serve, one after the other; the first that fails ends it. About three minutes each.
 MATRIX := TLSIDECAR_EVENT_LOOP=asyncio TLSIDECAR_EVENT_LOOP=uvloop TLSIDECAR_ENGINE=portable TLSIDECAR_WORKERS=2

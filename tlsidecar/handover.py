@@ -6,6 +6,10 @@
     ready, and accepting ────────────────▶ both accept now; the predecessor lets go of its admin socket
          ◀──────────────────────────────── yours, and drains
 
+Each word is a line, and the list of sockets is one line of JSON, ``[[name, listen], …]``. The two are of different
+versions more often than not, so this much stays as it is, and what a later version adds is passed over here: more words
+on a line, more values for a socket, or an object whose ``sockets`` is that list.
+
 The sockets are shared, so that at no instant nobody listens. Whatever goes wrong before ``ready`` leaves the
 predecessor as it was.
 """
@@ -27,14 +31,14 @@ from tlsidecar.dataplane.bind import HeldSocket
 from tlsidecar.settings import Listener
 
 MOST_SOCKETS = 250  # what one message may carry (SCM_MAX_FD is 253)
-WORD_BYTES = 16
+LINE_BYTES = 4096
 LIST_BYTES = 65536
 WORD_S = 5.0
 READY_WITHIN_S = 300.0
 # What was accepted just before is let alone for so long: a handshake that is under way, a request that is on its way.
 GRACE_S = 1.0
 
-_TAKE, _READY, _YOURS = b"take\n", b"ready\n", b"yours\n"
+_TAKE, _READY, _YOURS = b"take", b"ready", b"yours"
 
 _log = logging.getLogger("tlsidecar.handover")
 
@@ -89,7 +93,8 @@ class Predecessor:
         caller = caller_of(connection)
         if not may_enter(caller, (), None):
             raise ValueError(f"uid {caller.uid} may not")
-        await _hear(connection, _TAKE, WORD_S)
+        successor = _Words(connection)
+        await successor.hear(_TAKE, WORD_S)
         handed = [(one.name, str(one.listen), sock) for one in self._listeners for sock in self._bound[one.name]]
         sockets = [sock for *_, sock in handed if sock.fileno() >= 0]
         words = json.dumps([[name, listen] for name, listen, sock in handed if sock.fileno() >= 0]).encode() + b"\n"
@@ -99,12 +104,12 @@ class Predecessor:
         socket.send_fds(connection, [words], [sock.fileno() for sock in sockets])
         connection.setblocking(False)
         _log.info("handing over", extra={"fields": {"successor": caller.pid, "sockets": len(sockets)}})
-        await _hear(connection, _READY, READY_WITHIN_S)
+        await successor.hear(_READY, READY_WITHIN_S)
         for sock in sockets:
             sock.__class__ = HeldSocket  # the successor's from now on: to be closed, and no more
         await self._let_go()
         with contextlib.suppress(OSError):
-            connection.send(_YOURS)
+            connection.send(_YOURS + b"\n")
         return True
 
 
@@ -136,11 +141,14 @@ class Successor:
         Raises :class:`HandoverError`.
         """
         try:
-            self._connection.sendall(_TAKE)
+            self._connection.sendall(_TAKE + b"\n")
             words, descriptors, _, _ = socket.recv_fds(self._connection, LIST_BYTES, MOST_SOCKETS)
-            while words and not words.endswith(b"\n"):
-                words += self._connection.recv(LIST_BYTES)
-            named = json.loads(words)
+            while not words.endswith(b"\n"):
+                more = self._connection.recv(LIST_BYTES)
+                if not more:
+                    raise ValueError("it hung up")
+                words += more
+            named = _named(words)
             if len(named) != len(descriptors):
                 raise ValueError("the sockets do not fit their names")
         except (OSError, ValueError) as error:
@@ -162,8 +170,8 @@ class Successor:
         """We accept: the other lets go. Raises :class:`HandoverError`."""
         self._connection.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_sendall(self._connection, _READY)
-            await _hear(self._connection, _YOURS, READY_WITHIN_S)
+            await asyncio.get_running_loop().sock_sendall(self._connection, _READY + b"\n")
+            await _Words(self._connection).hear(_YOURS, READY_WITHIN_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise HandoverError(f"the running sidecar did not let go: {error or type(error).__name__}") from None
         finally:
@@ -176,15 +184,34 @@ class Successor:
         self._connection.close()
 
 
-async def _hear(connection: socket.socket, word: bytes, within_s: float) -> None:
-    """Raises OSError, TimeoutError, and ValueError for anything else than the word."""
-    loop = asyncio.get_running_loop()
-    heard = b""
-    async with asyncio.timeout(within_s):
-        while len(heard) < len(word):
-            data = await loop.sock_recv(connection, WORD_BYTES)
-            if not data:
-                raise ValueError("it hung up")
-            heard += data
-    if heard != word:
-        raise ValueError(f"it said {heard[:WORD_BYTES]!a}")
+def _named(words: bytes) -> list[tuple[str, str]]:
+    """Name and address of each socket. Raises ValueError."""
+    told = json.loads(words)
+    listed = told.get("sockets") if isinstance(told, dict) else told
+    if not isinstance(listed, list):
+        raise ValueError("it does not say which sockets these are")
+    found = [tuple(each[:2]) if isinstance(each, list) else () for each in listed]
+    if not all(len(each) == 2 and all(isinstance(text, str) for text in each) for each in found):
+        raise ValueError("it does not say which sockets these are")
+    return [(name, listen) for name, listen in found]
+
+
+class _Words:
+    """What the other side says, a line at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._heard = b""
+
+    async def hear(self, word: bytes, within_s: float) -> None:
+        """Wait for a line that begins with ``word``. Raises OSError, TimeoutError, and ValueError for another line."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(within_s):
+            while b"\n" not in self._heard and len(self._heard) < LINE_BYTES:
+                data = await loop.sock_recv(self._connection, LINE_BYTES)
+                if not data:
+                    raise ValueError("it hung up")
+                self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        if line.split(b" ", 1)[0] != word:
+            raise ValueError(f"it said {line[:16]!a}")

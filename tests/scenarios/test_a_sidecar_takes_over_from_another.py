@@ -18,8 +18,32 @@ from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
+# `make storm` has 40,000 connects during ten.
 HAND_OVERS = int(os.environ.get("HAND_OVERS", "3"))
+CONNECTS = int(os.environ.get("CONNECTS", "4000"))
 STORMERS = 4
+
+
+class BareStorm(threading.Thread):
+    """Connects again and again, and sends what is no TLS: whoever accepts says so in the clear, so an answer shows
+    that one of the two took it."""
+
+    def __init__(self, pki: Pki, client: Pair, port: int) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self.done = 0
+        self.failures: list[str] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self._port), 20) as sock:
+                    sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    assert sock.recv(4096).startswith(b"HTTP/1.1 400"), "no answer"
+                    self.done += 1
+            except Exception as error:
+                self.failures.append(repr(error))
 
 
 class Storm(threading.Thread):
@@ -52,8 +76,10 @@ def successor(directory: Path, config: str, of: Sidecar, workers: str, **env: st
 
 
 @contextlib.contextmanager
-def storming(pki: Pki, client: Pair, port: int) -> Iterator[list[Storm]]:
-    storms = [Storm(pki, client, port) for _ in range(STORMERS)]
+def storming(
+    pki: Pki, client: Pair, port: int, kind: type[Storm | BareStorm] = Storm
+) -> Iterator[list[Storm | BareStorm]]:
+    storms = [kind(pki, client, port) for _ in range(STORMERS)]
     for storm in storms:
         storm.start()
     try:
@@ -66,8 +92,12 @@ def storming(pki: Pki, client: Pair, port: int) -> Iterator[list[Storm]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0 if CONNECTS > 4000 else 120)
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_nobody_is_turned_away(pki: Pki, tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize(("kind", "connects"), [(Storm, 50), (BareStorm, CONNECTS)])
+def test_nobody_is_turned_away(
+    pki: Pki, tmp_path: Path, workers: str, kind: type[Storm | BareStorm], connects: int
+) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
@@ -75,7 +105,7 @@ def test_nobody_is_turned_away(pki: Pki, tmp_path: Path, workers: str) -> None:
         current.start()
         try:
             port = current.port()
-            with storming(pki, client, port) as storms:
+            with storming(pki, client, port, kind) as storms:
                 for number in range(1, HAND_OVERS + 1):
                     before = [storm.done for storm in storms]
                     follower = successor(tmp_path / str(number), config, current, workers)
@@ -90,9 +120,11 @@ def test_nobody_is_turned_away(pki: Pki, tmp_path: Path, workers: str) -> None:
                     assert current.port() == port
                     assert current.status()["pid"] == current.pid
                     eventually(lambda before=before: all(s.done > was for s, was in zip(storms, before, strict=True)))
+                    wanted = connects * number // HAND_OVERS
+                    eventually(lambda wanted=wanted: sum(storm.done for storm in storms) >= wanted, 60)
             failures = [failure for storm in storms for failure in storm.failures]
             assert failures == []
-            assert sum(storm.done for storm in storms) > 50
+            assert sum(storm.done for storm in storms) >= connects
             assert current.stop() == 0
         finally:
             current.kill()
@@ -208,3 +240,83 @@ def test_two_may_have_their_sockets_in_one_directory(pki: Pki, tmp_path: Path) -
         finally:
             other.kill()
         assert one.status()["state"] == "ready"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("take", "ready"),
+    [
+        (b"take\n", b"ready\n"),  # as version 0.1.0 says it
+        (b'take {"version": 9, "wants": ["drain"]}\n', b"ready in 0.2 s\n"),  # as a later one might
+    ],
+)
+def test_a_successor_of_another_version(pki: Pki, tmp_path: Path, workers: str, take: bytes, ready: bytes) -> None:
+    server = pki.issue("server", "localhost")
+    config = configs.identity(server, pki.trust) + configs.terminate("127.0.0.1:1")
+    old = Sidecar(tmp_path / "old", config, env={"TLSIDECAR_WORKERS": workers})
+    try:
+        old.start()
+        port = old.port()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(old.socket_path.with_name("admin.take")))
+            sock.sendall(take)
+            words, descriptors, _, _ = socket.recv_fds(sock, 65536, 100)
+            # What version 0.1.0 reads: pairs, as many as descriptors.
+            assert json.loads(words) == [["in", "127.0.0.1:0"]]
+            assert len(descriptors) == 1
+            with socket.socket(fileno=descriptors[0]) as taken:
+                assert taken.getsockname()[1] == port
+                sock.sendall(ready)
+                assert sock.recv(100) == b"yours\n"
+                assert old.wait() == 0
+                with socket.create_connection(("127.0.0.1", port), 5):
+                    taken.accept()[0].close()
+    finally:
+        old.kill()
+
+
+@pytest.mark.parametrize(
+    ("told", "takes"),
+    [
+        (b'[["in", "127.0.0.1:0"]]\n', True),
+        (b'{"version": 9, "sockets": [["in", "127.0.0.1:0", {"backlog": 5}]], "pid": 1}\n', True),
+        (b'{"version": 9}\n', False),
+        (b'[["in"]]\n', False),
+        (b"[]\n", False),
+        (b'[["in", "127.0.', False),
+    ],
+)
+def test_a_predecessor_of_another_version(pki: Pki, tmp_path: Path, told: bytes, takes: bool) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    with serving(echo) as service, socket.create_server(("127.0.0.1", 0)) as shared:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        new = Sidecar(tmp_path / "new", config, arguments=["--take-over"])
+        new.socket_path.parent.mkdir(mode=0o700)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.bind(str(new.socket_path.with_name("admin.take")))
+            waiting.listen()
+            waiting.settimeout(20)
+            new.start(wait=False)
+            try:
+                with waiting.accept()[0] as sock:
+                    sock.settimeout(20)
+                    assert sock.recv(100) == b"take\n"
+                    socket.send_fds(sock, [told], [shared.fileno()])
+                    if takes:
+                        assert sock.recv(100) == b"ready\n"
+                        waiting.close()
+                        new.socket_path.with_name("admin.take").unlink()
+                        sock.sendall(b"yours\n" if told.startswith(b"[") else b"yours now\n")
+                if not takes:
+                    assert new.wait() == 1
+                    assert "does not hand over" in new.log_text
+                    return
+                new.answers()
+                assert new.port() == shared.getsockname()[1]
+                with connected(new.port(), pki.trust, client) as peer:
+                    peer.send(b"!")
+                    assert peer.recv_exactly(1) == b"!"
+                assert new.stop() == 0
+            finally:
+                new.kill()

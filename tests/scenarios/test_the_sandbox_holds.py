@@ -257,7 +257,7 @@ def test_where_the_kernel_refuses(pki: Pki, tmp_path: Path, error: str) -> None:
             sandbox = sidecar.status()["sandbox"]
             assert (sandbox["mode"], sandbox["holds"], sandbox["abi"], sandbox["covers"]) == ("auto", False, 0, [])
             assert "seccomp" in sandbox["reason"]
-            assert "there is no sandbox" in sidecar.log_text
+            eventually(lambda: "there is no sandbox" in sidecar.log_text)
             assert lets_in(sidecar, pki)
         required = Sidecar(tmp_path / "required", config, env={"TLSIDECAR_SANDBOX": "required"}, under=hidden)
         required.start(wait=False)
