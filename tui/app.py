@@ -14,11 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 from textual.timer import Timer
+from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from tlsidecar.api.words import EVENT_KINDS
@@ -241,7 +243,8 @@ class Console(App[int]):
             self.shown_at = self.shown.taken_at or self.clock.now() if self.is_stale else self.clock.now()
             self.found = problems(self.shown)
         front = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
-        if front is not None and front.is_mounted:
+        # Not before it is composed, and not when the application ends and has taken it apart.
+        if front is not None and front.is_mounted and front.children:
             front.repaint()
 
     def interest(self, monitor: Monitor) -> Interest:
@@ -288,7 +291,7 @@ class Console(App[int]):
         if self._list is None:
             if monitor is self.monitor:
                 self._changed()
-        elif any(row.is_awaited for row in self.fleet.rows):
+        elif not self.fleet.is_complete:
             self._repaint_soon()
 
     def _changed(self) -> None:
@@ -389,6 +392,14 @@ class Console(App[int]):
         if action in ("step", "mark", "speed"):
             return self.player is not None
         return super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that the rows were given before the filter had the focus is typed there, and is no command. (An input
+        keeps to itself what it is given.)"""
+        focused = self.focused
+        if isinstance(focused, Input) and event.character is not None and event.character.isprintable():
+            event.prevent_default()
+            focused.insert_text_at_cursor(event.character)
 
     def action_view(self, number: int) -> None:
         if self._list is not None:
@@ -522,6 +533,8 @@ class Console(App[int]):
             self._leave_events()
             self._pause_updates = None
             self.push_screen(FleetScreen(self.fleet, self.monitor.name))
+            if self.options.automatic:
+                self._watch_all()  # the one that was shown may be gone from the targets
             self.refresh_now()
 
     def open_sidecar(self, name: str) -> None:

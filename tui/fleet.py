@@ -14,7 +14,7 @@ from tui.sight import Sight
 def fleet_row(monitor: Monitor, monotonic: float) -> FleetRow:
     """A sidecar as it is known now."""
     endpoint = monitor.client.endpoint
-    return FleetRow(endpoint.name, endpoint.label, Sight.of(monitor.model.snapshot(monotonic)), monotonic)
+    return FleetRow(endpoint.name, endpoint.label, Sight.of(monitor.model.snapshot(monotonic, brief=True)), monotonic)
 
 
 class Fleet:
@@ -24,6 +24,7 @@ class Fleet:
         self._roster = roster
         self._rows: dict[Monitor, tuple[object, FleetRow]] = {}
         self.rows: Sequence[FleetRow] = ()  # all of them, as they were when last drawn
+        self.is_complete = False  # each has answered, or failed to
         self.shown: Sequence[FleetRow] = ()  # filtered and in order
         self.filter = ""
         self.sort: FleetSort = FleetSort.WORST
@@ -36,6 +37,7 @@ class Fleet:
         self._rows = {monitor: self._row(monitor, before.get(monitor), monotonic) for monitor in self._roster.monitors}
         self.marked &= {monitor.name for monitor in self._rows}
         self.rows = [row for _, row in self._rows.values()]
+        self.is_complete = not any(row.is_awaited for row in self.rows)
         self.arrange()
 
     def _row(

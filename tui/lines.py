@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 
 from tui.text import EMPTY, SafeText, cell_width, crop, pad
 
@@ -85,6 +86,7 @@ def literal(text: str, role: Role = Role.TEXT) -> Span:
     return Span(SafeText(text), role)
 
 
+@cache
 def gap(width: int = 1) -> Span:
     return Span(SafeText(" " * width))
 

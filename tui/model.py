@@ -294,8 +294,9 @@ class Model:
         """An attempt failed; the next one is at the monotonic moment given."""
         self.link = replace(self.link, attempt=self.link.attempt + 1, error=error, next_attempt_at=next_attempt_at)
 
-    def snapshot(self, monotonic: float) -> Snapshot:
-        listeners = () if self.status is None else self.status.listeners
+    def snapshot(self, monotonic: float, *, brief: bool = False) -> Snapshot:
+        """The present; ``brief`` for a row among many, which needs no listener's rates and no events."""
+        listeners = () if self.status is None or brief else self.status.listeners
         last_traffic_at = self.history.last_traffic_at
         return Snapshot(
             socket=self.socket,
@@ -308,7 +309,7 @@ class Model:
             connections_query=self.connections_query,
             connection=self.connection,
             connection_gone=self.connection_gone,
-            events=tuple(self.events),
+            events=() if brief else tuple(self.events),
             rates=self.history.rates(),
             listener_rates={listener.name: self.history.rates(listener.name) for listener in listeners},
             traffic=tuple(self.history.traffic),

@@ -166,14 +166,12 @@ class Table(Generic[T]):
     sort: Hashable = None
     descending: bool = False
     placed: Sequence[tuple[Column[T], int]] = field(init=False)
+    header: Line | None = field(init=False)
 
     def __post_init__(self) -> None:
         placed = layout(self.columns, self.look.width, wide=self.look.wide)
         object.__setattr__(self, "placed", placed)
-
-    @property
-    def header(self) -> Line | None:
-        return header_line(self.placed, self.look.glyphs, self.sort, self.descending)
+        object.__setattr__(self, "header", header_line(placed, self.look.glyphs, self.sort, self.descending))
 
     def column_at(self, cell: int) -> Column[T] | None:
         """The column that this cell of the header is in, or that the gap before it leads to."""

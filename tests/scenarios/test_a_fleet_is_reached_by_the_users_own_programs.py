@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from support import configs, sshd
 from support.pki import Pki
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
+from support.terminal import terminal
 from support.waiting import eventually
 
 PROGRAMS = str(Path(sys.executable).parent)
@@ -172,7 +174,39 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
     )
     eventually((tmp_path / "pid").exists)
     pid = int((tmp_path / "pid").read_text())
-    console.send_signal(2)
+    console.send_signal(signal.SIGINT)
     _, err = console.communicate(timeout=30)
     assert (console.returncode, err) == (130, b"")
     eventually(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+@pytest.mark.needs("tmux")
+@pytest.mark.parametrize("how", ["q", "TERM"])
+def test_on_a_terminal_nobody_asks_over_the_screen(pki: Pki, tmp_path: Path, how: str) -> None:
+    """The list with one that answers and an ssh that would ask for a password; both programs end with the console."""
+    programs = tmp_path / "programs"
+    program(programs, "ssh", "echo 'password: ' >/dev/tty; echo 'ops@web: Permission denied (password).' >&2; exit 255")
+    program(programs, "docker", f"echo $$ >{tmp_path}/pid; exec sleep 1000")
+    with sidecar_of(pki, tmp_path) as sidecar, terminal(100, 24, PATH=f"{programs}:{PROGRAMS}:{SYSTEM_PATH}") as shown:
+        pipe = shlex.join([sys.executable, "-m", "tlsidecar", "admin-pipe", "--socket", str(sidecar.socket_path)])
+        shown.run(sys.executable, "-m", "tlsidecar", "ui", "ssh://ops@web", "docker://hangs", "--via", pipe)
+        shown.shows("3 sidecars", "1 no reply", "1 ok", "1 waiting", "✖ no reply ssh: ops@web: Perm", "● ready")
+        assert "password:" not in shown.text
+        shown.type("/ready")
+        shown.shows("1 of 3", "filter: ready")
+
+        def opened() -> bool:
+            """One key leaves the filter, the next opens what it left; which of them comes too early is open."""
+            shown.press("Enter")
+            return bool(shown.shows("3/3", "ADMIN: connected", within_s=3.0))
+
+        eventually(opened, 30.0)
+        console = shown.child_pid
+        children = [int(each) for each in Path(f"/proc/{console}/task/{console}/children").read_text().split()]
+        assert int((tmp_path / "pid").read_text()) in children
+        if how == "q":
+            shown.type("q")
+        else:
+            os.kill(console, signal.SIGTERM)
+        eventually(lambda: shown.is_at_rest)
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))

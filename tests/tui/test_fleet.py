@@ -125,6 +125,27 @@ async def test_order_filter_and_pause(tmp_path: Path) -> None:
         assert "no reply" in desk.text
 
 
+async def test_a_filter_that_is_typed_at_once_is_no_command(tmp_path: Path) -> None:
+    """In the list and in a tab: not one key of it is lost, or taken for actions, another tab or the end."""
+    async with bench(tmp_path, *worlds()) as desk:
+        await desk.type("/a2db-7q")
+        await desk.settle()
+        assert "filter: a2db-7q" in desk.text
+        assert "no sidecar matches the filter" in desk.text
+        await desk.press("escape")
+        await desk.type("/db-7\r")
+        await desk.settle()
+        assert "1 of 3" in desk.lines[-1]
+        await desk.press("enter", "2")
+        await desk.second()
+        await desk.type("/a1q")
+        await desk.settle()
+        assert desk.app.screen is desk.app.main
+        assert desk.app.tab.name == "Connections"
+        assert "filter: a1q" in desk.text
+        assert desk.app.return_code is None
+
+
 async def test_an_action_on_all_marked_names_their_number(tmp_path: Path) -> None:
     async with bench(tmp_path, *worlds(), toasts=True) as desk:
         await desk.press("space", "space")

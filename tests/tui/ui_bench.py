@@ -48,6 +48,16 @@ class Bench:
             driver.send_message(event)
             await self.settle()
 
+    async def type(self, text: str) -> None:
+        """Keys that come together, as over a slow line: none waits for the one before."""
+        driver = self.app._driver
+        assert driver is not None
+        for character in text:
+            event = events.Key({"/": "slash", "\r": "enter"}.get(character, character), character)
+            event.set_sender(self.app)
+            driver.send_message(event)
+        await self.settle()
+
     async def settle(self) -> None:
         """Until every message is processed, and those that they led to."""
         before = self.app.screen

@@ -162,7 +162,7 @@ class FleetScreen(ConsoleScreen):
     def on_key(self, event: events.Key) -> None:
         """Shift and a column's letter sort by it; once more reverses."""
         sort = next((each.sort for each in FLEET_COLUMNS if each.letter and each.letter == event.character), None)
-        if sort is not None and not isinstance(self.focused, Input):
+        if sort is not None:
             event.stop()
             self._fleet.sort_by(sort)
             self._arrange()
@@ -180,7 +180,7 @@ class FleetScreen(ConsoleScreen):
         else:
             self._fleet.marked.clear()
         self._show_filter(focus=False)
-        self.rows.focus()
+        self.set_focus(self.rows)
         self._arrange()
 
     def _show_filter(self, *, focus: bool) -> None:
@@ -189,18 +189,24 @@ class FleetScreen(ConsoleScreen):
             filter_input.value = self._fleet.filter
         self.query_one("#filter-row").set_class(focus or bool(self._fleet.filter), "-shown")
         if focus:
-            filter_input.focus()
+            self.set_focus(filter_input)  # now: the next key may be here already
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """What stands there now: the message may be older than what was typed since."""
         event.stop()
-        self._fleet.filter = event.value.strip()
-        self.rows.reset()
-        self._arrange()
+        self._set_filter(event.input.value)
+
+    def _set_filter(self, text: str) -> None:
+        if text.strip() != self._fleet.filter:
+            self._fleet.filter = text.strip()
+            self.rows.reset()
+            self._arrange()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self._set_filter(event.value)  # what was typed just before may not be told yet
         self._show_filter(focus=False)
-        self.rows.focus()
+        self.set_focus(self.rows)
 
     # Actions, on the one under the cursor or on all that are marked.
 

@@ -143,7 +143,7 @@ class MainScreen(ConsoleScreen):
             self._tab = tab
             self.query_one(ContentSwitcher).current = tab.id
             self._show_filter(focus=False)
-        self.rows.focus()
+        self.set_focus(self.rows)
         self.console.interest_changed()
         self.console.repaint()
 
@@ -245,18 +245,19 @@ class MainScreen(ConsoleScreen):
     def action_clear(self) -> None:
         """Out of the filter: it is emptied and goes away. Without one, out of this sidecar."""
         filter_input = self.query_one("#filter", Input)
-        if not filter_input.has_focus and self._tab.back(self.state):
+        is_typing = self.focused is filter_input
+        if not is_typing and self._tab.back(self.state):
             self._show_filter(focus=False)
             self._ask_anew()
             return
-        if self.console.is_fleet and not self.state.typed and not filter_input.has_focus:
+        if self.console.is_fleet and not self.state.typed and not is_typing:
             self.console.show_fleet()
             return
         if self.state.typed:
             filter_input.value = ""
             self._set_filter("")
         self._show_filter(focus=False)
-        self.rows.focus()
+        self.set_focus(self.rows)
 
     def _show_filter(self, *, focus: bool) -> None:
         filter_input = self.query_one("#filter", Input)
@@ -265,7 +266,7 @@ class MainScreen(ConsoleScreen):
             filter_input.value = text
         self.query_one("#filter-row").set_class(focus or bool(text), "-shown")
         if focus:
-            filter_input.focus()
+            self.set_focus(filter_input)  # now: the next key may be here already
         self._show_mistake()
 
     def _show_mistake(self) -> None:
@@ -280,9 +281,10 @@ class MainScreen(ConsoleScreen):
             bar.show([gap(left), Span(words, Role.CRITICAL)])
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """What stands there now: the message may be older than what was typed since."""
         event.stop()
         if self._tab.is_filtered:
-            self._set_filter(event.value)
+            self._set_filter(event.input.value)
 
     def _set_filter(self, text: str) -> None:
         changed = self._tab.set_filter(self.state, text)
@@ -300,8 +302,9 @@ class MainScreen(ConsoleScreen):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self._set_filter(event.value)  # what was typed just before may not be told yet
         self._show_filter(focus=False)
-        self.rows.focus()
+        self.set_focus(self.rows)
 
     def on_bar_pressed(self, event: Bar.Pressed) -> None:
         if event.bar.id == "tabs":
