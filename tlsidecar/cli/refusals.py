@@ -129,9 +129,10 @@ def _refusals_table(rows: Sequence[Row]) -> str:
 
 def _groups_table(rows: Sequence[Row]) -> str:
     return table(
-        ("LAST", "TIMES", "FIRST", "LISTENER", "BY", "STAGE", "REASON", "WHO", "RULE"),
+        ("NEWEST", "LAST", "TIMES", "FIRST", "LISTENER", "BY", "STAGE", "REASON", "WHO", "RULE"),
         [
             (
+                f"r{row['newest_seq']}",
                 moment(row["last_at"]),
                 row["count"],
                 moment(row["first_at"]),

@@ -64,7 +64,7 @@ EXAMPLES: Mapping[str, str] = {
     "reload": "tlsidecar reload --json",
     "rotate": "tlsidecar rotate",
     "drain": "tlsidecar drain --timeout 30s",
-    "undrain": "tlsidecar drain && ./maintain && tlsidecar undrain",
+    "undrain": "tlsidecar undrain && tlsidecar wait --timeout 10s",
     "shutdown": "tlsidecar shutdown --wait",
     "kill": "tlsidecar kill --filter 'listener:web idle:>10m' --expect 40",
     "deny": "tlsidecar deny spiffe://prod.example/ns/shop/sa/web --for 10m",
