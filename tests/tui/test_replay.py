@@ -225,9 +225,17 @@ async def test_its_keys(tmp_path: Path) -> None:
         assert desk.app.shown.status.generation == 4  # type: ignore[union-attr]
         await pressed(desk, "less_than_sign")
         assert desk.app.shown.status.generation == 3  # type: ignore[union-attr]
+        for _ in range(4):  # further than there is
+            await pressed(desk, "greater_than_sign")
+        assert playback.t == 299.0
+        assert desk.app.shown.rates.bytes_out_per_s == pytest.approx(20_000)
+        for _ in range(3):
+            await pressed(desk, "less_than_sign")
+        for _ in range(2):
+            await pressed(desk, "full_stop")
         await desk.press("plus", "p")
         real.move(10)
-        assert playback.t == 141.0
+        assert playback.t == 299.0 - 180.0 + 2.0 + 20.0
         await desk.press("minus")
         assert playback.speed == 1.0
         await desk.press("question_mark")

@@ -46,6 +46,7 @@ IN_FULL = 100
     "-o",
     "--output",
     "output",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     help="Where to; - for stdout.  [default: tlsidecar-NODE-TIME.tlsidecar.gz in this directory]",
 )

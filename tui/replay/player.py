@@ -34,6 +34,7 @@ class Player:
     async def seek(self, t: float, monitors: Iterable[Monitor], interest: Callable[[Monitor], Interest]) -> None:
         """To the moment ``t``: the models forget what they know, and learn what was known then."""
         playback = self.playback
+        t = min(max(t, playback.recording.start_s), playback.recording.end_s)
         watched = list(monitors)
         for monitor in watched:
             monitor.model.rewind()
