@@ -124,15 +124,18 @@ def _complain(err: TextIO, why: SafeText) -> None:
 
 
 async def _watch(roster: Roster, clock: Clock, out: TextIO, recorder: Recorder | None) -> NoReturn:
-    async with asyncio.TaskGroup() as group:
-        if recorder is not None:
-            group.create_task(recorder.run())
-        group.create_task(roster.follow(lambda: None))
-        while True:
-            for sight in await _look(roster, clock, Interest(needs=None)):
-                out.write(json.dumps(_as_json(sight)) + "\n")
-            out.flush()
-            await asyncio.sleep(POLL_INTERVAL_S)
+    try:
+        async with asyncio.TaskGroup() as group:
+            if recorder is not None:
+                group.create_task(recorder.run())
+            group.create_task(roster.follow(lambda: None))
+            while True:
+                for sight in await _look(roster, clock, Interest(needs=None)):
+                    out.write(json.dumps(_as_json(sight)) + "\n")
+                out.flush()
+                await asyncio.sleep(POLL_INTERVAL_S)
+    except BaseExceptionGroup as ended:
+        raise ended.exceptions[0] from None  # the reader of the output has left, as a rule
 
 
 async def _look(roster: Roster, clock: Clock, interest: Interest) -> list[Sight]:

@@ -67,6 +67,11 @@ def test_a_socket_a_directory_and_a_command(pki: Pki, tmp_path: Path) -> None:
         assert (code, err) == (0, "")
         assert {each["socket"] for each in told} == {str(sidecar.socket_path), pipe}
         assert {each["status"]["pid"] for each in told} == {sidecar.pid}
+        watching = shlex.join([sys.executable, "-m", "tlsidecar", "ui", "--watch", str(folder)])
+        read = subprocess.run(
+            ["sh", "-c", f"{watching} | head -n 2"], capture_output=True, text=True, timeout=90, check=False
+        )
+        assert (read.stdout.count("\n"), read.stderr) == (2, "")
         code, out, err = ui(folder, "--via", "no-such-program --at-all")
         assert (code, err) == (3, "tlsidecar ui: no-such-program --at-all: no-such-program: no such program on PATH\n")
         assert out.startswith("tlsidecar  2 sidecars  1 no reply  1 ok")
