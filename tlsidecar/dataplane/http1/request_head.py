@@ -3,7 +3,7 @@
 A head is judged in one of two ways that agree wherever both speak (a property test holds them to it):
 
 - *fast*: one anchored pattern for the whole head and one that finds the fields that mean something. It only ever
-  accepts, and only what an ordinary client sends.
+  accepts, and only what an ordinary client sends. Lines that come again are looked up (:mod:`.repeats`).
 - *precise*: :class:`RequestReader`, line by line, resumable; for everything else, and for every refusal.
 
 A fast head is relayed by copying its bytes, without the lines in ``cuts``; a precise one from its ``fields``.
@@ -22,6 +22,7 @@ from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.rules import RequestRules
 from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
+from tlsidecar.dataplane.http1.repeats import Repeats
 from tlsidecar.outcomes import Reason
 
 FAST_METHODS = rb"(GET|POST|HEAD|PUT|DELETE|PATCH|OPTIONS)"
@@ -103,6 +104,32 @@ class RequestHead(Request):
         return not self.upgrade
 
 
+class _Lines:
+    """What the lines of an ordinary head say, all of them but the first; ``cuts`` count from their start."""
+
+    __slots__ = ("_cuts", "_framing", "_host", "_keep_alive", "_length", "_request_id")
+
+    def __init__(self, head: RequestHead, at: int) -> None:
+        self._host = head.host
+        self._framing = head.framing
+        self._length = head.length
+        self._keep_alive = head.keep_alive
+        self._request_id = head.request_id
+        self._cuts = tuple((start - at, end - at) for start, end in head.cuts)
+
+    def head(self, method: bytes, target: bytes, start: int, at: int, end: int) -> RequestHead:
+        """The head that has them at ``at``."""
+        head = RequestHead(method, target, self._host, start, end)
+        if self._framing:
+            head.framing = self._framing
+            head.length = self._length
+        if self._cuts:
+            head.cuts = [(at + first, at + last) for first, last in self._cuts]
+        head.keep_alive = self._keep_alive
+        head.request_id = self._request_id
+        return head
+
+
 class RequestScanner:
     """Judges one listener's request heads; holds no state of any connection."""
 
@@ -117,7 +144,9 @@ class RequestScanner:
         host = rb"(?:[Hh]ost: ?(" + grammar.HOST_PATTERN + rb")\r\n)?"
         target = rb" (/[\x21\x22\x24-\x7e]{0,%d}+)" % max(limits.max_target_bytes - 1, 0)
         request_line = FAST_METHODS + target + rb" HTTP/1\.1\r\n"
+        self._request_line = re.compile(request_line).match
         self._head = re.compile(request_line + host + lines + rb"\r\n").match
+        self._repeats: Repeats[_Lines] = Repeats()
         prefixes = [prefix + b"*" for prefix in rules.removed.prefixes]
         special = [
             b"host",
@@ -152,6 +181,29 @@ class RequestScanner:
 
     def fast(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         """The head, if it is whole and ordinary; ``None`` says nothing."""
+        repeats = self._repeats
+        if not repeats.is_open:
+            repeats.rest()
+            return self._judge(buffer, start, end)
+        match = self._request_line(buffer, start, end)
+        if match is None:
+            return None
+        at = match.end()
+        stop = buffer.find(b"\r\n\r\n", at, end)
+        if stop < 0 or stop + 4 - start > self._fast_bytes:
+            return None
+        lines = bytes(buffer[at:stop])
+        known = repeats.known.get(lines)
+        if known is None:
+            head = self._judge(buffer, start, end)
+            if head is not None and head.end == stop + 4:
+                repeats.missed(lines, _Lines(head, at))
+            return head
+        repeats.hits += 1
+        method, target = match.groups()
+        return known.head(method, target, start, at, stop + 4)
+
+    def _judge(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         matches, search = self._head, self._search  # CPython calls a local faster than an attribute
         match = matches(buffer, start, end)
         if match is None:

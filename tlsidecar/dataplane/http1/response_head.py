@@ -9,6 +9,7 @@ from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
 from tlsidecar.dataplane.http1.body import is_whole_in_chunks
 from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
+from tlsidecar.dataplane.http1.repeats import Repeats
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
@@ -18,6 +19,7 @@ _INITIALS = b"CcKkPpTtUu"  # of the special fields
 _Fields: TypeAlias = "list[tuple[bytes, bytes]]"
 
 BODILESS_STATUSES = frozenset({204, 304})
+_NOT_ORDINARY = (0, 0)
 
 
 class ResponseHead:
@@ -89,6 +91,7 @@ class ResponseScanner:
             rb"\n(?=[" + _INITIALS + rb"])(?:" + b"|".join((length, keep_alive, chunked, b"(" + special + b":)")) + b")"
         )
         self._ordinary = re.compile(ordinary).findall
+        self._repeats: Repeats[tuple[int, int]] = Repeats()
 
     def scan(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
         """The head that starts at ``start``, the answer to ``method``, or ``None`` while not all of it is there.
@@ -111,32 +114,42 @@ class ResponseScanner:
 
         Ordinary: it says where it ends, and there is nothing to take away or add before it goes to a client that stays.
         """
-        search, find_all = self._head, self._ordinary  # CPython calls a local faster than an attribute
-        match = search(buffer, 0, end)
-        if match is None:
+        repeats = self._repeats
+        stop = buffer.find(b"\r\n\r\n", 0, end) + 4
+        if stop < 4 or stop > self._fast_bytes:
             return 0
-        stop = match.end()
-        if stop > self._fast_bytes:
-            return 0
+        if not repeats.is_open:
+            repeats.rest()
+            meaning = self._judge(buffer, stop)
+        else:
+            lines = bytes(buffer[:stop])
+            found = repeats.known.get(lines)
+            if found is not None:
+                repeats.hits += 1
+                meaning = found
+            else:
+                meaning = self._judge(buffer, stop)
+                repeats.missed(lines, meaning)
+        status, length = meaning
+        ends = stop + length == end if length >= 0 else is_whole_in_chunks(buffer, stop, end)
+        return status if ends else 0
+
+    def _judge(self, buffer: Buffer, end: int) -> tuple[int, int]:
+        """The status and the length of the body of an ordinary response whose head is ``buffer[:end]``: a length below
+        0 for chunks; a status of 0 where it is not ordinary."""
+        match = self._head(buffer, 0, end)
+        if match is None or match.end() != end:
+            return _NOT_ORDINARY
         length = framed = b""
-        for digits, _keep_alive, chunked, other in find_all(buffer, match.end(1), stop):
-            if digits:
-                if length:
-                    return 0
-                length = digits
-            elif chunked:
-                if framed:
-                    return 0
-                framed = chunked
-            elif other:
-                return 0
-        if framed:
-            if length or not is_whole_in_chunks(buffer, stop, end):
-                return 0
-        elif not length or stop + int(length) != end:
-            return 0
+        for digits, _keep_alive, chunked, other in self._ordinary(buffer, match.end(1), end):
+            if other or (digits and length) or (chunked and framed):
+                return _NOT_ORDINARY
+            length = length or digits
+            framed = framed or chunked
         status = int(match[1])
-        return 0 if status in BODILESS_STATUSES else status
+        if status in BODILESS_STATUSES or bool(length) == bool(framed):
+            return _NOT_ORDINARY
+        return status, int(length) if length else -1
 
     def fast(self, buffer: Buffer, start: int, end: int, method: bytes) -> ResponseHead | None:
         """The head, if it is whole and ordinary; ``None`` says nothing."""

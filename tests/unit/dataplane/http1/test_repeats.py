@@ -1,0 +1,69 @@
+"""Lines that come again are looked up, and mean what they meant."""
+
+from __future__ import annotations
+
+import pytest
+from unit.dataplane.http1.conversation import listener, rules_of
+
+from tlsidecar.dataplane.http1.repeats import MOST_BYTES, MOST_KEPT, RESTS_FOR, Repeats
+from tlsidecar.dataplane.http1.request_head import RequestHead, RequestScanner
+from tlsidecar.dataplane.http1.response_head import ResponseScanner
+from tlsidecar.settings import Limits
+
+
+def said(head: RequestHead | None) -> list[object] | None:
+    return [getattr(head, name) for name in RequestHead.__slots__] if head is not None else None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Host: a\r\nAccept: */*",
+        b"Host: a\r\nConnection: keep-alive\r\nX-Real-IP: 1.2.3.4\r\nContent-Length: 5",
+        b"Host: a\r\nConnection: close\r\nTransfer-Encoding: chunked",
+        b"Host: a\r\nHost: a",
+        b"Accept: */*",
+        b"Host: a\r\nContent-Length: 1\r\nContent-Length: 1",
+    ],
+)
+def test_a_request_means_the_same_again(lines: bytes) -> None:
+    scanner = RequestScanner(rules_of(listener()).requests.rules)
+    for before, target in ((b"", b"/"), (b"xyz", b"/a/b?c"), (b"", b"/" + b"y" * 300), (b"", b"/")):
+        data = before + b"GET " + target + b" HTTP/1.1\r\n" + lines + b"\r\n\r\n"
+        fresh = RequestScanner(scanner.rules)
+        assert said(scanner.fast(data, len(before), len(data))) == said(fresh.fast(data, len(before), len(data)))
+        assert said(fresh.fast(data, len(before), len(data))) == said(fresh._judge(data, len(before), len(data)))
+
+
+def test_an_answer_means_the_same_again_whatever_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanner = ResponseScanner(Limits())
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    assert scanner.whole(head + b"ok", len(head) + 2) == 200
+    monkeypatch.setattr(ResponseScanner, "_judge", None)  # nothing is matched again
+    assert scanner.whole(head + b"no", len(head) + 2) == 200
+    assert scanner.whole(head + b"not", len(head) + 3) == 0
+    assert scanner.whole(head + b"n", len(head) + 1) == 0
+
+
+def test_secrets_and_long_lines_are_not_kept() -> None:
+    repeats: Repeats[int] = Repeats()
+    for lines in (b"Host: a\r\nAuthorization: Bearer x", b"COOKIE: a", b"X-Api-Key: 1", b"a: " + b"x" * MOST_BYTES):
+        repeats.missed(lines, 1)
+    assert repeats.known == {}
+
+
+def test_what_does_not_pay_is_given_up_for_a_while_and_bounded() -> None:
+    repeats: Repeats[int] = Repeats()
+    for number in range(MOST_KEPT):
+        repeats.missed(b"a: %d" % number, number)
+    assert (repeats.is_open, len(repeats.known)) == (True, MOST_KEPT)
+    repeats.missed(b"one more", 1)
+    assert (repeats.is_open, repeats.known) == (False, {})
+    for _ in range(RESTS_FOR):
+        assert not repeats.is_open
+        repeats.rest()
+    assert repeats.is_open
+    repeats.hits = MOST_KEPT
+    for number in range(MOST_KEPT + 1):
+        repeats.missed(b"a: %d" % number, number)
+    assert (repeats.is_open, repeats.known) == (True, {})
