@@ -112,7 +112,7 @@ def test_who_is_connected_who_was_refused_and_what_expires(pki: Pki, tmp_path: P
             eventually(lambda: seconds_left(shown) < first)
             assert first - 10 < seconds_left(shown) < 40 * 60
             shown.press("5")
-            shown.shows("refusal", "opened", "reload", "following")
+            shown.shows("refusal", "reload", "following")
             shown.press("6")
             shown.shows("Listener in", "dns:*.ops.internal", str(sidecar.socket_path)[:40])
         shown.press("2")
