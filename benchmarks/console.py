@@ -58,9 +58,12 @@ class Console:
             while octets := os.read(self._terminal, 65536):
                 self.written += len(octets)
 
+    def send(self, key: int) -> None:
+        os.write(self._terminal, bytes([key]))
+
     def press(self, keys: bytes) -> None:
         for key in keys:
-            os.write(self._terminal, bytes([key]))
+            self.send(key)
             time.sleep(0.1)
 
     def cpu_s(self) -> float:

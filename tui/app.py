@@ -59,8 +59,8 @@ _SHORTEST_REPAINT_S = 0.1
 MOST_OCTETS_A_SECOND = 20_000
 """What a flood of events sends to the terminal at most."""
 
-_OCTETS_A_CELL = 1.6
-"""Of a screen that changed in every line, colours included."""
+_OCTETS_A_CELL = 6.5
+"""Of a screen that changed in every line, colours included, as measured (python -m benchmarks.keys)."""
 
 _RESTART_S = 2.0
 
@@ -139,7 +139,7 @@ class Console(App[int]):
         if self.options.automatic:
             self._watch_all()
             self.run_worker(self.roster.follow(self._watch_all), group="roster", exit_on_error=False)
-            self.set_interval(REPAINT_INTERVAL_S, self.repaint)
+            self.set_interval(REPAINT_INTERVAL_S, self._repaint_in_turn)
             if self._recorder is not None:
                 self.run_worker(self._recorder.run(), group="recording", exit_on_error=False)
         if self.player is not None and self.player.playback.recording.complaint:
@@ -301,7 +301,18 @@ class Console(App[int]):
     def _event_came(self) -> None:
         """A log that runs moves every line: a large screen is drawn less often, for the sake of who sits behind a
         slow line."""
-        self._repaint_soon(self.size.width * self.size.height * _OCTETS_A_CELL / MOST_OCTETS_A_SECOND)
+        self._repaint_soon(self._log_spacing_s - (self.clock.monotonic() - self.monotonic))
+
+    @property
+    def _log_spacing_s(self) -> float:
+        return self.size.width * self.size.height * _OCTETS_A_CELL / MOST_OCTETS_A_SECOND
+
+    def _repaint_in_turn(self) -> None:
+        """Once a second, but for a log that runs."""
+        if self.main.tab.follows_events and self.clock.monotonic() - self.monotonic < self._log_spacing_s:
+            self._event_came()
+        else:
+            self.repaint()
 
     def _repaint_soon(self, after_s: float = 0.0) -> None:
         if self.options.automatic and self._repaint_timer is None:

@@ -342,6 +342,30 @@ async def test_kinds_of_events_are_switched_on_and_off(tmp_path: Path) -> None:
         assert " refusal " not in desk.text.partition("WHAT")[2].rpartition("without")[0]
 
 
+async def test_only_lines_that_changed_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("6")
+        assert "Listener web" in desk.text
+        await desk.second()
+        drawn: list[tuple[object, ...]] = []
+        rows = desk.app.main.rows
+        monkeypatch.setattr(rows, "refresh", lambda *regions, **_: drawn.append(regions))
+        rows.show(rows.sheet)
+        assert drawn == []
+        await desk.press("2")
+        await desk.second()
+        rows = desk.app.main.rows
+        monkeypatch.setattr(rows, "refresh", lambda *regions, **_: drawn.append(regions))
+        desk.sidecar.world.connections[3]["bytes_out"] += 5_000_000
+        desk.app.main.repaint()
+        drawn.clear()
+        page = desk.app.shown.connections
+        assert page is not None
+        await desk.app.tick()
+        assert drawn
+        assert all(region.height == 1 for regions in drawn for region in regions)  # type: ignore[attr-defined]
+
+
 async def test_a_lost_socket_grows_older(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
         await desk.sidecar.stop()
@@ -413,6 +437,9 @@ async def test_wide_scrolls_sideways(tmp_path: Path) -> None:
         assert "RULE" not in desk.text
         await desk.press("w", *(["right"] * 30))
         assert "RULE" in desk.text
+        before = desk.app.main.rows.scroll_offset.x
+        await desk.press("left")
+        assert desk.app.main.rows.scroll_offset.x == before - 8
         await desk.press("w")
         assert "RULE" not in desk.text
         assert desk.app.main.rows.scroll_offset.x == 0

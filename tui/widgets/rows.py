@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.scrollbar import ScrollBarRender
@@ -108,6 +108,7 @@ Rows {
 
     def show(self, sheet: Sheet, *, stale: bool = False) -> None:
         """Draw ``sheet``; the cursor stays on the thing it was on while that is there."""
+        drawn, before_them = self._visible(), (self.sheet.header is None, self.cursor, self._stale, self.scroll_offset)
         self.sheet = sheet
         self._stale = stale
         self.virtual_size = Size(sheet.width, sheet.count + self._header_height)
@@ -120,7 +121,27 @@ Rows {
         if found is not None and found != before:
             # What is under the cursor moved: the view moves along, so that it stays where the eye is.
             self._jump(y=max(0, self.scroll_offset.y + found - before))
-        self.refresh()
+        if before_them == (self.sheet.header is None, self.cursor, self._stale, self.scroll_offset):
+            self._refresh_changed(drawn)
+        else:
+            self.refresh()
+
+    def _visible(self) -> list[Line | None]:
+        """The lines in view, the header first."""
+        first, room = self.window
+        header = self.sheet.header
+        lines = [self.sheet.line(index) for index in range(first, first + room)]
+        return lines if header is None else [header, *lines]
+
+    def _refresh_changed(self, drawn: list[Line | None]) -> None:
+        """Only these lines go to the terminal again: what stays the same is most of a screen, second for second."""
+        now = self._visible()
+        if len(now) != len(drawn):
+            self.refresh()
+            return
+        for y, (line, before) in enumerate(zip(now, drawn, strict=True)):
+            if line != before:
+                self.refresh(Region(0, y, self.size.width, 1))
 
     @property
     def selected(self) -> Target | None:
