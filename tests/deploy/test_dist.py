@@ -148,9 +148,9 @@ def test_a_package_of_the_same_name_is_told(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.environ.get("IMAGE_TEST") != "1", reason="make image-test runs it: it installs from the index")
-@pytest.mark.timeout(400)
-def test_the_readme_installs_it(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a user would install from: without environments and caches."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "certs", "tlsidecar", "tui"):
@@ -159,6 +159,46 @@ def test_the_readme_installs_it(tmp_path: Path) -> None:
             shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, checkout)
+    return checkout
+
+
+installs_from_the_index = pytest.mark.skipif(
+    os.environ.get("IMAGE_TEST") != "1", reason="make image-test runs it: it installs from the index"
+)
+
+
+@installs_from_the_index
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("command", ["pipx install '.[ui]'", "uv tool install '.[ui]'"])
+def test_it_is_a_tool(checkout: Path, tmp_path: Path, command: str) -> None:
+    """As docs/deploy.md has it; the installer itself comes from the index, too."""
+    assert f"`{command}`" in re.sub(r"\s+", " ", (ROOT / "docs/deploy.md").read_text())
+    installer = command.split()[0]
+    home = tmp_path / "home"
+    home.mkdir()
+    path = f"{home}/.local/bin:{tmp_path}/installer/bin:{os.environ['PATH']}"
+    elsewhere = ("PYTHONPATH", "VIRTUAL_ENV", "XDG_", "PIPX_", "UV_TOOL_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
+    environment |= {"PATH": path, "HOME": str(home), "UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "1"}
+    script = "\n".join(
+        [
+            "set -e",
+            f"{sys.executable} -m venv {tmp_path}/installer",
+            f"{tmp_path}/installer/bin/pip install -q {installer}",
+            command,
+            "tlsidecar ui --help >/dev/null",
+            "tlsidecar demo --once",  # a sidecar from there, in its sandbox
+        ]
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, timeout=350, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@installs_from_the_index
+@pytest.mark.timeout(400)
+def test_the_readme_installs_it(checkout: Path) -> None:
     section = (ROOT / "README.md").read_text().partition("## Your own service, in five minutes")[2]
     install = [line for line in section.split("```")[1].splitlines() if "venv" in line or line.startswith("pip ")]
     assert len(install) == 2
