@@ -11,11 +11,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 from tui.amounts import count, duration, grouped, utc
 from tui.clock import SYSTEM_CLOCK, Clock
@@ -82,13 +84,35 @@ def once(
     randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
     roster = Roster(options.sources, True, clock, randomness)
     try:
-        return asyncio.run(_run(roster, options, clock, out, err))
+        return asyncio.run(_until_ended(_run(roster, options, clock, out, err)))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader has left. What is still buffered must not complain at the interpreter's exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+
+
+async def _until_ended(work: Coroutine[Any, Any, int]) -> int:
+    """Signals end this process by default at once, and what it started would go on."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                loop.add_signal_handler(number, end, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
 
 
 async def _run(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO, err: TextIO) -> int:

@@ -166,22 +166,26 @@ def test_a_target_that_means_nothing_is_bad_usage(arguments: tuple[str, ...], to
     assert told in err
 
 
-def test_nothing_is_left_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_running(tmp_path: Path, number: signal.Signals) -> None:
     """A program that never answers, with another below it, and a console that is ended while it waits."""
     programs = tmp_path / "programs"
     program(programs, "docker", f"sleep 1000 & echo $! >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; wait")
-    console = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tlsidecar", "ui", "--watch", "docker://web"],
         env={**os.environ, "PATH": f"{programs}:{SYSTEM_PATH}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    )
-    eventually((tmp_path / "pid").exists)
-    pid = int((tmp_path / "pid").read_text())
-    console.send_signal(signal.SIGINT)
-    _, err = console.communicate(timeout=30)
-    assert (console.returncode, err) == (130, b"")
+    ) as console:
+        try:
+            eventually((tmp_path / "pid").exists)
+            pid = int((tmp_path / "pid").read_text())
+            console.send_signal(number)
+            _, err = console.communicate(timeout=30)
+        finally:
+            console.kill()
+    assert (console.returncode, err) == (128 + number, b"")
     eventually(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
