@@ -3,6 +3,7 @@ connection whose header table has settled each request is as long as the one bef
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import socket
@@ -43,7 +44,7 @@ class H2Work:
         arguments = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
         url = f"http://127.0.0.1:{port}{self.path}"
         if self.body_bytes:
-            body = directory / f"body-{self.body_bytes}"
+            body = directory / f"body-{port}"
             body.write_bytes(bytes(self.body_bytes))
             arguments += ["-d", str(body)]
         if not self.paths:
@@ -71,12 +72,15 @@ class H2Load:
         self.work = work
         self._processes = processes
         self._request_bytes = request_bytes
+        self._moved = (0, 0)
         command = ["h2load", f"-c{work.connections}", f"-m{work.streams}", f"-D{int(most_s) + 1}", "-T3600s", "-N3600s"]
         self.process: Process = processes.start(f"h2load {port}", [*command, *work.arguments(directory, port)], cores)
 
     def done(self) -> float:
-        """Units of work done so far."""
-        read, written = bytes_moved(self.process.pid)
+        """Units of work done so far: no more, once h2load has ended."""
+        with contextlib.suppress(OSError):
+            self._moved = bytes_moved(self.process.pid)
+        read, written = self._moved
         match self.work.counts:
             case Counts.REQUESTS:
                 return written / self._request_bytes * self.work.messages
