@@ -116,7 +116,8 @@ def test_the_server_name_chooses_the_identity_and_who_may_vouch(
             with connected(sidecar.port("in"), mesh, site.workload, name="inner.mesh.test") as peer:
                 peer.send(b"!")
                 peer.recv_exactly(1)
-                (row,) = sidecar.json("/v1/connections?filter=workload")["connections"]
+                assert sidecar.json("/v1/connections?filter=own_identity:public")["matched"] == 0
+                (row,) = sidecar.json("/v1/connections?filter=own_identity:mesh")["connections"]
                 assert (row["own_identity"], row["sni"], row["generation"]) == ("mesh", "inner.mesh.test", 1)
                 assert states(sidecar)["mesh"]["connections_by_generation"] == {"1": 1}
                 assert states(sidecar)["public"]["connections_by_generation"] == {}

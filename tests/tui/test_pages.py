@@ -423,6 +423,9 @@ def test_several_identities_are_shown_and_acted_on_apart() -> None:
     assert snapshot.own_validity.not_after == min(
         each.not_after for each in snapshot.status.identities if each.not_after
     )
+    assert snapshot.connection is not None
+    replaced = replace(snapshot, connection=replace(snapshot.connection, generation=9, own_identity=SafeText("mesh")))
+    assert "9 of mesh (current)" in "\n".join(_text(connection_page(replaced, LOOK)))
     rotations = [action for action in actions(snapshot, None) if action.path == "/v1/rotate"]
     assert [action.body for action in rotations] == [None, {"identity": "public"}, {"identity": "mesh"}]
     assert len({action.key for action in rotations}) == 3

@@ -51,6 +51,7 @@ CONNECTION_FIELDS = Vocabulary(
     FilterField("age", Kind.DURATION, "since it was accepted"),
     FilterField("idle", Kind.DURATION, "since a byte moved", ("idle_s",)),
     FilterField("generation", Kind.NUMBER, "of the material it was accepted under", ("gen",)),
+    FilterField("own_identity", Kind.NAME, "which of our identities it was accepted under", ("as",)),
     _RULE,
     FilterField("state", Kind.NAME, "what it is doing"),
     FilterField("upstream", Kind.ADDRESS, "the address it goes to"),
@@ -139,7 +140,7 @@ def connection_readers(now: datetime) -> Readers:
         **_attributes(
             (
                 *("listener", "mode", "protocol", "identity", "subject", "serial", "sni", "alpn", "cipher", "group"),
-                *("requests", "generation", "rule", "state", "upstream", "worker", "streams"),
+                *("requests", "generation", "own_identity", "rule", "state", "upstream", "worker", "streams"),
             ),
             connection="id",
             peer="peer_address",

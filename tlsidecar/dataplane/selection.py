@@ -113,6 +113,7 @@ def _readers(now: float, wall: float) -> Mapping[str, Callable[[Connection], Any
         "age": lambda connection: wall - connection.opened_at,
         "idle": lambda connection: max(0.0, now - connection.active_at),
         "generation": lambda connection: connection.contexts.generation,
+        "own_identity": lambda connection: connection.contexts.identity,
         "rule": lambda connection: connection.rule,
         "state": lambda connection: connection.state.value,
         "upstream": lambda connection: connection.upstream_address,

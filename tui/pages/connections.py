@@ -164,10 +164,16 @@ def _certificate(connection: Connection, look: Look) -> SafeText:
 
 
 def _generation(connection: Connection, snapshot: Snapshot) -> SafeText:
-    current = 0 if snapshot.status is None else snapshot.status.generation
+    current, of = 0, ""
+    if snapshot.status is not None:
+        current = snapshot.status.generation
+        if len(snapshot.status.identities) > 1:
+            of = f" of {connection.own_identity}"
+            own = [each for each in snapshot.status.identities if each.name == connection.own_identity]
+            current = own[0].generation if own else 0
     if connection.generation == current:
-        return SafeText(f"{connection.generation} (current)")
-    return SafeText(f"{connection.generation} (an older one; current is {current})")
+        return SafeText(f"{connection.generation}{of} (current)")
+    return SafeText(f"{connection.generation}{of} (an older one; current is {current})")
 
 
 def _words(*words: SafeText) -> SafeText:

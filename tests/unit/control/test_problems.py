@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from unit.certs import forge
 from unit.control.world import Issuer, at, snapshot, upstream
 
+from certs.material import Material
 from certs.revocation import write_crls
 from tlsidecar.control.guard import Defect
 from tlsidecar.control.interface import (
@@ -190,6 +192,16 @@ def test_each_of_several_identities_has_its_own_problems(files: Facts) -> None:
         "public: localhost",
         "mesh: localhost",
     ]
+
+
+def test_an_identity_that_cannot_be_judged_hides_no_others(files: Facts) -> None:
+    (own,) = files.identities
+    broken = replace(own, name="broken", generation=Generation(1, cast("Material", None), NOW))
+    defects: list[str] = []
+    facts = Facts(NOW + timedelta(hours=25), [broken, replace(own, name="sound")])
+    found = Problems(lambda name, _error: defects.append(name)).judge(facts)
+    assert ("certificate_expired", "sound: localhost") in [(each.code, each.subject) for each in found]
+    assert "judging own certificate" in defects
 
 
 def test_our_own_chain_that_leads_elsewhere_is_mentioned(tmp_path: Path, files: Facts) -> None:

@@ -30,13 +30,21 @@ def _of_each(judgement: Callable[[IdentityState, datetime], Iterator[Found]]) ->
 
     @wraps(judgement)
     def judge(facts: Facts) -> Iterator[Found]:
+        failed: Exception | None = None
         for own in facts.identities:
-            for found in judgement(own, facts.now):
+            try:
+                problems = list(judgement(own, facts.now))
+            except Exception as error:  # over a name that cannot be read: it costs no other identity's problems
+                failed = error
+                continue
+            for found in problems:
                 if own.name == DEFAULT_IDENTITY and len(facts.identities) == 1:
                     yield found
                 else:
                     subject = ": ".join(part for part in (own.name, found.subject) if part)
                     yield found._replace(message=f"identity {own.name}: {found.message}", subject=subject)
+        if failed is not None:
+            raise failed
 
     return judge
 
