@@ -155,7 +155,9 @@ class _SmallChunks:
     def __init__(self) -> None:
         zeros = rb"0{0,%d}+" % (MAX_CHUNK_SIZE_DIGITS - 2)
         chunk = zeros + b"(?:" + b"|".join(_by_first_digit()) + b")"
-        self.run = re.compile(b"(?:" + chunk + b")*+").match
+        # Atomic within possessive: CPython before 3.11.5 goes on from where an attempt that failed had come to, where
+        # what is repeated possessively can backtrack (gh-106052), and would take the half of a chunk for a whole one.
+        self.run = re.compile(b"(?:(?>" + chunk + b"))*+").match
         self.sizes = re.compile(rb"(?=(" + zeros + rb"[1-9A-Fa-f][0-9A-Fa-f]?)\r)" + chunk).findall
 
 

@@ -124,6 +124,13 @@ def test_small_chunks_are_not_looked_at_one_by_one(unit: bytes, monkeypatch: pyt
     assert looks <= 6
 
 
+def test_small_chunks_may_end_anywhere() -> None:
+    """CPython before 3.11.5 took the half of a chunk for a whole one (gh-106052)."""
+    body = b"6\r\n123456\r\n1\r\na\r\n" + b"1f\r\n%b\r\n2\r\nab\r\n0\r\n\r\n" % (b"x" * 31)
+    for at in range(len(body) + 1):
+        assert read(ChunkedReader(), cut(body, [at]))[0] == body, at
+
+
 @pytest.mark.parametrize("limit", [999, 1000])
 def test_small_chunks_are_counted_all_the_same(limit: int) -> None:
     data = b"1\r\na\r\n" * 998 + b"2\r\nbb\r\n0\r\n\r\n"
