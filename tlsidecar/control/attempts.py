@@ -16,8 +16,9 @@ class AttemptLog:
 
     def __init__(self, kept: int = KEPT_ATTEMPTS) -> None:
         self.counts = ReloadCounts()
-        self.refused_since: datetime | None = None  # the first refusal since something was good
         self._kept: deque[Attempt] = deque(maxlen=kept)
+        # The newest refusal that still stands, and when its row began; by whether it was one of a renewal.
+        self._standing: dict[bool, tuple[Attempt, datetime]] = {}
 
     def __repr__(self) -> str:
         return f"<AttemptLog {len(self._kept)} kept, last {self.last.outcome if self.last else 'none'}>"
@@ -26,19 +27,35 @@ class AttemptLog:
     def last(self) -> Attempt | None:
         return self._kept[-1] if self._kept else None
 
+    @property
+    def refusal(self) -> Attempt | None:
+        """The newest refusal that nothing has mended since."""
+        return self._standing[next(reversed(self._standing))][0] if self._standing else None
+
+    @property
+    def refused_since(self) -> datetime | None:
+        """When the first refusal came that nothing has mended since."""
+        return min((since for _, since in self._standing.values()), default=None)
+
     def newest(self, limit: int = KEPT_ATTEMPTS) -> Sequence[Attempt]:
         """At most ``limit``, newest first."""
         return [self._kept[-1 - age] for age in range(min(limit, len(self._kept)))]
 
-    def record(self, attempt: Attempt) -> None:
+    def settle(self, *, renewal: bool) -> None:
+        """What was refused of that kind is mended."""
+        self._standing.pop(renewal, None)
+
+    def record(self, attempt: Attempt, *, renewal: bool = False) -> None:
+        """``renewal``: it was to make new material, not just to read what is there. To read the old material once more
+        does not mend a renewal that failed, so a refusal stands until :meth:`settle`."""
         counts = self.counts
         assert attempt.at is not None, "who makes one knows when"
         key = (attempt.outcome, attempt.reason)
         counts.by_outcome[key] = counts.by_outcome.get(key, 0) + 1
         if attempt.outcome == Outcome.REFUSED:
-            self.refused_since = self.refused_since or attempt.at
+            _, since = self._standing.pop(renewal, (attempt, attempt.at))
+            self._standing[renewal] = (attempt, since)
         else:
-            self.refused_since = None
             counts.last_success_at = attempt.at.timestamp()
         last = self.last
         if last is not None and Outcome.UNCHANGED == last.outcome == attempt.outcome:

@@ -232,7 +232,9 @@ class Identities:
         results = await asyncio.gather(*(self._prove(each, settings, batches) for each in settings.identities))
         refused = {name: result for name, _, result in results if isinstance(result, CertsError)}
         if refused:
-            attempts = [self._refusal(name, error, trigger, started) for name, error in refused.items()]
+            attempts = [
+                self._refusal(name, error, batches.get(name), trigger, started) for name, error in refused.items()
+            ]
             others = [rotation for rotation in self.rotations if rotation.name not in refused]
             return [*attempts, *[await self._attempt(each, batches[each.name]) for each in others]]
         proved = [(rotation, result) for _, rotation, result in results if rotation and isinstance(result, Proved)]
@@ -248,7 +250,7 @@ class Identities:
                 configuration="applied",
                 configuration_changes=change.keys,
             )
-            applied.append(rotation.record(attempt, started))
+            applied.append(rotation.record(attempt, started, renewal=False))
         self._keep_only({rotation.name: rotation for rotation, _ in proved}, settings, tuple(applied))
         return applied
 
@@ -266,16 +268,25 @@ class Identities:
                 batch = Batch(asyncio.get_running_loop().create_future(), [Trigger.START])
                 return name, rotation, await rotation.prove(batch, settings)
             changed = identity != rotation.settings.identity_called(name)
-            source = self._make_source(identity) if changed else None
-            return name, rotation, await rotation.prove(batches[name], settings, source)
+            batch = batches[name]
+            if not changed:
+                return name, rotation, await rotation.prove(batch, settings)
+            # What another source may have to order says nothing of the renewals of the one in use.
+            return (
+                name,
+                rotation,
+                await rotation.prove(replace(batch, renews=False), settings, self._make_source(identity)),
+            )
         except CertsError as error:
             return name, rotation, error
 
-    def _refusal(self, name: str, error: CertsError, trigger: Trigger, started: float) -> Attempt:
+    def _refusal(self, name: str, error: CertsError, batch: Batch | None, trigger: Trigger, started: float) -> Attempt:
+        """``batch`` is None for an identity that is to come."""
         state = self._configuration.state
-        rotation = self._rotations.get(name)
-        if rotation is not None:
-            return rotation.record(_not_applied(rotation.refused(error, trigger), state), started)
+        if batch is not None:
+            rotation = self.called(name)
+            attempt = _not_applied(rotation.refused(error, batch), state)
+            return rotation.record(attempt, started, renewal=batch.renews)
         attempt = _not_applied(refusal(name, error, trigger, self._clock.now()), state)
         self.rotations[0].announce(attempt)  # one that is to come has no time line yet
         return attempt

@@ -88,7 +88,8 @@ class IdentityState:
     next_renewal_at: datetime | None = None
     renewal_failures: int = 0  # in a row
     last_attempt: Attempt | None = None
-    refused_since: datetime | None = None
+    refusal: Attempt | None = None  # the newest that nothing has mended since
+    refused_since: datetime | None = None  # the first that nothing has mended since
     rejected: Certificate | None = None  # the leaf of the last material that came whole, and was refused
     crls_failing: Mapping[str, Failing] = field(default_factory=dict)  # revocation lists on the web, by address
     soft_crl: bool = False

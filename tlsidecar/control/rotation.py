@@ -86,7 +86,8 @@ class Rotation:
         self._hub = hub
         self._apply = apply
         self._attempted = attempted
-        self._schedule = RenewalSchedule(random_unit)
+        self._renewals = RenewalSchedule(random_unit)
+        self._readings = RenewalSchedule(random_unit)  # of what is there, while it cannot be used
         self._retry_at: datetime | None = None
         self._timed: asyncio.Future[tuple[Attempt, ...]] | None = None  # of the attempt that the clock asked for last
         self._source_changed = asyncio.Event()
@@ -104,12 +105,12 @@ class Rotation:
     @property
     def next_renewal_at(self) -> datetime | None:
         """When the source will be asked to renew; ``None`` where somebody else renews."""
-        return self._schedule.due if self.source.renews else None
+        return self._renewals.due if self.source.renews else None
 
     @property
     def renewal_failures(self) -> int:
         """How often renewing has failed in a row; 0 where somebody else renews."""
-        return self._schedule.failures if self.source.renews else 0
+        return self._renewals.failures if self.source.renews else 0
 
     def state(self) -> IdentityState:
         """What is known of it at this moment."""
@@ -121,6 +122,7 @@ class Rotation:
             next_renewal_at=self.next_renewal_at,
             renewal_failures=self.renewal_failures,
             last_attempt=self.attempts.last,
+            refusal=self.attempts.refusal,
             refused_since=self.attempts.refused_since,
             rejected=self.rejected,
             crls_failing=self.crl_downloads.failing if self.crl_downloads is not None else {},
@@ -167,7 +169,8 @@ class Rotation:
     def tick(self) -> None:
         """Ask for what is due by the wall clock, and notice when that clock jumps. Called every second or so."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        jump = self._schedule.observe(now, monotonic)
+        jump = self._renewals.observe(now, monotonic)
+        self._readings.observe(now, monotonic)
         if jump:
             self.clock_jump = (now, jump.total_seconds())
             _log.warning("the wall clock jumped", extra={"fields": {"seconds": jump.total_seconds()}})
@@ -175,8 +178,10 @@ class Rotation:
             return
         if self._retry_at is not None and now >= self._retry_at:
             self._timed = self.requests.join(Trigger.TIMER)
-        elif self._schedule.is_due(now, monotonic) and (self.source.renews or self._schedule.failures):
-            self._timed = self.requests.join(Trigger.TIMER, renew=self.source.renews)
+        elif self.source.renews and self._renewals.is_due(now, monotonic):
+            self._timed = self.requests.join(Trigger.TIMER, renew=True)
+        elif self._readings.failures and self._readings.is_due(now, monotonic):
+            self._timed = self.requests.join(Trigger.TIMER)
 
     # One attempt, by whoever holds the lock.
 
@@ -188,17 +193,17 @@ class Rotation:
             if proved.contexts is not None:
                 await self._apply(proved.contexts)
         except CertsError as error:
-            attempt = self.refused(error, batch.trigger)
+            attempt = self.refused(error, batch)
         else:
             attempt = self.adopt(proved, batch.trigger)
-        return self.record(described(attempt), started)
+        return self.record(described(attempt), started, renewal=batch.renews)
 
     async def prove(self, batch: Batch, settings: Settings, source: Source | None = None) -> Proved:
         """What ``batch`` asks for, of ``source`` where that is to replace the one there is, fit to serve under
         ``settings``: other ones than in force make a new generation even of the same material. Changes nothing but
         what is shown. Raises certs.errors.CertsError."""
         self.rejected = None
-        material = await _first_of(source) if source is not None else await self._fetch(batch)
+        material = await self._fetch(batch, source)
         self.rejected = material.leaf
         warnings = judge_material(settings, self.name, material, self._clock.now())
         before = self.generation
@@ -220,10 +225,12 @@ class Rotation:
         if proved.source is not self.source:
             self.source = proved.source
             self._source_changed.set()
-        if before is None or material.leaf != before.material.leaf or not self.source.renews:
-            self._schedule.succeeded(
-                material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc, at, self._clock.monotonic()
-            )
+        leaf, monotonic = material.leaf, self._clock.monotonic()
+        self._readings.succeeded(leaf.not_valid_before_utc, leaf.not_valid_after_utc, at, monotonic)
+        self.attempts.settle(renewal=False)
+        if before is None or leaf != before.material.leaf or not self.source.renews:
+            self._renewals.succeeded(leaf.not_valid_before_utc, leaf.not_valid_after_utc, at, monotonic)
+            self.attempts.settle(renewal=True)
         return Attempt(
             at=at,
             trigger=trigger,
@@ -236,34 +243,41 @@ class Rotation:
             identity=self.name,
         )
 
-    def refused(self, error: CertsError, trigger: Trigger) -> Attempt:
-        """What is in use stays in use."""
+    def refused(self, error: CertsError, batch: Batch) -> Attempt:
+        """What is in use stays in use. What cannot be read is read again, and is no reason to order anything."""
         now = self._clock.now()
         self._retry_at = error.retry_at if isinstance(error, MaterialError) else None
-        self._schedule.failed(now, self._clock.monotonic())
-        attempt = refusal(self.name, error, trigger, now)
+        schedule = self._renewals if batch.renews else self._readings
+        schedule.failed(now, self._clock.monotonic())
+        attempt = refusal(self.name, error, batch.trigger, now)
         if self.generation is None:
             return attempt
         serial = self.generation.material.identity.serial
         return replace(attempt, generation=self.generation.number, previous_serial=serial)
 
-    def record(self, attempt: Attempt, started: float) -> Attempt:
-        """Keep it and tell of it; ``started`` is monotonic seconds."""
+    def record(self, attempt: Attempt, started: float, *, renewal: bool) -> Attempt:
+        """Keep it and tell of it; ``started`` is monotonic seconds, and ``renewal`` whether it was one."""
         attempt = replace(attempt, duration_s=self._clock.monotonic() - started)
-        self.attempts.record(attempt)
+        self.attempts.record(attempt, renewal=renewal)
         self.announce(attempt)
         return attempt
 
-    async def _fetch(self, batch: Batch) -> Material:
-        """What the batch asks for: new material, what the source has said by itself, or what it has now."""
-        match batch.event:
-            case Candidate(material) if not batch.renews:
-                return material
-            case Failed(error) if not batch.renews:
-                raise error
-        if batch.renews:
-            return await self.source.renew()
-        return await _first_of(self.source)
+    async def _fetch(self, batch: Batch, other: Source | None) -> Material:
+        """What the batch asks for: new material, what the source has said by itself, or what it has now; and of
+        ``other``, where that is to replace the source, what that has. Where nothing is there yet, it is a renewal."""
+        if other is None and not batch.renews:
+            match batch.event:
+                case Candidate(material):
+                    return material
+                case Failed(error):
+                    raise error
+        source = other or self.source
+        if other is not None or not batch.renews:
+            found = await source.read()
+            if found is not None:
+                return found
+            batch.renews = True
+        return await source.renew()
 
     def announce(self, attempt: Attempt) -> None:
         """Tell of it in the log and as an event."""
@@ -302,8 +316,3 @@ def _differences(before: Generation | None, material: Material) -> tuple[Differe
     if before is None:
         return ()
     return tuple(Difference(*each) for each in differences(before.material, material))
-
-
-async def _first_of(source: Source) -> Material:
-    found = await source.read()
-    return found if found is not None else await source.renew()

@@ -30,12 +30,23 @@ def test_attempts_that_changed_nothing_do_not_push_out_what_happened() -> None:
     assert [(each.outcome, each.at) for each in log.newest()] == [(Outcome.UNCHANGED, at(99)), (Outcome.APPLIED, at(0))]
 
 
-def test_refused_since_the_first_of_a_row() -> None:
+def test_a_refusal_stands_until_its_kind_is_mended() -> None:
     log = AttemptLog()
     log.record(attempt(0, Outcome.APPLIED))
+    assert (log.refusal, log.refused_since) == (None, None)
     log.record(attempt(1, Outcome.REFUSED, "missing_file"))
     log.record(attempt(2, Outcome.REFUSED, "key_mismatch"))
     assert log.refused_since == at(1)
+    assert log.refusal == attempt(2, Outcome.REFUSED, "key_mismatch")
     assert log.counts.last_success_at == at(0).timestamp()
-    log.record(attempt(3, Outcome.UNCHANGED))
-    assert log.refused_since is None
+    log.record(attempt(3, Outcome.REFUSED, "acme_failed"), renewal=True)
+    log.record(attempt(4, Outcome.UNCHANGED))
+    log.settle(renewal=False)
+    assert log.refused_since == at(3)
+    assert log.refusal == attempt(3, Outcome.REFUSED, "acme_failed")
+    log.record(attempt(5, Outcome.REFUSED, "missing_file"))
+    assert log.refused_since == at(3)
+    assert log.refusal == attempt(5, Outcome.REFUSED, "missing_file")
+    log.settle(renewal=True)
+    log.settle(renewal=False)
+    assert (log.refusal, log.refused_since) == (None, None)

@@ -160,7 +160,7 @@ def test_revocation_lists_that_end(issuer: Issuer, clock: forge.ManualClock) -> 
 
 def test_refused_material_since_its_first_refusal() -> None:
     attempt = Attempt(at(60), Trigger.FILE_CHANGE, Outcome.REFUSED, "key_mismatch", "tls.key")
-    (problem,) = judge(Facts(at(90), [IdentityState("default", last_attempt=attempt, refused_since=at(0))]))
+    (problem,) = judge(Facts(at(90), [IdentityState("default", refusal=attempt, refused_since=at(0))]))
     assert (problem.code, problem.since, problem.subject) == ("reload_refused", at(0), "key_mismatch")
 
 
@@ -168,7 +168,7 @@ def test_a_newer_certificate_that_is_refused_is_said_and_an_older_one_is_not(iss
     attempt = Attempt(at(60), Trigger.FILE_CHANGE, Outcome.REFUSED, "wrong_purpose", "clientAuth is missing")
     issuer.clock.advance(timedelta(hours=1))
     newer = issuer.material(DAY).leaf
-    facts = changed(files, last_attempt=attempt, refused_since=at(60), rejected=newer)
+    facts = changed(files, refusal=attempt, refused_since=at(60), rejected=newer)
     found = {each.code: each for each in judge(facts)}
     assert found.keys() == {"reload_refused", "newer_at_hand"}
     assert "clientAuth is missing" in found["newer_at_hand"].message

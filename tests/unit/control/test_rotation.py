@@ -183,6 +183,44 @@ async def test_reading_what_is_at_hand_does_not_put_off_a_renewal_that_fails(aut
     assert (authority.rotation.next_renewal_at, authority.rotation.renewal_failures) == (due, 1)
 
 
+async def test_a_renewal_that_failed_is_mended_by_one_that_succeeds_and_by_nothing_less(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    authority.source.fresh = MaterialError(MaterialReason.ACME_FAILED, "the CA is away")
+    await authority.ask(renew=True)
+    failed_at = authority.clock.now()
+    authority.clock.advance(HOUR)
+    for configure in (False, True):
+        assert (await authority.ask(configure=configure)).outcome is Outcome.UNCHANGED
+        refusal = authority.rotation.state().refusal
+        assert (refusal and refusal.detail, authority.rotation.state().refused_since) == (
+            str(authority.source.fresh),
+            failed_at,
+        )
+    authority.source.fresh = authority.issuer.material()
+    await authority.ask(renew=True)
+    assert (authority.rotation.state().refusal, authority.rotation.renewal_failures) == (None, 0)
+
+
+async def test_what_cannot_be_read_is_no_reason_to_order_anything(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material(24 * HOUR)
+    await authority.start()
+    due, (good, authority.source.at_hand) = authority.rotation.next_renewal_at, (authority.source.at_hand, GONE)
+    authority.source.calls.clear()
+    assert (await authority.ask()).reason == "missing_file"
+    assert (authority.rotation.next_renewal_at, authority.rotation.renewal_failures) == (due, 0)
+    authority.clock.advance(timedelta(minutes=10))
+    authority.rotation.tick()
+    await authority.turn()
+    assert authority.source.calls == ["read", "read"]
+    assert authority.rotation.state().refusal is not None
+    authority.source.at_hand = good
+    authority.clock.advance(timedelta(minutes=30))
+    authority.rotation.tick()
+    await authority.turn()
+    assert (authority.source.calls, authority.rotation.state().refusal) == (["read"] * 3, None)
+
+
 async def test_files_have_no_renewal_time_and_are_read_again_while_they_are_bad(files: Story) -> None:
     files.source.at_hand = files.issuer.material()
     await files.start()

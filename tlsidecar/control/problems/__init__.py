@@ -25,7 +25,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     certificates.authorities,
     certificates.revocation_lists,
     certificates.crl_downloads,
-    certificates.last_attempt,
+    certificates.refused,
     certificates.newer_at_hand,
     certificates.trust,
     traffic.outages,

@@ -14,7 +14,7 @@ from certs.chain import issued
 from certs.identity import serial_text
 from certs.journal import second_text
 from certs.material import Material
-from tlsidecar.control.interface import IdentityState, Outcome, Severity
+from tlsidecar.control.interface import IdentityState, Severity
 from tlsidecar.control.problems.facts import Facts, Found
 from tlsidecar.settings import DEFAULT_IDENTITY
 
@@ -142,26 +142,25 @@ def crl_downloads(own: IdentityState, now: datetime) -> Iterator[Found]:
 
 
 @_of_each
-def last_attempt(own: IdentityState, now: datetime) -> Iterator[Found]:
-    attempt = own.last_attempt
-    if attempt is not None and attempt.outcome == Outcome.REFUSED:
-        message = f"new material was refused, the old one goes on serving: {attempt.detail}"
-        since = own.refused_since or attempt.at or now
-        yield Found(Severity.CRITICAL, "reload_refused", message, since, attempt.reason)
+def refused(own: IdentityState, now: datetime) -> Iterator[Found]:
+    refusal = own.refusal
+    if refusal is not None:
+        message = f"new material was refused, the old one goes on serving: {refusal.detail}"
+        yield Found(Severity.CRITICAL, "reload_refused", message, own.refused_since or now, refusal.reason)
 
 
 @_of_each
 def newer_at_hand(own: IdentityState, now: datetime) -> Iterator[Found]:
     """What the source has is newer than what is served: it is as good as renewed, and nobody gets it."""
     rejected = own.rejected
-    if own.generation is None or rejected is None or own.last_attempt is None:
+    if own.generation is None or rejected is None or own.refusal is None:
         return
     served = own.generation.material.leaf
     if rejected != served and rejected.not_valid_before_utc > served.not_valid_before_utc:
         message = (
             f"the certificate at hand (serial {serial_text(rejected.serial_number)}, valid until "
             f"{second_text(rejected.not_valid_after_utc)}) is newer than the one that is served, and is refused: "
-            f"{own.last_attempt.detail}"
+            f"{own.refusal.detail}"
         )
         since = own.refused_since or now
         yield Found(Severity.WARNING, "newer_at_hand", message, since, own.generation.material.identity.name)
