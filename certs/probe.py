@@ -3,8 +3,9 @@ something that does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from certs.errors import CertsError
@@ -12,6 +13,10 @@ from certs.errors import CertsError
 
 class SidecarUnreachable(CertsError):
     """Nobody answers on the admin socket."""
+
+
+class UnknownTarget(CertsError):
+    """What was named as a sidecar means none."""
 
 
 class SidecarRefused(CertsError):
@@ -78,14 +83,36 @@ class LivePeer:
 
 
 class SidecarProbe(Protocol):
-    """Every call raises :class:`SidecarUnreachable` or :class:`SidecarRefused` when it does not get its answer."""
+    """One running sidecar. Every call raises :class:`SidecarUnreachable` or :class:`SidecarRefused` when it does not
+    get its answer."""
 
-    def reload(self, socket: Path) -> Reloaded:
+    @property
+    def name(self) -> str:
+        """What it was asked for by, and tells it from all others."""
+        ...
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the addresses that it listens on are this machine's, too."""
+        ...
+
+    def reload(self) -> Reloaded:
         """Has the sidecar read its source now; a refused candidate is an answer, not an error."""
         ...
 
-    def served(self, socket: Path) -> Served: ...
+    def served(self) -> Served: ...
 
-    def peers(self, socket: Path) -> tuple[LivePeer, ...]:
+    def peers(self) -> tuple[LivePeer, ...]:
         """Every live peer that showed a certificate."""
+        ...
+
+
+class Reach(Protocol):
+    """Finds the sidecars that a user names."""
+
+    def __call__(
+        self, targets: Sequence[str], commands: Sequence[str]
+    ) -> AbstractContextManager[Sequence[SidecarProbe]]:
+        """Those behind ``targets``, and behind command lines that run the admin protocol somewhere, to be asked while
+        the context lasts. A target may mean several. Raises :class:`UnknownTarget` and :class:`SidecarUnreachable`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +10,20 @@ import click
 
 from certs.authority import CRL_FILE, TRUST_FILE, Authority
 from certs.authority_state import INTERMEDIATE_LIFETIME, ROOT_LIFETIME, AuthorityState, Plan
-from certs.cli.context import DIRECTORY, JSON, SOCKETS, CertsContext, Duration, emit, note, reports_errors, requester
+from certs.cli.context import (
+    DIRECTORY,
+    JSON,
+    CertsContext,
+    Duration,
+    emit,
+    names_sidecars,
+    note,
+    reports_errors,
+    requester,
+)
 from certs.durations import duration_text
 from certs.journal import time_text
+from certs.probe import SidecarProbe
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
 from certs.rollover import SidecarView, concerned, finish, start, switch
@@ -60,10 +72,10 @@ def init(
 @click.command(epilog="Example: tlsidecar certs rollover pki start")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.argument("step", type=click.Choice(["start", "switch", "finish"]))
-@SOCKETS
 @JSON
 @reports_errors
-def rollover(directory: Path, step: str, sockets: tuple[Path, ...], as_json: bool) -> None:
+@names_sidecars
+def rollover(directory: Path, step: str, sidecars: Sequence[SidecarProbe], as_json: bool) -> None:
     """Change the CA in three steps, each refused while a sidecar named with --socket would be cut off by it.
 
     \b
@@ -71,23 +83,20 @@ def rollover(directory: Path, step: str, sockets: tuple[Path, ...], as_json: boo
     switch  issue with the new CA
     finish  trust only the new CA
     """
-    context = CertsContext.current()
-    probe = context.probe_for(sockets)
-    authority = Authority(directory, context.clock)
-    sidecars: dict[str, SidecarView] = {}
-    if probe is not None:
-        for socket in sockets:
-            peers = probe.peers(socket) if step == "finish" else ()
-            for served in concerned(authority, probe.served(socket)):
-                name = f"{socket} (identity {served.identity})" if str(socket) in sidecars else str(socket)
-                sidecars[name] = SidecarView(served, peers)
-                peers = ()
+    authority = Authority(directory, CertsContext.current().clock)
+    views: dict[str, SidecarView] = {}
+    for sidecar in sidecars:
+        peers = sidecar.peers() if step == "finish" else ()
+        for served in concerned(authority, sidecar.served()):
+            name = f"{sidecar.name} (identity {served.identity})" if sidecar.name in views else sidecar.name
+            views[name] = SidecarView(served, peers)
+            peers = ()
     if step == "start":
         state = start(authority, requester())
     else:
-        if not sidecars:
+        if not views:
             note(f"no --socket given: whether anybody is cut off by {step} was not checked")
-        state = (switch if step == "switch" else finish)(authority, sidecars, requester())
+        state = (switch if step == "switch" else finish)(authority, views, requester())
     _emit_rollover(authority, state, step, as_json=as_json)
 
 

@@ -18,7 +18,7 @@ import click
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.durations import parse_duration
 from certs.errors import AuthorityError, CertsError, MaterialError, PublishError, RuleError, UnsafeStep
-from certs.probe import SidecarProbe, SidecarRefused, SidecarUnreachable
+from certs.probe import Reach, SidecarRefused, SidecarUnreachable, UnknownTarget
 from certs.served import HandshakeRefused
 from certs.text import safe_text
 
@@ -30,6 +30,7 @@ EXIT_REFUSED = 4
 _EXIT_CODES: tuple[tuple[type[CertsError], int], ...] = (
     (SidecarUnreachable, EXIT_UNREACHABLE),
     (SidecarRefused, EXIT_REFUSED),
+    (UnknownTarget, EXIT_USAGE),
     (UnsafeStep, EXIT_REFUSED),
     (PublishError, EXIT_FAILED),
     (HandshakeRefused, EXIT_FAILED),
@@ -46,7 +47,7 @@ R = TypeVar("R")
 class CertsContext:
     """Put into click's ``ctx.obj`` by whoever embeds the commands; without one there are no sidecars to ask."""
 
-    probe: SidecarProbe | None = None
+    reach: Reach | None = None
     clock: Clock = SYSTEM_CLOCK
     sleep: Callable[[float], None] = field(default=time.sleep)
 
@@ -54,12 +55,6 @@ class CertsContext:
     def current(cls) -> CertsContext:
         found = click.get_current_context().find_object(cls)
         return found if found is not None else cls()
-
-    def probe_for(self, sockets: tuple[Path, ...]) -> SidecarProbe | None:
-        """Raises click's usage error where sockets are named and nobody can ask them."""
-        if sockets and self.probe is None:
-            raise click.UsageError("--socket needs the tlsidecar command: python -m certs knows no sidecars")
-        return self.probe if sockets else None
 
 
 class Failure(click.ClickException):
@@ -109,6 +104,38 @@ def requester() -> str:
     return f"command line, {name} (uid {os.getuid()})"
 
 
+def names_sidecars(command: Callable[..., R]) -> Callable[..., R]:
+    """``--socket`` and ``--via``: handed to the command as ``sidecars``, to be asked while it runs. Belongs below
+    :func:`reports_errors`."""
+
+    @click.option(
+        "--socket",
+        "targets",
+        metavar="TARGET",
+        multiple=True,
+        help="A sidecar: its admin socket, a directory of them, or ssh://…, kube://… or docker://… as of tlsidecar ui; "
+        "repeatable.",
+    )
+    @click.option(
+        "--via",
+        "commands",
+        metavar="COMMAND",
+        multiple=True,
+        help="A command line that runs `tlsidecar admin-pipe` where a sidecar is; repeatable.",
+    )
+    @functools.wraps(command)
+    def wrapper(*args: Any, targets: tuple[str, ...], commands: tuple[str, ...], **kwargs: Any) -> R:
+        reach = CertsContext.current().reach
+        if not (targets or commands):
+            return command(*args, sidecars=(), **kwargs)
+        if reach is None:
+            raise click.UsageError("--socket needs the tlsidecar command: python -m certs knows no sidecars")
+        with reach(targets, commands) as sidecars:
+            return command(*args, sidecars=sidecars, **kwargs)
+
+    return wrapper
+
+
 if TYPE_CHECKING:
     _ParamType = click.ParamType[timedelta]
 else:
@@ -129,9 +156,6 @@ class Duration(_ParamType):
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-SOCKETS = click.option(
-    "--socket", "sockets", type=click.Path(path_type=Path), multiple=True, help="A sidecar's admin socket; repeatable."
-)
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 

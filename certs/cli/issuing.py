@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +16,11 @@ from certs.cli.context import (
     EXIT_FAILED,
     EXIT_REFUSED,
     JSON,
-    SOCKETS,
     CertsContext,
     Duration,
     Failure,
     emit,
+    names_sidecars,
     note,
     reports_errors,
     requester,
@@ -92,26 +93,26 @@ def issue(
 @click.command(epilog="Example: tlsidecar certs rotate web --socket /run/tlsidecar/admin.sock")
 @click.argument("out", metavar="OUT", type=DIRECTORY)
 @click.option("--ca", "directory", metavar="DIR", type=DIRECTORY, help="The CA; default: the one that issued OUT.")
-@SOCKETS
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--timeout", type=Duration(), default="30s", show_default=True, help="For each sidecar.")
 @JSON
 @reports_errors
+@names_sidecars
 def rotate(
     out: Path,
     directory: Path | None,
-    sockets: tuple[Path, ...],
+    sidecars: Sequence[SidecarProbe],
     dry_run: bool,
     timeout: timedelta,
     as_json: bool,
 ) -> None:
-    """A new key and leaf for the same names as those in OUT, published at once, and proved served by the sidecars."""
+    """A new key and leaf for the same names as those in OUT, published at once, and proved served by the sidecars: by a
+    handshake where they are on this machine, and elsewhere by what they say of themselves."""
     context = CertsContext.current()
-    probe = context.probe_for(sockets)
     record = read_record(out)
     authority = Authority(directory or record.authority, context.clock)
     old_serial = _published_serial(out)
-    before = {socket: probe.served(socket) for socket in sockets} if probe is not None else {}
+    before = {sidecar.name: sidecar.served() for sidecar in sidecars}
     if dry_run:
         _emit_plan(out, record, authority, old_serial, before, as_json=as_json)
         return
@@ -119,10 +120,8 @@ def rotate(
     material = _issue_and_publish(authority, record.request, out, unsafe_ttl=record.unsafe_ttl)
     published_s = context.clock.monotonic() - started
     new_serial = material.identity.serial
-    proofs = []
-    if probe is not None:
-        waiting = _Waiting(context, probe, material, timeout.total_seconds())
-        proofs = [waiting.until_served(socket) for socket in sockets]
+    waiting = _Waiting(context, material, timeout.total_seconds())
+    proofs = [waiting.until_served(sidecar) for sidecar in sidecars]
     lines = [
         f"rotated {out}",
         f"  old serial   {old_serial or '(none)'}",
@@ -132,8 +131,8 @@ def rotate(
     ]
     lines += [
         f"  {proof['socket']}: generation {proof['generation']}, "
-        f"served on {', '.join(proof['listeners']) or 'no terminate listener'} after {proof['after_s']:.2f} s"
-        for proof in proofs
+        f"{_shown_on(proof, sidecar)} after {proof['after_s']:.2f} s"
+        for proof, sidecar in zip(proofs, sidecars, strict=True)
     ]
     emit(
         {
@@ -151,44 +150,47 @@ def rotate(
 
 @dataclass(slots=True)
 class _Waiting:
-    """Has sidecars take up new material, and waits until a fresh handshake shows it."""
+    """Has sidecars take up new material, and waits until a fresh handshake shows it, or, on another machine, until they
+    say that they serve it."""
 
     context: CertsContext
-    probe: SidecarProbe
     material: Material
     timeout_s: float
 
-    def until_served(self, socket: Path) -> dict[str, Any]:
+    def until_served(self, sidecar: SidecarProbe) -> dict[str, Any]:
         """Raises :class:`Failure` when the sidecar refuses, or does not serve it in time."""
         clock = self.context.clock
         started = clock.monotonic()
-        reloaded = self.probe.reload(socket)
+        reloaded = sidecar.reload()
         expected = self.material.identity.serial
         if reloaded.outcome == "refused" and expected not in reloaded.serials:
             detail = f": {reloaded.detail}" if reloaded.detail else ""
             raise Failure(
-                f"{socket}: the sidecar refused the new certificate ({reloaded.reason}{detail})", EXIT_REFUSED
+                f"{sidecar.name}: the sidecar refused the new certificate ({reloaded.reason}{detail})", EXIT_REFUSED
             )
         while True:
-            served = self.probe.served(socket).showing(expected)
-            obstacle = self._obstacle(served)
+            served = sidecar.served().showing(expected)
+            tried = served.listeners if sidecar.is_here else ()
+            obstacle = self._obstacle(served, tried)
             elapsed_s = clock.monotonic() - started
             if not obstacle:
                 return {
-                    "socket": str(socket),
+                    "socket": sidecar.name,
                     "generation": served.generation,
-                    "listeners": list(served.listeners),
+                    "listeners": list(tried),
                     "after_s": round(elapsed_s, 4),
                 }
             if elapsed_s > self.timeout_s:
-                raise Failure(f"{socket}: published, but not served after {elapsed_s:.0f} s: {obstacle}", EXIT_FAILED)
+                raise Failure(
+                    f"{sidecar.name}: published, but not served after {elapsed_s:.0f} s: {obstacle}", EXIT_FAILED
+                )
             self.context.sleep(POLL_INTERVAL_S)
 
-    def _obstacle(self, served: Served) -> str:
+    def _obstacle(self, served: Served, tried: Sequence[str]) -> str:
         expected = self.material.identity.serial
         if served.serial != expected:
             return f"the sidecar serves {served.serial} from {served.source}"
-        for address in served.listeners:
+        for address in tried:
             try:
                 shown = served_serial(address, self.material)
             except HandshakeRefused as error:
@@ -196,6 +198,12 @@ class _Waiting:
             if shown != expected:
                 return f"{address} still shows {shown}"
         return ""
+
+
+def _shown_on(proof: Mapping[str, Any], sidecar: SidecarProbe) -> str:
+    if not sidecar.is_here:
+        return "served, as it says itself,"
+    return f"served on {', '.join(proof['listeners']) or 'no terminate listener'}"
 
 
 def _issue_and_publish(authority: Authority, request: LeafRequest, out: Path, *, unsafe_ttl: bool) -> Material:
@@ -212,7 +220,7 @@ def _emit_plan(
     record: Record,
     authority: Authority,
     old_serial: str,
-    served: dict[Path, Served],
+    served: Mapping[str, Served],
     *,
     as_json: bool,
 ) -> None:
@@ -225,12 +233,10 @@ def _emit_plan(
         f"  issued by    {authority.directory}, {authority.state().active}",
     ]
     lines += [
-        f"  {socket}: generation {now.generation}, serves {now.serial} on {', '.join(now.listeners)}"
-        for socket, now in served.items()
+        f"  {name}: generation {now.generation}, serves {now.serial} on {', '.join(now.listeners)}"
+        for name, now in served.items()
     ]
-    sidecars = [
-        {"socket": str(socket), "generation": now.generation, "serial": now.serial} for socket, now in served.items()
-    ]
+    sidecars = [{"socket": name, "generation": now.generation, "serial": now.serial} for name, now in served.items()]
     emit(
         {"out": str(out), "dry_run": True, "old_serial": old_serial, "names": names, "sidecars": sidecars},
         "\n".join(lines),

@@ -15,9 +15,9 @@ from certs.cli.context import (
     EXIT_FAILED,
     EXIT_UNREACHABLE,
     JSON,
-    SOCKETS,
     CertsContext,
     emit,
+    names_sidecars,
     note,
     reports_errors,
     requester,
@@ -53,19 +53,19 @@ def list_issued(directory: Path, state: str | None, name: str, as_json: bool) ->
 @click.argument("what", metavar="SERIAL|NAME|FILE")
 @click.option("--all", "every", is_flag=True, help="Every valid certificate of that name.")
 @click.option("--reason", default="", help="Why, for the journal.")
-@SOCKETS
 @JSON
 @reports_errors
-def revoke(directory: Path, what: str, every: bool, reason: str, sockets: tuple[Path, ...], as_json: bool) -> None:
+@names_sidecars
+def revoke(
+    directory: Path, what: str, every: bool, reason: str, sidecars: Sequence[SidecarProbe], as_json: bool
+) -> None:
     """Revoke a leaf and write the revocation list. The leaf is named by its SERIAL (hexadecimal, as certs list prints
     it), by a NAME it was issued for, or by a FILE that holds it (or the directory it was published into).
 
     Each sidecar named with --socket is told to read again, and asked whether it reads the list now: exit code 1 when
     one does not, 3 when nobody answers. The leaf is revoked either way.
     """
-    context = CertsContext.current()
-    probe = context.probe_for(sockets)
-    authority = Authority(directory, context.clock)
+    authority = Authority(directory, CertsContext.current().clock)
     serials = meant_by(what, issued_by(authority), every=every)
     revoked = revoke_each(authority, serials, requester(), reason)
     path = directory / CRL_FILE
@@ -85,8 +85,8 @@ def revoke(directory: Path, what: str, every: bool, reason: str, sockets: tuple[
         for each in revoked
     ]
     lines.append(f"  revocation list  {path}")
-    readers = [_Reader(socket, probe, authority) for socket in sockets] if probe is not None else []
-    lines += [f"  {reader.socket}: {reader.obstacle or 'reads it'}" for reader in readers]
+    readers = [_Reader(sidecar, authority) for sidecar in sidecars]
+    lines += [f"  {reader.name}: {reader.obstacle or 'reads it'}" for reader in readers]
     emit(
         {
             **documents[0],
@@ -99,7 +99,7 @@ def revoke(directory: Path, what: str, every: bool, reason: str, sockets: tuple[
     )
     failing = [reader for reader in readers if reader.obstacle]
     for reader in failing:
-        note(f"{reader.socket}: {reader.obstacle}; revoked peers are let in there")
+        note(f"{reader.name}: {reader.obstacle}; revoked peers are let in there")
     if failing:
         unreachable = any(reader.is_unreachable for reader in failing)
         click.get_current_context().exit(EXIT_UNREACHABLE if unreachable else EXIT_FAILED)
@@ -108,12 +108,12 @@ def revoke(directory: Path, what: str, every: bool, reason: str, sockets: tuple[
 class _Reader:
     """Whether one sidecar reads the list that was just written."""
 
-    def __init__(self, socket: Path, probe: SidecarProbe, authority: Authority) -> None:
-        self.socket = socket
+    def __init__(self, sidecar: SidecarProbe, authority: Authority) -> None:
+        self.name = sidecar.name
         self.is_unreachable = False
         try:
-            reloaded = probe.reload(socket)
-            served = probe.served(socket)
+            reloaded = sidecar.reload()
+            served = sidecar.served()
         except CertsError as error:
             self.is_unreachable = isinstance(error, SidecarUnreachable)
             self.obstacle = str(error)
@@ -124,7 +124,7 @@ class _Reader:
 
     @property
     def document(self) -> dict[str, object]:
-        return {"socket": str(self.socket), "reads_list": not self.obstacle, "detail": self.obstacle}
+        return {"socket": self.name, "reads_list": not self.obstacle, "detail": self.obstacle}
 
 
 def _obstacle(authority: Authority, served: Served) -> str:

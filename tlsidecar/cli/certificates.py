@@ -6,12 +6,12 @@ import click
 
 from certs.cli import CertsContext
 from certs.cli import certs as _certs
-from tlsidecar.cli.sidecar_probe import AdminProbe
+from tlsidecar.cli.reach import sidecars
 
 
 @click.pass_context
 def _begin(context: click.Context) -> None:
-    context.obj = CertsContext(probe=AdminProbe())
+    context.obj = CertsContext(reach=sidecars)
 
 
 certs = click.Group(name="certs", commands=_certs.commands, callback=_begin, help=_certs.help)

@@ -1,14 +1,12 @@
-"""What the certificate commands want to know of running sidecars, asked over the admin socket."""
+"""What the certificate commands want to know of a running sidecar, asked over its admin API."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from certs.probe import ChainLink, ListInUse, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
-from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
 
 PAGE_ROWS = 1000
@@ -16,15 +14,31 @@ PAGE_ROWS = 1000
 T = TypeVar("T")
 
 
+class Calls(Protocol):
+    """The admin API, over whatever leads there. Each call raises Unreachable, BadReply and Refused."""
+
+    def get(self, target: str) -> dict[str, Any]: ...
+
+    def call(self, method: str, target: str) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class AdminProbe:
     """Implements certs.probe.SidecarProbe."""
 
-    def reload(self, socket: Path) -> Reloaded:
+    name: str
+    calls: Calls
+    is_here: bool = True
+
+    def __repr__(self) -> str:
+        return f"<AdminProbe {self.name}>"
+
+    def reload(self) -> Reloaded:
         """A refused candidate is an answer, not an error. Raises as :meth:`served`."""
 
         def ask() -> Reloaded:
             try:
-                document = AdminClient(socket).call("POST", "/v1/reload")
+                document = self.calls.call("POST", "/v1/reload")
             except Refused as error:
                 if "attempt" not in error.body:
                     raise
@@ -33,24 +47,32 @@ class AdminProbe:
             good = [each["serial"] for each in document["attempts"] if each["outcome"] != "refused"]
             return Reloaded(document["outcome"], attempt["reason"], attempt["detail"], tuple(good))
 
-        return _asked(socket, ask)
+        return self._asked(ask)
 
-    def served(self, socket: Path) -> Served:
+    def served(self) -> Served:
         """Raises SidecarUnreachable and SidecarRefused."""
 
         def ask() -> Served:
-            client = AdminClient(socket)
-            status, material = client.get("/v1/status"), client.get("/v1/certificates")
+            status, material = self.calls.get("/v1/status"), self.calls.get("/v1/certificates")
             served = [_served(each, status) for each in material["identities"] if each["leaf"] is not None]
             if not served:
-                raise SidecarRefused(f"{socket}: it serves no certificate yet")
+                raise SidecarRefused(f"{self.name}: it serves no certificate yet")
             return replace(served[0], others=tuple(served[1:]))
 
-        return _asked(socket, ask)
+        return self._asked(ask)
 
-    def peers(self, socket: Path) -> tuple[LivePeer, ...]:
+    def peers(self) -> tuple[LivePeer, ...]:
         """Raises as :meth:`served`. A connection that ends while it is asked about is left out."""
-        return _asked(socket, lambda: tuple(_peers(AdminClient(socket))))
+        return self._asked(lambda: tuple(_peers(self.calls)))
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except (Unreachable, BadReply) as error:
+            said = str(error)
+            raise SidecarUnreachable(said if self.name in said else f"{self.name}: {said}") from None
+        except Refused as error:
+            raise SidecarRefused(f"{self.name}: {error.code}: {error.message}") from None
 
 
 def _served(identity: dict[str, Any], status: dict[str, Any]) -> Served:
@@ -78,13 +100,13 @@ def _shows(listener: dict[str, Any], identity: dict[str, Any]) -> bool:
     return identity["name"] in names and (identity["name"] == names[0] or bool(identity["leaf"]["dns"]))
 
 
-def _peers(client: AdminClient) -> Iterator[LivePeer]:
+def _peers(calls: Calls) -> Iterator[LivePeer]:
     offset = 0
     while True:
-        page = client.get(f"/v1/connections?limit={PAGE_ROWS}&offset={offset}")
+        page = calls.get(f"/v1/connections?limit={PAGE_ROWS}&offset={offset}")
         for row in page["connections"]:
             try:
-                detail = client.get(f"/v1/connections/{row['id']}")["connection"]
+                detail = calls.get(f"/v1/connections/{row['id']}")["connection"]
             except Refused as error:
                 if error.status == 404:
                     continue
@@ -98,12 +120,3 @@ def _peers(client: AdminClient) -> Iterator[LivePeer]:
 
 def _links(certificates: list[dict[str, Any]]) -> tuple[ChainLink, ...]:
     return tuple(ChainLink(certificate["sha256"], certificate["issuer"]) for certificate in certificates)
-
-
-def _asked(socket: Path, ask: Callable[[], T]) -> T:
-    try:
-        return ask()
-    except (Unreachable, BadReply) as error:
-        raise SidecarUnreachable(str(error)) from None
-    except Refused as error:
-        raise SidecarRefused(f"{socket}: {error.code}: {error.message}") from None

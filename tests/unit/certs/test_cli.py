@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from certs.text import describe_certificate, safe_text
 
 
 def run(*arguments: object, probe: object = None, clock: object = None, code: int = 0) -> Result:
-    context = CertsContext(probe=probe)  # type: ignore[arg-type]
+    context = CertsContext()
+    if isinstance(probe, Sidecar):
+        context.reach = lambda targets, _: nullcontext([Asked(name, probe) for name in targets])
     if clock is not None:
         context.clock = clock  # type: ignore[assignment]
     result = CliRunner().invoke(certs, list(map(str, arguments)), obj=context)
@@ -71,14 +74,14 @@ class Sidecar:
         self.reloads = 0
         self.stuck = False
         self.refuses = ""
+        self.is_here = True
         self._out = out
         self._server = socket.create_server(("127.0.0.1", 0))
         self._context = self._tls()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def reload(self, socket_path: Path) -> Reloaded:
-        self._check(socket_path)
+    def reload(self) -> Reloaded:
         self.reloads += 1
         if self.refuses:
             return Reloaded("refused", self.refuses, "detail")
@@ -89,8 +92,7 @@ class Sidecar:
             self.generation += 1
         return Reloaded("applied")
 
-    def served(self, socket_path: Path) -> Served:
-        self._check(socket_path)
+    def served(self) -> Served:
         return Served(
             serial=self.material.identity.serial,
             generation=self.generation,
@@ -103,20 +105,13 @@ class Sidecar:
             listeners=(f"127.0.0.1:{self._server.getsockname()[1]}",),
         )
 
-    def peers(self, socket_path: Path) -> tuple[LivePeer, ...]:
-        self._check(socket_path)
+    def peers(self) -> tuple[LivePeer, ...]:
         return self.live_peers
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self._thread.join(10)
-
-    def _check(self, socket_path: Path) -> None:
-        if socket_path.name == "nobody.sock":
-            raise SidecarUnreachable(f"{socket_path}: nobody answers")
-        if socket_path.name == "other.sock":
-            raise SidecarRefused(f"{socket_path}: not allowed")
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -136,6 +131,34 @@ class Sidecar:
                     tls.recv(1)
             except OSError:
                 connection.close()
+
+
+@dataclass
+class Asked:
+    """It, by the name that a command was given; some names are of others."""
+
+    name: str
+    sidecar: Sidecar
+
+    @property
+    def is_here(self) -> bool:
+        return self.sidecar.is_here
+
+    def reload(self) -> Reloaded:
+        return self._asked().reload()
+
+    def served(self) -> Served:
+        return self._asked().served()
+
+    def peers(self) -> tuple[LivePeer, ...]:
+        return self._asked().peers()
+
+    def _asked(self) -> Sidecar:
+        if self.name == "/nobody.sock":
+            raise SidecarUnreachable(f"{self.name}: nobody answers")
+        if self.name == "/other.sock":
+            raise SidecarRefused(f"{self.name}: not allowed")
+        return self.sidecar
 
 
 @pytest.fixture
@@ -264,9 +287,9 @@ def test_rotate_does_not_believe_a_sidecar_that_still_serves_the_old(out: Path, 
     class Lying(Sidecar):
         """Says the new serial, while its listener shows the old."""
 
-        def served(self, socket_path: Path) -> Served:
+        def served(self) -> Served:
             fresh = self.source.load().identity.serial
-            return replace(super().served(socket_path), serial=fresh)
+            return replace(super().served(), serial=fresh)
 
     liar = Lying(out)
     liar.stuck = True
@@ -276,6 +299,16 @@ def test_rotate_does_not_believe_a_sidecar_that_still_serves_the_old(out: Path, 
         assert f"still shows {shown}" in result.stderr
     finally:
         liar.close()
+
+
+def test_rotate_believes_a_sidecar_elsewhere_and_says_so(out: Path, sidecar: Sidecar) -> None:
+    """Its listeners' addresses are another machine's."""
+    sidecar.is_here = False
+    (proof,) = run_json("rotate", out, "--socket", "ssh://web-1", probe=sidecar)["sidecars"]
+    assert (proof["socket"], proof["listeners"], proof["generation"]) == ("ssh://web-1", [], 2)
+    assert "generation 3, served, as it says itself," in run("rotate", out, "--socket", "a", probe=sidecar).stdout
+    sidecar.stuck = True
+    run("rotate", out, "--socket", "a", "--timeout", "1s", probe=sidecar, code=1)
 
 
 @pytest.mark.parametrize(("name", "code"), [("nobody.sock", 3), ("other.sock", 4)])

@@ -9,14 +9,19 @@ import pytest
 from unit.cli.conftest import Served, tlsidecar
 
 from certs.probe import ChainLink, Reloaded, SidecarRefused, SidecarUnreachable
+from tlsidecar.admin.client import AdminClient
 from tlsidecar.cli.sidecar_probe import AdminProbe
 from tlsidecar.control.interface import Outcome
+
+
+def of(socket: Path) -> AdminProbe:
+    return AdminProbe(str(socket), AdminClient(socket))
 
 
 def test_what_it_serves(served: Served) -> None:
     assert served.control.generation is not None
     material = served.control.generation.material
-    told = AdminProbe().served(served.socket)
+    told = of(served.socket).served()
     assert told.serial == material.identity.serial
     assert told.generation == 3
     assert told.trust == material.trust_digests
@@ -26,23 +31,23 @@ def test_what_it_serves(served: Served) -> None:
 
 def test_its_peers_with_their_chains(served: Served) -> None:
     assert served.control.generation is not None
-    peers = AdminProbe().peers(served.socket)
+    peers = of(served.socket).peers()
     assert [(peer.connection_id, peer.listener) for peer in peers] == [(1, "web"), (2, "web"), (3, "web")]
     assert peers[0].chain[0].sha256 == served.control.generation.material.identity.sha256
 
 
 def test_a_reload_that_is_applied_and_one_that_is_refused(served: Served) -> None:
-    assert AdminProbe().reload(served.socket) == Reloaded("applied", serials=("",))
+    assert of(served.socket).reload() == Reloaded("applied", serials=("",))
     served.control.next_outcome = Outcome.REFUSED
-    assert AdminProbe().reload(served.socket) == Reloaded("refused", "key_mismatch", "tls.key")
+    assert of(served.socket).reload() == Reloaded("refused", "key_mismatch", "tls.key")
 
 
 def test_nobody_there_and_nothing_served(served: Served, tmp_path: Path) -> None:
     with pytest.raises(SidecarUnreachable):
-        AdminProbe().served(tmp_path / "absent.sock")
+        of(tmp_path / "absent.sock").served()
     served.control.generation = None
     with pytest.raises(SidecarRefused, match="no certificate yet"):
-        AdminProbe().served(served.socket)
+        of(served.socket).served()
 
 
 def test_certs_rotate_asks_the_sidecars_it_is_told_of(served: Served, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""The sidecars that a certificate command is told of, in each way to name them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from unit.cli.conftest import Served, tlsidecar
+
+from certs.probe import SidecarUnreachable, UnknownTarget
+from tlsidecar.cli.reach import sidecars
+
+
+def pipe_to(socket: Path) -> str:
+    return shlex.join([sys.executable, "-m", "tlsidecar", "admin-pipe", "--socket", str(socket)])
+
+
+def test_each_way_leads_to_the_same_sidecar(served: Served) -> None:
+    assert served.control.generation is not None
+    serial = served.control.generation.material.identity.serial
+    path, folder, pipe = str(served.socket), str(served.socket.parent), pipe_to(served.socket)
+    ways: list[tuple[Sequence[str], Sequence[str], str, bool]] = [
+        ([path], [], path, True),
+        ([f"unix://{path}"], [], path, True),
+        ([folder], [], path, True),
+        ([], [pipe], pipe, False),
+    ]
+    for targets, commands, name, is_here in ways:
+        with sidecars(targets, commands) as found:
+            (sidecar,) = found
+            assert (sidecar.name, sidecar.is_here, sidecar.served().serial) == (name, is_here, serial)
+            assert [peer.connection_id for peer in sidecar.peers()] == [1, 2, 3]
+            assert sidecar.reload().outcome == "applied"
+
+
+def test_several_are_each_asked_once(served: Served) -> None:
+    path = str(served.socket)
+    with sidecars([path, str(served.socket.parent), path], [pipe_to(served.socket)]) as found:
+        assert [sidecar.is_here for sidecar in found] == [True, False]
+
+
+def test_what_means_nothing_and_what_does_not_answer(tmp_path: Path) -> None:
+    for targets, commands in ((["http://web-1"], []), ([""], []), ([], ["ssh 'web"])):
+        with pytest.raises(UnknownTarget), sidecars(targets, commands):
+            pass
+    with pytest.raises(SidecarUnreachable, match="no socket"), sidecars([str(tmp_path)], []):
+        pass
+    with sidecars([], ["no-such-program"]) as found, pytest.raises(SidecarUnreachable, match=r"no such program"):
+        found[0].served()
+
+
+def test_the_commands_end_with_the_codes_of_the_contract(tmp_path: Path) -> None:
+    assert tlsidecar("certs", "init", tmp_path / "pki").code == 0
+    rollover = ("certs", "rollover", tmp_path / "pki")
+    assert tlsidecar(*rollover, "start").code == 0
+    bad = tlsidecar(*rollover, "switch", "--socket", "kube://shop/-c")
+    assert (bad.code, "kube://shop/-c: that is not a pod" in bad.err) == (2, True)
+    absent = tlsidecar(*rollover, "switch", "--via", "no-such-program --at-all")
+    assert (absent.code, absent.err.count("\n")) == (3, 1)
+    assert "no-such-program: no such program on PATH" in absent.err

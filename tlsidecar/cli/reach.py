@@ -1,0 +1,106 @@
+"""The sidecars that the certificate commands are told of: sockets of this machine, and whatever the console reaches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certs.probe import SidecarUnreachable, UnknownTarget
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import Unreachable
+from tlsidecar.cli.sidecar_probe import AdminProbe
+
+if TYPE_CHECKING:
+    from tui.client import AdminClient as ReachedClient
+    from tui.reach.endpoints import Endpoint
+    from tui.reach.processes import Processes
+    from tui.reach.sources import Source
+
+
+@contextmanager
+def sidecars(targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequence[AdminProbe]]:
+    """Implements certs.probe.Reach. A socket is asked directly, so that it needs nothing of the console's."""
+    if not commands and all(_is_socket(target) for target in targets):
+        yield [_here(Path(target)) for target in dict.fromkeys(targets)]
+        return
+    with asyncio.Runner() as runner:
+        yield from _reached(runner, targets, commands)
+
+
+def _is_socket(target: str) -> bool:
+    return bool(target) and "://" not in target and not target.startswith("unix:") and not Path(target).is_dir()
+
+
+def _here(path: Path) -> AdminProbe:
+    return AdminProbe(str(path), AdminClient(path))
+
+
+def _reached(runner: asyncio.Runner, targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequence[AdminProbe]]:
+    """Those behind targets, in their order, each once; the programs that lead there end with the context."""
+    try:
+        from tui.reach.processes import Processes
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "tui":
+            raise
+        raise UnknownTarget("this installation has no package tui: only sockets can be reached") from None
+    processes = Processes()
+    clients: list[ReachedClient] = []
+    try:
+        found = runner.run(_endpoints(_sources(targets, commands, processes)))
+        yield [_probe(runner, endpoint, clients) for endpoint in found]
+    finally:
+        runner.run(_close(clients, processes))
+
+
+def _sources(targets: Sequence[str], commands: Sequence[str], processes: Processes) -> list[Source]:
+    from tui.reach.targets import BadTarget, parse_command, parse_target
+
+    try:
+        return [
+            *(parse_target(target, processes) for target in targets),
+            *(parse_command(command, processes) for command in commands),
+        ]
+    except BadTarget as error:
+        raise UnknownTarget(str(error)) from None
+
+
+async def _endpoints(sources: Sequence[Source]) -> Sequence[Endpoint]:
+    try:
+        several = await asyncio.gather(*(source.endpoints() for source in sources))
+    except Unreachable as error:
+        raise SidecarUnreachable(str(error)) from None
+    return list({str(endpoint.name): endpoint for endpoints in several for endpoint in endpoints}.values())
+
+
+def _probe(runner: asyncio.Runner, endpoint: Endpoint, clients: list[ReachedClient]) -> AdminProbe:
+    from tui.client import AdminClient as ReachedClient
+    from tui.reach.endpoints import SocketEndpoint
+
+    if isinstance(endpoint, SocketEndpoint):
+        return _here(endpoint.path)
+    client = ReachedClient(endpoint)
+    clients.append(client)
+    return AdminProbe(str(endpoint.name), _Reached(runner, client), is_here=False)
+
+
+class _Reached:
+    """The console's client, asked from outside of its event loop; reads share one connection, and so one login."""
+
+    def __init__(self, runner: asyncio.Runner, client: ReachedClient) -> None:
+        self._runner = runner
+        self._client = client
+
+    def get(self, target: str) -> dict[str, Any]:
+        return dict(self._runner.run(self._client.read(target)))
+
+    def call(self, method: str, target: str) -> dict[str, Any]:
+        return dict(self._runner.run(self._client.change(method, target)))
+
+
+async def _close(clients: Sequence[ReachedClient], processes: Processes) -> None:
+    for client in clients:
+        await client.close()
+    await processes.close()
