@@ -9,10 +9,9 @@ States and legal moves (terminate reads down the left, originate down the right)
     any ─▶ CLOSED
 
 - Nothing is opened towards the upstream, and no byte is read for it, before the TLS peer is authorised.
-- A connection is *refused* when it is turned away before RELAYING, *opened* when it gets there and then *closed*; it
-  is exactly one of the two, and it is told to the observer exactly once. A probe of our own is neither, nor is a client
-  that goes without a byte; both are only counted.
-- How the sockets are closed says what happened: an end is told as an end (close_notify, FIN), a cut as a reset.
+- A connection is either *refused*, before RELAYING, or *opened* and then *closed*, and that is reported exactly once. A
+  probe of our own is neither, nor is a client that goes without a byte: both are only counted.
+- The way the sockets are closed says what happened: an end is an end (close_notify, FIN), a cut is a reset.
 """
 
 from __future__ import annotations
@@ -25,23 +24,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from certs.identity import Identity
-from tlsidecar.dataplane import proxy_protocol
-from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.handshake import Handshake, Peer
-from tlsidecar.dataplane.linger import reset
-from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
-from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.policy import kept_chain
-from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
-from tlsidecar.dataplane.starttls import LOCALS, SERVERS, Ended, Negotiation, Next
 from tlsidecar.dataplane.stream import Parameters
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
 
-# What a client that speaks plain HTTP to the TLS port is told, as nginx does it.
+# For a client that speaks plain HTTP to the TLS port, as nginx has it.
 PLAINTEXT_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n"
     b"A plain HTTP request was sent to TLS port\n"
@@ -51,7 +43,7 @@ _log = logging.getLogger("tlsidecar.dataplane")
 
 NO_PARAMETERS = Parameters("", "", "", "", "")
 
-# These ends are told to both sides as ends; every other one but COMPLETED is a cut.
+# Both sides see an end of the connection; after any other reason but COMPLETED they see a cut.
 _POLITE = frozenset(
     {
         Reason.IDLE_TIMEOUT,
@@ -107,7 +99,7 @@ class Connection(ABC):
         self.state = ConnectionState.HANDSHAKING
         self.opened_at = shared.wall()
         self.accepted_at = shared.reactor.now
-        self.handshake: Handshake | None = None  # while it is running, and one that failed until that was told
+        self.handshake: Handshake | None = None  # while it runs; one that failed stays, for the refusal's sake
         self.peer: Peer | None = None
         self.handshake_s = 0.0
         self.wait_s = 0.0
@@ -117,7 +109,7 @@ class Connection(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.frontend.name} {self.state.value}>"
 
-    # What the subclasses are.
+    # What the protocols differ in.
 
     @abstractmethod
     def start(self) -> None:
@@ -230,21 +222,29 @@ class Connection(ABC):
         self.refuse(handshake.stage, handshake.reason, handshake.detail, side=handshake.side)
 
     def _left_empty(self) -> None:
-        """The client went without a byte: nobody was refused, and there is nobody to tell of."""
+        """The client went without a byte: nobody was refused, so it is only counted."""
         tally = self.frontend.tally
         tally.handshake_dropped()
-        self.state = ConnectionState.CLOSED
-        self.stop(polite=True, ended=False)
-        self._gone()
+        self._end(polite=True)
         tally.empty()
 
     def _probed(self) -> None:
         """One of our own probes has seen our leaf, and that was all it came for."""
-        self.state = ConnectionState.CLOSED
-        self.stop(polite=True, ended=False)
-        self._gone()
+        self._end(polite=True)
         self.frontend.tally.probed()
         _log.debug("probed", extra={"fields": {"listener": self.frontend.name, "peer": self.peer_address}})
+
+    def stop_unserved(self) -> None:
+        """Let go of the socket that came in, where nobody has taken it over: its handshake is under way, has failed or
+        was a probe's, or there is none."""
+        if self.handshake is not None:
+            self.handshake.cancel()
+            self.handshake.stream.release()
+        elif self.peer is not None:
+            self.reactor.forget(self.sock.fileno())  # a handshake that succeeded leaves it watched
+            self.peer.stream.close_notify()
+            self.peer.stream.release()
+        self.shared.lingerer.close(self.sock)
 
     # The end.
 
@@ -274,9 +274,7 @@ class Connection(ABC):
         tally = self.frontend.tally
         if self.handshake is not None and self.handshake.is_running:
             tally.handshake_dropped()
-        self.state = ConnectionState.CLOSED
-        self.stop(polite=True, ended=False)
-        self._gone()
+        self._end(polite=True)
         tally.turned_away(refusal)
 
     def close(self, reason: Reason, detail: str = "") -> None:
@@ -286,23 +284,24 @@ class Connection(ABC):
         if self.state is not ConnectionState.RELAYING:
             self.refuse(self._stage(), reason, detail)
             return
-        self.state = ConnectionState.CLOSED
         entry = self.entry(reason)
-        self.stop(polite=reason in _POLITE, ended=reason is Reason.COMPLETED)
-        self._gone()
+        self._end(polite=reason in _POLITE, ended=reason is Reason.COMPLETED)
         self.frontend.tally.closed(entry)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         self.close(Reason.INTERNAL_ERROR)
 
-    def _gone(self) -> None:
+    def _end(self, *, polite: bool, ended: bool = False) -> None:
+        """As :meth:`stop`; what is reported of it is the caller's business."""
+        self.state = ConnectionState.CLOSED
+        self.stop(polite=polite, ended=ended)
         self.frontend.gone(self.id, self.bytes_in, self.bytes_out)
 
     def _stage(self) -> Stage:
         return Stage.UPSTREAM if self.state is ConnectionState.CONNECTING else Stage.HANDSHAKE
 
-    # What is told of it.
+    # What is reported of it.
 
     def refusal(self, stage: Stage, reason: Reason, detail: str, *, side: Side = Side.LOCAL) -> Refusal:
         identity = self.identity
@@ -393,225 +392,5 @@ class Connection(ABC):
         )
 
     def detail(self, now: float) -> ConnectionDetail:
-        shown = self.peer is not None and self.state is ConnectionState.RELAYING
-        chain = self.peer.stream.peer_chain() if shown and self.peer is not None else ()
+        chain = self.peer_chain() if self.state is ConnectionState.RELAYING else ()
         return ConnectionDetail(self.record(now), chain)
-
-
-class TcpConnection(Connection):
-    """Bytes of any protocol, relayed as they are."""
-
-    __slots__ = ("_message", "_negotiation", "_reach", "_wanted_at", "other", "relay", "upstream")
-
-    def __init__(self, frontend: Frontend, sock: socket.socket, peer_address: str) -> None:
-        super().__init__(frontend, sock, peer_address)
-        self.other: socket.socket | None = None
-        self.upstream: Upstream | None = None
-        self.relay: Relay | None = None
-        self._reach: Reach | None = None
-        self._negotiation: Negotiation | None = None  # of TLS, in the protocol's own words
-        self._message = b""  # all that the service is to get
-        self._wanted_at = 0.0  # since when the upstream is wanted
-
-    @property
-    def bytes_in(self) -> int:
-        return self.relay.bytes_in if self.relay is not None else 0
-
-    @property
-    def bytes_out(self) -> int:
-        return self.relay.bytes_out if self.relay is not None else 0
-
-    @property
-    def active_at(self) -> float:
-        return self.relay.active_at if self.relay is not None else self.accepted_at
-
-    def start(self) -> None:
-        starttls = self.frontend.settings.starttls
-        if starttls:
-            self._negotiate(starttls)
-        elif self.frontend.terminates:
-            self.shake_hands()
-        else:
-            self._reach_upstream()
-
-    def _negotiate(self, starttls: str) -> None:
-        """Agree on TLS with a peer, or go without it with a local application, as the protocol has it."""
-        frontend = self.frontend
-        frontend.tally.handshake_began()
-        script = SERVERS[starttls]() if frontend.terminates else LOCALS[starttls]()
-        self._negotiation = Negotiation(self.reactor, frontend.handshake_deadlines, self.sock, script, self._negotiated)
-        self._negotiation.start()
-
-    def _negotiated(self, how: Ended) -> None:
-        self._negotiation = None
-        if how.empty:
-            self._left_empty()
-            return
-        self.frontend.tally.handshake_dropped()  # the one that follows is counted by itself
-        match how.next:
-            case Next.TLS:
-                self.shake_hands()
-            case Next.PLAIN:
-                self._reach_upstream()
-            case Next.CANCEL:
-                self._message = how.message
-                self._reach_upstream()
-            case _:
-                reason = Reason.HANDSHAKE_TIMEOUT if how.late else Reason.STARTTLS_REFUSED
-                self.refuse(Stage.HANDSHAKE, reason, how.detail)
-
-    def _passed_on(self) -> None:
-        """The service has its one message: there is nothing more to say, to either side."""
-        assert self.other is not None
-        with contextlib.suppress(OSError):
-            self.other.send(self._message)
-        self.state = ConnectionState.CLOSED
-        self.stop(polite=True, ended=True)
-        self._gone()
-        self.frontend.tally.cancel_passed()
-
-    def authorised(self) -> None:
-        self._reach_upstream()
-
-    def drain(self) -> None:
-        self.draining = True
-        if self.state is not ConnectionState.RELAYING:
-            self.refuse(self._stage(), Reason.DRAINING)
-
-    def retire(self, reason: Reason) -> None:
-        self.close(reason)
-
-    def check_time(self, now: float) -> None:
-        relay = self.relay
-        if relay is not None and now - relay.active_at > relay.patience_s:
-            self.close(relay.timeout_reason)
-
-    def _reach_upstream(self) -> None:
-        self._wanted_at = self.reactor.loop.time()
-        self._reach = Reach(self.frontend.outbound, self.contexts, self._reached, self._missed, trying=self._trying)
-        self._reach.start()
-
-    def _trying(self, upstream: Upstream, shaking: bool) -> None:
-        self.upstream_address = upstream.text
-        self.state = ConnectionState.HANDSHAKING if shaking else ConnectionState.CONNECTING
-        if shaking:
-            self.wait_s = self.reactor.loop.time() - self._wanted_at
-
-    def _reached(self, reached: Reached) -> None:
-        self._reach = None
-        self.upstream = reached.upstream
-        self.other = reached.sock
-        if self._message:
-            self._passed_on()
-            return
-        if reached.peer is not None:
-            self.peer = reached.peer
-            self.handshake_s = reached.handshake_s
-        else:
-            self.wait_s = self.reactor.loop.time() - self._wanted_at
-        self._relay()
-
-    def _missed(self, missed: Missed) -> None:
-        self._reach = None
-        reason = missed.reason
-        if reason is Reason.UPSTREAM_RESET and self.peer is not None:
-            # It had accepted before it reset, only sooner than we saw that it had: the peer is cut off all the same.
-            self.wait_s = self.reactor.loop.time() - self._wanted_at
-            self.open()
-            self.close(reason, missed.detail)
-            return
-        if missed.handshake is not None:
-            self.handshake = missed.handshake
-            self.handshake_s = missed.handshake.seconds
-        self.refuse(missed.stage, reason, missed.detail, side=missed.side)
-
-    def _relay(self) -> None:
-        assert self.peer is not None
-        assert self.other is not None
-        tls, plain = self.sock, self.other
-        if not self.frontend.terminates:
-            tls, plain = plain, tls
-        remote = not self.frontend.terminates
-        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.frontend.limits, self, remote=remote)
-        self.open()
-        if self.frontend.settings.proxy_protocol:
-            self.relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
-        self.relay.start()
-
-    def relay_ended(self, reason: Reason, detail: str) -> None:
-        relay = self.relay
-        assert relay is not None
-        originate = not self.frontend.terminates
-        if reason is Reason.UPSTREAM_RESET:
-            if originate:
-                reason = Reason.APP_RESET
-            else:
-                self.frontend.tally.upstream_failed(reason)
-        elif reason is Reason.REFUSED_BY_PEER and originate and not relay.bytes_in:
-            # In TLS 1.3 the client's handshake is over before the server has judged its certificate (RFC 8446
-            # section 4.4.2.4): an alert before the first byte is that judgement.
-            assert self.upstream is not None
-            self.upstream.refused(detail)
-            tally = self.frontend.tally
-            tally.upstream_failed(reason)
-            tally.refused(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
-        self.close(reason, detail)
-
-    def stop(self, *, polite: bool, ended: bool) -> None:
-        if self._negotiation is not None:
-            self._negotiation.cancel()
-            self._negotiation = None
-            self.frontend.tally.handshake_dropped()
-        if self._reach is not None:
-            self._reach.cancel()
-            self._reach = None
-        if self.relay is not None:
-            self.relay.stop()
-        if self.upstream is not None:
-            self.upstream.active -= 1
-        if self.frontend.terminates:
-            self._stop_peer(polite=polite, ended=ended)
-            if self.other is not None:
-                _stop_plain(self.other, gently=ended or polite)
-        else:
-            _stop_plain(self.sock, gently=ended or (polite and self.relay is not None))
-            if self.other is not None:
-                assert self.peer is not None
-                self._stop_tls(self.other, self.peer.stream, polite=polite, ended=ended)
-
-    def _stop_peer(self, *, polite: bool, ended: bool) -> None:
-        """The socket that came in over TLS, however far its handshake got."""
-        handshake, peer = self.handshake, self.peer
-        if peer is not None:
-            if self.relay is None:
-                self.reactor.forget(self.sock.fileno())  # a handshake that succeeded leaves it watched
-            self._stop_tls(self.sock, peer.stream, polite=polite, ended=ended)
-            return
-        if handshake is not None:
-            handshake.cancel()
-        if polite:
-            self.shared.lingerer.close(self.sock)
-        else:
-            reset(self.sock)
-        if handshake is not None:
-            handshake.stream.release()
-
-    def _stop_tls(self, sock: socket.socket, stream: Stream, *, polite: bool, ended: bool) -> None:
-        if ended:
-            sock.close()
-        elif polite:
-            stream.close_notify()
-            self.shared.lingerer.close(sock)
-        elif stream.failure is not None and stream.failure.was_alerted:
-            self.shared.lingerer.close(sock)
-        else:
-            reset(sock)
-        stream.release()
-
-
-def _stop_plain(sock: socket.socket, *, gently: bool) -> None:
-    """An application whose remote was refused, a service whose peer was cut off, must not take that for a clean end."""
-    if gently:
-        sock.close()
-    else:
-        reset(sock)

@@ -17,7 +17,7 @@ from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.addresses import peer_address
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
-from tlsidecar.dataplane.connection import Connection, TcpConnection
+from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.health import HealthChecks, MakeCall
 from tlsidecar.dataplane.outbound.network import Network
@@ -25,6 +25,7 @@ from tlsidecar.dataplane.reactor import EDGE, READ
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerRecord
 from tlsidecar.dataplane.tally import Tally
+from tlsidecar.dataplane.tcp_connection import TcpConnection
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import Listener as ListenerSettings
 from tlsidecar.settings import Mode, Protocol
@@ -468,11 +469,11 @@ def _connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str]
         return partial(TcpConnection, frontend), lambda: None
     # Here and not above: h11 is for those who need it.
     from tlsidecar.dataplane.http.services import HttpServices
-    from tlsidecar.dataplane.http1.connection import HttpConnection
+    from tlsidecar.dataplane.http1.connection import Http1Connection
     from tlsidecar.dataplane.http1.rules import Http1Rules
 
     services = HttpServices(frontend)
-    http1 = partial(HttpConnection, frontend, services, rules=Http1Rules(services.rules))
+    http1 = partial(Http1Connection, frontend, services, rules=Http1Rules(services.rules))
     if frontend.settings.http2 == "off":
         return http1, services.close
     from tlsidecar.dataplane.http2.choosing import ChoosingConnection

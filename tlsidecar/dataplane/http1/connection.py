@@ -13,10 +13,10 @@ from __future__ import annotations
 import socket
 from collections import deque
 
-from tlsidecar.dataplane.connection import Connection, ConnectionState
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.connection import ConnectionState
+from tlsidecar.dataplane.endpoint import Endpoint
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.exchange import Downstream, Exchange
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
@@ -32,83 +32,51 @@ from tlsidecar.dataplane.http1.commands import (
 from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import State
-from tlsidecar.dataplane.outbound.pool import UpstreamConnection
-from tlsidecar.dataplane.outbound.reach import Missed, Reach
-from tlsidecar.dataplane.reactor import READ
+from tlsidecar.dataplane.http1.upstream_side import UpstreamSide
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, RECORD_BYTES, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 from tlsidecar.outcomes import Reason, Side, Stage
 
 
-class HttpConnection(Connection):
+class Http1Connection(UpstreamSide):
     """One client's connection and, while an exchange needs it, one upstream connection."""
 
     __slots__ = (
-        "_active_at",
-        "_bound",
-        "_client",
         "_client_ended",
         "_close_wanted",
         "_commands",
-        "_conversation",
         "_cut_reason",
         "_end_reason",
-        "_high_water",
-        "_opening",
-        "_pool",
-        "_received",
         "_requests",
         "_retire_reason",
         "_rules",
-        "_sent",
-        "_services",
-        "_stuck_bytes",
         "_tunnel",
-        "_unsent",
-        "_upstream",
-        "_upstream_answered",
     )
 
     def __init__(
         self, frontend: Frontend, services: HttpServices, sock: socket.socket, peer_address: str, *, rules: Http1Rules
     ) -> None:
-        super().__init__(frontend, sock, peer_address)
+        super().__init__(frontend, services, sock, peer_address)
         self._rules = rules
-        self._services = services
-        self._pool = services.pool
-        self._high_water = frontend.limits.buffer_bytes
-        self._client: Endpoint | None = None
-        self._conversation: Conversation | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._opening: Reach | None = None
-        self._bound: UpstreamConnection | None = None  # between two exchanges, for this client alone
-        self._unsent: list[bytes] | None = None  # for the upstream, while it is being opened
         self._tunnel: Relay | None = None
         self._client_ended = False
         self._end_reason = Reason.PEER_RESET  # what the client's end was, where that was none
-        self._upstream_answered = False
         self._close_wanted: Reason | None = None
         self._commands: deque[Command] | None = None  # while some are being carried out: those that wait
-        self._received = 0
-        self._sent = 0
         self._requests = 0
-        self._active_at = self.accepted_at
         self._retire_reason = Reason.COMPLETED
         self._cut_reason: Reason | None = None  # of the last exchange that was told of
-        self._stuck_bytes = 0  # what waited for a side that did not read, when the time was last checked
 
     # What is told of it.
 
     @property
     def bytes_in(self) -> int:
-        inward = self._received if self.frontend.terminates else self._sent
-        return inward + (self._tunnel.bytes_in if self._tunnel is not None else 0)
+        return super().bytes_in + (self._tunnel.bytes_in if self._tunnel is not None else 0)
 
     @property
     def bytes_out(self) -> int:
-        outward = self._sent if self.frontend.terminates else self._received
-        return outward + (self._tunnel.bytes_out if self._tunnel is not None else 0)
+        return super().bytes_out + (self._tunnel.bytes_out if self._tunnel is not None else 0)
 
     @property
     def active_at(self) -> float:
@@ -120,32 +88,9 @@ class HttpConnection(Connection):
 
     # Life.
 
-    def start(self) -> None:
-        if self.frontend.terminates:
-            self.shake_hands()
-        else:
-            self._serve(PlainEndpoint(self.reactor, self.sock))
-
-    def authorised(self) -> None:
-        assert self.peer is not None
-        self._serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
-
-    def _serve(self, client: Endpoint) -> None:
-        self._client = client
-        downstream = self._services.downstream(self, self.peer_chain)
+    def _converse(self, client: Endpoint, downstream: Downstream) -> None:
         self._conversation = Conversation(self._rules, downstream, self.reactor)
         self._active_at = self.reactor.now
-        self.open()
-        client.attach(self._client_readable, self)
-        if self.frontend.terminates:
-            self._client_readable(READ)
-
-    def drain(self) -> None:
-        self.draining = True
-        if self._conversation is None:
-            self.refuse(self._stage(), Reason.DRAINING)
-        else:
-            self.retire(Reason.DRAINED)
 
     def retire(self, reason: Reason) -> None:
         if self._tunnel is not None:
@@ -223,25 +168,10 @@ class HttpConnection(Connection):
     def stop(self, *, polite: bool, ended: bool) -> None:
         if self._tunnel is not None:
             self._tunnel.stop()
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
-        self._release_upstream(reusable=False)
-        self._drop_bound()
+        self._leave_upstream()
         client = self._client
-        if client is None:
-            if self.handshake is not None:
-                self.handshake.cancel()
-                self.handshake.stream.release()
-            elif self.peer is not None:  # a probe's
-                self.reactor.forget(self.sock.fileno())
-                self.peer.stream.close_notify()
-                self.peer.stream.release()
-            self.shared.lingerer.close(self.sock)
-        elif polite or ended or _is_told(client.failure):
-            client.linger(self.shared.lingerer)
-        else:
-            client.cut()
+        told = client is not None and _is_told(client.failure)
+        self._leave_client(gently=polite or ended or told)
 
     # The client.
 
@@ -324,188 +254,6 @@ class HttpConnection(Connection):
         # Nothing that is still queued can be written any more.
         self.close(self._close_wanted or Reason.PEER_RESET)
 
-    # The upstream.
-
-    def _open_upstream(self) -> None:
-        assert self._client is not None
-        self._client.pause()
-        self._opening = self._pool.opening(self._upstream_open, self._upstream_missed)
-        self._opening.start()  # perhaps it is open, or has failed, before this returns
-
-    def _upstream_open(self, upstream: UpstreamConnection) -> None:
-        conversation = self._conversation
-        assert conversation is not None
-        self._opening = None
-        now = self._active_at = self.reactor.refresh()
-        self._attach(conversation.exchange, upstream, now)
-        unsent, self._unsent = self._unsent, None
-        for data in unsent or ():
-            if not upstream.endpoint.send(data):
-                self.upstream_broken()
-                return
-        self._settle()
-
-    def _upstream_missed(self, missed: Missed) -> None:
-        conversation = self._conversation
-        assert conversation is not None
-        self._opening = None
-        self._unsent = None
-        handshake, exchange = missed.handshake, conversation.exchange
-        if exchange is not None:
-            exchange.tried = missed.upstream
-        if handshake is not None and exchange is not None:
-            judge = handshake.judge
-            exchange.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)
-        self._run(
-            conversation.upstream_failed(
-                missed.reason, missed.detail, stage=missed.stage, nothing_sent=True, reused=False
-            )
-        )
-
-    def _attach(self, exchange: Exchange | None, upstream: UpstreamConnection, now: float) -> None:
-        assert exchange is not None
-        self._upstream = upstream
-        upstream.owner = self
-        address = self.upstream_address = upstream.upstream.text
-        exchange.attach(address, now)
-        peer = upstream.peer
-        if peer is not None:
-            self.peer = peer
-            exchange.knows_remote(peer.identity, peer.rule)
-
-    def upstream_readable(self) -> None:
-        upstream, conversation, client = self._upstream, self._conversation, self._client
-        if upstream is None:
-            self._drop_bound()  # it ended, or spoke though nobody had asked
-            return
-        assert conversation is not None
-        assert client is not None
-        count = upstream.endpoint.read()
-        if count > 0:
-            self._active_at = self.reactor.now
-            exchange = None if self._upstream_answered else conversation.response_in_one(BUFFER, count)
-            if exchange is not None:
-                self._upstream = None
-                self._pool.give_back(upstream, reusable=True)
-                self._sent += count
-                sent = client.send_read(count)
-                exchange.finish(self.reactor.now)
-                if not sent:
-                    self.broken()
-                elif client.queued_bytes:
-                    self._settle()
-                return
-            if self._upstream_answered and conversation.response_data_in_one(BUFFER, count):
-                self._sent += count
-                if not client.send_read(count):
-                    self.broken()
-                elif client.queued_bytes:
-                    self._settle()
-                return
-            self._upstream_answered = True
-            self._run(conversation.receive_upstream(BUFFER, 0, count))
-            if count >= RECORD_BYTES:
-                upstream.endpoint.widen(not client.queued_bytes and self._upstream is upstream)
-            return
-        if count in (WANT_READ, WANT_WRITE):
-            return
-        if count == CLOSED:
-            self._upstream_ended(clean=True, reason=Reason.UPSTREAM_CLOSED)
-            return
-        self._upstream_failed(upstream)
-
-    def _upstream_failed(self, upstream: UpstreamConnection) -> None:
-        failure = upstream.endpoint.failure
-        assert failure is not None
-        if failure.kind is FailureKind.ALERT and upstream.uses == 1 and not self._upstream_answered:
-            self._refused_by_remote(upstream, failure.text)
-            return
-        truncated = failure.kind is FailureKind.TRUNCATED
-        reason = Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET
-        self._upstream_ended(clean=False, reason=reason, detail="" if truncated else failure.text)
-
-    def _refused_by_remote(self, upstream: UpstreamConnection, detail: str) -> None:
-        """In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over (RFC 8446 section
-        4.4.2.4)."""
-        conversation, peer = self._conversation, upstream.peer
-        assert conversation is not None
-        upstream.endpoint.pause()
-        exchange = conversation.exchange
-        if exchange is not None and peer is not None:
-            exchange.knows_remote(peer.identity, peer.rule, Side.PEER)
-        self.frontend.tally.upstream_failed(Reason.REFUSED_BY_PEER)
-        self._run(
-            conversation.upstream_failed(
-                Reason.REFUSED_BY_PEER, detail, stage=Stage.VERIFY, nothing_sent=True, reused=False
-            )
-        )
-
-    def _upstream_ended(self, *, clean: bool, reason: Reason, detail: str = "") -> None:
-        conversation, upstream = self._conversation, self._upstream
-        assert conversation is not None
-        assert upstream is not None
-        upstream.endpoint.pause()
-        if not self._upstream_answered and upstream.uses > 1:
-            # It was closed while it idled, or as our request was under way: the service has not begun with it. As Go's
-            # client does, an idempotent request is then sent once more on a fresh connection (RFC 9112 section 9.3.1).
-            self._release_upstream(reusable=False)
-            commands = conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True)
-            if not any(isinstance(command, Connect) for command in commands[:1]):
-                self.frontend.tally.upstream_failed(reason)
-            self._run(commands)
-            return
-        if not clean or not self._upstream_answered:
-            self.frontend.tally.upstream_failed(reason)
-        self._run(conversation.upstream_closed(clean=clean, reason=reason, detail=detail))
-
-    def upstream_drained(self) -> None:
-        self._active_at = self.reactor.now
-        self._settle()
-
-    def upstream_broken(self) -> None:
-        """A write to it failed. It may still have an answer for us: that a service refuses an upload, say."""
-        conversation, upstream = self._conversation, self._upstream
-        assert conversation is not None
-        if upstream is None:
-            return
-        failure = upstream.endpoint.failure
-        if failure is None or failure.kind is not FailureKind.ALERT:
-            count = upstream.endpoint.read()
-            if count > 0:
-                self._upstream_answered = True
-                self._run(conversation.receive_upstream(BUFFER, 0, count))
-                return
-        self._upstream_failed(upstream)
-
-    def _release_upstream(self, *, reusable: bool, bound: bool = False) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is None:
-            return
-        upstream.endpoint.widen(False)
-        if reusable and bound and not upstream.endpoint.queued_bytes:
-            upstream.end(self.reactor.now, reusable=True)
-            upstream.owner = self  # nobody else gets it
-            self._bound = upstream
-        else:
-            self._pool.give_back(upstream, reusable=reusable)
-
-    def _take_upstream(self) -> UpstreamConnection | None:
-        """One that is open: the client's own, where it has one, or one that idles."""
-        upstream = self._bound
-        if upstream is None:
-            return self._pool.take()
-        if upstream.has_expired(self.reactor.now, self.frontend.current.contexts.generation):
-            self._drop_bound()
-            return None
-        self._bound = None
-        upstream.begin()
-        return upstream
-
-    def _drop_bound(self) -> None:
-        upstream, self._bound = self._bound, None
-        if upstream is not None:
-            self._pool.give_back(upstream, reusable=False)
-
     # Commands.
 
     def _run(self, commands: list[Command]) -> None:
@@ -541,10 +289,7 @@ class HttpConnection(Connection):
         elif isinstance(command, Connect):
             self._connect(command)
         elif isinstance(command, ReleaseUpstream):
-            if self._opening is not None:
-                self._opening.cancel()
-                self._opening = None
-                self._unsent = None
+            self._cancel_opening()
             self._release_upstream(reusable=command.reusable, bound=command.bound)
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason

@@ -1,6 +1,6 @@
 """The two directions of one exchange: what is read, judged and rewritten on the way up, and on the way back.
 
-A half knows nothing of the other or of the connection's life; :mod:`exchange` has them move in step.
+A half knows nothing of the other or of the connection's life; the conversation has them move in step.
 """
 
 from __future__ import annotations

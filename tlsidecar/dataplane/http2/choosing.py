@@ -89,11 +89,4 @@ class ChoosingConnection(Connection):
     def stop(self, *, polite: bool, ended: bool) -> None:
         if self._is_waiting:
             self.reactor.forget(self.sock.fileno())
-        if self.handshake is not None:
-            self.handshake.cancel()
-            self.handshake.stream.release()
-        elif self.peer is not None:  # a probe's
-            self.reactor.forget(self.sock.fileno())
-            self.peer.stream.close_notify()
-            self.peer.stream.release()
-        self.shared.lingerer.close(self.sock)
+        self.stop_unserved()

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import socket
 
-from tlsidecar.dataplane.connection import Connection, ConnectionState
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint, TlsEndpoint
+from tlsidecar.dataplane.connection import ConnectionState
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
 from tlsidecar.dataplane.frontend import Frontend
+from tlsidecar.dataplane.http.connection import HttpConnection
+from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
 from tlsidecar.dataplane.http2.streams import State
 from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
-from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
@@ -30,23 +31,17 @@ from tlsidecar.settings import H2
 _CLIENT_PATIENCE = 4
 
 
-class Http2Connection(Connection):
+class Http2Connection(HttpConnection):
     """One client's connection and its upstream connection."""
 
     __slots__ = (
-        "_client",
         "_close_wanted",
         "_goodbye",
         "_heads",
         "_held_at",
-        "_high_water",
         "_reach",
         "_read_at",
-        "_received",
-        "_sent",
-        "_services",
         "_session",
-        "_stuck_bytes",
         "_unsent",
         "_upstream",
     )
@@ -54,32 +49,18 @@ class Http2Connection(Connection):
     def __init__(
         self, frontend: Frontend, services: HttpServices, sock: socket.socket, peer_address: str, *, heads: Heads
     ) -> None:
-        super().__init__(frontend, sock, peer_address)
-        self._services = services
+        super().__init__(frontend, services, sock, peer_address)
         self._heads = heads
-        self._high_water = frontend.limits.buffer_bytes
-        self._client: Endpoint | None = None
         self._session: Session | None = None
         self._reach: Reach | None = None
         self._upstream: _UpstreamEnd | None = None
         self._unsent: list[bytes] = []  # for the upstream, until it is there
         self._close_wanted: tuple[Reason, str] | None = None
         self._goodbye = False  # the client is to read what was said last
-        self._received = 0
-        self._sent = 0
         self._read_at = self.accepted_at  # when a queue was last seen to shrink
-        self._stuck_bytes = 0
         self._held_at = 0.0  # since when one side is kept waiting by half a frame of the other's; 0: it is not
 
     # What is told of it.
-
-    @property
-    def bytes_in(self) -> int:
-        return self._received if self.frontend.terminates else self._sent
-
-    @property
-    def bytes_out(self) -> int:
-        return self._sent if self.frontend.terminates else self._received
 
     @property
     def active_at(self) -> float:
@@ -95,33 +76,9 @@ class Http2Connection(Connection):
 
     # Life.
 
-    def start(self) -> None:
-        if self.frontend.terminates:
-            self.shake_hands()
-        else:
-            self.serve(PlainEndpoint(self.reactor, self.sock))
-
-    def authorised(self) -> None:
-        assert self.peer is not None
-        self.serve(TlsEndpoint(self.reactor, self.sock, self.peer.stream))
-
-    def serve(self, client: Endpoint) -> None:
-        """Speak HTTP/2 with the client from its first byte on."""
-        self._client = client
-        downstream = self._services.downstream(self, self.peer_chain)
+    def _converse(self, client: Endpoint, downstream: Downstream) -> None:
         self._session = Session(self._heads, downstream, self.reactor, self.frontend.tally)
-        self.open()
-        client.attach(self._client_readable, self)
         client.widen(True)  # the records of a large body, several at once
-        if self.frontend.terminates:
-            self._client_readable(READ)
-
-    def drain(self) -> None:
-        self.draining = True
-        if self._session is None:
-            self.refuse(self._stage(), Reason.DRAINING)
-        else:
-            self.retire(Reason.DRAINED)
 
     def retire(self, reason: Reason) -> None:
         session = self._session
@@ -164,20 +121,7 @@ class Http2Connection(Connection):
             self._reach.cancel()
             self._reach = None
         self._leave_upstream()
-        client = self._client
-        if client is None:
-            if self.handshake is not None:
-                self.handshake.cancel()
-                self.handshake.stream.release()
-            elif self.peer is not None:  # a probe's
-                self.reactor.forget(self.sock.fileno())
-                self.peer.stream.close_notify()
-                self.peer.stream.release()
-            self.shared.lingerer.close(self.sock)
-        elif polite or ended or self._goodbye:
-            client.linger(self.shared.lingerer)
-        else:
-            client.cut()
+        self._leave_client(gently=polite or ended or self._goodbye)
 
     # The client.
 
