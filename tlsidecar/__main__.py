@@ -30,8 +30,9 @@ def _command() -> object:
 
         # What start-up makes stays: looking through it again and again for what does not is a fifth of the start.
         gc.disable()
-        from tlsidecar.openssl import load_without_session_tickets
+        from tlsidecar.openssl import keep_out_the_systems, load_without_session_tickets
 
+        keep_out_the_systems()
         load_without_session_tickets()
     from tlsidecar.cli.root import root
 

@@ -44,7 +44,7 @@ from tlsidecar.observe.log import ProcessLog, open_sink
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
-from tlsidecar.process import keep_memory_private, raise_descriptor_limit
+from tlsidecar.process import give_back_memory, keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Collector, Recorder
 from tlsidecar.sandbox.confined import Confined, confined
 from tlsidecar.sandbox.level import SandboxError
@@ -336,6 +336,7 @@ async def _until_stopped(
         # keep the first connections waiting for 60 ms.
         gc.freeze()
         gc.enable()
+        give_back_memory()
         async with asyncio.TaskGroup() as tasks:
             controller.serving(tasks)
             for listener in controller.settings.listeners:

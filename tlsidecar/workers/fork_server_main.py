@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from tlsidecar.openssl import load_without_session_tickets
+from tlsidecar.openssl import keep_out_the_systems, load_without_session_tickets
 from tlsidecar.process import keep_memory_private, name_process
 
 # SCM_MAX_FD (unix(7)): the kernel passes no more descriptors than this in one message.
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     keep_memory_private()
     name_process("tlsidecar-fork")
     control, broker = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    keep_out_the_systems()
     load_without_session_tickets()  # hence nothing above may import cryptography
     gc.disable()
     for module in (_WORKER, *([_BROKER] if broker >= 0 else []), *arguments[2:]):
