@@ -29,7 +29,7 @@ from tlsidecar.config import ConfigError, load_with_origins, render_problems
 from tlsidecar.dataplane.http import paths, xfcc
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http1 import forward
-from tlsidecar.dataplane.http1.body import body_reader
+from tlsidecar.dataplane.http1.halves import body_reader
 from tlsidecar.dataplane.http1.head_reader import HeadReader
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead

@@ -14,11 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from tlsidecar.dataplane.engine import Stream
-from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.linger import Lingerer, reset
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
-from tlsidecar.dataplane.stream import BUFFER_BYTES, CLOSED, DONE, FAILED, RECORD_BYTES, VIEW, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import DONE, FAILED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 
 Readable = Callable[[int], None]
@@ -44,8 +42,6 @@ class Holder(Protocol):
 
 # So much of a plain socket is read at once: what the other side does not take is copied.
 _WINDOW = VIEW[: 64 * 1024]
-# So much of a TLS stream is gathered in one turn while the other side keeps up; after it the others get theirs.
-MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
 
 class Endpoint(ABC):
@@ -304,130 +300,6 @@ class PlainEndpoint(Endpoint):
     def _failed(self, error: OSError) -> int:
         self.failure = SslFailure(FailureKind.RESET, os.strerror(error.errno or 0))
         return FAILED
-
-
-class TlsEndpoint(Endpoint):
-    """A TLS stream after its handshake.
-
-    OpenSSL reads a record at a time. While the other side keeps up several of them are gathered, for one large send
-    there costs less than several. An end that was met on the way is told after what came before it.
-    """
-
-    __slots__ = ("_gathers", "_met", "_stream")
-
-    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
-        super().__init__(reactor, sock)
-        self._stream = stream
-        self._gathers = False
-        self._met = WANT_READ  # or the end that was met, CLOSED or FAILED: nothing is read any more
-
-    def read(self) -> int:
-        stream = self._stream
-        count = stream.read() if self._met == WANT_READ else self._met
-        if count == FAILED:
-            self.failure = stream.failure
-        elif count == RECORD_BYTES and self._gathers:
-            return self._gather(count)
-        return count
-
-    def _gather(self, count: int) -> int:
-        """Read on after a full record: others are likely at hand."""
-        stream = self._stream
-        while count < MOST_GATHERED_BYTES:
-            more = stream.read_more(count)
-            if more > 0:
-                count += more
-            elif more in (CLOSED, FAILED):
-                self._met = more
-                self._reactor.loop.call_soon(self._tell_end)  # the socket need not become readable for it
-            if more != RECORD_BYTES:
-                break
-        return count
-
-    def _tell_end(self) -> None:
-        if self.is_reading and not self.closed:
-            try:
-                self._readable(READ)
-            except Exception:
-                self._reactor.crashed(self.sock.fileno(), self._readable)
-
-    def resume(self) -> None:
-        if self._met != WANT_READ and not self.is_reading:
-            self._reactor.loop.call_soon(self._tell_end)
-        super().resume()
-
-    def widen(self, wider: bool) -> None:
-        self._gathers = wider
-
-    def has_unread(self) -> bool:
-        # A record of the protocol's own, a session ticket say, is taken in by looking.
-        return self._stream.peek() not in (WANT_READ, WANT_WRITE)
-
-    def send_read(self, count: int) -> bool:
-        if self._queued or self.closed:
-            return self.send(VIEW[:count])
-        stream = self._stream
-        taken = stream.write(0, count)
-        if taken == count:
-            return True
-        if taken == FAILED:
-            self.failure = stream.failure
-        return self._send_rest(VIEW[:count], taken)
-
-    def _write(self, data: bytes | memoryview) -> int:
-        taken = self._stream.write_bytes(data)
-        if taken == FAILED:
-            self.failure = self._stream.failure
-        return taken
-
-    def _end_writing(self) -> int:
-        answer = self._stream.close_notify()
-        if answer == FAILED:
-            self.failure = self._stream.failure
-            return answer
-        if answer == DONE:
-            try:
-                self.sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                return DONE
-        return answer
-
-    def _let_go(self) -> None:
-        super()._let_go()
-        self._stream.release()
-
-
-class RemoteEndpoint(TlsEndpoint):
-    """The server that we have shaken hands with as its client.
-
-    In TLS 1.3 a client is told after its handshake that the server will not have it: see :mod:`.late_alert`.
-    """
-
-    __slots__ = ("_may_refuse",)
-
-    def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
-        super().__init__(reactor, sock, stream)
-        self._may_refuse = True
-
-    def read(self) -> int:
-        count = super().read()
-        if count > 0:
-            self._may_refuse = False
-        return count
-
-    def send_read(self, count: int) -> bool:
-        return self.send(VIEW[:count]) if self._may_refuse else super().send_read(count)
-
-    def _write(self, data: bytes | memoryview) -> int:
-        if not self._may_refuse:
-            return super()._write(data)
-        if self._stream.peek() == FAILED:
-            self.failure = self._stream.failure
-            return FAILED
-        taken = super()._write(data[:RECORD_BYTES])
-        if taken == FAILED:
-            self.failure = late_alert(self.sock) or self.failure
-        return taken
 
 
 def _nothing_to_read(_events: int) -> None:

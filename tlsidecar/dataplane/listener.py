@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,54 +13,27 @@ from functools import partial
 from certs.identity import Role
 from certs.revocation_list import RevocationList
 from tlsidecar.dataplane import descriptors
-from tlsidecar.dataplane.addresses import peer_address
+from tlsidecar.dataplane.acceptor import Acceptor
 from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.outbound.health import HealthChecks, MakeCall
+from tlsidecar.dataplane.outbound.health import HealthChecks
 from tlsidecar.dataplane.outbound.network import Network
-from tlsidecar.dataplane.reactor import EDGE, READ
+from tlsidecar.dataplane.protocols import connection_maker, health_call
+from tlsidecar.dataplane.reactor import EDGE, READ, Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerRecord
 from tlsidecar.dataplane.tally import Tally
-from tlsidecar.dataplane.tcp_connection import TcpConnection
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import Listener as ListenerSettings
-from tlsidecar.settings import Mode, Protocol
-
-# So many connections are accepted in one turn before the established ones are served again.
-ACCEPTS_PER_EVENT = 64
-
-# A worker whose turn it is not looks again so often, while somebody waits to be accepted …
-LOOK_AGAIN_S = 0.001
-# … and when those whose turn it is have taken nobody for this long, it takes one in their place each time.
-PATIENCE_S = 0.005
+from tlsidecar.settings import Protocol
 
 # Out of descriptors, accepting pauses: a listening socket stays readable and would spin the loop.
 ACCEPT_PAUSE_S = 0.25
 
 # Descriptors left alone for everything that is not a relayed connection: the admin socket, logs, files being read.
 RESERVED_DESCRIPTORS = 24
-
-# What was wrong with one connection that waited, or a firewall's word about it: the next one may be accepted at once
-# (accept(2), "Error handling").
-_OF_ONE_CONNECTION = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.EINTR,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.ENONET,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.EPERM,
-        errno.EPROTO,
-        errno.ETIMEDOUT,
-    }
-)
 
 _log = logging.getLogger("tlsidecar.dataplane")
 
@@ -118,9 +90,9 @@ class Listener:
         self.max_handshakes = settings.limits.max_handshakes or max(1, self.max_connections // 4)
         self.tally = frontend.tally
         self._frontend = frontend
-        self._make, self._close_services = _connection_maker(frontend)
+        self._make, self._close_services = connection_maker(frontend)
         if settings.health_check is not None:
-            self._checks = HealthChecks(frontend.outbound, settings.health_check, _health_call(settings))
+            self._checks = HealthChecks(frontend.outbound, settings.health_check, health_call(settings))
 
     def configure(self, settings: ListenerSettings, listeners: int, turn: Turn | None) -> None:
         """Other settings for the same sockets, mode and protocol: new connections are served by them, those that exist
@@ -165,6 +137,10 @@ class Listener:
         state = "accepting" if self.accepting else "closed"
         return f"<Listener {self.settings.name} {state} connections={len(self.connections)}>"
 
+    @property
+    def reactor(self) -> Reactor:
+        return self.shared.reactor
+
     # Accepting.
 
     def start(self) -> None:
@@ -172,7 +148,7 @@ class Listener:
         for sock in self.sockets:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it
-            self.shared.reactor.watch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
+            self.shared.reactor.watch(sock.fileno(), self._accept_events, Acceptor(self, sock))
         if self._checks is not None:
             self._checks.start()
 
@@ -193,7 +169,7 @@ class Listener:
         self.sockets = list(sockets)
         settings = self.settings
         if settings.health_check is not None:
-            self._checks = HealthChecks(self._frontend.outbound, settings.health_check, _health_call(settings))
+            self._checks = HealthChecks(self._frontend.outbound, settings.health_check, health_call(settings))
         self.start()
 
     def close(self) -> None:
@@ -228,7 +204,7 @@ class Listener:
             self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
             return
         for sock in self.sockets:
-            self.shared.reactor.rewatch(sock.fileno(), self._accept_events, _Acceptor(self, sock))
+            self.shared.reactor.rewatch(sock.fileno(), self._accept_events, Acceptor(self, sock))
 
     def accepted(self, sock: socket.socket, peer_address: str) -> None:
         if self._cannot_accept:
@@ -366,122 +342,6 @@ class Listener:
         )
 
 
-class _Acceptor:
-    """The handler of one listening socket."""
-
-    __slots__ = ("_accepts", "_family", "_listener", "_looks_again", "_others_took", "_patient_until", "_socket")
-
-    def __init__(self, listener: Listener, sock: socket.socket) -> None:
-        self._listener = listener
-        self._socket = sock
-        self._family = sock.family
-        self._looks_again = False
-        self._accepts = 1
-        self._others_took = -1
-        self._patient_until = 0.0
-
-    def __call__(self, _events: int) -> None:
-        if self._listener.turn is not None:
-            self._accept_in_turn(self._listener.turn)
-            return
-        # One at first: mostly there is one, and asking for another costs more than being told of it. While the queue
-        # proves longer, twice as many each time.
-        for _ in range(self._accepts):
-            if not self._accept():
-                self._accepts = 1
-                return
-        self._accepts = min(2 * self._accepts, ACCEPTS_PER_EVENT)
-
-    def _accept_in_turn(self, turn: Turn) -> None:
-        for _ in range(ACCEPTS_PER_EVENT):
-            if not turn.is_mine():
-                break
-            if not self._accept():
-                return
-        self._look_again()
-
-    def _accept(self) -> bool:
-        """Accept one, or pass over one that failed; False when there is none, or nothing to accept it with."""
-        listener = self._listener
-        try:
-            sock, name = self._socket.accept()
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno in _OF_ONE_CONNECTION:
-                return True
-            if error.errno != errno.EINVAL:  # another process ended listening (tlsidecar.dataplane.bind.stop_listening)
-                listener.pause_accepting(error.errno or 0)
-            return False
-        has_room = descriptors.may_accept(sock.fileno())
-        listener.accepted(sock, peer_address(self._family, name))
-        if not has_room:
-            listener.pause_accepting(errno.EMFILE)
-        return has_room
-
-    def _look_again(self) -> None:
-        if not self._looks_again:
-            self._looks_again = True
-            self._listener.shared.reactor.loop.call_later(LOOK_AGAIN_S, self._second_look)
-
-    def _second_look(self) -> None:
-        """Take who is still there when it is our turn by now, or when whoever's turn it is takes nobody: it is busy, or
-        stopped, or dead."""
-        self._looks_again = False
-        turn = self._listener.turn
-        if turn is None or self._socket.fileno() < 0:
-            return
-        if not turn.is_mine() and not _is_readable(self._socket):
-            return  # mostly: another has it
-        now = self._listener.shared.reactor.loop.time()
-        others_took = turn.others_took()
-        if others_took != self._others_took:
-            self._others_took = others_took
-            self._patient_until = now + PATIENCE_S
-        if not turn.is_mine() and now >= self._patient_until and turn.may_help() and not self._accept():
-            return
-        self._accept_in_turn(turn)
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _has_expired(connection: Connection, wall: float) -> bool:
     identity = connection.identity
     return identity is not None and identity.not_after.timestamp() < wall
-
-
-def _health_call(settings: ListenerSettings) -> MakeCall | None:
-    """What asks the upstreams how they are, where they are asked by gRPC."""
-    if settings.health_check is None or not settings.health_check.grpc:
-        return None
-    from tlsidecar.dataplane.http2.health_call import GrpcHealthCall
-
-    return partial(GrpcHealthCall, scheme="http" if settings.mode is Mode.TERMINATE else "https")
-
-
-def _connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:
-    """What makes a connection of what was accepted; and what lets go of all that these connections share."""
-    if frontend.settings.protocol is not Protocol.HTTP:
-        return partial(TcpConnection, frontend), lambda: None
-    # Here and not above: h11 is for those who need it.
-    from tlsidecar.dataplane.http.services import HttpServices
-    from tlsidecar.dataplane.http1.connection import Http1Connection
-    from tlsidecar.dataplane.http1.rules import Http1Rules
-
-    services = HttpServices(frontend)
-    http1 = partial(Http1Connection, frontend, services, rules=Http1Rules(services.rules))
-    if frontend.settings.http2 == "off":
-        return http1, services.close
-    from tlsidecar.dataplane.http2.choosing import ChoosingConnection
-    from tlsidecar.dataplane.http2.connection import Http2Connection
-    from tlsidecar.dataplane.http2.heads import Heads
-
-    heads = Heads(services.rules, terminates=frontend.terminates)
-    http2 = partial(Http2Connection, frontend, services, heads=heads)
-    if frontend.settings.http2 == "only":
-        return http2, services.close
-    return partial(ChoosingConnection, frontend, http1, http2), services.close

@@ -31,7 +31,6 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Protocol
 
-from tlsidecar.dataplane.endpoint import MOST_GATHERED_BYTES
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.late_alert import late_alert
 from tlsidecar.dataplane.reactor import READ, WRITE, Reactor
@@ -39,6 +38,7 @@ from tlsidecar.dataplane.stream import (
     CLOSED,
     DONE,
     FAILED,
+    MOST_GATHERED_BYTES,
     RECORD_BYTES,
     VIEW,
     WANT_READ,

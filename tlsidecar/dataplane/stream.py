@@ -38,6 +38,8 @@ VIEW = memoryview(BUFFER)
 
 # A TLS record carries at most this much (RFC 8446 section 5.1): a shorter read means that no more is at hand.
 RECORD_BYTES = 16 * 1024
+# So much of a TLS stream is gathered in one turn while the other side keeps up; after it the others get theirs.
+MOST_GATHERED_BYTES = BUFFER_BYTES - RECORD_BYTES
 
 DONE = 1
 CLOSED = 0  # the peer sent close_notify

@@ -18,10 +18,11 @@ from support.pki import Pki
 from support.services import reset
 
 from tlsidecar.dataplane import stream, stream_fast, stream_portable
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint, TlsEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.stream import BUFFER_BYTES, CLOSED, DONE, FAILED, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint, TlsEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
 
 ENGINES = {

@@ -14,7 +14,8 @@ from support.clock import ClockLoop
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane import listener as module
-from tlsidecar.dataplane.listener import ACCEPT_PAUSE_S, ACCEPTS_PER_EVENT, Listener, connection_limit
+from tlsidecar.dataplane.acceptor import ACCEPTS_PER_EVENT
+from tlsidecar.dataplane.listener import ACCEPT_PAUSE_S, Listener, connection_limit
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal
 from tlsidecar.settings import Address, Limits, Mode
@@ -116,7 +117,7 @@ class World:
         self.crash_next = False
         self.refusals: list[Refusal] = []
         self.reactor = FakeReactor()
-        monkeypatch.setattr(module, "_connection_maker", lambda frontend: (self._make, lambda: None))
+        monkeypatch.setattr(module, "connection_maker", lambda frontend: (self._make, lambda: None))
         self.monkeypatch = monkeypatch
         self.descriptors_left(True)
         clock = SimpleNamespace(timestamp=lambda: 1e9)

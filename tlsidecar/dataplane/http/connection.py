@@ -10,11 +10,12 @@ import socket
 from abc import abstractmethod
 
 from tlsidecar.dataplane.connection import Connection
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, TlsEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.reactor import READ
+from tlsidecar.dataplane.tls_endpoint import TlsEndpoint
 from tlsidecar.outcomes import Reason
 
 

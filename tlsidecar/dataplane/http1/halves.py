@@ -8,10 +8,12 @@ from __future__ import annotations
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.refusal import bad_response
 from tlsidecar.dataplane.http1 import forward
-from tlsidecar.dataplane.http1.body import BodyReader, CloseReader, NoBody, Piece, body_reader
+from tlsidecar.dataplane.http1.body import BodyReader, ChunkingReader, CloseReader, LengthReader, NoBody, Piece
+from tlsidecar.dataplane.http1.chunked import ChunkedReader
 from tlsidecar.dataplane.http1.h11_lane import H11Lane
 from tlsidecar.dataplane.http1.head_reader import Buffer
-from tlsidecar.dataplane.http1.request_head import Framing, RequestHead, RequestReader
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
+from tlsidecar.dataplane.http1.request_reader import RequestReader
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
 from tlsidecar.dataplane.http1.rules import Http1Rules
 
@@ -225,3 +227,21 @@ class ResponseHalf:
             return forward.response_bytes(response, buffer, close=close)
         raw = bytes(memoryview(buffer)[response.start : response.end])
         return self.lane.response_head(raw, response, close=close)
+
+
+def body_reader(
+    framing: Framing,
+    length: int,
+    trailers: frozenset[bytes] = frozenset(),
+    max_body_bytes: int | None = None,
+    *,
+    takes_chunks: bool = True,
+) -> BodyReader:
+    """The reader for a body that is framed so, and goes on to somebody who ``takes_chunks`` (HTTP/1.1) or not."""
+    if framing is Framing.LENGTH:
+        return LengthReader(length)
+    if framing is Framing.CHUNKED:
+        return ChunkedReader(trailers, max_body_bytes, framed=takes_chunks)
+    if framing is Framing.CLOSE:
+        return ChunkingReader() if takes_chunks else CloseReader()
+    return NoBody()

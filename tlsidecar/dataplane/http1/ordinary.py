@@ -10,7 +10,7 @@ from __future__ import annotations
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http1 import forward
-from tlsidecar.dataplane.http1.body import is_whole_in_chunks
+from tlsidecar.dataplane.http1.chunked import is_whole_in_chunks
 from tlsidecar.dataplane.http1.client_messages import BODY_WITHOUT_MEANING, ClientMessages
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.refusal import MessageRefused, bad_response
-from tlsidecar.dataplane.http1.body import is_whole_in_chunks
+from tlsidecar.dataplane.http1.chunked import is_whole_in_chunks
 from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http1.repeats import Repeats
 from tlsidecar.dataplane.http1.request_head import Framing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlsidecar.dataplane.http.rules import HttpRules
-from tlsidecar.dataplane.http1.request_head import RequestScanner
+from tlsidecar.dataplane.http1.request_scanner import RequestScanner
 from tlsidecar.dataplane.http1.response_head import ResponseScanner
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 
 from tlsidecar.dataplane.connection import ConnectionState
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.connection import HttpConnection
 from tlsidecar.dataplane.http.exchange import Downstream
@@ -22,6 +22,7 @@ from tlsidecar.dataplane.http2.streams import State
 from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import H2

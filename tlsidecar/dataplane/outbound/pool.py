@@ -15,10 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, RemoteEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.outbound.reach import Missed, Outbound, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.reactor import Reactor
+from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint
 
 # Services close idle connections after 5 to 75 s; what was idle for longer than this is hardly worth trying.
 MAX_IDLE_S = 60.0

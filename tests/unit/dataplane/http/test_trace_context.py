@@ -12,7 +12,8 @@ from tlsidecar.dataplane.http.identity_headers import ClientIdentity, RequestIds
 from tlsidecar.dataplane.http.rules import RequestRules
 from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
 from tlsidecar.dataplane.http1 import forward
-from tlsidecar.dataplane.http1.request_head import RequestHead, RequestScanner
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.request_scanner import RequestScanner
 from tlsidecar.settings import ClientCertificateHeader, Http, Limits
 
 TRACE, PARENT = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331"

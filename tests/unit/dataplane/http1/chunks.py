@@ -6,7 +6,8 @@ import h11
 from unit.dataplane.http1.conversation import cut
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1.body import BodyReader, ChunkedReader
+from tlsidecar.dataplane.http1.body import BodyReader
+from tlsidecar.dataplane.http1.chunked import ChunkedReader
 
 
 def read(reader: BodyReader, pieces: list[bytes]) -> tuple[bytes, bytes]:

@@ -12,15 +12,9 @@ from unit.dataplane.http1.chunks import decoded, mean_the_same, read
 from unit.dataplane.http1.conversation import cut
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1.body import (
-    LAST_CHUNK,
-    ChunkedReader,
-    ChunkingReader,
-    CloseReader,
-    LengthReader,
-    NoBody,
-    body_reader,
-)
+from tlsidecar.dataplane.http1.body import LAST_CHUNK, ChunkingReader, CloseReader, LengthReader, NoBody
+from tlsidecar.dataplane.http1.chunked import ChunkedReader
+from tlsidecar.dataplane.http1.halves import body_reader
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.outcomes import Reason
 

@@ -6,7 +6,8 @@ import pytest
 from unit.dataplane.http1.conversation import listener, rules_of
 
 from tlsidecar.dataplane.http1.repeats import MOST_BYTES, MOST_KEPT, RESTS_FOR, Repeats
-from tlsidecar.dataplane.http1.request_head import RequestHead, RequestScanner
+from tlsidecar.dataplane.http1.request_head import RequestHead
+from tlsidecar.dataplane.http1.request_scanner import RequestScanner
 from tlsidecar.dataplane.http1.response_head import ResponseScanner
 from tlsidecar.settings import Limits
 

@@ -11,8 +11,9 @@ from unit.dataplane.http1.conversation import identity_headers, listener, rules_
 from unit.dataplane.http1.refused_heads import REFUSED, get
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1 import forward, head_reader, request_head
-from tlsidecar.dataplane.http1.request_head import Framing, RequestHead, RequestScanner
+from tlsidecar.dataplane.http1 import forward, head_reader, request_reader, request_scanner
+from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
+from tlsidecar.dataplane.http1.request_scanner import RequestScanner
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Http, Limits
 
@@ -281,7 +282,7 @@ def test_offsets_count_from_the_start_of_the_buffer() -> None:
 
 
 def test_every_reason_to_refuse_a_head_is_in_the_table() -> None:
-    sources = [inspect.getsource(module) for module in (request_head, head_reader)]
+    sources = [inspect.getsource(module) for module in (request_reader, request_scanner, head_reader)]
     used = {Reason[name] for name in re.findall(r"Reason\.([A-Z_]+)", "".join(sources))}
     assert used - {Reason.UNDERSCORE_HEADER} == {row[3] for row in REFUSED}
 

@@ -1,0 +1,46 @@
+"""Which connections a listener makes of what it accepts, and how it asks its upstreams how they are."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.frontend import Frontend
+from tlsidecar.dataplane.outbound.health import MakeCall
+from tlsidecar.dataplane.tcp_connection import TcpConnection
+from tlsidecar.settings import Listener, Mode, Protocol
+
+
+def health_call(settings: Listener) -> MakeCall | None:
+    """What asks the upstreams how they are, where they are asked by gRPC."""
+    if settings.health_check is None or not settings.health_check.grpc:
+        return None
+    from tlsidecar.dataplane.http2.health_call import GrpcHealthCall
+
+    return partial(GrpcHealthCall, scheme="http" if settings.mode is Mode.TERMINATE else "https")
+
+
+def connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:
+    """What makes a connection of what was accepted; and what lets go of all that these connections share."""
+    if frontend.settings.protocol is not Protocol.HTTP:
+        return partial(TcpConnection, frontend), lambda: None
+    # Here and not above: h11 is for those who need it.
+    from tlsidecar.dataplane.http.services import HttpServices
+    from tlsidecar.dataplane.http1.connection import Http1Connection
+    from tlsidecar.dataplane.http1.rules import Http1Rules
+
+    services = HttpServices(frontend)
+    http1 = partial(Http1Connection, frontend, services, rules=Http1Rules(services.rules))
+    if frontend.settings.http2 == "off":
+        return http1, services.close
+    from tlsidecar.dataplane.http2.choosing import ChoosingConnection
+    from tlsidecar.dataplane.http2.connection import Http2Connection
+    from tlsidecar.dataplane.http2.heads import Heads
+
+    heads = Heads(services.rules, terminates=frontend.terminates)
+    http2 = partial(Http2Connection, frontend, services, heads=heads)
+    if frontend.settings.http2 == "only":
+        return http2, services.close
+    return partial(ChoosingConnection, frontend, http1, http2), services.close
