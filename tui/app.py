@@ -10,8 +10,6 @@ import signal
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events
@@ -24,21 +22,20 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from tlsidecar.api.words import EVENT_KINDS
+from tui.changes import Changes
 from tui.clock import SYSTEM_CLOCK, Clock
-from tui.export import as_json, save
 from tui.fleet import Fleet
-from tui.freshness import Freshness, freshness
 from tui.keys import help_page
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Target
-from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.options import Options
+from tui.pace import REPAINT_INTERVAL_S, SHORTEST_REPAINT_S, Pace
 from tui.pages.chrome import Banner
 from tui.pages.fleet import FLEET_COLUMNS
+from tui.palette import system_commands
 from tui.plan import Interest
-from tui.problems import problems
 from tui.recorder import Recorder
-from tui.records import Json, Problem, Severity
+from tui.records import Severity
 from tui.replay.player import Player
 from tui.roster import Roster
 from tui.screens.actions import ActionMenu
@@ -47,25 +44,14 @@ from tui.screens.choice import Reading, Switches
 from tui.screens.detail import DetailScreen
 from tui.screens.fleet import FleetScreen
 from tui.screens.main import MainScreen
+from tui.screens.replay import ReplayKeys
 from tui.sheet import Column
 from tui.tabs import TABS
 from tui.tabs.tab import Tab
 from tui.text import EMPTY, SafeText, ascii_only, safe_text
-
-REPAINT_INTERVAL_S = 1.0
-_SHORTEST_REPAINT_S = 0.1
-"""Replies and events that come closer together than this are drawn together."""
-
-MOST_OCTETS_A_SECOND = 20_000
-"""What a flood of events sends to the terminal at most."""
-
-_OCTETS_A_CELL = 6.5
-"""Of a screen that changed in every line, colours included, as measured (python -m benchmarks.keys)."""
-
-_RESTART_S = 2.0
-
-_STAGGER_S = 0.005
-"""Between the first looks at two sidecars: hundreds at one moment would hold up the keys."""
+from tui.view import View
+from tui.watch import Watch
+from tui.widgets.rows import Rows
 
 _FAREWELL_S = 3.0
 """What the terminal gets to be put in order when a signal ends the console."""
@@ -99,7 +85,7 @@ class Console(App[int]):
         self.roster = Roster(options.sources, options.read_only, clock, randomness)
         self.fleet = Fleet(self.roster)
         self.monitor = self.roster.monitors[0]  # the sidecar shown
-        self._watches: dict[Monitor, Worker[None]] = {}
+        self._watch = Watch(self, self.interest, self._told)
         self.player = None if options.playback is None else Player(options.playback)
         self._recorder = (
             None if options.record is None else Recorder(options.record, self.roster, clock, self._not_recorded)
@@ -107,16 +93,11 @@ class Console(App[int]):
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
         self._menu = ActionMenu(self)
-        self.monotonic = clock.monotonic()
-        self.shown: Snapshot = self.monitor.model.snapshot(self.monotonic)
-        self.shown_at: datetime = clock.now()
-        self.found: Sequence[Problem] = ()
-        self._pause_updates: int | None = None
-        self._was_lost = False
-        self._generation: int | None = None
-        self._restarts = 0
+        self._replay = ReplayKeys(self)
+        self.view = View(clock, self.monitor.model.snapshot(clock.monotonic()))
+        self._changes = Changes()
+        self._pace = Pace()
         self._repaint_timer: Timer | None = None
-        self._event_worker: Worker[None] | None = None
         # A colour theme from the environment would make the console look otherwise than asked for.
         self.theme = options.theme
         self.set_class(options.ascii_art, "-ascii")
@@ -192,29 +173,15 @@ class Console(App[int]):
         return self.main.tab
 
     @property
-    def freshness(self) -> Freshness:
-        return freshness(self.monitor.model.link, self.monotonic)
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether what is shown is older than it should be."""
-        return not self.freshness.is_fresh
-
-    @property
-    def is_paused(self) -> bool:
-        return self._pause_updates is not None
-
-    @property
     def stands_still(self) -> bool:
         """Whether it is a replay whose time is held."""
         return self.player is not None and self.player.playback.is_paused
 
     def banner(self) -> Banner:
-        held = 0 if self._pause_updates is None else self.updates - self._pause_updates
         return Banner(
-            self.freshness,
-            self.is_paused,
-            held,
+            self.view.freshness,
+            self.view.is_paused,
+            self.view.held(self.updates),
             self.options.read_only and self.player is None,
             (self.monitors.index(self.monitor) + 1, len(self.monitors)),
             self._aside(),
@@ -232,26 +199,33 @@ class Console(App[int]):
     def repaint(self) -> None:
         """Draw the present, or the moment of the pause, on the screen in front."""
         self._repaint_timer = None
-        self.monotonic = self.clock.monotonic()
-        if self._list is not None:
-            if not self.is_paused:
-                self.shown_at = self.clock.now()
-                self.fleet.take(self.monotonic)
-        elif not self.is_paused:
-            self.shown = self.monitor.model.snapshot(self.monotonic)
-            # Stale data is shown as of when it was fresh: a countdown that goes on would look alive.
-            self.shown_at = self.shown.taken_at or self.clock.now() if self.is_stale else self.clock.now()
-            self.found = problems(self.shown)
-        front = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
+        self.view.monotonic = self.clock.monotonic()
+        self._pace.draws(SYSTEM_CLOCK.monotonic(), self._cells_drawn)
+        if self._list is None:
+            self.view.take(self.monitor.model)
+        elif not self.view.is_paused:
+            self.view.shown_at = self.clock.now()
+            self.fleet.take(self.view.monotonic)
+        front = self._front
         # Not before it is composed, and not when the application ends and has taken it apart.
         if front is not None and front.is_mounted and front.children:
             front.repaint()
+
+    @property
+    def _front(self) -> ConsoleScreen | None:
+        """The full screen shown, beneath whatever window."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
+
+    @property
+    def _cells_drawn(self) -> int:
+        front = self._front
+        return 0 if front is None else sum(rows.cells_drawn for rows in front.query(Rows))
 
     def interest(self, monitor: Monitor) -> Interest:
         """What the user looks at of one sidecar."""
         if monitor is not self.monitor or self._list is not None:
             return Interest(needs=None)
-        interest = replace(self.main.interest, paused=self.is_paused)
+        interest = replace(self.main.interest, paused=self.view.is_paused)
         detail = self._detail
         if detail is None:
             return interest
@@ -269,15 +243,7 @@ class Console(App[int]):
         if self._list is not None and self.monitor not in self.roster.monitors:
             monitors = self.roster.monitors
             self.monitor = monitors[0]
-        for monitor in [each for each in self._watches if each not in monitors]:
-            self._watches.pop(monitor).cancel()
-            self.run_worker(monitor.client.close(), group="closing")
-        for number, monitor in enumerate(each for each in monitors if each not in self._watches):
-            self._watch(monitor, number * _STAGGER_S)
-
-    def _watch(self, monitor: Monitor, delay_s: float = 0.0) -> None:
-        watch = monitor.watch(lambda: self.interest(monitor), lambda: self._told(monitor), delay_s)
-        self._watches[monitor] = self.run_worker(watch, group="watch", exit_on_error=False)
+        self._watch.keep_to(monitors)
 
     async def tick(self) -> None:
         """Poll what is shown once, and draw: what the timers do by themselves when they are on."""
@@ -298,58 +264,42 @@ class Console(App[int]):
         self._tell_changes()
         self._repaint_soon()
 
-    def _event_came(self) -> None:
-        """A log that runs moves every line: a large screen is drawn less often, for the sake of who sits behind a
-        slow line."""
-        self._repaint_soon(self._log_spacing_s - (self.clock.monotonic() - self.monotonic))
-
-    @property
-    def _log_spacing_s(self) -> float:
-        return self.size.width * self.size.height * _OCTETS_A_CELL / MOST_OCTETS_A_SECOND
-
     def _repaint_in_turn(self) -> None:
-        """Once a second, but for a log that runs."""
-        if self.main.tab.follows_events and self.clock.monotonic() - self.monotonic < self._log_spacing_s:
-            self._event_came()
+        """Once a second, or less often where much is drawn."""
+        if self._rest_s > 0:
+            self._repaint_soon()
         else:
             self.repaint()
 
-    def _repaint_soon(self, after_s: float = 0.0) -> None:
+    @property
+    def _rest_s(self) -> float:
+        return self._pace.wait_s(SYSTEM_CLOCK.monotonic(), self._cells_drawn)
+
+    def _repaint_soon(self) -> None:
         if self.options.automatic and self._repaint_timer is None:
-            self._repaint_timer = self.set_timer(max(_SHORTEST_REPAINT_S, after_s), self.repaint)
+            self._repaint_timer = self.set_timer(max(SHORTEST_REPAINT_S, self._rest_s), self.repaint)
 
     def _tell_changes(self) -> None:
         """Toasts for what the reader would otherwise have to notice."""
         if self._list is not None:
             return
-        model = self.monitor.model
-        if self._was_lost and not model.link.is_lost:
-            self.tell(SafeText("connected again"))
-        self._was_lost = model.link.is_lost
-        if model.restarts > self._restarts:
-            self.tell(SafeText("the sidecar was restarted"), Severity.WARNING)
-            self._generation = None
-        self._restarts = model.restarts
-        generation = None if model.status is None else model.status.generation
-        if generation is not None and self._generation is not None and generation != self._generation:
-            self.tell(SafeText(f"generation {generation} is in use"))
-        self._generation = generation
+        for words, severity in self._changes.since(self.monitor.model):
+            self.tell(words, severity)
 
     def interest_changed(self) -> None:
         """Another view: subscribe to the events only where they are shown, and ask for what is needed."""
         wants_events = self.main.tab.follows_events and self.options.automatic
-        if wants_events and self._event_worker is None:
+        if wants_events:
             hidden = sorted(self.monitor.tab(self.main.tab).hidden)
-            follow = self.monitor.follow_events(self._event_came, hidden)
-            self._event_worker = self.run_worker(follow, group="events", exit_on_error=False)
-        elif not wants_events:
-            self._leave_events()
+            self._watch.follow_events(self.monitor, self._repaint_soon, hidden)
+        else:
+            self._watch.leave_events()
         self.refresh_now()
 
-    def _leave_events(self) -> None:
-        worker, self._event_worker = self._event_worker, None
-        if worker is not None:
-            worker.cancel()
+    @property
+    def follows_events(self) -> bool:
+        """Whether the events of the sidecar shown are subscribed to."""
+        return self._watch.follows_events
 
     def choose_kinds(self) -> None:
         """Kinds of events, switched on and off until the reader leaves."""
@@ -359,7 +309,7 @@ class Console(App[int]):
         def left(_: str | None) -> None:
             if switches.off != state.hidden:
                 state.hidden = switches.off
-                self._leave_events()
+                self._watch.leave_events()
                 self.interest_changed()
                 self.repaint()
 
@@ -371,20 +321,14 @@ class Console(App[int]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A defect of ours in a worker is told, and the watching goes on."""
-        worker = event.worker
-        if event.state is not WorkerState.ERROR:
-            return
-        self.tell(SafeText(f"defect in the console: {safe_text(repr(worker.error), 200)}"), Severity.CRITICAL)
-        if worker.group == "watch":
-            monitor = next((each for each, watch in self._watches.items() if watch is worker), None)
-            if monitor is not None:
-                self.set_timer(_RESTART_S, lambda: self._watch(monitor))
-        elif worker is self._event_worker:
-            self._event_worker = None
+        if event.state is WorkerState.ERROR:
+            words = SafeText(f"defect in the console: {safe_text(repr(event.worker.error), 200)}")
+            self.tell(words, Severity.CRITICAL)
+            self._watch.on_failure(event.worker)
 
     def changed_by_us(self) -> None:
         """An outcome that has been told speaks of the new generation itself."""
-        self._generation = None
+        self._changes.forget_generation()
 
     def tell(self, words: SafeText, severity: Severity | None = None) -> None:
         """A toast."""
@@ -424,46 +368,23 @@ class Console(App[int]):
     def action_pause(self) -> None:
         """Hold the view, or let it catch up. The watching goes on. In a replay it is time that is held."""
         if self.player is not None:
-            self.player.playback.pause(not self.player.playback.is_paused)
-        elif self._pause_updates is None:
+            self._replay.pause()
+        elif not self.view.is_paused:
             self.repaint()
-            self._pause_updates = self.updates
+            self.view.held_from = self.updates
         else:
-            self._pause_updates = None
+            self.view.held_from = None
             self.refresh_now()
         self.repaint()
 
     def action_step(self, seconds: int) -> None:
-        """So many seconds on in a replay, which then stands still; or back."""
-        assert self.player is not None
-        self.player.playback.pause(True)
-        self._seek(self.player.playback.t + seconds)
+        self._replay.step(seconds)
 
     def action_mark(self, direction: int) -> None:
-        """To the next reload or problem of a replay, or the one before."""
-        assert self.player is not None
-        t = self.player.mark(direction, self.monitor.model)
-        if t is None:
-            self.tell(SafeText("no reload and no problem " + ("after this" if direction > 0 else "before this")))
-        else:
-            self._seek(t)
+        self._replay.to_mark(direction)
 
     def action_speed(self, steps: int) -> None:
-        assert self.player is not None
-        self.player.playback.faster(steps)
-        self.repaint()
-
-    def _seek(self, t: float) -> None:
-        self.run_worker(self.seek(t), group="seek", exclusive=True, exit_on_error=False)
-
-    async def seek(self, t: float) -> None:
-        """To this moment of a replay."""
-        assert self.player is not None
-        self._leave_events()
-        await self.player.seek(t, self.monitors, self.interest)
-        self._was_lost, self._restarts, self._generation = False, self.monitor.model.restarts, None
-        self.interest_changed()
-        self.repaint()
+        self._replay.faster(steps)
 
     def action_refresh_now(self) -> None:
         self.refresh_now()
@@ -484,41 +405,14 @@ class Console(App[int]):
             )
         )
 
-    def copy_json(self, what: str, raw: Json) -> None:
-        self.copy_to_clipboard(as_json(raw))
-        self.tell(SafeText(f"copied {what} as JSON, if the terminal lets programs copy (OSC 52)"))
-
-    def copy_text(self, what: str, text: str) -> None:
-        self.copy_to_clipboard(text)
-        self.tell(SafeText(f"copied {what}, if the terminal lets programs copy (OSC 52)"))
-
-    def save_json(self, what: str, raw: Json) -> None:
-        try:
-            path = save(raw, what, self.clock.now(), Path.cwd())
-        except OSError as error:
-            self.tell(SafeText(f"not saved: {safe_text(error.strerror or str(error))}"), Severity.CRITICAL)
-        else:
-            self.tell(SafeText(f"saved {safe_text(str(path))}"))
-
     # Details.
 
     def open_target(self, target: Target) -> None:
         """Show one thing in full."""
         if target.kind is Kind.CONNECTION:
-            self._seed_connection(target)
+            self.view.seed_connection(self.monitor.model, target)
         self.push_screen(DetailScreen(target))
         self.refresh_now()
-
-    def _seed_connection(self, target: Target) -> None:
-        """Start with what the row told, so that there is something at once, and something at all while paused."""
-        row = self.shown.raw_row("connections", "connections", "id", target.key)
-        model = self.monitor.model
-        model.leave_connection()
-        if row is not None:
-            model.take_connection({"connection": row})
-        if self.is_paused:
-            raw = {**self.shown.raw, **{name: model.raw[name] for name in ("connection",) if name in model.raw}}
-            self.shown = replace(self.shown, connection=model.connection, connection_gone=False, raw=raw)
 
     def close_detail(self) -> None:
         if self._detail is not None:
@@ -526,6 +420,13 @@ class Console(App[int]):
             self.monitor.model.leave_connection()
             self.call_after_refresh(self.repaint)
             self.refresh_now()
+
+    def moment_changed(self) -> None:
+        """Another moment of a replay is shown."""
+        self._changes.begin(self.monitor.model)
+        self._watch.leave_events()
+        self.interest_changed()
+        self.repaint()
 
     def _leave_details(self) -> None:
         while isinstance(self.screen, DetailScreen):
@@ -541,8 +442,8 @@ class Console(App[int]):
         """Out of the sidecar shown, to the list of all."""
         if self._list is None and self.is_fleet:
             self._leave_details()
-            self._leave_events()
-            self._pause_updates = None
+            self._watch.leave_events()
+            self.view.held_from = None
             self.push_screen(FleetScreen(self.fleet, self.monitor.name))
             if self.options.automatic:
                 self._watch_all()  # the one that was shown may be gone from the targets
@@ -559,12 +460,10 @@ class Console(App[int]):
     def select_sidecar(self, monitor: Monitor) -> None:
         """Show one sidecar, from the top."""
         self._leave_details()
-        self._leave_events()
-        self._pause_updates = None
+        self._watch.leave_events()
+        self.view.held_from = None
         self.monitor = monitor
-        model = self.monitor.model
-        self._was_lost, self._restarts = model.link.is_lost, model.restarts
-        self._generation = None if model.status is None else model.status.generation
+        self._changes.begin(monitor.model)
         self.main.sidecar_changed()
         self.interest_changed()
         self.repaint()
@@ -583,14 +482,4 @@ class Console(App[int]):
     # The palette.
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for number, tab in enumerate(TABS, 1):
-            yield SystemCommand(tab.name, f"Go to tab {number}", lambda number=number: self.action_view(number))
-        if not self.options.read_only:
-            yield SystemCommand("Actions", "Reload, rotate, drain, close, deny, log level", self.action_actions)
-        if self.is_fleet:
-            yield SystemCommand("Sidecars", "All sidecars, worst first", self.action_sidecars)
-        yield SystemCommand("Pause or resume", "Hold the view", self.action_pause)
-        yield SystemCommand("Refresh", "Ask the sidecar now", self.action_refresh_now)
-        yield SystemCommand("Help", "Keys and colours", self.action_help)
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Quit", "Leave the console; the sidecar goes on", self.action_quit)
+        return system_commands(self)

@@ -137,6 +137,11 @@ class Snapshot:
         held = self.raw.get("connection", {}).get("connection")
         return held if isinstance(held, dict) else None
 
+    def with_connection_of(self, model: Model) -> Snapshot:
+        """The same, but for the connection that is shown in full."""
+        raw = {name: reply for name, reply in model.raw.items() if name == "connection"}
+        return replace(self, connection=model.connection, connection_gone=False, raw={**self.raw, **raw})
+
     @property
     def name(self) -> SafeText:
         """The node, or the socket while the node is not known."""

@@ -77,10 +77,11 @@ class Page:
 
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Generic[T]):
+class Column(Generic[T_contra]):
     """One column. ``rank`` 0 is always there; the higher it is, the sooner the column gives way. A ``share`` above 0
     takes that part of the room that is left, up to ``most`` cells; ``width`` is then the least it needs, and ``wish``
     what it should have before columns ranked above :data:`COMFORT_RANK` get room.
@@ -88,7 +89,7 @@ class Column(Generic[T]):
 
     label: str
     width: int
-    cell: Callable[[T, Look], Span]
+    cell: Callable[[T_contra, Look], Span]
     right: bool = False
     rank: int = 0
     share: int = 0

@@ -17,7 +17,7 @@ from ui_world import NOW, World, connection, crowded, degraded, empty, healthy, 
 from tlsidecar.api.words import EVENT_KINDS
 from tui.lines import Kind, Target
 from tui.model import Sort
-from tui.pages.arrange import RefusalSort
+from tui.pages.arrange import ListSort
 from tui.records import event_of
 from tui.screens.choice import Menu
 from tui.screens.detail import DetailScreen
@@ -208,7 +208,7 @@ def _asked_for(desk: Bench) -> dict[str, str]:
 
 
 def _column(desk: Bench, name: str) -> list[int]:
-    page = desk.app.shown.connections
+    page = desk.app.view.shown.connections
     assert page is not None
     assert page.connections
     return [getattr(each, name) for each in page.connections]
@@ -225,9 +225,9 @@ async def test_refusals_are_filtered_and_sorted_here(tmp_path: Path) -> None:
         assert desk.app.main.interest.refusals_limit == 1000
         await desk.press("escape", "W")
         assert desk.app.main.rows.sheet.count == 40
-        assert desk.app.main.state.sort is RefusalSort.WHO
+        assert desk.app.main.state.sort is ListSort.WHO
         await desk.press("s", "S")
-        assert desk.app.main.state.sort is RefusalSort.REASON
+        assert desk.app.main.state.sort is ListSort.REASON
         assert desk.app.main.state.descending
 
 
@@ -255,7 +255,7 @@ async def test_a_mistake_in_a_filter_is_shown_where_it_is(tmp_path: Path) -> Non
 
 async def test_a_click_on_a_header_sorts(tmp_path: Path) -> None:
     async with bench(tmp_path, degraded()) as desk:
-        for tab, label, field in (("2", "IDENTITY", Sort.IDENTITY), ("4", "TIMES", RefusalSort.COUNT)):
+        for tab, label, field in (("2", "IDENTITY", Sort.IDENTITY), ("4", "TIMES", ListSort.COUNT)):
             await desk.press(tab)
             await desk.second()
             header = desk.lines[3]
@@ -298,7 +298,7 @@ async def test_connections_by_groups_and_into_one(tmp_path: Path) -> None:
         await desk.second()
         assert (_asked_for(desk)["group"], _asked_for(desk)["sort"]) == ("identity", "connections")
         assert desk.lines[3].split()[:3] == ["WHAT", "OPEN↓", "REQ/S"]
-        page = desk.app.shown.connections
+        page = desk.app.view.shown.connections
         assert page is not None
         assert f"by identity: {page.groups_matched} of 400 connections" in desk.lines[-1]
         await desk.press("Q")
@@ -329,7 +329,7 @@ async def test_kinds_of_events_are_switched_on_and_off(tmp_path: Path) -> None:
         desk.happened()
         await desk.press("5")
         await desk.second()
-        kinds = {event.kind for event in desk.app.shown.events}
+        kinds = {event.kind for event in desk.app.view.shown.events}
         assert {"opened", "refusal"} <= kinds
         assert " opened " not in desk.text.partition("WHAT")[2]
         assert "without closed, opened, following" in desk.lines[-1]
@@ -359,7 +359,7 @@ async def test_only_lines_that_changed_are_drawn_again(tmp_path: Path, monkeypat
         desk.sidecar.world.connections[3]["bytes_out"] += 5_000_000
         desk.app.main.repaint()
         drawn.clear()
-        page = desk.app.shown.connections
+        page = desk.app.view.shown.connections
         assert page is not None
         await desk.app.tick()
         assert drawn
@@ -413,21 +413,21 @@ async def test_only_a_window_of_ten_thousand_is_asked_for(tmp_path: Path) -> Non
     async with bench(tmp_path, crowded()) as desk:
         await desk.press("2")
         await desk.second()
-        page = desk.app.shown.connections
+        page = desk.app.view.shown.connections
         assert page is not None
         assert page.matched == 10_000
         assert len(page.connections) <= 60
         await desk.press("G")
         assert "…" in desk.text  # not loaded yet
         await desk.second()
-        assert desk.app.shown.connections is not None
-        assert desk.app.shown.connections.offset > 9_900
+        assert desk.app.view.shown.connections is not None
+        assert desk.app.view.shown.connections.offset > 9_900
         last = desk.app.main.rows.sheet.line(9_999)
         assert last is not None
         assert last.target == desk.app.main.rows.selected
         await desk.press("g")
         await desk.second()
-        assert desk.app.shown.connections.offset == 0
+        assert desk.app.view.shown.connections.offset == 0
 
 
 async def test_wide_scrolls_sideways(tmp_path: Path) -> None:
@@ -559,7 +559,7 @@ async def test_a_refused_action_says_why(tmp_path: Path, name: str) -> None:
     async with bench(tmp_path, healthy(), toasts=True) as desk:
         await _desk_with_a_connection(desk)
         desk.sidecar.refuses = "the key does not belong to the certificate \x1b[2J"
-        generation = desk.app.shown.status.generation if desk.app.shown.status else None
+        generation = desk.app.view.shown.status.generation if desk.app.view.shown.status else None
         await desk.press("a", *keys, "y")
         await _eventually(lambda: len(desk.toasts) >= 2, desk)
         why = f"{_VERBS.get(name, name)} refused: the key does not belong to the certificate \\x1b[2J"
@@ -568,8 +568,8 @@ async def test_a_refused_action_says_why(tmp_path: Path, name: str) -> None:
         assert "refused: the key does not" in desk.text
         assert desk.sidecar.changes == [change]  # once, however it ended
         await desk.second()
-        assert desk.app.shown.status is not None
-        assert desk.app.shown.status.generation == generation
+        assert desk.app.view.shown.status is not None
+        assert desk.app.view.shown.status.generation == generation
         assert desk.app.screen is desk.app.main
 
 
@@ -683,8 +683,8 @@ async def test_all_that_match_the_filter_are_closed(tmp_path: Path) -> None:
         assert "that match the filter" not in desk.text
         await desk.press("escape", "slash", *"web", "enter")
         await desk.second()
-        assert desk.app.shown.connections is not None
-        matched = desk.app.shown.connections.matched
+        assert desk.app.view.shown.connections is not None
+        matched = desk.app.view.shown.connections.matched
         await desk.press("a")
         await _choose(desk, f"Close all {matched} that match the filter")
         await _eventually(lambda: "No, leave it" in desk.text, desk)
@@ -758,8 +758,8 @@ async def test_a_refusal_explains_itself_and_its_line_is_copied(
         monkeypatch.setattr(desk.app, "copy_to_clipboard", copied.append)
         await desk.press("4", "b")
         await desk.second()
-        assert desk.app.shown.refusals is not None
-        named = next(at for at, each in enumerate(desk.app.shown.refusals.refusals) if each.identity)
+        assert desk.app.view.shown.refusals is not None
+        named = next(at for at, each in enumerate(desk.app.view.shown.refusals.refusals) if each.identity)
         await desk.press(*["down"] * named, "enter")
         await desk.second()
         for words in ("another trust domain: old.example", "Would let in exactly this peer", "Certificate shown"):
@@ -768,9 +768,9 @@ async def test_a_refusal_explains_itself_and_its_line_is_copied(
         await desk.press("c")
         (line,) = copied
         rule = tomllib.loads(line)["allow"][-1]
-        assert rule.removeprefix("dns:") == desk.app.shown.refusals.refusals[named].identity
+        assert rule.removeprefix("dns:") == desk.app.view.shown.refusals.refusals[named].identity
         # Without a certificate there is no line, and the key does nothing.
-        nameless = next(at for at, each in enumerate(desk.app.shown.refusals.refusals) if not each.identity)
+        nameless = next(at for at, each in enumerate(desk.app.view.shown.refusals.refusals) if not each.identity)
         await desk.press("escape", "home", *["down"] * nameless, "enter")
         await desk.second()
         assert "no certificate was shown that could be read" in desk.text
@@ -883,9 +883,9 @@ async def test_a_wheel_turned_up_leaves_following(tmp_path: Path) -> None:
 async def test_the_key_bar_can_be_clicked(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
         await _click_key(desk, "p pause")
-        assert desk.app.is_paused
+        assert desk.app.view.is_paused
         await _click_key(desk, "p resume")
-        assert not desk.app.is_paused
+        assert not desk.app.view.is_paused
         await _click_key(desk, "? help")
         assert "Move" in desk.text
         await desk.press("escape")
@@ -967,7 +967,7 @@ async def test_it_runs_by_itself(tmp_path: Path) -> None:
         await _eventually(lambda: "outcome=drained" in desk.text, desk)
         await desk.press("2", "slash", *"cart")
         await _eventually(lambda: "3 of 12 connections" in desk.lines[-1], desk)
-        assert desk.app._event_worker is None
+        assert not desk.app.follows_events
         await desk.press("escape")
         await desk.sidecar.stop()
         desk.app.refresh_now()
@@ -982,7 +982,7 @@ async def test_it_runs_by_itself(tmp_path: Path) -> None:
 async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.app._RESTART_S", 0.01)
+    monkeypatch.setattr("tui.watch._RESTART_S", 0.01)
     async with bench(tmp_path, healthy(), automatic=True) as desk:
         await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
         poll = type(desk.app.monitor).poll

@@ -12,7 +12,7 @@ from tui.freshness import Link, freshness
 from tui.keys import BACK, help_page, hints
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Kind, Role
 from tui.model import ConnectionQuery, Model, Snapshot
-from tui.pages.arrange import RefusalSort, arranged_events, arranged_refusals, matches
+from tui.pages.arrange import ListSort, arranged_events, arranged_refusals, matches
 from tui.pages.certificates import certificate_page, certificates_page
 from tui.pages.chrome import Banner, TabLabel, identity_row, summary_row, tab_labels
 from tui.pages.config import config_page, listener_page
@@ -369,10 +369,10 @@ def test_filters_and_orders() -> None:
     every = snapshot.refusals.refusals
     assert matches(("Alpha", "beta"), "BETA alp")
     assert not matches(("Alpha",), "alpha beta")
-    assert {each.reason for each in arranged_refusals(every, "UNKNOWN_ca web", RefusalSort.AT, True, NOW)} == {
+    assert {each.reason for each in arranged_refusals(every, "UNKNOWN_ca web", ListSort.AT, True, NOW)} == {
         "unknown_ca"
     }
-    for sort in RefusalSort:
+    for sort in ListSort:
         rising = arranged_refusals(every, "", sort, False, NOW)
         assert [each.seq for each in arranged_refusals(every, "", sort, True, NOW)] == [each.seq for each in rising][
             ::-1

@@ -219,16 +219,16 @@ async def test_its_keys(tmp_path: Path) -> None:
             for key in keys:
                 await pressed(desk, key)
             assert playback.t == t
-        assert desk.app.shown.rates.bytes_out_per_s == pytest.approx(20_000)
-        assert "generation 3" in desk.text or desk.app.shown.status.generation == 3  # type: ignore[union-attr]
+        assert desk.app.view.shown.rates.bytes_out_per_s == pytest.approx(20_000)
+        assert "generation 3" in desk.text or desk.app.view.shown.status.generation == 3  # type: ignore[union-attr]
         await pressed(desk, "greater_than_sign")
-        assert desk.app.shown.status.generation == 4  # type: ignore[union-attr]
+        assert desk.app.view.shown.status.generation == 4  # type: ignore[union-attr]
         await pressed(desk, "less_than_sign")
-        assert desk.app.shown.status.generation == 3  # type: ignore[union-attr]
+        assert desk.app.view.shown.status.generation == 3  # type: ignore[union-attr]
         for _ in range(4):  # further than there is
             await pressed(desk, "greater_than_sign")
         assert playback.t == 299.0
-        assert desk.app.shown.rates.bytes_out_per_s == pytest.approx(20_000)
+        assert desk.app.view.shown.rates.bytes_out_per_s == pytest.approx(20_000)
         for _ in range(3):
             await pressed(desk, "less_than_sign")
         for _ in range(2):

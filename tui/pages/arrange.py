@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from tlsidecar.api.filter import parse
@@ -22,8 +23,10 @@ from tui.records import Event, Failure, Refusal, RefusalGroup, decoded
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-class RefusalSort(StrEnum):
-    AT = "at"
+class ListSort(StrEnum):
+    """What refusals, the groups of them and failures are sorted by."""
+
+    AT = "at"  # of what is counted together, the last time
     COUNT = "count"
     FIRST = "first"
     WHO = "who"
@@ -31,45 +34,31 @@ class RefusalSort(StrEnum):
     LISTENER = "listener"
     STAGE = "stage"
     PEER = "peer"
-
-
-class FailureSort(StrEnum):
-    LAST = "last"
-    COUNT = "count"
-    FIRST = "first"
-    LISTENER = "listener"
     UPSTREAM = "upstream"
-    REASON = "reason"
 
 
-_REFUSAL_KEYS: dict[RefusalSort, Callable[[Refusal], Any]] = {
-    RefusalSort.AT: lambda refusal: refusal.at or _EARLIEST,
-    RefusalSort.WHO: lambda refusal: refusal.who,
-    RefusalSort.REASON: lambda refusal: refusal.reason,
-    RefusalSort.LISTENER: lambda refusal: refusal.listener,
-    RefusalSort.STAGE: lambda refusal: refusal.stage,
-    RefusalSort.PEER: lambda refusal: refusal.peer_address,
+LARGEST_FIRST = frozenset({ListSort.AT, ListSort.COUNT, ListSort.FIRST})
+
+_Keys = Mapping[ListSort, Callable[[Any], Any]]
+
+_OF_ALL: _Keys = {ListSort.REASON: attrgetter("reason"), ListSort.LISTENER: attrgetter("listener")}
+
+_COUNTED: _Keys = {
+    **_OF_ALL,
+    ListSort.AT: lambda each: each.last_at or _EARLIEST,
+    ListSort.FIRST: lambda each: each.first_at or _EARLIEST,
+    ListSort.COUNT: attrgetter("count"),
 }
 
-_GROUP_KEYS: dict[RefusalSort, Callable[[RefusalGroup], Any]] = {
-    RefusalSort.AT: lambda group: group.last_at or _EARLIEST,
-    RefusalSort.COUNT: lambda group: group.count,
-    RefusalSort.FIRST: lambda group: group.first_at or _EARLIEST,
-    RefusalSort.WHO: lambda group: group.who,
-    RefusalSort.REASON: lambda group: group.reason,
-    RefusalSort.LISTENER: lambda group: group.listener,
-    RefusalSort.STAGE: lambda group: group.stage,
-    RefusalSort.PEER: lambda group: group.peer_address,
+_JUDGED: _Keys = {
+    ListSort.WHO: attrgetter("who"),
+    ListSort.STAGE: attrgetter("stage"),
+    ListSort.PEER: attrgetter("peer_address"),
 }
 
-_FAILURE_KEYS: dict[FailureSort, Callable[[Failure], Any]] = {
-    FailureSort.LAST: lambda failure: failure.last_at or _EARLIEST,
-    FailureSort.COUNT: lambda failure: failure.count,
-    FailureSort.FIRST: lambda failure: failure.first_at or _EARLIEST,
-    FailureSort.LISTENER: lambda failure: failure.listener,
-    FailureSort.UPSTREAM: lambda failure: failure.upstream,
-    FailureSort.REASON: lambda failure: failure.reason,
-}
+_REFUSAL_KEYS: _Keys = {**_OF_ALL, **_JUDGED, ListSort.AT: lambda refusal: refusal.at or _EARLIEST}
+_GROUP_KEYS: _Keys = {**_COUNTED, **_JUDGED}
+_FAILURE_KEYS: _Keys = {**_COUNTED, ListSort.UPSTREAM: attrgetter("upstream")}
 
 
 def matches(texts: Sequence[str], wanted: str) -> bool:
@@ -82,11 +71,11 @@ def matches(texts: Sequence[str], wanted: str) -> bool:
 
 
 def arranged_refusals(
-    refusals: Sequence[Refusal], wanted: str, sort: RefusalSort, descending: bool, now: datetime
+    refusals: Sequence[Refusal], wanted: str, sort: ListSort, descending: bool, now: datetime
 ) -> Sequence[Refusal]:
     means = refusal_matcher(parse(wanted, REFUSAL_FIELDS), now)
     kept = [refusal for refusal in refusals if means(refusal)]
-    read = _REFUSAL_KEYS.get(sort, _REFUSAL_KEYS[RefusalSort.AT])
+    read = _REFUSAL_KEYS.get(sort, _REFUSAL_KEYS[ListSort.AT])
     return sorted(kept, key=lambda refusal: (read(refusal), refusal.seq), reverse=descending)
 
 
@@ -94,7 +83,7 @@ def arranged_groups(
     groups: Sequence[RefusalGroup],
     held: Sequence[Refusal],
     wanted: str,
-    sort: RefusalSort,
+    sort: ListSort,
     descending: bool,
     now: datetime,
 ) -> Sequence[RefusalGroup]:
@@ -113,7 +102,7 @@ def arranged_groups(
 
 
 def arranged_failures(
-    failures: Sequence[Failure], wanted: str, sort: FailureSort, descending: bool, now: datetime
+    failures: Sequence[Failure], wanted: str, sort: ListSort, descending: bool, now: datetime
 ) -> Sequence[Failure]:
     means = failure_matcher(parse(wanted, FAILURE_FIELDS), now)
     return sorted(filter(means, failures), key=_FAILURE_KEYS[sort], reverse=descending)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tui.amounts import age, count, counted, duration, grouped, size, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot, Sort
 from tui.pages.certificates import certificate_lines
+from tui.pages.columns import LISTENER, no_connections, not_known
+from tui.plan import Ask
 from tui.records import Connection
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
@@ -22,15 +25,7 @@ CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
         sort=Sort.ID,
         letter="N",
     ),
-    Column(
-        "LISTENER",
-        9,
-        lambda each, look: Span(each.listener, Role.MUTED),
-        rank=2,
-        sort=Sort.LISTENER,
-        letter="L",
-        shorten=shorten_middle,
-    ),
+    replace(LISTENER, rank=2, sort=Sort.LISTENER),
     Column(
         "PEER",
         21,
@@ -81,14 +76,10 @@ CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
 def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Page:
     page = snapshot.connections
     query = snapshot.connections_query
-    trouble = snapshot.troubles.get("connections")
-    if trouble is not None:
-        return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
-    if page is None or query.group:
-        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    if page is None or Ask.CONNECTIONS in snapshot.troubles or query.group:
+        return not_known(snapshot, Ask.CONNECTIONS, look)
     if page.matched == 0:
-        nothing = "no connection matches the filter" if query.filter and page.total else "no open connections"
-        return message_page([Span(SafeText(nothing), Role.MUTED)], look)
+        return no_connections(snapshot, look)
     return Table(
         columns=CONNECTION_COLUMNS,
         items=page.connections,

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tui.amounts import age, count, counted, grouped, utc
+from tui.amounts import age, counted, grouped, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, heading
 from tui.model import Snapshot
-from tui.pages.arrange import FailureSort, arranged_failures
+from tui.pages.arrange import ListSort, arranged_failures
+from tui.pages.columns import LAST, LISTENER, SINCE, TIMES, WHY, not_known, nothing
+from tui.plan import Ask
 from tui.records import Failure
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
 
 FAILURE_COLUMNS: Sequence[Column[Failure]] = (
-    Column(
-        "LAST",
-        7,
-        lambda each, look: Span(age(each.last_at, look.now)),
-        right=True,
-        mirrored=True,
-        sort=FailureSort.LAST,
-        letter="A",
-    ),
-    Column(
-        "TIMES",
-        6,
-        lambda each, look: Span(count(each.count), Role.STRONG),
-        right=True,
-        sort=FailureSort.COUNT,
-        letter="C",
-    ),
-    Column("WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=FailureSort.REASON, letter="R"),
+    LAST,
+    TIMES,
+    WHY,
     Column(
         "UPSTREAM",
         15,
@@ -38,28 +26,12 @@ FAILURE_COLUMNS: Sequence[Column[Failure]] = (
         share=1,
         wish=24,
         most=48,
-        sort=FailureSort.UPSTREAM,
+        sort=ListSort.UPSTREAM,
         letter="U",
         shorten=shorten_middle,
     ),
-    Column(
-        "LISTENER",
-        9,
-        lambda each, look: Span(each.listener, Role.MUTED),
-        sort=FailureSort.LISTENER,
-        letter="L",
-        shorten=shorten_middle,
-    ),
-    Column(
-        "SINCE",
-        7,
-        lambda each, look: Span(age(each.first_at, look.now), Role.MUTED),
-        right=True,
-        rank=1,
-        mirrored=True,
-        sort=FailureSort.FIRST,
-        letter="F",
-    ),
+    replace(LISTENER, rank=0),
+    SINCE,
     Column("DETAIL", 20, lambda each, look: Span(each.detail or each.sentence), rank=4, share=3, wish=28),
     Column(
         "LAST FOR",
@@ -79,18 +51,15 @@ def failure_key(failure: Failure) -> str:
 
 
 def failures_table(
-    snapshot: Snapshot, look: Look, wanted: str = "", sort: FailureSort = FailureSort.LAST, descending: bool = True
+    snapshot: Snapshot, look: Look, wanted: str = "", sort: ListSort = ListSort.AT, descending: bool = True
 ) -> Table[Failure] | Page:
-    trouble = snapshot.troubles.get("failures")
-    if trouble is not None:
-        return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
-    if snapshot.failures is None:
-        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    if snapshot.failures is None or Ask.FAILURES in snapshot.troubles:
+        return not_known(snapshot, Ask.FAILURES, look)
     if not snapshot.failures.failures:
-        return message_page([Span(SafeText("nothing failed since the start"), Role.MUTED)], look)
+        return nothing("nothing failed since the start", look)
     kept = arranged_failures(snapshot.failures.failures, wanted, sort, descending, look.now)
     if not kept:
-        return message_page([Span(SafeText("no failure matches the filter"), Role.MUTED)], look)
+        return nothing("no failure matches the filter", look)
     return Table(
         columns=FAILURE_COLUMNS,
         items=kept,

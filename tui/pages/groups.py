@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from tui.amounts import byte_rate, count, counted, grouped, per_minute, size
 from tui.lines import Kind, Role, Span
 from tui.model import GroupSort, Snapshot
+from tui.pages.columns import no_connections, not_known
+from tui.plan import Ask
 from tui.records import ConnectionGroup
-from tui.sheet import Column, Look, Page, Table, message_page
+from tui.sheet import Column, Look, Page, Table
 from tui.text import EMPTY, SafeText, shorten_identity
 
 NO_KEY = SafeText("(none)")
@@ -103,14 +105,10 @@ GROUP_COLUMNS: Sequence[Column[ConnectionGroup]] = (
 def groups_table(snapshot: Snapshot, look: Look) -> Table[ConnectionGroup] | Page:
     page = snapshot.connections
     query = snapshot.connections_query
-    trouble = snapshot.troubles.get("connections")
-    if trouble is not None:
-        return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
-    if page is None or not query.group:
-        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    if page is None or Ask.CONNECTIONS in snapshot.troubles or not query.group:
+        return not_known(snapshot, Ask.CONNECTIONS, look)
     if not page.groups_matched:
-        nothing = "no connection matches the filter" if query.filter and page.total else "no open connections"
-        return message_page([Span(SafeText(nothing), Role.MUTED)], look)
+        return no_connections(snapshot, look)
     return Table(
         columns=GROUP_COLUMNS,
         items=page.groups,

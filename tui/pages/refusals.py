@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tui.amounts import age, clock_time, count, counted, grouped, utc
+from tui.amounts import age, clock_time, counted, grouped, utc
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, heading
 from tui.model import Snapshot
-from tui.pages.arrange import RefusalSort, arranged_groups, arranged_refusals, group_party, party_of
+from tui.pages.arrange import ListSort, arranged_groups, arranged_refusals, group_party, party_of
+from tui.pages.columns import IN_WORDS, LAST, LISTENER, PEER, SINCE, STAGE, TIMES, WHO, WHY, not_known, nothing
 from tui.pages.explanation import explanation_lines
+from tui.plan import Ask
 from tui.records import Refusal, RefusalGroup
 from tui.sheet import Column, Look, Page, Table, field_lines, layout, message_page, row_line
 from tui.text import EMPTY, SafeText, shorten_identity, shorten_middle
@@ -21,108 +24,33 @@ REFUSAL_COLUMNS: Sequence[Column[Refusal]] = (
         lambda each, look: Span(age(each.at, look.now)),
         right=True,
         mirrored=True,
-        sort=RefusalSort.AT,
+        sort=ListSort.AT,
         letter="A",
     ),
-    Column(
-        "WHO",
-        22,
-        lambda each, look: Span(each.who, Role.STRONG),
-        share=3,
-        wish=40,
-        sort=RefusalSort.WHO,
-        letter="W",
-        shorten=shorten_identity,
-    ),
-    Column("WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=RefusalSort.REASON, letter="R"),
-    Column("STAGE", 9, lambda each, look: Span(each.stage), rank=2, sort=RefusalSort.STAGE, letter="T"),
-    Column(
-        "LISTENER",
-        9,
-        lambda each, look: Span(each.listener, Role.MUTED),
-        rank=1,
-        sort=RefusalSort.LISTENER,
-        letter="L",
-        shorten=shorten_middle,
-    ),
-    Column("IN WORDS", 28, lambda each, look: Span(each.sentence), rank=4, share=2, wish=36),
-    Column(
-        "PEER",
-        21,
-        lambda each, look: Span(each.peer_address, Role.MUTED),
-        rank=5,
-        sort=RefusalSort.PEER,
-        letter="P",
-        shorten=shorten_middle,
-    ),
+    WHO,
+    WHY,
+    STAGE,
+    LISTENER,
+    IN_WORDS,
+    PEER,
     Column("BY", 6, lambda each, look: Span(each.side, Role.MUTED), rank=7),
     Column("SERIAL", 20, lambda each, look: Span(each.serial, Role.MUTED), rank=8, shorten=shorten_middle),
     Column("DETAIL", 40, lambda each, look: Span(each.detail, Role.MUTED), rank=9),
 )
 
-
 PARTY_COLUMNS: Sequence[Column[RefusalGroup]] = (
-    Column(
-        "LAST",
-        7,
-        lambda each, look: Span(age(each.last_at, look.now)),
-        right=True,
-        mirrored=True,
-        sort=RefusalSort.AT,
-        letter="A",
-    ),
-    Column(
-        "TIMES",
-        6,
-        lambda each, look: Span(count(each.count), Role.STRONG),
-        right=True,
-        sort=RefusalSort.COUNT,
-        letter="C",
-    ),
-    Column(
-        "WHO",
-        22,
-        lambda each, look: Span(each.who, Role.STRONG),
-        share=3,
-        wish=44,
-        sort=RefusalSort.WHO,
-        letter="W",
-        shorten=shorten_identity,
-    ),
-    Column("WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=RefusalSort.REASON, letter="R"),
-    Column(
-        "LISTENER",
-        9,
-        lambda each, look: Span(each.listener, Role.MUTED),
-        rank=1,
-        sort=RefusalSort.LISTENER,
-        letter="L",
-        shorten=shorten_middle,
-    ),
-    Column(
-        "SINCE",
-        7,
-        lambda each, look: Span(age(each.first_at, look.now), Role.MUTED),
-        right=True,
-        rank=2,
-        mirrored=True,
-        sort=RefusalSort.FIRST,
-        letter="F",
-    ),
-    Column("STAGE", 9, lambda each, look: Span(each.stage), rank=4, sort=RefusalSort.STAGE, letter="T"),
-    Column("IN WORDS", 28, lambda each, look: Span(each.sentence), rank=5, share=2, wish=36),
+    LAST,
+    TIMES,
+    WHO,
+    WHY,
+    LISTENER,
+    replace(SINCE, rank=2),
+    replace(STAGE, rank=4),
+    replace(IN_WORDS, rank=5),
     Column(
         "RULE", 20, lambda each, look: Span(each.rule, Role.MUTED), rank=6, share=1, wish=30, shorten=shorten_identity
     ),
-    Column(
-        "PEER",
-        21,
-        lambda each, look: Span(each.peer_address, Role.MUTED),
-        rank=7,
-        sort=RefusalSort.PEER,
-        letter="P",
-        shorten=shorten_middle,
-    ),
+    replace(PEER, rank=7),
 )
 
 _EXAMPLE_COLUMNS: Sequence[Column[Refusal]] = (
@@ -133,18 +61,15 @@ _EXAMPLE_COLUMNS: Sequence[Column[Refusal]] = (
 
 
 def refusals_table(
-    snapshot: Snapshot, look: Look, wanted: str = "", sort: RefusalSort = RefusalSort.AT, descending: bool = True
+    snapshot: Snapshot, look: Look, wanted: str = "", sort: ListSort = ListSort.AT, descending: bool = True
 ) -> Table[Refusal] | Page:
-    trouble = snapshot.troubles.get("refusals")
-    if trouble is not None:
-        return message_page([Span(SafeText(f"not available: {trouble}"), Role.WARNING)], look)
-    if snapshot.refusals is None:
-        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+    if snapshot.refusals is None or Ask.REFUSALS in snapshot.troubles:
+        return not_known(snapshot, Ask.REFUSALS, look)
     if not snapshot.refusals.refusals:
-        return message_page([Span(SafeText("nobody was refused since the start"), Role.MUTED)], look)
+        return nothing("nobody was refused since the start", look)
     kept = arranged_refusals(snapshot.refusals.refusals, wanted, sort, descending, look.now)
     if not kept:
-        return message_page([Span(SafeText("no refusal matches the filter"), Role.MUTED)], look)
+        return nothing("no refusal matches the filter", look)
     return Table(
         columns=REFUSAL_COLUMNS,
         items=kept,
@@ -157,15 +82,15 @@ def refusals_table(
 
 
 def parties_table(
-    snapshot: Snapshot, look: Look, wanted: str = "", sort: RefusalSort = RefusalSort.AT, descending: bool = True
+    snapshot: Snapshot, look: Look, wanted: str = "", sort: ListSort = ListSort.AT, descending: bool = True
 ) -> Table[RefusalGroup] | Table[Refusal] | Page:
     """Who was refused, one row for each party and reason; one by one, where a sidecar tells of no groups."""
     refusals = snapshot.refusals
-    if refusals is None or not refusals.groups or snapshot.troubles.get("refusals") is not None:
+    if refusals is None or not refusals.groups or Ask.REFUSALS in snapshot.troubles:
         return refusals_table(snapshot, look, wanted, sort, descending)
     kept = arranged_groups(refusals.groups, refusals.refusals, wanted, sort, descending, look.now)
     if not kept:
-        return message_page([Span(SafeText("no refusal matches the filter"), Role.MUTED)], look)
+        return nothing("no refusal matches the filter", look)
     return Table(
         columns=PARTY_COLUMNS,
         items=kept,

@@ -10,14 +10,14 @@ from tlsidecar.api.errors import AdminError
 from tui import peers
 from tui.actions import LOG_LEVELS, Action, Told, Verb, actions, failure, log_level_action, outcome
 from tui.amounts import grouped, utc
-from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.peers import Peer
-from tui.records import Connection, Denial, Denials, Problem, Severity, decoded
+from tui.records import Connection, Denial, Denials, Severity, decoded
 from tui.screens.choice import Entry, Menu, Question, Window
 from tui.tabs import CONNECTIONS
 from tui.tabs.tab import Tab
 from tui.text import SafeText, shorten_middle
+from tui.view import View
 
 _ENTRY_WIDTH = 40
 """Of a peer's name in a menu."""
@@ -26,8 +26,7 @@ _ENTRY_WIDTH = 40
 class Console(Protocol):
     """What the menu needs of the application; :class:`tui.app.Console` is it."""
 
-    shown: Snapshot
-    found: Sequence[Problem]
+    view: View
 
     @property
     def monitor(self) -> Monitor: ...
@@ -52,11 +51,13 @@ class ActionMenu:
 
     async def choose(self, connection: Connection | None, peer: Peer | None) -> None:
         """Ask what is to be done, ask whether it really is, and see to it."""
-        offered = {action.key: action for action in actions(self._console.shown, connection)}
+        offered = {action.key: action for action in actions(self._console.view.shown, connection)}
         entries = [Entry(verb, action.title) for verb, action in offered.items()]
         entries.append(Entry("log-level", SafeText("Log level")))
         entries += [Entry(name, words) for name, words in self._about_peers(peer)]
-        chosen = await self._console.push_screen_wait(Menu(SafeText(f"Actions on {self._console.shown.name}"), entries))
+        chosen = await self._console.push_screen_wait(
+            Menu(SafeText(f"Actions on {self._console.view.shown.name}"), entries)
+        )
         if chosen is None:
             return
         try:
@@ -69,7 +70,7 @@ class ActionMenu:
 
     def _about_peers(self, peer: Peer | None) -> Iterator[tuple[str, SafeText]]:
         """What there is to be done about whoever is under the cursor, and about many."""
-        page = self._console.shown.connections
+        page = self._console.view.shown.connections
         if (
             self._console.tab is CONNECTIONS
             and self._console.monitor.tab(CONNECTIONS).filter
@@ -80,12 +81,12 @@ class ActionMenu:
         if peer is not None:
             yield "close-identity", SafeText(f"Close all of {peer.short(_ENTRY_WIDTH)}")
             yield Verb.DENY.value, SafeText(f"Deny {peer.short(_ENTRY_WIDTH)} for a time")
-        status = self._console.shown.status
+        status = self._console.view.shown.status
         if status is not None and status.state == "draining":
             yield Verb.UNDRAIN.value, SafeText("Undrain")
-        if any(problem.code == "identity_denied" for problem in self._console.found):
+        if any(problem.code == "identity_denied" for problem in self._console.view.found):
             yield Verb.UNDENY.value, SafeText("Undeny")
-        if peers.older_connections(self._console.shown):
+        if peers.older_connections(self._console.view.shown):
             yield Verb.DRAIN_OLDER.value, SafeText("Drain older generations")
 
     async def _made(self, chosen: str, peer: Peer | None) -> Action | None:
@@ -96,9 +97,9 @@ class ActionMenu:
             case "log-level":
                 return await self._log_level_action()
             case Verb.UNDRAIN.value:
-                return peers.undrain(self._console.shown)
+                return peers.undrain(self._console.view.shown)
             case Verb.DRAIN_OLDER.value:
-                return peers.drain_older(self._console.shown)
+                return peers.drain_older(self._console.view.shown)
             case Verb.UNDENY.value:
                 return await self._undeny_action(decoded(Denials, await read("/v1/denials")).denials)
             case "close-matching":
@@ -125,7 +126,7 @@ class ActionMenu:
     async def _log_level_action(self) -> Action | None:
         entries = [Entry(level, SafeText(level)) for level in LOG_LEVELS]
         level = await self._console.push_screen_wait(Menu(SafeText("Log level"), entries))
-        return None if level is None else log_level_action(self._console.shown, level)
+        return None if level is None else log_level_action(self._console.view.shown, level)
 
     async def _confirm(self, action: Action) -> None:
         question = Question(action.title, action.consequence, action.confirm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -10,15 +11,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from tui.export import as_json, save
 from tui.keys import BACK, KeyHint, hints
 from tui.lines import Role, Span, gap, literal
 from tui.pages.chrome import identity_row, summary_row
 from tui.peers import Peer
-from tui.records import Connection, Json
+from tui.records import Connection, Json, Severity
 from tui.screens.host import Host
 from tui.sheet import Look
 from tui.tabs import TABS
-from tui.text import EMPTY, SafeText, cell_width
+from tui.text import EMPTY, SafeText, cell_width, safe_text
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
@@ -75,14 +77,14 @@ class ConsoleScreen(Screen[None]):
     def repaint(self) -> None:
         """Draw what the app shows now."""
         look = self.look(self.size.width, self.size.height)
-        snapshot = self.console.shown
+        snapshot = self.console.view.shown
         self.query_one("#identity", Bar).show(identity_row(snapshot, self.console.banner(), look).spans)
-        self.query_one("#summary", Bar).show(summary_row(snapshot, look).spans, stale=self.console.is_stale)
+        self.query_one("#summary", Bar).show(summary_row(snapshot, look).spans, stale=self.console.view.is_stale)
         self._repaint_keys(look)
 
     def look(self, width: int, height: int, *, wide: bool = False) -> Look:
         console = self.console
-        return Look(console.shown_at, max(20, width), height, wide, console.glyphs, console.clock.now())
+        return Look(console.view.shown_at, max(20, width), height, wide, console.glyphs, console.clock.now())
 
     @property
     def hints(self) -> Sequence[KeyHint]:
@@ -113,7 +115,7 @@ class ConsoleScreen(Screen[None]):
         listed = hints(
             self.hints,
             read_only=console.options.read_only,
-            paused=console.is_paused or console.stands_still,
+            paused=console.view.is_paused or console.stands_still,
             several=console.is_fleet and self.LEADS_TO_FLEET,
             replay=console.options.playback is not None,
         )
@@ -144,9 +146,22 @@ class ConsoleScreen(Screen[None]):
     def action_copy(self) -> None:
         exported = self.exported()
         if exported is not None:
-            self.console.copy_json(*exported)
+            what, raw = exported
+            self._copy(as_json(raw), f"{what} as JSON")
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.console.tell(SafeText(f"copied {what}, if the terminal lets programs copy (OSC 52)"))
 
     def action_save(self) -> None:
         exported = self.exported()
-        if exported is not None:
-            self.console.save_json(*exported)
+        if exported is None:
+            return
+        what, raw = exported
+        try:
+            path = save(raw, what, self.console.clock.now(), Path.cwd())
+        except OSError as error:
+            words = SafeText(f"not saved: {safe_text(error.strerror or str(error))}")
+            self.console.tell(words, Severity.CRITICAL)
+        else:
+            self.console.tell(SafeText(f"saved {safe_text(str(path))}"))

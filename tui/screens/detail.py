@@ -57,7 +57,7 @@ class DetailScreen(ConsoleScreen):
     def repaint(self) -> None:
         super().repaint()
         rows = self.query_one(Rows)
-        rows.show(in_columns(self._page, self.look(rows.width, rows.size.height)), stale=self.console.is_stale)
+        rows.show(in_columns(self._page, self.look(rows.width, rows.size.height)), stale=self.console.view.is_stale)
         name = shorten_middle(SafeText(self._thing()), max(10, self.size.width - 30))
         self.query_one("#title", Bar).show(
             [gap(), literal(self.console.tab.name, Role.MUTED), literal(" > ", Role.MUTED), Span(name, Role.STRONG)]
@@ -76,7 +76,7 @@ class DetailScreen(ConsoleScreen):
                 return f"{kind.value} {key}"
 
     def _page(self, look: Look) -> Page:
-        snapshot = self.console.shown
+        snapshot = self.console.view.shown
         key = self.target.key
         match self.target.kind:
             case Kind.CONNECTION:
@@ -90,7 +90,7 @@ class DetailScreen(ConsoleScreen):
             case Kind.LISTENER:
                 return listener_page(snapshot, str(key), look)
             case Kind.PROBLEM:
-                return problem_page(self.console.found, str(key), look)
+                return problem_page(self.console.view.found, str(key), look)
             case Kind.PARTY:
                 return party_page(snapshot, str(key), look)
             case Kind.FAILURE:
@@ -115,26 +115,26 @@ class DetailScreen(ConsoleScreen):
     @property
     def _config_lines(self) -> Sequence[str]:
         """What would let in the peer of the refusal shown."""
-        told = self.console.shown.refusal
+        told = self.console.view.shown.refusal
         if told is None or told.refusal.seq != self.refusal_seq:
             return ()
         return tuple(config_lines(told.explanation))
 
     def action_copy_line(self) -> None:
         if self._config_lines:
-            self.console.copy_text("the line", "\n".join(self._config_lines))
+            self._copy("\n".join(self._config_lines), "the line")
 
     @property
     def selected_connection(self) -> Connection | None:
-        snapshot = self.console.shown
+        snapshot = self.console.view.shown
         return snapshot.connection if self.connection_id is not None and not snapshot.connection_gone else None
 
     @property
     def selected_peer(self) -> Peer | None:
-        return Peer.under(self.console.shown, self.target)
+        return Peer.under(self.console.view.shown, self.target)
 
     def exported(self) -> tuple[str, Json] | None:
-        snapshot = self.console.shown
+        snapshot = self.console.view.shown
         key = self.target.key
         match self.target.kind:
             case Kind.CONNECTION:

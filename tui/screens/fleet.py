@@ -229,11 +229,11 @@ class FleetScreen(ConsoleScreen):
             level = await self._asked(Menu(SafeText("Log level"), _entries((each, each) for each in LOG_LEVELS)))
         if level is None:
             return
-        plan = rollout(Verb(verb), chosen, self.console.monotonic, level)
+        plan = rollout(Verb(verb), chosen, self.console.view.monotonic, level)
         if not plan.steps:
             self.console.tell(SafeText(f"{plan.verb}: none of them answers"), Severity.CRITICAL)
         elif await self._asked(Question(plan.title, plan.question, plan.confirm)) == "yes":
-            now = rollout(Verb(verb), chosen, self.console.monotonic, level)
+            now = rollout(Verb(verb), chosen, self.console.view.monotonic, level)
             if (changed := now.differs_from(plan)) is not None:
                 self.console.tell(changed, Severity.WARNING)
             else:

@@ -118,12 +118,12 @@ class MainScreen(ConsoleScreen):
 
     @property
     def note(self) -> SafeText:
-        return self._tab.note(self.console.shown, self.state)
+        return self._tab.note(self.console.view.shown, self.state)
 
     @property
     def selected_connection(self) -> Connection | None:
         target = self.rows.selected
-        page = self.console.shown.connections
+        page = self.console.view.shown.connections
         if target is None or target.kind is not Kind.CONNECTION or page is None:
             return None
         return next((each for each in page.connections if each.id == target.key), None)
@@ -131,11 +131,11 @@ class MainScreen(ConsoleScreen):
     @property
     def selected_peer(self) -> Peer | None:
         target = self.rows.selected
-        return None if target is None else Peer.under(self.console.shown, target)
+        return None if target is None else Peer.under(self.console.view.shown, target)
 
     def exported(self) -> tuple[str, Json] | None:
         target = self.rows.selected
-        return self._tab.exported(self.console.shown, None if target is None else target.key)
+        return self._tab.exported(self.console.view.shown, None if target is None else target.key)
 
     def show_tab(self, tab: Tab) -> None:
         """Go to a tab."""
@@ -157,12 +157,12 @@ class MainScreen(ConsoleScreen):
         self._repaint_tabs()
         rows = self.rows
         look = self.look(rows.width, rows.size.height, wide=self._wide)
-        rows.show(self._sheet(look), stale=self.console.is_stale)
-        if self._tab.follows_events and self.state.follow and not self.console.is_paused:
+        rows.show(self._sheet(look), stale=self.console.view.is_stale)
+        if self._tab.follows_events and self.state.follow and not self.console.view.is_paused:
             rows.action_bottom()
 
     def _repaint_tabs(self) -> None:
-        status = self.console.shown.status
+        status = self.console.view.shown.status
         held = [None if status is None else tab.held(status) for tab in TABS]
         told = [TabLabel(tab.name, tab.short or tab.name, number) for tab, number in zip(TABS, held, strict=True)]
         labels = tab_labels(told, self.size.width)
@@ -179,13 +179,13 @@ class MainScreen(ConsoleScreen):
         self.query_one("#tabs", Bar).show_parts(parts)
 
     def _sheet(self, look: Look) -> Sheet:
-        snapshot = self.console.shown
+        snapshot = self.console.view.shown
         if snapshot.status is None:
-            return connecting_page(snapshot, self.console.monotonic, look)
-        if self.console.is_paused and self._tab.is_unread(snapshot):
+            return connecting_page(snapshot, self.console.view.monotonic, look)
+        if self.console.view.is_paused and self._tab.is_unread(snapshot):
             words = SafeText("paused before this was read: p goes on")
             return message_page([Span(words, Role.NOTICE)], look)
-        return self._tab.sheet(snapshot, self.console.found, look, self.state)
+        return self._tab.sheet(snapshot, self.console.view.found, look, self.state)
 
     def action_next_view(self, step: int) -> None:
         self.show_tab(TABS[(TABS.index(self._tab) + step) % len(TABS)])
@@ -219,7 +219,7 @@ class MainScreen(ConsoleScreen):
         """The tab's own keys; shift and a column's letter sort by it, once more reverses."""
         if event.character is None or not event.character.isalpha():
             return
-        if self._tab.press(self.state, self.console.shown, event.character):
+        if self._tab.press(self.state, self.console.view.shown, event.character):
             event.stop()
             self._ask_anew()
             return
@@ -329,7 +329,7 @@ class MainScreen(ConsoleScreen):
         if event.rows is not self.rows:
             return
         window = Window(*event.rows.window)
-        if self._tab.lacks(self.console.shown, window):
+        if self._tab.lacks(self.console.view.shown, window):
             self.console.refresh_now()
         if self._tab.follows_events:
             count = event.rows.sheet.count

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tlsidecar.api.filter_fields import FAILURE_FIELDS
 from tui.keys import ENTER, FILTER, SORT
 from tui.model import Snapshot
-from tui.pages.arrange import FailureSort
+from tui.pages.arrange import LARGEST_FIRST, ListSort
 from tui.pages.failures import FAILURE_COLUMNS, failures_note, failures_table
 from tui.plan import Ask, Interest
 from tui.records import Json, Problem
@@ -22,12 +22,12 @@ class Failures(Tab):
     needs = frozenset({Ask.FAILURES})
     hints = (ENTER, FILTER, SORT)
     columns = FAILURE_COLUMNS
-    first_sort = FailureSort.LAST
-    largest_first = frozenset({FailureSort.LAST, FailureSort.COUNT, FailureSort.FIRST})
+    first_sort = ListSort.AT
+    largest_first = LARGEST_FIRST
     vocabulary = FAILURE_FIELDS
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
-        return failures_table(snapshot, look, state.filter, FailureSort(str(state.sort)), state.descending)
+        return failures_table(snapshot, look, state.filter, ListSort(str(state.sort)), state.descending)
 
     def is_unread(self, snapshot: Snapshot) -> bool:
         return snapshot.failures is None

@@ -8,7 +8,7 @@ from typing import Any
 from tlsidecar.api.filter_fields import REFUSAL_FIELDS
 from tui.keys import ENTER, FILTER, GROUP, SORT
 from tui.model import Snapshot
-from tui.pages.arrange import RefusalSort
+from tui.pages.arrange import LARGEST_FIRST, ListSort
 from tui.pages.refusals import PARTY_COLUMNS, REFUSAL_COLUMNS, parties_table, refusals_note, refusals_table
 from tui.plan import MAX_REFUSALS, OVERVIEW_REFUSALS, Ask, Interest
 from tui.records import Json, Problem, Status
@@ -22,14 +22,14 @@ class Refusals(Tab):
     needs = frozenset({Ask.REFUSALS})
     hints = (ENTER, FILTER, SORT, GROUP)
     columns = PARTY_COLUMNS
-    first_sort = RefusalSort.AT
-    largest_first = frozenset({RefusalSort.AT, RefusalSort.COUNT, RefusalSort.FIRST})
+    first_sort = ListSort.AT
+    largest_first = LARGEST_FIRST
     vocabulary = REFUSAL_FIELDS
     asks_for_filter = True
 
     def sheet(self, snapshot: Snapshot, found: Sequence[Problem], look: Look, state: TabState) -> Sheet:
         table = refusals_table if state.each else parties_table
-        return table(snapshot, look, state.filter, RefusalSort(str(state.sort)), state.descending)
+        return table(snapshot, look, state.filter, ListSort(str(state.sort)), state.descending)
 
     def columns_of(self, state: TabState) -> Sequence[Column[Any]]:
         return REFUSAL_COLUMNS if state.each else PARTY_COLUMNS
@@ -58,7 +58,7 @@ class Refusals(Tab):
 
     def interest(self, state: TabState, window: Window) -> Interest:
         """As many as are looked at; all of them while they are filtered or sorted otherwise than by time."""
-        if state.filter or state.sort is not RefusalSort.AT or not state.descending:
+        if state.filter or state.sort is not ListSort.AT or not state.descending:
             return Interest(needs=self.needs, refusals_limit=MAX_REFUSALS)
         wanted = OVERVIEW_REFUSALS
         while wanted < window.first + 2 * window.room:

@@ -94,6 +94,7 @@ Rows {
         super().__init__(id=id)
         self.sheet: Sheet = Page(())
         self.cursor = 0
+        self.cells_drawn = 0  # ever
         self._target: Target | None = None  # what the cursor is on, if the reader put it there
         self._was_moved = False
         self._stale = False
@@ -259,6 +260,7 @@ Rows {
         self.post_message(self.Resized(self))
 
     def render_line(self, y: int) -> Strip:
+        self.cells_drawn += self.width
         header = self.sheet.header
         if header is not None and y == 0:
             styles, fill = self._role_styles(is_header=True, is_cursor=False)
