@@ -16,9 +16,12 @@ from tlsidecar.api.declare import Field, fields_of
 from tlsidecar.api.filter_fields import VOCABULARIES
 from tlsidecar.api.schema import reachable
 from tlsidecar.config import json_schema
+from tlsidecar.config.identity_tables import ACME, IDENTITY
+from tlsidecar.config.listener_tables import LISTENER
 from tlsidecar.config.overrides import OVERRIDES
 from tlsidecar.config.problems import quoted
-from tlsidecar.config.schema import ACME, IDENTITY, LISTENER, ROOT, Entry, Table
+from tlsidecar.config.schema import ROOT
+from tlsidecar.config.tables import Entry, Table
 
 DOCS = Path(__file__).parent
 SCHEMA_FILE = DOCS / "config.schema.json"

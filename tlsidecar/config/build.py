@@ -10,7 +10,7 @@ from tlsidecar import settings
 from tlsidecar.config.addresses import ip_literal
 from tlsidecar.config.checks import Document
 from tlsidecar.config.judge import Part
-from tlsidecar.config.schema import HTTP_FIELDS
+from tlsidecar.config.listener_tables import HTTP_FIELDS
 
 
 def build(document: Document, config_file: Path | None) -> settings.Settings:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
+from tlsidecar.config.identity_tables import ACME, IDENTITY_SOURCES
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, did_you_mean, quoted
-from tlsidecar.config.schema import ACME, IDENTITY_SOURCES
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
 from tlsidecar.settings import DEFAULT_IDENTITY, METRICS_LISTENER, Address, Limits

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certs.durations import DURATION_PATTERN
-from tlsidecar.config import values
+from tlsidecar.config import http_values, values
 from tlsidecar.config.addresses import parse_dns_name, parse_ip_address, parse_listen_address, parse_upstream_address
 
 
@@ -48,7 +48,7 @@ def _text(**keywords: object) -> dict[str, Any]:
     return {"type": "string", **keywords}
 
 
-_TOKEN = _text(pattern=values.TOKEN_PATTERN)
+_TOKEN = _text(pattern=http_values.TOKEN_PATTERN)
 
 TEXT = One(values.parse_text, _text(minLength=1))
 ALPN_NAME = One(values.parse_alpn, _text(pattern=values.ALPN_PATTERN))
@@ -79,9 +79,9 @@ DURATION_OR_ZERO = One(values.parse_duration_or_zero, DURATION.schema, values.sh
 SIZE = One(values.parse_size, _text(pattern=values.SIZE_PATTERN), values.show_size)
 RATE = One(values.parse_rate, _text(pattern=values.RATE_PATTERN), values.show_rate)
 SHARE = One(values.parse_share, _text(pattern=values.SHARE_PATTERN), values.show_share)
-HTTPS_URL = One(values.parse_https_url, _text(pattern="^https://"))
+HTTPS_URL = One(http_values.parse_https_url, _text(pattern="^https://"))
 SPIFFE_ENDPOINT = One(values.parse_spiffe_endpoint, _text(pattern="^(unix:/|tcp://)"))
-HTTP_URL = One(values.parse_http_url, _text(pattern=values.HTTP_URL_PATTERN))
+HTTP_URL = One(http_values.parse_http_url, _text(pattern=http_values.HTTP_URL_PATTERN))
 COUNT = One(values.parse_count, {"type": "integer", "minimum": 1})
 COUNT_OR_ZERO = One(values.parse_count_or_zero, {"type": "integer", "minimum": 0})
 WORKERS = One(
@@ -97,9 +97,9 @@ IP_ADDRESS = One(parse_ip_address, _text(minLength=1))
 SPIFFE_ID = One(values.parse_spiffe_id, _text(pattern="^spiffe://"))
 RULES = Many(One(values.parse_rule, _text(minLength=1)), at_least=1)
 
-HEADER_NAME = One(values.parse_header_name, _TOKEN)
-TRAILER_NAME = One(values.parse_trailer_name, _TOKEN)
-UPGRADE = One(values.parse_upgrade, _text(pattern=values.UPGRADE_PATTERN))
-METHOD = One(values.parse_method, _text(pattern="^[A-Z][A-Z0-9_-]*$"))
-ROUTE_PATH = One(values.parse_route_path, _text(pattern="^/"))
-HEALTH_PATH = One(values.parse_health_path, _text(pattern="^/"))
+HEADER_NAME = One(http_values.parse_header_name, _TOKEN)
+TRAILER_NAME = One(http_values.parse_trailer_name, _TOKEN)
+UPGRADE = One(http_values.parse_upgrade, _text(pattern=http_values.UPGRADE_PATTERN))
+METHOD = One(http_values.parse_method, _text(pattern="^[A-Z][A-Z0-9_-]*$"))
+ROUTE_PATH = One(http_values.parse_route_path, _text(pattern="^/"))
+HEALTH_PATH = One(http_values.parse_health_path, _text(pattern="^/"))

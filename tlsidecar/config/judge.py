@@ -9,7 +9,8 @@ from typing import Any
 
 from tlsidecar.config.forms import Many
 from tlsidecar.config.problems import InvalidValue, Key, did_you_mean, quoted
-from tlsidecar.config.schema import ROOT, Entry, Table
+from tlsidecar.config.schema import ROOT
+from tlsidecar.config.tables import Entry, Table
 from tlsidecar.settings import Address, TrustFile
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from tlsidecar.config.forms import Many
-from tlsidecar.config.schema import IDENTITY, LISTENER, ROOT, Entry
+from tlsidecar.config.identity_tables import IDENTITY
+from tlsidecar.config.listener_tables import LISTENER
+from tlsidecar.config.schema import ROOT
+from tlsidecar.config.tables import Entry
 
 
 class Kind(Enum):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tlsidecar.config.schema import IDENTITY, LISTENER, ROOT, Entry, Table
+from tlsidecar.config.identity_tables import IDENTITY
+from tlsidecar.config.listener_tables import LISTENER
+from tlsidecar.config.schema import ROOT
+from tlsidecar.config.tables import Entry, Table
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tlsidecar.config.identity_tables import ACME, IDENTITY
+from tlsidecar.config.listener_tables import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROUTE
 from tlsidecar.config.loader import Loaded
 from tlsidecar.config.problems import Key, dotted, labelled
-from tlsidecar.config.schema import ACME, HEALTH_CHECK, HTTP_FIELDS, IDENTITY, LIMITS, LISTENER, ROOT, ROUTE, Table
+from tlsidecar.config.schema import ROOT
 from tlsidecar.config.sources import Origin
+from tlsidecar.config.tables import Table
 from tlsidecar.settings import Listener
 
 _WIDEST_COLUMN = 72

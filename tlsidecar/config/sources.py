@@ -15,11 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tlsidecar.config.identity_tables import IDENTITY_SOURCES
 from tlsidecar.config.overrides import OVERRIDES, Kind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
 from tlsidecar.config.problems import Key, Problem, closest, dotted, escaped, quoted
-from tlsidecar.config.schema import IDENTITY_SOURCES, ROOT
+from tlsidecar.config.schema import ROOT
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end

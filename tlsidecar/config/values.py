@@ -1,4 +1,7 @@
-"""How single values are written: durations, sizes, rates, paths, header names. Each is parsed here and shown here."""
+"""How single values are written: durations, sizes, rates, counts, paths, names. Each is parsed here and shown here.
+
+Values whose grammar is HTTP's are in :mod:`.http_values`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,8 @@ from tlsidecar.settings import TrustFile
 SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?/(s|m|h)$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
-HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]{1,255}(/[\x21\x24-\x7e]{0,1023})?$"
 ALPN_PATTERN = r"^[\x21-\x7e]{1,255}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-UPGRADE_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(/[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$"
-TOKEN_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # noqa: S105 - a token of RFC 9110, section 5.6.2
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LEAST_AMOUNT = {"ms": 1, "s": 1, "m": 2, "h": 1, "d": 2}  # "60s" and "24h" read better than "1m" and "1d"
@@ -28,11 +28,6 @@ _LONGEST_DURATION_S = 3660 * 86400.0
 _LARGEST_SIZE_BYTES = 1 << 40
 _LARGEST_COUNT = 10_000_000
 MAX_WORKERS = 256
-
-_FRAMING_HEADERS = frozenset({"connection", "content-length", "host", "transfer-encoding", "te", "trailer", "upgrade"})
-_IDENTITY_HEADER = re.compile(r"x-forwarded-client-cert|x-client-cert.*|(x-)?ssl-client-.*|client-cert(-chain)?")
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
-_REFUSED_IN_ROUTE = re.compile(r"[^\x21-\x7e]|[?#\\]|%(?:2[fF]|5[cC]|00)")
 
 
 def parse_duration(value: object) -> float:
@@ -126,28 +121,6 @@ def parse_share(value: object) -> float:
 def show_share(share: float) -> str:
     """As it is written."""
     return f"{share * 100:.4f}".rstrip("0").rstrip(".") + "%"
-
-
-def parse_http_url(value: object) -> str:
-    """An absolute http or https URL, without user information.
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not re.fullmatch(HTTP_URL_PATTERN, value):
-        raise InvalidValue(f"{quoted(value)} is not a URL", 'write for example "http://127.0.0.1:4318/v1/traces"')
-    return value
-
-
-def parse_https_url(value: object) -> str:
-    """An absolute https URL, without user information.
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not re.fullmatch(HTTP_URL_PATTERN, value) or not value.startswith("https://"):
-        raise InvalidValue(
-            f"{quoted(value)} is not an https URL", 'write for example "https://ca.internal/acme/directory"'
-        )
-    return value
 
 
 def parse_spiffe_endpoint(value: object) -> str:
@@ -302,92 +275,6 @@ def parse_name(value: object) -> str:
     """
     if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
         raise InvalidValue(f"{quoted(value)} is not a name: letters, digits, '.', '_', '-', at most 63")
-    return value
-
-
-def parse_header_name(value: object) -> str:
-    """The lower-case name of a header that may be removed without changing what the message is.
-
-    Raises InvalidValue.
-    """
-    name = parse_token(value)
-    if name in _FRAMING_HEADERS:
-        raise InvalidValue(f"{quoted(name)} frames or routes the message and is handled by the sidecar alone")
-    return name
-
-
-def parse_trailer_name(value: object) -> str:
-    """The lower-case name of a trailer field that may be passed on (RFC 9110, section 6.5.1).
-
-    Raises InvalidValue.
-    """
-    name = parse_header_name(value)
-    if _IDENTITY_HEADER.fullmatch(name.replace("_", "-")):
-        raise InvalidValue(f"{quoted(name)} says who the client is and is never taken from a trailer")
-    return name
-
-
-def parse_upgrade(value: object) -> str:
-    """A protocol that a connection may be upgraded to (RFC 9110, section 7.8).
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not re.fullmatch(UPGRADE_PATTERN, value):
-        raise InvalidValue(f"{quoted(value)} is not a protocol's name", 'write for example "websocket" or "SPDY/3.1"')
-    name = value.lower()
-    if name.partition("/")[0] in {"h2c", "h2", "http"} or name.startswith("tls"):
-        raise InvalidValue(f"{quoted(name)} would carry requests past the access rules")
-    return name
-
-
-def parse_token(value: object) -> str:
-    """A token of RFC 9110, section 5.6.2, in lower case.
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not re.fullmatch(TOKEN_PATTERN, value):
-        raise InvalidValue(f"{quoted(value)} is not a name that HTTP allows")
-    return value.lower()
-
-
-def parse_method(value: object) -> str:
-    """An HTTP method; methods are case-sensitive.
-
-    Raises InvalidValue.
-    """
-    if isinstance(value, str) and not _METHOD.fullmatch(value) and _METHOD.fullmatch(value.upper()):
-        raise InvalidValue(f"{quoted(value)} is not an HTTP method", f"write {quoted(value.upper())}")
-    if not isinstance(value, str) or not _METHOD.fullmatch(value):
-        raise InvalidValue(f"{quoted(value)} is not an HTTP method")
-    return value
-
-
-def parse_route_path(value: object) -> str:
-    """A pattern for normalised paths: ``*`` stands for one segment, a last ``**`` for the rest.
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise InvalidValue(f"{quoted(value)} is not a path", 'write for example "/admin/**"')
-    if _REFUSED_IN_ROUTE.search(value):
-        raise InvalidValue(f"{quoted(value)} has a character that a normalised path never has")
-    segments = value[1:].split("/")
-    if any(segment in {".", ".."} for segment in segments) or "" in segments[:-1]:
-        raise InvalidValue(f"{quoted(value)} never matches: dot segments and double slashes are removed first")
-    if any("*" in segment and segment not in {"*", "**"} for segment in segments):
-        raise InvalidValue(f"in {quoted(value)} a * does not stand for a whole segment")
-    if "**" in segments[:-1]:
-        raise InvalidValue(f"in {quoted(value)} ** is not the last segment")
-    return value
-
-
-def parse_health_path(value: object) -> str:
-    """The target of an HTTP health check.
-
-    Raises InvalidValue.
-    """
-    if not isinstance(value, str) or not re.fullmatch(r"/[\x21-\x7e]{0,1023}", value) or "#" in value:
-        raise InvalidValue(f"{quoted(value)} is not a path", 'write for example "/healthz"')
     return value
 
 

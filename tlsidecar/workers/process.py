@@ -22,7 +22,6 @@ from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.outbound.dial import Connector
-from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
@@ -41,24 +40,18 @@ from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.log import ProcessLog
 from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, open_span_export
-from tlsidecar.outcomes import Failure, Reason, Refusal
-from tlsidecar.recorder import Closed, Recorder
+from tlsidecar.outcomes import Reason
+from tlsidecar.recorder import Recorder
 from tlsidecar.settings import Settings
 from tlsidecar.workers import messages
+from tlsidecar.workers.announcements import Announcements
 from tlsidecar.workers.channel import Channel, ChannelClosed, read_question
-from tlsidecar.workers.wire import WireError, pack, packed, plain_of, unpack
-
-# Announcements are sent together, so often, and no more than so many at once.
-ANNOUNCE_EVERY_S = 0.02
-ANNOUNCED_AT_ONCE = 512
+from tlsidecar.workers.wire import WireError, pack, unpack
 
 # Workers that begin together wait so long for each other before the first accepts, and look so often: whoever was up
 # first would take everybody who waits.
 TOGETHER_WITHIN_S = 0.5
 LOOK_FOR_OTHERS_S = 0.002
-
-# A controller that takes nothing for this long a backlog is told later how much it missed.
-UNSENT_BYTES = 4 * 1024 * 1024
 
 _log = logging.getLogger("tlsidecar.workers")
 
@@ -171,7 +164,7 @@ class _Process:
         settings = settings_of_one(start.settings, start.number, start.workers)
         contexts = [self._contexts(each) for each in generations]
         channel = self._channel = await Channel.over(control, self._received, self._lost)
-        announcer = self._announcer = _Announcements(channel)
+        announcer = self._announcer = Announcements(channel)
         self._worker = worker = Worker(
             settings,
             asyncio.get_running_loop(),
@@ -325,52 +318,3 @@ class _Process:
     async def _answer_when_drained(self, number: int, inbound_only: bool) -> None:
         await self._drained[inbound_only].wait()
         self._channel.answer(number)
-
-
-class _Announcements:
-    """A tlsidecar.recorder.Announcer that sends what happened to the controller, some of it at a time."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._loop = asyncio.get_running_loop()
-        self._kept: list[tuple[str, object]] = []
-        self._lost = 0
-        self._due = False
-
-    def opened(self, connection: Opened) -> None:
-        self._add(messages.OPENED, plain_of(Opened, connection))
-
-    def closed(self, connection: Closed) -> None:
-        self._add(messages.CLOSED, plain_of(Closed, connection))
-
-    def refused(self, refusal: Refusal) -> None:
-        self._add(messages.REFUSED, plain_of(Refusal, refusal))
-
-    def failed(self, failure: Failure) -> None:
-        self._add(messages.FAILED, plain_of(Failure, failure))
-
-    def upstream_changed(self, change: UpstreamChange) -> None:
-        self._add(messages.UPSTREAM, plain_of(UpstreamChange, change))
-
-    def flush(self) -> None:
-        self._due = False
-        kept, self._kept = self._kept, []
-        try:
-            if self._lost:
-                self._channel.tell(messages.LOST, pack(int, self._lost))
-                self._lost = 0
-            if kept:
-                self._channel.tell(messages.ANNOUNCED, packed(kept))
-        except ChannelClosed:
-            pass  # nobody is left to tell
-
-    def _add(self, kind: str, plain: object) -> None:
-        if self._channel.unsent_bytes > UNSENT_BYTES:
-            self._lost += 1
-            return
-        self._kept.append((kind, plain))
-        if len(self._kept) >= ANNOUNCED_AT_ONCE:
-            self.flush()
-        elif not self._due:
-            self._due = True
-            self._loop.call_later(ANNOUNCE_EVERY_S, self.flush)

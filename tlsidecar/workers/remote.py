@@ -2,31 +2,27 @@
 
     DOWN ─▶ STARTING ─▶ RUNNING ─▶ DOWN …        until the supervisor closes, or drains
 
-What it has counted outlives its process: the last snapshot of a process that ended is added to what is reported of the
-next one, so that no counter goes backwards; what can go down (connections open, handshakes under way) ends with it.
+What it has counted outlives its process: see :mod:`.carried_counts`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from certs.acme.challenges import Challenge
-from certs.clock import Clock
-from tlsidecar.dataplane.bind import HeldSocket, bound_address
-from tlsidecar.dataplane.board import Board, owner_of_id
+from tlsidecar.dataplane.bind import HeldSocket
+from tlsidecar.dataplane.board import owner_of_id
 from tlsidecar.dataplane.denials import Denial
-from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,
@@ -35,24 +31,23 @@ from tlsidecar.dataplane.snapshot import (
     ConnectionSelection,
     GroupPage,
     GroupQuery,
-    ListenerCounters,
-    ListenerRecord,
     PolicyChange,
-    UpstreamRecord,
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import HEARTBEAT_S
 from tlsidecar.observe import events
-from tlsidecar.outcomes import Failure, Reason, Refusal
-from tlsidecar.recorder import Closed, Collector
-from tlsidecar.settings import Listener, Settings
-from tlsidecar.workers import messages
+from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Settings
+from tlsidecar.workers import announcements, messages
+from tlsidecar.workers.carried_counts import CarriedCounts
 from tlsidecar.workers.channel import Channel, ChannelClosed, RemoteFailure
-from tlsidecar.workers.fork_server import ForkServer, ForkServerError
+from tlsidecar.workers.fork_server import ForkServerError
 from tlsidecar.workers.process import settings_of_one
 from tlsidecar.workers.restarts import WELL_AFTER_S, Restarts
-from tlsidecar.workers.wire import WireError, pack, unpack, value_of
+from tlsidecar.workers.setup import WorkerSetup
+from tlsidecar.workers.silence import Silence
+from tlsidecar.workers.wire import WireError, pack, unpack
 
 # From the fork to the first accept; far more than it takes, since contexts are made of what was proved already.
 START_WITHIN_S = 20.0
@@ -69,21 +64,6 @@ NOT_LIVE_AFTER_S = 3.0
 _log = logging.getLogger("tlsidecar.workers")
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class WorkerSetup:
-    """What all workers of a supervisor have in common."""
-
-    settings: Settings
-    workers: int
-    sockets: dict[str, list[socket.socket]]
-    board: Board
-    board_descriptor: int
-    log_descriptor: int
-    fork_server: ForkServer
-    collector: Collector
-    clock: Clock
 
 
 def _numbered(contexts: Contexts) -> messages.Numbered:
@@ -113,11 +93,8 @@ class RemoteWorker:
         self._restarts = Restarts()
         self._failing_since: datetime | None = None
         self._ending = ""
-        self._silent_s = 0.0
-        self._last = self._blank()
-        self._base = {listener.name: ListenerCounters() for listener in setup.settings.listeners}
-        self._base_dropped = 0
-        self._base_checks: dict[tuple[str, str], list[int]] = {}
+        self._silence = Silence(0.0)
+        self._counts = CarriedCounts(number, setup.board, setup.sockets, self._settings.listeners)
 
     def __repr__(self) -> str:
         return f"<RemoteWorker {self.number} pid={self.pid} {self._restarts!r}>"
@@ -159,7 +136,7 @@ class RemoteWorker:
     async def _one_process(self) -> None:
         ours, theirs = socket.socketpair()
         self._gone = asyncio.Event()
-        self._silent_s = 0.0
+        self._silence = Silence(time.monotonic())
         setup = self._setup
         try:
             listening = [sock for listener in setup.settings.listeners for sock in setup.sockets[listener.name]]
@@ -211,7 +188,6 @@ class RemoteWorker:
         began = time.monotonic()
         patience_s = self._setup.settings.watchdog_timeout_s
         tick_s = min(SNAPSHOT_EVERY_S, patience_s / 4)
-        seen, looked_at = 0.0, began
         while not self._gone.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(tick_s):
@@ -220,12 +196,9 @@ class RemoteWorker:
             if self._failing_since is not None and time.monotonic() - began >= WELL_AFTER_S:
                 self._failing_since = None
                 self._restarts.well()
-            # Counted in ticks of ours: when all of us were stopped (a frozen container), nobody has stood still.
-            now, beat = time.monotonic(), self._setup.board.last_beat_s(self.number)
-            self._silent_s = self._silent_s + min(now - looked_at, 2 * tick_s) if beat == seen else 0.0
-            seen, looked_at = beat, now
-            if self._silent_s > patience_s + HEARTBEAT_S:
-                self._kill(f"its loop has stood still for {self._silent_s:.1f} s")
+            silent_s = self._silence.look(time.monotonic(), self._setup.board.last_beat_s(self.number), tick_s)
+            if silent_s > patience_s + HEARTBEAT_S:
+                self._kill(f"its loop has stood still for {silent_s:.1f} s")
                 return
             await self._refresh()
 
@@ -245,7 +218,7 @@ class RemoteWorker:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await self._gone.wait()
         self._channel = None
-        lost = self._take_stock()
+        lost = self._counts.process_ended(self._settings.listeners)
         self._setup.board.leave(self.number)
         self._setup.collector.upstream_health.forget(self.number)
         pid, self.pid = self.pid, 0
@@ -284,34 +257,9 @@ class RemoteWorker:
 
     def _heard(self, _number: int, verb: str, body: bytes) -> None:
         try:
-            if verb == messages.ANNOUNCED:
-                for kind, value in json.loads(body):
-                    self._announce(kind, value)
-            elif verb == messages.LOST:
-                _log.warning(
-                    "%d events of a worker were dropped: it told more than could be taken",
-                    unpack(int, body),
-                    extra={"fields": {"worker": self.number}},
-                )
-            else:
-                raise WireError(f"{verb!r} is not a message")
+            announcements.take(self._setup.collector, self.number, verb, body)
         except (ValueError, TypeError) as error:
             self._kill(f"it sent what is not a message: {error}")
-
-    def _announce(self, kind: str, value: Any) -> None:
-        collector = self._setup.collector
-        if kind == messages.OPENED:
-            collector.opened(value_of(Opened, value))
-        elif kind == messages.CLOSED:
-            collector.closed(value_of(Closed, value))
-        elif kind == messages.REFUSED:
-            collector.refused(value_of(Refusal, value))
-        elif kind == messages.FAILED:
-            collector.failed(value_of(Failure, value))
-        elif kind == messages.UPSTREAM:
-            collector.upstream_changed(value_of(UpstreamChange, value))
-        else:
-            raise WireError(f"{kind!r} is not announced")
 
     # WorkerHandle.
 
@@ -319,7 +267,7 @@ class RemoteWorker:
     def is_live(self) -> bool:
         if self._channel is None:
             return self._failing_since is None
-        return self._silent_s < NOT_LIVE_AFTER_S
+        return self._silence.seconds < NOT_LIVE_AFTER_S
 
     @property
     def failing(self) -> tuple[str, datetime] | None:
@@ -363,7 +311,8 @@ class RemoteWorker:
 
     async def snapshot(self) -> WorkerSnapshot:
         await self._refresh()
-        return self._with_base(self._last)
+        counts = self._counts.report()
+        return replace(counts, pid=self.pid if self.running.is_set() else 0, restarts=self._restarts.total)
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         none = ConnectionPage(0, 0, ())
@@ -441,75 +390,10 @@ class RemoteWorker:
             _log.error("worker %d: %s", self.number, error)
             return otherwise
 
-    # Counters.
-
     async def _refresh(self) -> None:
         channel = self._channel
         if not self.running.is_set():
             return
-        fresh = await self._asked(messages.SNAPSHOT, b"", WorkerSnapshot, self._last)
-        if channel is self._channel and {record.name for record in fresh.listeners} == self._base.keys():
-            self._last = fresh
-
-    def _take_stock(self) -> int:
-        """Keep what a process that ended had counted; how many connections ended with it."""
-        lost = 0
-        last, self._last = self._last, self._blank()
-        for at, record in enumerate(last.listeners):
-            base = self._base[record.name]
-            base.add(replace(record.counters, connections_active=0, handshakes_active=0))
-            ended = self._setup.board.active(self.number, at)
-            if ended:
-                lost += ended
-                reason = Reason.WORKER_LOST.value
-                base.connections[reason] = base.connections.get(reason, 0) + ended
-            for upstream in record.upstreams:
-                checks = self._base_checks.setdefault((record.name, upstream.address), [0, 0])
-                checks[0] += upstream.checks_total
-                checks[1] += upstream.checks_failed
-        self._base_dropped += last.log_lines_dropped
-        return lost
-
-    def _with_base(self, last: WorkerSnapshot) -> WorkerSnapshot:
-        listeners = []
-        for record in last.listeners:
-            counters = record.counters.copy_with(
-                bytes_in=record.counters.bytes_in,
-                bytes_out=record.counters.bytes_out,
-                streams_active=record.counters.streams_active,
-            )
-            counters.add(self._base[record.name])
-            upstreams = tuple(self._with_checks(record.name, upstream) for upstream in record.upstreams)
-            listeners.append(replace(record, counters=counters, upstreams=upstreams))
-        return replace(
-            last,
-            worker=self.number,
-            pid=self.pid if self.running.is_set() else 0,
-            listeners=tuple(listeners),
-            log_lines_dropped=last.log_lines_dropped + self._base_dropped,
-            restarts=self._restarts.total,
-        )
-
-    def _with_checks(self, listener: str, upstream: UpstreamRecord) -> UpstreamRecord:
-        total, failed = self._base_checks.get((listener, upstream.address), (0, 0))
-        return replace(
-            upstream, checks_total=upstream.checks_total + total, checks_failed=upstream.checks_failed + failed
-        )
-
-    def _blank(self) -> WorkerSnapshot:
-        """Of a process that has told nothing yet."""
-        return WorkerSnapshot(self.number, 0, 0, tuple(map(self._blank_listener, self._settings.listeners)), {})
-
-    def _blank_listener(self, listener: Listener) -> ListenerRecord:
-        limits = listener.limits
-        return ListenerRecord(
-            name=listener.name,
-            mode=listener.mode.value,
-            protocol=listener.protocol.value,
-            listen=str(listener.listen),
-            bound=bound_address(sock for sock in self._setup.sockets[listener.name] if sock.fileno() >= 0),
-            upstreams=(),
-            max_connections=limits.max_connections or 0,
-            max_handshakes=limits.max_handshakes or 0,
-            counters=ListenerCounters(),
-        )
+        fresh = await self._asked(messages.SNAPSHOT, b"", WorkerSnapshot, self._counts.latest)
+        if channel is self._channel and self._counts.fits(fresh):
+            self._counts.latest = fresh

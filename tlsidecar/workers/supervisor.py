@@ -18,7 +18,8 @@ from tlsidecar.settings import Mode, Settings
 from tlsidecar.workers.fork_server import ForkServer
 from tlsidecar.workers.handle import SupervisorError
 from tlsidecar.workers.messages import Numbered
-from tlsidecar.workers.remote import START_WITHIN_S, RemoteWorker, WorkerSetup
+from tlsidecar.workers.remote import START_WITHIN_S, RemoteWorker
+from tlsidecar.workers.setup import WorkerSetup
 
 # How long workers get to end of their own accord, before they are killed.
 END_WITHIN_S = 1.0

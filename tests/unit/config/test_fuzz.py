@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tlsidecar.config import ConfigError, effective, load_with_origins, render_effective, render_problems
+from tlsidecar.config.listener_tables import LISTENER
 from tlsidecar.config.overrides import OVERRIDES, Override
-from tlsidecar.config.schema import LISTENER, ROOT, Table
+from tlsidecar.config.schema import ROOT
+from tlsidecar.config.tables import Table
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _WORDS = st.sampled_from(

@@ -13,21 +13,10 @@ import pytest
 
 from tlsidecar import settings
 from tlsidecar.config import json_schema, load
-from tlsidecar.config.schema import (
-    ACME,
-    ADMIN,
-    HEALTH_CHECK,
-    IDENTITY,
-    LIMITS,
-    LISTENER,
-    LOG,
-    METRICS,
-    ROOT,
-    ROUTE,
-    TLS,
-    TRACING,
-    Table,
-)
+from tlsidecar.config.identity_tables import ACME, IDENTITY
+from tlsidecar.config.listener_tables import HEALTH_CHECK, LIMITS, LISTENER, ROUTE
+from tlsidecar.config.schema import ADMIN, LOG, METRICS, ROOT, TLS, TRACING
+from tlsidecar.config.tables import Table
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsidecar.config import values
+from tlsidecar.config import http_values, values
 from tlsidecar.config.problems import InvalidValue
 
 
@@ -137,7 +137,7 @@ def test_workers_are_counted_or_left_to_the_machine() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/admin/*", "/admin/**", "/a/*/c", "/a/", "/~user/%20x"])
 def test_route_paths_that_can_match(path: str) -> None:
-    assert values.parse_route_path(path) == path
+    assert http_values.parse_route_path(path) == path
 
 
 @pytest.mark.parametrize(
@@ -162,13 +162,13 @@ def test_route_paths_that_can_match(path: str) -> None:
 )
 def test_route_paths_that_could_never_match_are_refused(path: object, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
-        values.parse_route_path(path)
+        http_values.parse_route_path(path)
 
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Connection", "a b", "", "x:", 3])
 def test_headers_that_frame_the_message_cannot_be_removed(name: object) -> None:
     with pytest.raises(InvalidValue):
-        values.parse_header_name(name)
+        http_values.parse_header_name(name)
 
 
 @pytest.mark.parametrize(
@@ -177,17 +177,17 @@ def test_headers_that_frame_the_message_cannot_be_removed(name: object) -> None:
 )
 def test_identity_headers_are_never_taken_from_trailers(name: str) -> None:
     with pytest.raises(InvalidValue, match="who the client is"):
-        values.parse_trailer_name(name)
+        http_values.parse_trailer_name(name)
 
 
 @pytest.mark.parametrize("name", ["h2c", "TLS/1.0", "tls", "not a token"])
 def test_upgrades_that_would_pass_the_access_rules_by_are_refused(name: str) -> None:
     with pytest.raises(InvalidValue):
-        values.parse_upgrade(name)
+        http_values.parse_upgrade(name)
 
 
 def test_methods_are_case_sensitive() -> None:
-    assert values.parse_method("PROPFIND") == "PROPFIND"
+    assert http_values.parse_method("PROPFIND") == "PROPFIND"
     with pytest.raises(InvalidValue) as caught:
-        values.parse_method("post")
+        http_values.parse_method("post")
     assert caught.value.suggestion == 'write "POST"'

@@ -10,7 +10,8 @@ from unit.certs import forge
 from unit.control.world import SETTINGS
 
 from tlsidecar.config import ConfigError, Problem
-from tlsidecar.config.schema import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROOT, ROUTE
+from tlsidecar.config.listener_tables import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROUTE
+from tlsidecar.config.schema import ROOT
 from tlsidecar.control.configuration import Configuration, changed_keys, is_live
 from tlsidecar.settings import Address, Identity, Limits, Log, Settings
 
