@@ -24,7 +24,8 @@ help:
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
-	@echo 'make soak-certs   renewals under traffic of every kind of source, a third of them bad; publishing, killed (RENEWALS=1000 KILLS=200)'
+	@echo 'make soak-certs   renewals of every kind of source, a third of them bad; publishing, killed; issuers, killed, slowed and'
+	@echo '                  broken under lifetimes of a minute; a rollover with 20 clients (RENEWALS=1000 KILLS=200 OUTAGE_MINUTES=10)'
 	@echo 'make conformance  10,000 mutated requests: what goes upstream, as h11, nginx and haproxy read it (a minute)'
 	@echo 'make fuzz         fuzzing guided by coverage (FUZZ_SECONDS=60 a target), then the property tests, for long'
 	@echo 'make slowhttp     slowhttptest in its three modes, for fifteen seconds each'
@@ -98,8 +99,12 @@ soak: $(READY)
 
 RENEWALS ?= 1000
 KILLS ?= 200
+OUTAGE_MINUTES ?= 10
 soak-certs: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m soak.certificates --renewals $(RENEWALS) --kills $(KILLS)
+	@PYTHONPATH=tests $(BIN)/python -m soak.outages --minutes $(OUTAGE_MINUTES)
+	@ROLLOVER_CLIENTS=20 $(BIN)/python -m pytest -n0 -q -s --no-header \
+		tests/scenarios/test_a_ca_is_rolled_over_without_a_failure.py
 
 conformance: $(READY)
 	@CONFORMANCE_MESSAGES=$(or $(MESSAGES),10000) $(BIN)/python -m pytest -n0 -q --timeout=0 tests/conformance $(ARGS)

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 RENEW_AT_FRACTION = 2 / 3
 JITTER_FRACTION = 0.1  # of the lifetime, centred on the two thirds, so that a fleet does not renew at once
 MIN_INTERVAL = timedelta(minutes=1)
+LEAST_INTERVAL = timedelta(seconds=1)  # of lives of seconds
+ATTEMPTS_IN_A_LIFE = 30  # of one that a minute between attempts would leave no room for
 MAX_BACKOFF = timedelta(hours=1)
 FIRST_BACKOFF = timedelta(minutes=2)
 MAX_SLEEP_S = 60.0
@@ -21,32 +23,43 @@ JUMP = timedelta(seconds=30)  # a wall clock this far from where the monotonic o
 RandomUnit = Callable[[], float]  # from 0 up to 1
 
 
+def spacing(life: timedelta) -> timedelta:
+    """The least time between two attempts for material that had ``life`` left when it was put to use: a minute, and
+    less where it is so short (under half an hour) that a third of it would not hold ten."""
+    if life <= timedelta(0):
+        return MIN_INTERVAL
+    return min(MIN_INTERVAL, max(LEAST_INTERVAL, life / ATTEMPTS_IN_A_LIFE))
+
+
 def renewal_time(not_before: datetime, not_after: datetime, now: datetime, random_unit: RandomUnit) -> datetime:
     """When to renew material that was put to use at ``now``.
 
     Two thirds of what is left of the lifetime, counted from now and not from a NotBefore that lies before it, give or
-    take the jitter; never sooner than a minute from now, and for material that has less left than that, or has
-    expired, exactly then.
+    take the jitter; never sooner than :func:`spacing` from now, and for material that has expired, exactly then.
     """
     starts = max(now, not_before)
     remaining = not_after - starts
     if remaining <= timedelta(0):
         return now + MIN_INTERVAL
     fraction = RENEW_AT_FRACTION + JITTER_FRACTION * (random_unit() - 0.5)
-    return max(starts + remaining * fraction, now + MIN_INTERVAL)
+    return max(starts + remaining * fraction, now + spacing(remaining))
 
 
-def backoff(failures: int, remaining: timedelta, random_unit: RandomUnit) -> timedelta:
-    """How long to wait after the ``failures``-th failure in a row (counted from 1).
+def backoff(failures: int, remaining: timedelta, random_unit: RandomUnit, life: timedelta = timedelta(0)) -> timedelta:
+    """How long to wait after the ``failures``-th failure in a row (counted from 1), for material that had ``life`` left
+    when it was put to use, and has ``remaining`` now.
 
-    It doubles from two minutes to an hour, is then shortened so that at least ten attempts fit into what remains of the
-    material's life, and spread over the upper half by chance; never under a minute.
+    It doubles from two minutes to an hour, or to half of a short life, is then shortened so that at least ten attempts
+    fit into what remains, and spread over the upper half by chance; never under :func:`spacing`.
     """
+    least = spacing(life)
     ceiling: timedelta = min(FIRST_BACKOFF * 2 ** min(failures - 1, 16), MAX_BACKOFF)
+    if life > timedelta(0):
+        ceiling = min(ceiling, life / 2)
     if remaining > timedelta(0):
         ceiling = min(ceiling, remaining / 10)
-    ceiling = max(ceiling, MIN_INTERVAL)
-    return max(MIN_INTERVAL, ceiling * (0.5 + 0.5 * random_unit()))
+    ceiling = max(ceiling, least)
+    return max(least, ceiling * (0.5 + 0.5 * random_unit()))
 
 
 @dataclass(slots=True)
@@ -60,12 +73,14 @@ class RenewalSchedule:
     not_before: datetime | None = None
     not_after: datetime | None = None
     last_attempt_monotonic: float | None = None
+    life: timedelta = timedelta(0)  # what was left of it when it was put to use
     _seen: tuple[datetime, float] | None = field(default=None, repr=False)
 
     def succeeded(self, not_before: datetime, not_after: datetime, now: datetime, monotonic: float) -> None:
         """New material was put to use."""
         self.failures = 0
         self.not_before, self.not_after = not_before, not_after
+        self.life = not_after - max(now, not_before)
         self.due = renewal_time(not_before, not_after, now, self.random_unit)
         self.last_attempt_monotonic = monotonic
         self._seen = (now, monotonic)
@@ -74,7 +89,7 @@ class RenewalSchedule:
         """An attempt gave nothing that could be used; what is in use stays."""
         self.failures += 1
         remaining = self.not_after - now if self.not_after is not None else timedelta(0)
-        self.due = now + backoff(self.failures, remaining, self.random_unit)
+        self.due = now + backoff(self.failures, remaining, self.random_unit, self.life)
         self.last_attempt_monotonic = monotonic
         self._seen = (now, monotonic)
 
@@ -100,11 +115,12 @@ class RenewalSchedule:
         return jump
 
     def is_due(self, now: datetime, monotonic: float) -> bool:
-        """Whether to attempt now. Never twice within a minute of the monotonic clock, whatever the wall clock does."""
+        """Whether to attempt now. Never twice within :func:`spacing` of the monotonic clock, whatever the wall clock
+        does."""
         if self.due is None or now < self.due:
             return False
         last = self.last_attempt_monotonic
-        return last is None or monotonic - last >= MIN_INTERVAL.total_seconds()
+        return last is None or monotonic - last >= spacing(self.life).total_seconds()
 
     def sleep_s(self, now: datetime, monotonic: float) -> float:
         """Seconds to sleep before asking again: never negative, never over a minute."""
@@ -112,5 +128,5 @@ class RenewalSchedule:
             return MAX_SLEEP_S
         wait_s = (self.due - now).total_seconds()
         if self.last_attempt_monotonic is not None:
-            wait_s = max(wait_s, self.last_attempt_monotonic + MIN_INTERVAL.total_seconds() - monotonic)
+            wait_s = max(wait_s, self.last_attempt_monotonic + spacing(self.life).total_seconds() - monotonic)
         return min(max(wait_s, 0.0), MAX_SLEEP_S)

@@ -2,7 +2,8 @@
 each under traffic, renewed again and again, one time in three with material that cannot be served.
 
 Ends with 0 when no exchange failed, every renewal came to what it should, and each kill left a whole set; prints the
-figures in any case. ACME is not among the sources here: its server would be the slowest by far (see the scenarios).
+figures in any case. ACME is not among the sources here, whose server would be the slowest by far: see
+:mod:`soak.outages`, which comes after it.
 """
 
 from __future__ import annotations
@@ -194,7 +195,12 @@ def read(pair: Pair) -> tuple[list[x509.Certificate], ec.EllipticCurvePrivateKey
 
 
 def svid(
-    pki: Pki, spiffe_id: str, host: str, key: ec.EllipticCurvePrivateKey, root: x509.Certificate
+    pki: Pki,
+    spiffe_id: str,
+    host: str,
+    key: ec.EllipticCurvePrivateKey,
+    root: x509.Certificate,
+    lifetime: timedelta = timedelta(hours=1),
 ) -> list[x509.Certificate]:
     """A leaf with a SPIFFE ID, which trustme makes none of, under its CA."""
     from datetime import UTC, datetime
@@ -210,7 +216,7 @@ def svid(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + lifetime)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usage), critical=False)

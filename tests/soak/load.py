@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from support.mtls import Alerted, Peer, connect
+from cryptography import x509
+from OpenSSL import SSL
+from support.mtls import TIMEOUT_S, Alerted, Peer, connect
 from support.pki import Pair
 
 PAUSE_S = 0.02  # between exchanges: the machine's cores are for the sidecar and for other tests, too
@@ -18,13 +22,15 @@ PAUSE_S = 0.02  # between exchanges: the machine's cores are for the sidecar and
 
 @dataclass(frozen=True)
 class Target:
-    """A listener, and what a client needs to reach it."""
+    """A listener, and what a client needs to reach it. Without ``trust`` it only looks whether what it is shown is for
+    the name and has not expired: the CA is made anew while the load goes on."""
 
     port: int
-    trust: Path
+    trust: Path | None
     pair: Pair
     stranger: Pair
     name: str = "localhost"
+    pause_s: float = PAUSE_S
 
 
 @dataclass
@@ -56,7 +62,21 @@ class Client(threading.Thread, ABC):
         """One connection, or until told to stop."""
 
     def connect(self) -> Peer:
-        return connect(self.target.port, self.target.trust, self.target.pair, name=self.target.name)
+        target = self.target
+        if target.trust is not None:
+            return connect(target.port, target.trust, target.pair, name=target.name)
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.use_certificate_chain_file(str(target.pair.cert))
+        context.use_privatekey_file(str(target.pair.key))
+        peer = Peer(context, socket.create_connection(("127.0.0.1", target.port), TIMEOUT_S), name=target.name)
+        leaf = peer.handshake().tls.get_peer_certificate(as_cryptography=True)
+        assert leaf is not None
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if target.name not in names.get_values_for_type(x509.DNSName):
+            raise AssertionError(f"shown the leaf of {names}")
+        if leaf.not_valid_after_utc < datetime.now(UTC):
+            raise AssertionError(f"shown a leaf that expired at {leaf.not_valid_after_utc}")
+        return peer
 
     def leave(self, peer: Peer) -> None:
         peer.end_writing()
@@ -77,7 +97,7 @@ class KeepAlive(Client):
             peer.send(b"POST /soak HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             _read_response(peer, body)
             self.done += 1
-            time.sleep(PAUSE_S)
+            time.sleep(self.target.pause_s)
         self.leave(peer)
 
 
@@ -92,7 +112,7 @@ class Tunnel(Client):
             if peer.recv_exactly(len(block)) != block:
                 raise AssertionError("other bytes came back")
             self.done += 1
-            time.sleep(PAUSE_S)
+            time.sleep(self.target.pause_s)
         self.leave(peer)
 
 
@@ -109,7 +129,7 @@ class Churn(Client):
             self.leave(peer)
         else:
             peer.reset()
-        time.sleep(PAUSE_S)
+        time.sleep(self.target.pause_s)
 
 
 class Stranger(Client):
@@ -117,7 +137,7 @@ class Stranger(Client):
 
     def session(self) -> None:
         try:
-            peer = connect(self.target.port, self.target.trust, self.target.stranger)
+            peer = connect(self.target.port, self.target.trust or Path(), self.target.stranger)
             try:
                 peer.recv()
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -38,12 +39,13 @@ class Pebble:
         http_port: int = 1,
         bad_nonces: int = 0,
         external_account: bool = False,
+        lifetime_s: int | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         pki = Pki(directory / "pebble-tls")
         pair = pki.issue("server", "127.0.0.1", "localhost")
         self.trust = pki.trust
-        self._bad_nonces = bad_nonces
+        self.bad_nonces = bad_nonces
         self._log = directory / "pebble.log"
         self._config = directory / "pebble.json"
         self._port, self._management, self._control = free_ports(3)
@@ -58,6 +60,8 @@ class Pebble:
             "tlsPort": tls_port,
             "externalAccountBindingRequired": external_account,
         }
+        if lifetime_s is not None:
+            settings["certificateValidityPeriod"] = lifetime_s
         if external_account:
             settings["externalAccountMACKeys"] = {EAB_KEY_ID: EAB_MAC_KEY}
         self._config.write_text(json.dumps({"pebble": settings}))
@@ -73,7 +77,7 @@ class Pebble:
     def start(self) -> None:
         environment = os.environ | {
             "PEBBLE_VA_NOSLEEP": "1",
-            "PEBBLE_WFE_NONCEREJECT": str(self._bad_nonces),
+            "PEBBLE_WFE_NONCEREJECT": str(self.bad_nonces),
             "PEBBLE_AUTHZREUSE": "0",
         }
         dns = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self._dns}", "-management", f"127.0.0.1:{self._control}"]
@@ -90,6 +94,10 @@ class Pebble:
             process.kill()
             process.wait(10)
         self._processes.clear()
+
+    def signal(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            process.send_signal(number)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.certs import forge
 
-from certs.renewal import MAX_BACKOFF, MAX_SLEEP_S, MIN_INTERVAL, RenewalSchedule, backoff, renewal_time
+from certs.renewal import MAX_BACKOFF, MAX_SLEEP_S, MIN_INTERVAL, RenewalSchedule, backoff, renewal_time, spacing
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -28,9 +28,9 @@ def test_a_renewal_is_due_at_two_thirds_of_what_is_left(lifetime_s: int, age_s: 
     starts = forge.NOW - timedelta(seconds=age_s)
     ends = starts + timedelta(seconds=lifetime_s)
     due = renewal_time(starts, ends, forge.NOW, lambda: unit)
-    assert due >= forge.NOW + MIN_INTERVAL
     left = ends - max(starts, forge.NOW)
-    if left > 2 * MIN_INTERVAL:
+    assert due >= forge.NOW + spacing(left)
+    if left > timedelta(seconds=2):
         assert max(starts, forge.NOW) + left * 0.6 <= due <= max(starts, forge.NOW) + left * 0.72
         assert due < ends
 
@@ -41,6 +41,15 @@ def test_back_off_stays_between_a_minute_and_an_hour(failures: int, left_s: int,
     assert MIN_INTERVAL <= wait <= MAX_BACKOFF
     if left_s > 600:
         assert wait <= max(MIN_INTERVAL, timedelta(seconds=left_s) / 10)
+
+
+@given(life_s=st.integers(1, 86400), share=st.floats(0.01, 1), failures=st.integers(1, 100))
+def test_ten_attempts_fit_into_the_last_third_of_any_life(life_s: int, share: float, failures: int) -> None:
+    life = timedelta(seconds=life_s)
+    wait = backoff(failures, life * share, lambda: 0.99, life)
+    assert spacing(life) <= wait <= max(spacing(life), life * share / 10)
+    assert spacing(life) <= max(life / 30, timedelta(seconds=1))
+    assert wait <= max(spacing(life), backoff(failures, timedelta(0), lambda: 0.99))
 
 
 def test_back_off_grows() -> None:
@@ -95,7 +104,7 @@ class Simulation:
 
     def assert_no_storm(self) -> None:
         times = [monotonic for monotonic, _ in self.attempts]
-        assert all(later - earlier >= MIN_INTERVAL.total_seconds() for earlier, later in pairwise(times))
+        assert all(later - earlier >= spacing(self.lifetime).total_seconds() for earlier, later in pairwise(times))
 
 
 def test_a_year_of_daily_certificates() -> None:
@@ -217,9 +226,24 @@ def test_any_lifetime(lifetime: timedelta) -> None:
     simulation = Simulation(lifetime=lifetime)
     simulation.run(lifetime * 4)
     simulation.assert_no_storm()
-    if lifetime > 2 * MIN_INTERVAL:
-        assert simulation.expired_s == 0
-        assert 6 <= simulation.successes <= 8
+    assert simulation.expired_s == 0
+    assert 6 <= simulation.successes <= 8
+
+
+def test_a_life_of_a_minute_survives_an_issuer_that_is_away_for_a_quarter_of_it() -> None:
+    simulation = Simulation(lifetime=MINUTE)
+    for _ in range(20):
+        simulation.issuer_works = True
+        while simulation.schedule.failures or simulation.schedule.not_after < simulation.clock.now() + MINUTE / 2:  # type: ignore[operator]
+            simulation.run(timedelta(seconds=1))
+        simulation.issuer_works = False
+        simulation.run(timedelta(seconds=15))
+    assert simulation.expired_s == 0
+    simulation.assert_no_storm()
+    simulation.run(HOUR)  # long expired: it is taken up within a life all the same
+    simulation.issuer_works = True
+    simulation.run(MINUTE)
+    assert simulation.schedule.failures == 0
 
 
 def test_a_jump_makes_nothing_due_within_a_minute_of_the_last_attempt() -> None:
