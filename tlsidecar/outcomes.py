@@ -217,6 +217,7 @@ class Refusal:
     upstream: str = ""  # where it was to go, as far as that had been chosen
     leaf: str = ""  # the SHA-256 of the certificate that was shown, in hex
     chain: tuple[bytes, ...] = ()  # its DER and that of those above it; with the first refusal of a connection only
+    own_identity: str = ""  # which of ours it was to be served under, by name
 
     @property
     def is_failure(self) -> bool:
@@ -282,8 +283,8 @@ class AccessEntry(NamedTuple):
     ``at`` is POSIX seconds, at the end; the durations are seconds. A connection's ``total_s`` is split into the
     handshake, the wait for an upstream connection and the rest, a request's into the wait for its turn and for an
     upstream connection (``wait_s``) and what followed (``upstream_s``): it begins at its head's last byte.
-    ``protocol`` is "tcp" or "http"; the last five fields are for requests. Text from a peer stays as it was: the access
-    log escapes it.
+    ``protocol`` is "tcp" or "http"; ``method`` to ``trace`` are for requests. ``own_identity`` is which of ours, by
+    name. Text from a peer stays as it was: the access log escapes it.
     """
 
     at: float
@@ -307,6 +308,7 @@ class AccessEntry(NamedTuple):
     status: int = 0
     request_id: str = ""
     trace: Trace | None = None
+    own_identity: str = ""
 
 
 class EndedRequest(Protocol):

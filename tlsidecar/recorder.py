@@ -19,6 +19,7 @@ from tlsidecar.observe.line_limit import LineLimit
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.tracing import SpanExport
 from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
+from tlsidecar.settings import DEFAULT_IDENTITY
 
 _refusals_log = logging.getLogger("tlsidecar.refusals")
 _failures_log = logging.getLogger("tlsidecar.failures")
@@ -35,6 +36,7 @@ class Closed(NamedTuple):
     bytes_in: int
     bytes_out: int
     duration_s: float
+    own_identity: str = ""
 
     def fields(self) -> dict[str, object]:
         """For the events."""
@@ -129,6 +131,7 @@ class Recorder:
                 bytes_in=entry.bytes_in,
                 bytes_out=entry.bytes_out,
                 duration_s=entry.total_s,
+                own_identity=entry.own_identity,
             )
         )
 
@@ -195,6 +198,8 @@ def _refusal_fields(refusal: Refusal) -> dict[str, object]:
         "detail": refusal.detail,
         "connection_id": refusal.connection_id,
     }
+    if refusal.own_identity not in ("", DEFAULT_IDENTITY):
+        fields["own_identity"] = refusal.own_identity
     if refusal.status:
         fields |= {"status": refusal.status, "method": refusal.method, "target": refusal.target}
     return fields

@@ -66,7 +66,7 @@ def test_and_recovers_when_the_ca_was_away(tmp_path: Path) -> None:
             assert "certificate_expired" not in codes
             assert status["ready"] is True
             tried = sidecar.metric("tlsidecar_reloads_total", outcome="refused", reason="authority_failed")
-            assert 1 <= tried <= 3
+            assert 1 <= tried <= 10  # what the last third of its life holds: no storm
             (tmp_path / "away").rename(ca)
             eventually(lambda: sidecar.status()["generation"] > 3, 30)
             eventually(lambda: sidecar.status()["state"] == "ready", 30)

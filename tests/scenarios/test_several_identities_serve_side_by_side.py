@@ -104,7 +104,8 @@ def test_the_server_name_chooses_the_identity_and_who_may_vouch(
                 refused = pytest.raises((Alerted, SSL.Error, ConnectionError))
                 with refused, connected(sidecar.port("in"), trust, pair, name=name) as peer:
                     peer.recv_exactly(1)
-                assert sidecar.refusal(reason="unknown_ca")["listener"] == "in"
+                own = {"www.example.test": "public", "inner.mesh.test": "mesh"}[name]
+                assert sidecar.refusal(reason="unknown_ca", own_identity=own)["listener"] == "in"
 
             told = json.loads(command(sidecar, "explain", "--cert", str(site.workload.cert), "--json").stdout)
             judged = [(each["own_identity"], each["allowed"]) for each in told["explanation"]["judgements"]]
@@ -121,6 +122,7 @@ def test_the_server_name_chooses_the_identity_and_who_may_vouch(
                 assert (row["own_identity"], row["sni"], row["generation"]) == ("mesh", "inner.mesh.test", 1)
                 assert states(sidecar)["mesh"]["connections_by_generation"] == {"1": 1}
                 assert states(sidecar)["public"]["connections_by_generation"] == {}
+            assert sidecar.last_access(identity="workload.test")["own_identity"] == "mesh"
 
 
 def test_one_that_fails_leaves_the_others_renewing_and_serving(site: Site, tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
         target=recorded.target,
         request_id=recorded.request_id,
         sha256=recorded.leaf,
+        own_identity=recorded.own_identity,
     )
 
 

@@ -28,6 +28,8 @@ _REASON = FilterField("reason", Kind.NAME, "why, for programs", ("why",))
 _CONNECTION = FilterField("connection", Kind.NUMBER, "the connection's number", ("conn", "connection_id"))
 _DETAIL = FilterField("detail", Kind.TEXT, "more, in words", ("sentence",))
 
+_OWN = FilterField("own_identity", Kind.NAME, "which of our identities it was accepted under", ("as",))
+
 CONNECTION_FIELDS = Vocabulary(
     _CONNECTION,
     _LISTENER,
@@ -51,7 +53,7 @@ CONNECTION_FIELDS = Vocabulary(
     FilterField("age", Kind.DURATION, "since it was accepted"),
     FilterField("idle", Kind.DURATION, "since a byte moved", ("idle_s",)),
     FilterField("generation", Kind.NUMBER, "of the material it was accepted under", ("gen",)),
-    FilterField("own_identity", Kind.NAME, "which of our identities it was accepted under", ("as",)),
+    _OWN,
     _RULE,
     FilterField("state", Kind.NAME, "what it is doing"),
     FilterField("upstream", Kind.ADDRESS, "the address it goes to"),
@@ -78,6 +80,7 @@ REFUSAL_FIELDS = Vocabulary(
     FilterField("method", Kind.NAME, "the request's method"),
     FilterField("target", Kind.TEXT, "the request's target", ("path",)),
     FilterField("request", Kind.NAME, "the request's id", ("request_id",)),
+    _OWN,
     FilterField("age", Kind.DURATION, "since then"),
 )
 
@@ -108,6 +111,7 @@ EVENT_FIELDS = Vocabulary(
     _RULE,
     _CONNECTION,
     FilterField("upstream", Kind.ADDRESS, "the address of an upstream"),
+    _OWN,
 )
 
 VOCABULARIES: Mapping[str, Vocabulary] = {
@@ -164,7 +168,7 @@ def refusal_matcher(wanted: Filter, now: datetime) -> Callable[[Refusal[Any]], b
         **_attributes(
             (
                 *("listener", "side", "stage", "reason", "identity", "subject", "issuer", "serial", "rule"),
-                *("status", "method", "target"),
+                *("status", "method", "target", "own_identity"),
             ),
             connection="connection_id",
             peer="peer_address",
@@ -201,7 +205,7 @@ def event_matcher(wanted: Filter, now: Callable[[], datetime]) -> Callable[[tupl
 
     identity = text("identity")
     readers = {
-        **{name: text(name) for name in ("listener", "reason", "rule", "upstream", "identity")},
+        **{name: text(name) for name in ("listener", "reason", "rule", "upstream", "identity", "own_identity")},
         "kind": lambda event: event[0],
         "seq": lambda event: _whole(event[1].get("seq")),
         "age": lambda event: _age_s(moment(event[1].get("at")), now()),

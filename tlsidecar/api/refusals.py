@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic, cast
 
-from tlsidecar.api.declare import T, Told
+from tlsidecar.api.declare import NO_TEXT, T, Told
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Refusal(Generic[T]):
     target: Annotated[T, Told("the request's target", long=True)]
     request_id: Annotated[T, Told("the request's id")]
     sha256: Annotated[T, Told("fingerprint of the certificate that was shown, hex; empty without one")]
+    own_identity: Annotated[T, Told("which of our identities it was to be served under, by name")] = NO_TEXT
 
     @property
     def who(self) -> T:

@@ -263,6 +263,7 @@ class Connection(ABC):
                 identity=identity.name if identity is not None else "",
                 rule=self.rule,
                 generation=self.contexts.generation,
+                own_identity=self.contexts.identity,
             )
         )
 
@@ -323,6 +324,7 @@ class Connection(ABC):
             upstream=self.upstream_address,
             leaf=identity.sha256 if identity else "",
             chain=self._shown_chain(),
+            own_identity=self.contexts.identity,
         )
 
     def _shown_chain(self) -> tuple[bytes, ...]:
@@ -350,6 +352,7 @@ class Connection(ABC):
             wait_s=self.wait_s,
             upstream_s=0.0,
             total_s=self.reactor.loop.time() - self.accepted_at,
+            own_identity=self.contexts.identity,
         )
 
     def parameters(self) -> Parameters:

@@ -19,6 +19,7 @@ class Opened(NamedTuple):
     identity: str
     rule: str
     generation: int
+    own_identity: str = ""
 
     def fields(self) -> dict[str, object]:
         """For the events."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.observe.text import Timestamps, needs_visible, visible, word
 from tlsidecar.outcomes import AccessEntry, EndedRequest
-from tlsidecar.settings import Log
+from tlsidecar.settings import DEFAULT_IDENTITY, Log
 
 # A target may be 8 KiB long, and a log line is not the place to keep 10,000 of them a second.
 LOGGED_TEXT_CHARACTERS = 2048
@@ -129,7 +129,8 @@ class AccessLog:
             ',"upstream_s":',
             ',"total_s":',
             ',"upstream":',
-            f',"connection":{entry.connection_id},"generation":{entry.generation},"reason":"completed","rule":{rule}}}',
+            f',"connection":{entry.connection_id},{_own(entry)}"generation":{entry.generation},"reason":"completed",'
+            f'"rule":{rule}}}',
         )
         places = ("%b", "%b", "%b", "%d", "%b", "%d", "%d", "%b", "%b", "%b", "%b", "")
         line = "".join(part.replace("%", "%%") + place for part, place in zip(parts, places, strict=True))
@@ -150,7 +151,7 @@ class AccessLog:
         (bytes_in, bytes_out, handshake_s, wait_s, upstream_s, total_s) = entry[10:16]
         request = ""
         if protocol == "http":
-            method, target, status, request_id, trace = entry[16:]
+            method, target, status, request_id, trace = entry[16:21]
             traced = f'"trace_id":"{trace.trace_id}",' if trace is not None else ""
             request = (
                 f'"method":{quote(method)},"target":{quote(target)},"status":{status},"request_id":{quote(request_id)},'
@@ -161,7 +162,7 @@ class AccessLog:
             f'"listener":{quote(listener)},"peer":{quote(peer)},"identity":{quote(identity)},{request}'
             f'"bytes_in":{bytes_in},"bytes_out":{bytes_out},"handshake_s":{handshake_s:.6f},"wait_s":{wait_s:.6f},'
             f'"upstream_s":{upstream_s:.6f},"total_s":{total_s:.6f},"upstream":{quote(upstream)},'
-            f'"connection":{connection_id},"generation":{generation},"reason":"{reason.value}","rule":{quote(rule)}}}'
+            f'"connection":{connection_id},{_own(entry)}"generation":{generation},"reason":"{reason.value}","rule":{quote(rule)}}}'
         )
 
     def _text(self, entry: AccessEntry) -> str:
@@ -176,8 +177,19 @@ class AccessLog:
             f"{request} {entry.reason.value} in={entry.bytes_in} out={entry.bytes_out} "
             f"handshake={entry.handshake_s:.6f} wait={entry.wait_s:.6f} upstream={entry.upstream_s:.6f} "
             f"total={entry.total_s:.6f} to={word(entry.upstream)} connection={entry.connection_id} "
-            f"generation={entry.generation} rule={word(entry.rule)}"
+            f"{_own_word(entry)}generation={entry.generation} rule={word(entry.rule)}"
         )
+
+
+def _own(entry: AccessEntry) -> str:
+    """Which of our identities, where they have names; those need no escaping. A generation is one of its own."""
+    own = entry.own_identity
+    return f'"own_identity":"{own}",' if own and own != DEFAULT_IDENTITY else ""
+
+
+def _own_word(entry: AccessEntry) -> str:
+    own = entry.own_identity
+    return f"as={own} " if own and own != DEFAULT_IDENTITY else ""
 
 
 def _presentable(entry: AccessEntry) -> AccessEntry:

@@ -103,6 +103,16 @@ def test_a_request_as_text() -> None:
     )
 
 
+def test_which_of_our_identities_is_told_where_they_have_names() -> None:
+    for access, wanted in (("json", '"connection":17,"own_identity":"mesh","generation":3'), ("text", "as=mesh gen")):
+        sink = Lines()
+        log = AccessLog(Log(access=access), sink)
+        log.record(REQUEST._replace(own_identity="mesh"))
+        log.record(REQUEST._replace(own_identity="default"))
+        assert [wanted in line for line in sink.lines] == [True, False]
+        assert "default" not in sink.lines[1]
+
+
 class Unheard:
     """Whom these exchanges do not report to."""
 
@@ -121,6 +131,7 @@ def exchange(**changes: Any) -> tuple[Exchange, float]:
         handshake_s=entry.handshake_s,
         identity=cast("Any", SimpleNamespace(name=entry.identity)),
         rule=entry.rule,
+        own_identity=entry.own_identity,
     )
     request = Request(entry.method.encode("latin-1"), entry.target.encode("latin-1"), b"a")
     request.request_id = entry.request_id.encode("latin-1")
@@ -154,7 +165,10 @@ _CHANGES = st.fixed_dictionaries(
         "connection_id": st.sampled_from([17, 18]),
     },
 )
-_OF_A_CONNECTION = {17: {"peer_address": "unix", "generation": 4}, 18: {"peer_address": "[::1]:5", "listener": "100%"}}
+_OF_A_CONNECTION = {
+    17: {"peer_address": "unix", "generation": 4, "own_identity": "default"},
+    18: {"peer_address": "[::1]:5", "listener": "100%", "own_identity": "mesh"},
+}
 
 
 @given(changes=st.lists(_CHANGES, max_size=6))

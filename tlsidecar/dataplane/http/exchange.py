@@ -77,6 +77,7 @@ class Downstream:
         "headers",
         "identity",
         "listener",
+        "own_identity",
         "peer_address",
         "protocol",
         "rule",
@@ -95,6 +96,7 @@ class Downstream:
         protocol: str = "http",
         connection_id: int = 0,
         generation: int = 0,
+        own_identity: str = "",
         peer_address: str = "",
         handshake_s: float = 0.0,
         identity: Identity | None = None,
@@ -111,6 +113,7 @@ class Downstream:
         self.protocol = protocol
         self.connection_id = connection_id
         self.generation = generation
+        self.own_identity = own_identity
         self.peer_address = peer_address
         self.handshake_s = handshake_s
         self.identity = identity
@@ -294,6 +297,7 @@ class Exchange:
             self.status,
             request.request_id.decode("latin-1"),
             request.trace,
+            downstream.own_identity,
         )
 
     def _refusal(self, reason: Reason) -> Refusal:
@@ -320,6 +324,7 @@ class Exchange:
             upstream=self.tried,
             leaf=identity.sha256 if identity is not None else "",
             chain=downstream.chain_once() if identity is not None and identity is downstream.identity else (),
+            own_identity=downstream.own_identity,
         )
 
 

@@ -80,6 +80,7 @@ class HttpServices:
             listener=frontend.name,
             connection_id=connection.id,
             generation=connection.contexts.generation,
+            own_identity=connection.contexts.identity,
             peer_address=connection.peer_address,
             handshake_s=connection.handshake_s,
             identity=identity,
