@@ -48,7 +48,7 @@ MAX_CONTINUATIONS: Final = 8
 MAX_BLOCK_BYTES: Final = 32 * 1024
 
 _WITH_MORE: Final = PADDED | WITH_PRIORITY
-_COPIED_BYTES: Final = 8 * 1024
+COPIED_BYTES: Final = 8 * 1024  # of a read: slices of the copy are then cheaper than of the shared buffer
 
 Buffer: TypeAlias = "bytes | bytearray"
 
@@ -97,13 +97,8 @@ class FrameReader:
         return f"<FrameReader held={len(self._held)} left={self.left}>"
 
     @property
-    def in_the_middle(self) -> bool:
-        """Whether a frame, or a header block, has begun that has not ended."""
-        return bool(self._held) or self.left > 0 or self._block is not None
-
-    @property
     def in_a_block(self) -> bool:
-        """Whether a header block has begun that has not ended, or a frame that may hold one."""
+        """Whether a header block has begun that has not ended, or a frame that may be another than DATA."""
         return self._block is not None or bool(self._held)
 
     def read(self, buffer: Buffer, size: int) -> tuple[int, list[Frame]]:
@@ -117,8 +112,8 @@ class FrameReader:
             buffer = self._held + bytes(memoryview(buffer)[:size])
             size = len(buffer)
             self._held = b""
-        elif size <= _COPIED_BYTES and not (isinstance(buffer, bytes) and len(buffer) == size):
-            buffer = bytes(memoryview(buffer)[:size])  # slices of it are then cheaper than of the shared buffer
+        elif size <= COPIED_BYTES and not (isinstance(buffer, bytes) and len(buffer) == size):
+            buffer = bytes(memoryview(buffer)[:size])
         self.data = buffer
         self.end = size
         begin = min(self.left, size)

@@ -1,8 +1,9 @@
 """The ordinary way: frames that ask for no judgement but one that was made before.
 
-A request or a response whose block is remembered, and DATA within what was stated and allowed, go on without a list of
-frames being made first. What is not as plain as that is left, with all that comes after it, to the precise way
-(:mod:`.client_frames`, :mod:`.upstream_frames`), which says the same of these and knows what to say of the others.
+A request or a response whose block is remembered, and DATA within what was stated and allowed, whole or in parts, go on
+without a list of frames being made first. What is not as plain as that is left, with all that comes after it, to the
+precise way (:mod:`.client_frames`, :mod:`.upstream_frames`), which says the same of these and knows what to say of the
+others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tlsidecar.dataplane.http2.frames import (
     END_STREAM,
     HEAD_BYTES,
     HEADERS,
+    MAX_FRAME_BYTES,
     MAX_WINDOW,
     WINDOW_UPDATE,
 )
@@ -24,20 +26,11 @@ from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State, overgrown
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
-# All of a read is copied, which is to cost less than it saves: of a large one where its frames are small.
-_FEW_BYTES: Final = 8 * 1024
-_SMALL_FRAME_BYTES: Final = 1024
-
 _WHOLE: Final = END_HEADERS | END_STREAM
 _GRANT: Final = 4 << 8 | WINDOW_UPDATE  # the length and the kind of each
 
 
-def is_worth_a_look(buffer: frames.Buffer, size: int) -> bool:
-    """Whether a read of ``size`` bytes is to be tried the ordinary way."""
-    return size <= _FEW_BYTES or (not buffer[0] and (buffer[1] << 8 | buffer[2]) <= _SMALL_FRAME_BYTES)
-
-
-def _run_of_data(data: bytes, at: int, size: int, number: int, room: int) -> tuple[int, int]:
+def _run_of_data(data: frames.Buffer, at: int, size: int, number: int, room: int) -> tuple[int, int]:
     """Where the DATA frames end that follow one another from ``at`` on: whole, of stream ``number``, not the last one
     of it, neither empty nor padded, and of not more than ``room`` bytes together; and how many they are."""
     unpack = frames.unpack_head
@@ -46,7 +39,7 @@ def _run_of_data(data: bytes, at: int, size: int, number: int, room: int) -> tup
         word, flags, stream = unpack(data, at)
         length = word >> 8
         # The kind is zero, as are the flags.
-        if stream != number or flags or word & 0xFF or not length:
+        if stream != number or flags or word & 0xFF or not 0 < length <= MAX_FRAME_BYTES:
             break
         # Messages of one length, as they often are, have one frame head.
         head, step = data[at : at + HEAD_BYTES], HEAD_BYTES + length
@@ -65,32 +58,38 @@ def _run_of_data(data: bytes, at: int, size: int, number: int, room: int) -> tup
 
 
 class OrdinaryFrames(ClientFrames, UpstreamFrames):
-    """Each method tells how many of the bytes were whole ordinary frames, and has passed those on."""
+    """Each method tells how many of the bytes were ordinary, and has passed those on: as views, where ``data`` is not
+    ``bytes``. What it tells of ends where a frame does, or with all of them within DATA."""
 
     __slots__ = ()
 
-    def _ordinary_client_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_client_frames(self, data: frames.Buffer, size: int) -> int:
+        reader = self._client
         if (
             self.state is not State.RELAYING
             or self._first_request
             or self._shutdown is not None
             or self._made_upstream
-            or self._client.in_the_middle
+            or self._upstream_window
+            or reader.in_a_block
+            or (reader.left and not self._client_passes)
             or self._blocks_version != self._client_decoder.version
         ):
             return 0
         unpack = frames.unpack_head
         known_requests, streams = self._known_requests, self.streams
         out = self.to_upstream
-        at = run = 0  # what is between them goes on as it came
+        view = data if isinstance(data, bytes) else memoryview(data)
+        run = 0  # what is from here on goes on as it came
+        at = min(reader.left, size)
+        reader.left -= at
         while size - at >= HEAD_BYTES:
             word, flags, number = unpack(data, at)
             kind = word & 0xFF
-            end = at + HEAD_BYTES + (word >> 8)
-            if end > size:
-                break
+            length = word >> 8
+            end = at + HEAD_BYTES + length
             if kind == HEADERS:
-                known = known_requests.get(data[at + HEAD_BYTES : end])
+                known = known_requests.get(bytes(view[at + HEAD_BYTES : end])) if end <= size else None
                 if (
                     known is None
                     or flags | END_STREAM != _WHOLE
@@ -102,35 +101,42 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 ):
                     break
                 if at > run:
-                    out.append(data[run:at])
+                    out.append(view[run:at])
                 at = run = end
-                frame = self._known_request(known, number, word >> 8, ends=flags == _WHOLE)
+                frame = self._known_request(known, number, length, ends=flags == _WHOLE)
                 if frame is None:
                     break  # it was answered, and there is something to say now
                 out.append(frame)
                 continue
-            if word == _GRANT and self._client_credit > 0 and self._client_may_grant(data, at, number):
+            if word == _GRANT and end <= size and self._client_credit > 0 and self._client_may_grant(data, at, number):
                 self._client_credit -= 1
                 at = end
                 continue
             if kind != DATA or flags > END_STREAM:
                 break
             stream = streams.get(number)
-            length = word >> 8
             if (
                 stream is None
                 or not stream.open & CLIENT
-                or stream.request_left >= 0
-                or self._limits.max_body_bytes is not None
                 or not (length or flags)
+                or length > MAX_FRAME_BYTES
                 or length > self._upstream_room
             ):
                 break
+            left = stream.request_left
+            if left >= 0:
+                if length > left or (flags and length < left):
+                    break
+            elif self._limits.max_body_bytes is not None:
+                break
             count = 1
-            if not flags:
-                end, more = _run_of_data(data, end, size, number, self._upstream_room - length)
+            if not flags and end < size:
+                room = self._upstream_room if left < 0 else min(self._upstream_room, left)
+                end, more = _run_of_data(data, end, size, number, room - length)
                 count += more
                 length = end - at - count * HEAD_BYTES
+            if left >= 0:
+                stream.request_left = left - length
             stream.active_at = self.active_at
             stream.exchange.bytes_in += end - at
             stream.upstream_room -= length
@@ -140,30 +146,43 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             if flags:
                 self._ended(stream, CLIENT)
             at = end
+            if end > size:
+                reader.left = end - size
+                self._client_passes = True
+                at = size
         if at > run:
-            out.append(data[run:at])
+            out.append(view[run:at])
         return at
 
-    def _ordinary_upstream_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_upstream_frames(self, data: frames.Buffer, size: int) -> int:
+        reader = self._upstream
         if (
             self._first_response
             or self._shutdown is not None
             or self._made_client
             or self._client_window
-            or self._upstream.in_the_middle
+            or reader.in_a_block
+            or (reader.left and not self._upstream_passes)
             or self._response_version != self._upstream_decoder.version
         ):
             return 0
         unpack = frames.unpack_head
         known_responses, streams = self._response_blocks, self.streams
         out = self.to_client
-        at = run = 0  # what is between them goes on as it came
+        view = data if isinstance(data, bytes) else memoryview(data)
+        run = 0  # what is from here on goes on as it came
+        at = min(reader.left, size)
+        reader.left -= at
         while size - at >= HEAD_BYTES:
             word, flags, number = unpack(data, at)
-            end = at + HEAD_BYTES + (word >> 8)
-            if end > size:
-                break
-            if word == _GRANT and self._upstream_credit > 0 and self._upstream_may_grant(data, at, number):
+            length = word >> 8
+            end = at + HEAD_BYTES + length
+            if (
+                word == _GRANT
+                and end <= size
+                and self._upstream_credit > 0
+                and self._upstream_may_grant(data, at, number)
+            ):
                 self._upstream_credit -= 1
                 at = end
                 continue
@@ -173,20 +192,25 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             kind = word & 0xFF
             exchange = stream.exchange
             if kind == DATA:
-                length = word >> 8
+                if (
+                    flags > END_STREAM
+                    or not stream.answered
+                    or not (length or flags)
+                    or length > MAX_FRAME_BYTES
+                    or length > self._client_room
+                ):
+                    break
                 left = stream.response_left
-                if left >= 0:
-                    left -= length
-                    if left < 0 or (flags and left):
-                        break
-                if flags > END_STREAM or not stream.answered or not (length or flags) or length > self._client_room:
+                if left >= 0 and (length > left or (flags and length < left)):
                     break
                 count = 1
-                if left < 0 and not flags:
-                    end, more = _run_of_data(data, end, size, number, self._client_room - length)
+                if not flags and end < size:
+                    room = self._client_room if left < 0 else min(self._client_room, left)
+                    end, more = _run_of_data(data, end, size, number, room - length)
                     count += more
                     length = end - at - count * HEAD_BYTES
-                stream.response_left = left
+                if left >= 0:
+                    stream.response_left = left - length
                 stream.active_at = self.active_at
                 exchange.bytes_out += end - at
                 stream.client_room -= length
@@ -196,11 +220,16 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 if flags:
                     self._ended(stream, UPSTREAM)
                 at = end
+                if end > size:
+                    reader.left = end - size
+                    self._upstream_passes = True
+                    at = size
                 continue
-            if kind != HEADERS or flags | END_STREAM != _WHOLE:
+            if kind != HEADERS or flags | END_STREAM != _WHOLE or end > size:
                 break
             answered = stream.answered
-            head = known_responses.get((data[at + HEAD_BYTES : end], b"" if answered else exchange.request.method))
+            block = bytes(view[at + HEAD_BYTES : end])
+            head = known_responses.get((block, b"" if answered else exchange.request.method))
             if head is None or (
                 (flags != _WHOLE or stream.response_left > 0)
                 if answered
@@ -208,14 +237,14 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             ):
                 break
             if at > run:
-                out.append(data[run:at])
+                out.append(view[run:at])
             at = run = end
             out.append(self._known_response(stream, head, ends=flags == _WHOLE))
         if at > run:
-            out.append(data[run:at])
+            out.append(view[run:at])
         return at
 
-    def _client_may_grant(self, data: bytes, at: int, number: int) -> bool:
+    def _client_may_grant(self, data: frames.Buffer, at: int, number: int) -> bool:
         """Whether the WINDOW_UPDATE at ``at`` asks for no judgement; if so it is accounted for."""
         increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
         if not 0 < increment <= MAX_WINDOW:
@@ -231,7 +260,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
         stream.client_room += increment
         return True
 
-    def _upstream_may_grant(self, data: bytes, at: int, number: int) -> bool:
+    def _upstream_may_grant(self, data: frames.Buffer, at: int, number: int) -> bool:
         """See :meth:`_client_may_grant`."""
         increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
         if not 0 < increment <= MAX_WINDOW:

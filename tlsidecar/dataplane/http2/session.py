@@ -21,7 +21,7 @@ from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
-from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames, is_worth_a_look
+from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
 from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, WAITING_FRAMES, State, Stream
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -58,14 +58,14 @@ class Session(OrdinaryFrames):
             size = len(buffer)
         if self.end is not None:
             return
-        if is_worth_a_look(buffer, size):
+        if size <= frames.COPIED_BYTES:
             buffer = bytes(memoryview(buffer)[:size])
-            done = self._ordinary_client_frames(buffer, size)
-            if done == size and not self._made_client:
-                return
-            if done:
-                buffer = buffer[done:]
-                size -= done
+        done = self._ordinary_client_frames(buffer, size)
+        if done == size and not self._made_client:
+            return
+        if done:
+            buffer = bytes(memoryview(buffer)[done:size])
+            size -= done
         reader = self._client
         begin, found = reader.read(buffer, size)
         view = memoryview(reader.data)
@@ -114,14 +114,14 @@ class Session(OrdinaryFrames):
         self.active_at = self._clock.now
         if self.state is not State.RELAYING or self.end is not None:
             return
-        if is_worth_a_look(buffer, size):
+        if size <= frames.COPIED_BYTES:
             buffer = bytes(memoryview(buffer)[:size])
-            done = self._ordinary_upstream_frames(buffer, size)
-            if done == size:
-                return
-            if done:
-                buffer = buffer[done:]
-                size -= done
+        done = self._ordinary_upstream_frames(buffer, size)
+        if done == size:
+            return
+        if done:
+            buffer = bytes(memoryview(buffer)[done:size])
+            size -= done
         reader = self._upstream
         begin, found = reader.read(buffer, size)
         view = memoryview(reader.data)

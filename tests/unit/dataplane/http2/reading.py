@@ -34,4 +34,4 @@ def read_all(pieces: Sequence[bytes]) -> tuple[list[Seen], str, bool]:
             seen.append((kind, flags, stream, payload))
         if reader.fault is not None:
             return seen, str(reader.fault), False
-    return seen, "", reader.in_the_middle
+    return seen, "", reader.in_a_block or reader.left > 0

@@ -26,10 +26,10 @@ Said = tuple[str, bytes]
 class Precise(Session):
     """It takes no short way, and remembers no block."""
 
-    def _ordinary_client_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_client_frames(self, data: frames.Buffer, size: int) -> int:
         return 0
 
-    def _ordinary_upstream_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_upstream_frames(self, data: frames.Buffer, size: int) -> int:
         return 0
 
     def _remember_request(self, *_: object) -> None:
@@ -41,12 +41,12 @@ class Ordinary(Session):
 
     taken = 0
 
-    def _ordinary_client_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_client_frames(self, data: frames.Buffer, size: int) -> int:
         taken = super()._ordinary_client_frames(data, size)
         Ordinary.taken += taken
         return taken
 
-    def _ordinary_upstream_frames(self, data: bytes, size: int) -> int:
+    def _ordinary_upstream_frames(self, data: frames.Buffer, size: int) -> int:
         taken = super()._ordinary_upstream_frames(data, size)
         Ordinary.taken += taken
         return taken
@@ -175,6 +175,79 @@ def test_both_ways_say_the_same(reads: list[list[Said]], cuts: list[int], routes
         ]
     ways = [_told(said, cuts, kind, routes=routes, limited=limited) for kind in (Session, Precise)]
     assert ways[0] == ways[1]
+
+
+_SIZES = st.sampled_from([0, 1, 2500, 5000, frames.MAX_FRAME_BYTES, frames.MAX_FRAME_BYTES + 1])
+_LENGTH = st.sampled_from([(), ((b"content-length", b"5000"),), ((b"content-length", b"%d" % (2 << 14)),)])
+_PIECE = st.one_of(
+    st.builds(lambda size, end: frames.data(5, b"x" * size, end_stream=end), _SIZES, _FLAG),
+    st.builds(lambda size: frames.data(5, b"x" * size, end_stream=False) * 3, _SIZES),
+    st.sampled_from(
+        [
+            frames.frame(frames.DATA, 8, 5, b"\2hello\0\0"),
+            frames.data(1, b"late", end_stream=False),
+            frames.window_update(5, 9),
+            frames.window_update(0, 1 << 16),
+            frames.rst_stream(5, 8),
+            head(7, CALL, end=False),
+            head(7, OK, end=False) + frames.data(7, b"y" * 3000, end_stream=False),
+        ]
+    ),
+)
+
+
+@given(
+    _LENGTH,
+    _LENGTH,
+    st.lists(st.tuples(st.sampled_from([CLIENT, UPSTREAM]), st.lists(_PIECE, min_size=1, max_size=3)), max_size=6),
+    st.lists(st.one_of(st.integers(0, 20), st.integers(0, 20_000)), max_size=3),
+    st.booleans(),
+)
+def test_both_ways_say_the_same_of_bodies(
+    asked: Sequence[Field],
+    answered: Sequence[Field],
+    reads: list[tuple[str, list[bytes]]],
+    cuts: list[int],
+    limited: bool,
+) -> None:
+    """Of one exchange, in whatever pieces and against whatever lengths they come."""
+    said = [*_LEARNT, (CLIENT, head(5, (*_POST, *asked), end=False)), (UPSTREAM, head(5, (*OK, *answered), end=False))]
+    said += [(side, b"".join(pieces)) for side, pieces in reads]
+    ways = [_told(said, cuts, kind, routes=False, limited=limited) for kind in (Session, Precise)]
+    assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
+def test_what_follows_the_begin_of_a_head_is_no_frame(side: str) -> None:
+    content = b"\0\0\0\0\0\5hello"  # behind the last three bytes of its frame's head: a frame
+    wire = frames.data(5, content, end_stream=False)
+    said = [*_LEARNT, (CLIENT, head(5, CALL, end=False)), (UPSTREAM, head(5, OK, end=False))]
+    said += [(side, wire[:6]), (side, wire[6:])]
+    ways = [_told(said, [], kind, routes=False, limited=False) for kind in (Session, Precise)]
+    assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
+def test_a_frame_over_the_limit_goes_on_behind_a_small_one_neither(side: str) -> None:
+    talk = Talk()
+    for number in (1, 3):
+        talk.client(head(number, CALL, end=False)).upstream(head(number, OK, end=False))
+    wire = frames.data(3, b"x", end_stream=False) + frames.data(3, b"y" * 20_000, end_stream=False)
+    (talk.client if side == CLIENT else talk.upstream)(wire)
+    assert (talk.at_upstream if side == CLIENT else talk.at_client).data(3) == b"x"
+    assert talk.session.end is not None
+
+
+def test_a_window_is_given_back_to_an_upstream_in_time() -> None:
+    talk = Talk()
+    for number in (1, 3):
+        talk.client(head(number, (*_POST, (b"content-length", b"200")), end=False)).upstream(
+            head(number, OK, end=False)
+        )
+    half = frames.data(3, b"x" * 100, end_stream=False)
+    talk.client(frames.data(1, b"x" * 201, end_stream=False), half[:50])  # the first is over its length
+    talk.upstream(frames.data(1, b"y" * 10, end_stream=False)).client(half[50:])
+    assert talk.at_upstream.of("window") == [("window", 0, 10)]
 
 
 @pytest.mark.parametrize("routes", [False, True])
