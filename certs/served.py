@@ -2,7 +2,8 @@
 
 The handshake offers :data:`PROBE_PROTOCOL` by ALPN and shows the very leaf it expects. A sidecar that is asked so by
 who holds its own key knows that it is being probed: it closes in order, records no refusal and connects to nothing. The
-server name is one that the leaf is for: a listener may choose among several leaves by it.
+server name is one that the leaf is for: a listener may choose among several leaves by it. A listener whose protocol
+begins with the server's greeting in the clear (SMTP, MySQL) has sent that before it sees who has come: it is skipped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ PROBE_LABEL = "probe"
 CONNECT_TIMEOUT_S = 5.0
 PART_TIMEOUT_S = 1.0
 _CHUNK_BYTES = 16 * 1024
+_TLS_RECORDS = (21, 22)  # an alert, a handshake (RFC 8446 section 5.1)
+_TLS_MAJOR = 3
+_SMTP_GREETING = b"220 "
+_MYSQL_HEADER_BYTES = 4  # three of length, one of sequence
+_MOST_GREETING_BYTES = 512
 
 
 class HandshakeRefused(CertsError):
@@ -115,6 +121,7 @@ def _reachable(host: str) -> str:
 
 def _shake_hands(connection: SSL.Connection, sock: socket.socket) -> None:
     connection.set_connect_state()
+    begun = False
     while True:
         try:
             connection.do_handshake()
@@ -126,7 +133,34 @@ def _shake_hands(connection: SSL.Connection, sock: socket.socket) -> None:
         data = sock.recv(_CHUNK_BYTES)
         if not data:
             raise ConnectionResetError("the connection was closed during the handshake")
+        if not begun:
+            data, begun = _behind_greeting(data, sock), True
         connection.bio_write(data)
+
+
+def _behind_greeting(data: bytes, sock: socket.socket) -> bytes:
+    """What comes first, without the greeting of a protocol in which the server begins. Raises :class:`OSError`."""
+    while len(data) < _MYSQL_HEADER_BYTES:
+        data += _more(sock)
+    if data[0] in _TLS_RECORDS and data[1] == _TLS_MAJOR:
+        return data
+    if data.startswith(_SMTP_GREETING):
+        while (end := data.find(b"\n")) < 0:
+            data += _more(sock)
+        return data[end + 1 :] or _more(sock)
+    whole = _MYSQL_HEADER_BYTES + int.from_bytes(data[:3], "little")
+    if data[3] or whole > _MOST_GREETING_BYTES:
+        return data  # whatever that is: it fails as TLS
+    while len(data) <= whole:
+        data += _more(sock)
+    return data[whole:]
+
+
+def _more(sock: socket.socket) -> bytes:
+    data = sock.recv(_CHUNK_BYTES)
+    if not data:
+        raise ConnectionResetError("the connection was closed during the handshake")
+    return data
 
 
 def _part(connection: SSL.Connection, sock: socket.socket) -> None:

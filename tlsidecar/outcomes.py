@@ -92,7 +92,11 @@ class Reason(StrEnum):
     HANDSHAKE_TIMEOUT = "handshake_timeout", Culprit.PEER, "no complete handshake within the handshake timeout"
     HANDSHAKE_ABORTED = "handshake_aborted", Culprit.PEER, "the peer left in the middle of the handshake"
     PLAINTEXT = "plaintext", Culprit.PEER, "plain HTTP was sent to the TLS port"
-    STARTTLS_REFUSED = "starttls_refused", Culprit.PEER, "the peer did not agree on TLS in its protocol's own words"
+    STARTTLS_REFUSED = (
+        "starttls_refused",
+        Culprit.PEER,
+        "the peer did not agree on TLS in its protocol's own words, or does not keep to them",
+    )
     NOT_TLS = "not_tls", Culprit.PEER, "what was sent is not TLS"
     UNSUPPORTED_VERSION = "unsupported_version", Culprit.PEER, "no TLS version in common"
     NO_SHARED_CIPHER = "no_shared_cipher", Culprit.PEER, "no cipher suite, group or signature algorithm in common"
@@ -150,7 +154,11 @@ class Reason(StrEnum):
         Culprit.UPSTREAM,
         "the upstream did not finish the TLS handshake in time",
     )
-    UPSTREAM_BAD_RESPONSE = "upstream_bad_response", Culprit.UPSTREAM, "the upstream's response is not valid HTTP"
+    UPSTREAM_BAD_RESPONSE = (
+        "upstream_bad_response",
+        Culprit.UPSTREAM,
+        "what the upstream answers is not valid in its protocol",
+    )
     UPSTREAM_NO_H2 = "upstream_no_h2", Culprit.UPSTREAM, "the remote did not agree on HTTP/2 (ALPN)"
     UPSTREAM_EJECTED = "upstream_ejected", Culprit.UPSTREAM, "every upstream address is ejected or unhealthy"
 

@@ -152,7 +152,7 @@ class Listener:
     limits: Limits = field(default_factory=Limits)
     http: Http = field(default_factory=Http)
     proxy_protocol: str = ""  # "" | "v2"
-    starttls: str = ""  # "" | "postgres"
+    starttls: str = ""  # "" | "postgres" | "mysql" | "smtp"
     unsafe_upstream: bool = False
     unsafe_listen: bool = False
     close_on_peer_expiry: bool = False

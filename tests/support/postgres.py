@@ -7,14 +7,13 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from support.pebble import free_ports
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 USER = "postgres"
 
@@ -60,7 +59,7 @@ def database(*settings: str, files: Mapping[str, bytes] | None = None) -> Iterat
             command = [*before, str(place / "postgres"), "-D", str(data)]
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=name)
             try:
-                eventually(lambda: _listens(port) or server.poll() is not None, within_s=60)
+                eventually(lambda: listens(port) or server.poll() is not None, within_s=60)
                 assert server.poll() is None, (Path(name) / "log").read_text()
                 yield port
             finally:
@@ -69,11 +68,3 @@ def database(*settings: str, files: Mapping[str, bytes] | None = None) -> Iterat
                     server.wait(20)
                 server.kill()
                 server.wait(10)
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1):
-            return True
-    except OSError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,3 +26,12 @@ def eventually(ask: Callable[[], Value], within_s: float = 10.0, every_s: float 
         if time.monotonic() >= deadline:
             raise last
         time.sleep(every_s)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts on 127.0.0.1."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False

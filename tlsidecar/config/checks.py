@@ -267,6 +267,9 @@ def _listener(listener: Part) -> Iterator[Finding]:
         )
     if "starttls" in listener and listener.read("protocol", "tcp") != "tcp":
         yield listener.finding("starttls", "is for TCP", "leave it out")
+    if listener.read("starttls") == "mysql" and "proxy_protocol" in listener:
+        problem = 'cannot go with starttls = "mysql": the service is reached before the peer is known'
+        yield listener.finding("proxy_protocol", problem, "leave it out")
     if protocol != "tcp" and "alpn" in listener:
         yield listener.finding("alpn", "is for TCP; HTTP agrees on what http2 says", "leave it out")
     if protocol == "grpc" and listener.read("http2", "only") != "only":

@@ -226,10 +226,13 @@ LISTENER = Table(
         ),
         Entry(
             "starttls",
-            one_of("postgres"),
+            one_of("postgres", "mysql", "smtp"),
             "TCP: the protocol whose own words agree on TLS before it begins. `postgres`: a peer's SSLRequest is "
             "answered, GSSENCRequest declined, CancelRequest passed on; a local application needs no TLS; a remote is "
-            "asked.",
+            "asked. `mysql`: the server's greeting is passed on with TLS on offer, so the service is reached before "
+            "the peer is known (at most 32 at once, unless max_handshakes is set); a local application needs no TLS. "
+            "`smtp`: STARTTLS is required of a peer, and said to a remote; the service and a local application see a "
+            "session in the clear.",
         ),
         Entry(
             "proxy_protocol",

@@ -8,7 +8,8 @@ States and legal moves (terminate reads down the left, originate down the right)
     RELAYING ─▶ CLOSED                                       originate, http
     any ─▶ CLOSED
 
-- Nothing is opened towards the upstream, and no byte is read for it, before the TLS peer is authorised.
+- Nothing is opened towards the upstream, and no byte is read for it, before the TLS peer is authorised; but where the
+  server's greeting is the client's (:mod:`.starttls_connection`), it is opened, and not a byte is sent there.
 - A connection is either *refused*, before RELAYING, or *opened* and then *closed*, and that is reported exactly once. A
   probe of our own is neither, nor is a client that goes without a byte: both are only counted.
 - The way the sockets are closed says what happened: an end is an end (close_notify, FIN), a cut is a reset.

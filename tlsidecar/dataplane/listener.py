@@ -20,7 +20,7 @@ from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.health import HealthChecks
 from tlsidecar.dataplane.outbound.network import Network
-from tlsidecar.dataplane.protocols import connection_maker, health_call
+from tlsidecar.dataplane.protocols import connection_maker, health_call, usual_handshakes
 from tlsidecar.dataplane.reactor import EDGE, READ, Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerRecord
@@ -87,7 +87,7 @@ class Listener:
         self.settings = settings
         self.turn = turn
         self.max_connections = connection_limit(settings.limits.max_connections, listeners)
-        self.max_handshakes = settings.limits.max_handshakes or max(1, self.max_connections // 4)
+        self.max_handshakes = settings.limits.max_handshakes or usual_handshakes(settings, self.max_connections)
         self.tally = frontend.tally
         self._frontend = frontend
         self._make, self._close_services = connection_maker(frontend)

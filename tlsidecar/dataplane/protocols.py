@@ -9,8 +9,21 @@ from functools import partial
 from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.health import MakeCall
+from tlsidecar.dataplane.starttls.words import WORDS
+from tlsidecar.dataplane.starttls_connection import StarttlsConnection
 from tlsidecar.dataplane.tcp_connection import TcpConnection
 from tlsidecar.settings import Listener, Mode, Protocol
+
+# Where the service is reached before the peer is known, so many of its connections may be held by strangers, unless
+# max_handshakes says otherwise: MariaDB has 151 in all by default.
+MOST_UNPROVED_SESSIONS = 32
+
+
+def usual_handshakes(settings: Listener, max_connections: int) -> int:
+    """How many may be under way at once, where nobody has said so."""
+    words = WORDS.get(settings.starttls)
+    usual = max(1, max_connections // 4)
+    return min(usual, MOST_UNPROVED_SESSIONS) if words is not None and words.passes_greeting else usual
 
 
 def health_call(settings: Listener) -> MakeCall | None:
@@ -25,6 +38,8 @@ def health_call(settings: Listener) -> MakeCall | None:
 def connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:
     """What makes a connection of what was accepted; and what lets go of all that these connections share."""
     if frontend.settings.protocol is not Protocol.HTTP:
+        if frontend.settings.starttls:
+            return partial(StarttlsConnection, frontend), lambda: None
         return partial(TcpConnection, frontend), lambda: None
     # Here and not above: h11 is for those who need it.
     from tlsidecar.dataplane.http.services import HttpServices

@@ -154,9 +154,11 @@ class Relay:
         if self.pending_in:
             # A header of ours goes before everything the peer has sent, and at once: the service may speak first.
             self._flush_inward()
-            if self._owner is None or self.pending_in:
-                self._interests()
-                return
+        if self.pending_out:
+            self._flush_outward()
+        if self._owner is None or self.pending_in:
+            self._interests()
+            return
         if self.inward is Flow.OPEN:
             self._tls_readable(READ)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 
 from tlsidecar.dataplane import proxy_protocol
@@ -13,23 +12,21 @@ from tlsidecar.dataplane.linger import reset
 from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.relay import Relay
-from tlsidecar.dataplane.starttls import LOCALS, SERVERS, Ended, Negotiation, Next
+from tlsidecar.dataplane.starttls.interlude import Interlude
 from tlsidecar.outcomes import Reason, Side, Stage
 
 
 class TcpConnection(Connection):
     """Bytes of any protocol, relayed as they are."""
 
-    __slots__ = ("_message", "_negotiation", "_reach", "_wanted_at", "other", "relay", "upstream")
+    __slots__ = ("_reach", "_wanted_at", "other", "relay", "upstream")
 
     def __init__(self, frontend: Frontend, sock: socket.socket, peer_address: str) -> None:
         super().__init__(frontend, sock, peer_address)
         self.other: socket.socket | None = None
         self.upstream: Upstream | None = None
-        self.relay: Relay | None = None
+        self.relay: Relay | Interlude | None = None
         self._reach: Reach | None = None
-        self._negotiation: Negotiation | None = None  # of TLS, in the protocol's own words
-        self._message = b""  # all that the service is to get
         self._wanted_at = 0.0  # since when the upstream is wanted
 
     @property
@@ -45,47 +42,10 @@ class TcpConnection(Connection):
         return self.relay.active_at if self.relay is not None else self.accepted_at
 
     def start(self) -> None:
-        starttls = self.frontend.settings.starttls
-        if starttls:
-            self._negotiate(starttls)
-        elif self.frontend.terminates:
+        if self.frontend.terminates:
             self.shake_hands()
         else:
             self._reach_upstream()
-
-    def _negotiate(self, starttls: str) -> None:
-        """Agree on TLS with a peer, or go without it with a local application, as the protocol has it."""
-        frontend = self.frontend
-        frontend.tally.handshake_began()
-        script = SERVERS[starttls]() if frontend.terminates else LOCALS[starttls]()
-        self._negotiation = Negotiation(self.reactor, frontend.handshake_deadlines, self.sock, script, self._negotiated)
-        self._negotiation.start()
-
-    def _negotiated(self, how: Ended) -> None:
-        self._negotiation = None
-        if how.empty:
-            self._left_empty()
-            return
-        self.frontend.tally.handshake_dropped()  # the one that follows is counted by itself
-        match how.next:
-            case Next.TLS:
-                self.shake_hands()
-            case Next.PLAIN:
-                self._reach_upstream()
-            case Next.CANCEL:
-                self._message = how.message
-                self._reach_upstream()
-            case _:
-                reason = Reason.HANDSHAKE_TIMEOUT if how.late else Reason.STARTTLS_REFUSED
-                self.refuse(Stage.HANDSHAKE, reason, how.detail)
-
-    def _passed_on(self) -> None:
-        """The service has its one message: there is nothing more to say, to either side."""
-        assert self.other is not None
-        with contextlib.suppress(OSError):
-            self.other.send(self._message)
-        self._end(polite=True, ended=True)
-        self.frontend.tally.cancel_passed()
 
     def authorised(self) -> None:
         self._reach_upstream()
@@ -105,8 +65,11 @@ class TcpConnection(Connection):
 
     def _reach_upstream(self) -> None:
         self._wanted_at = self.reactor.loop.time()
-        self._reach = Reach(self.frontend.outbound, self.contexts, self._reached, self._missed, trying=self._trying)
+        self._reach = self._make_reach()
         self._reach.start()
+
+    def _make_reach(self) -> Reach:
+        return Reach(self.frontend.outbound, self.contexts, self._reached, self._missed, trying=self._trying)
 
     def _trying(self, upstream: Upstream, shaking: bool) -> None:
         self.upstream_address = upstream.text
@@ -118,9 +81,6 @@ class TcpConnection(Connection):
         self._reach = None
         self.upstream = reached.upstream
         self.other = reached.sock
-        if self._message:
-            self._passed_on()
-            return
         if reached.peer is not None:
             self.peer = reached.peer
             self.handshake_s = reached.handshake_s
@@ -144,16 +104,18 @@ class TcpConnection(Connection):
 
     def _relay(self) -> None:
         assert self.peer is not None
-        assert self.other is not None
-        tls, plain = self.sock, self.other
-        if not self.frontend.terminates:
-            tls, plain = plain, tls
         remote = not self.frontend.terminates
-        self.relay = Relay(self.reactor, self.peer.stream, tls, plain, self.frontend.limits, self, remote=remote)
+        relay = Relay(self.reactor, self.peer.stream, *self._ends(), self.frontend.limits, self, remote=remote)
+        self.relay = relay
         self.open()
         if self.frontend.settings.proxy_protocol:
-            self.relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
-        self.relay.start()
+            relay.pending_in = proxy_protocol.header(self.sock, self.parameters(), self.identity)
+        relay.start()
+
+    def _ends(self) -> tuple[socket.socket, socket.socket]:
+        """The one that speaks TLS, and the plain one."""
+        assert self.other is not None
+        return (self.sock, self.other) if self.frontend.terminates else (self.other, self.sock)
 
     def relay_ended(self, reason: Reason, detail: str) -> None:
         relay = self.relay
@@ -175,10 +137,6 @@ class TcpConnection(Connection):
         self.close(reason, detail)
 
     def stop(self, *, polite: bool, ended: bool) -> None:
-        if self._negotiation is not None:
-            self._negotiation.cancel()
-            self._negotiation = None
-            self.frontend.tally.handshake_dropped()
         if self._reach is not None:
             self._reach.cancel()
             self._reach = None
@@ -196,10 +154,14 @@ class TcpConnection(Connection):
             if self.other is not None:
                 _stop_plain(self.other, gently=ended or polite)
         else:
-            _stop_plain(self.sock, gently=ended or (polite and self.relay is not None))
+            self.stop_application(gently=ended or (polite and self.relay is not None))
             if self.other is not None:
                 assert self.peer is not None
                 self._stop_tls(self.other, self.peer.stream, polite=polite, ended=ended)
+
+    def stop_application(self, *, gently: bool) -> None:
+        """The local application's socket."""
+        _stop_plain(self.sock, gently=gently)
 
     def _stop_tls(self, sock: socket.socket, stream: Stream, *, polite: bool, ended: bool) -> None:
         if ended:

@@ -52,7 +52,7 @@ _LIMITS = {
     "timeoutconnect": "limits.upstream_connect_timeout",
     "timeoutidle": "limits.idle_timeout",
 }
-_STARTTLS = ("cifs", "connect", "imap", "ldap", "nntp", "pgsql", "pop3", "proxy", "smtp", "socks")
+_STARTTLS = {"pgsql": "postgres", "smtp": "smtp"}
 _USED = frozenset(
     [
         "client",
@@ -147,6 +147,8 @@ def _service(draft: Draft, name: str, options: Section) -> None:
     if protocol == "proxy":
         listener["proxy_protocol"] = "v2"
         draft.notes.append(f"[{name}]: protocol = proxy: version 2 of it, not 1: the service has to read that")
+    elif protocol in _STARTTLS:
+        listener["starttls"] = _STARTTLS[protocol]
     elif protocol:
         draft.lost.append(f"[{name}]: protocol = {protocol}: not understood here")
     if last("sni"):

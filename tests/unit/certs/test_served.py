@@ -22,8 +22,10 @@ from certs.served import HandshakeRefused, served_serial
 
 
 @contextmanager
-def listener(context: ssl.SSLContext, family: socket.AddressFamily, address: object) -> Iterator[socket.socket]:
-    """Shakes hands with whoever comes, on a thread, until closed."""
+def listener(
+    context: ssl.SSLContext, family: socket.AddressFamily, address: object, greeting: bytes = b""
+) -> Iterator[socket.socket]:
+    """Greets, and shakes hands with whoever comes, on a thread, until closed."""
     server = socket.socket(family, socket.SOCK_STREAM)
     server.bind(address)  # type: ignore[arg-type]
     server.listen()
@@ -35,6 +37,7 @@ def listener(context: ssl.SSLContext, family: socket.AddressFamily, address: obj
             except OSError:
                 return
             try:
+                connection.sendall(greeting)
                 with context.wrap_socket(connection, server_side=True) as tls:
                     tls.recv(1)
             except OSError:
@@ -77,6 +80,13 @@ def test_the_serial_is_read_whether_we_are_let_in_or_not(
     with listener(context, socket.AF_INET, ("127.0.0.1", 0)) as server:
         assert served_serial(f"127.0.0.1:{server.getsockname()[1]}", ours) == material.identity.serial
         assert served_serial(f"0.0.0.0:{server.getsockname()[1]}", ours) == material.identity.serial
+
+
+@pytest.mark.parametrize("greeting", [b"220 us.test ESMTP\r\n", b"\x03\0\0\0\x0a8\0"], ids=["SMTP", "MySQL"])
+def test_a_greeting_in_the_clear_is_skipped(authority: Authority, tmp_path: Path, greeting: bytes) -> None:
+    context, material = server_context(authority, tmp_path / "out")
+    with listener(context, socket.AF_INET, ("127.0.0.1", 0), greeting) as server:
+        assert served_serial(f"127.0.0.1:{server.getsockname()[1]}", material) == material.identity.serial
 
 
 def test_ipv6_and_unix_listeners(authority: Authority, tmp_path: Path) -> None:

@@ -138,6 +138,14 @@ def test_stunnel_as_a_client_of_2005(tmp_path: Path) -> None:
     assert (first.name, second.name, first.mode) == ("pop3s", "imaps", Mode.ORIGINATE)
 
 
+@pytest.mark.parametrize(("protocol", "starttls"), [("smtp", "smtp"), ("pgsql", "postgres")])
+def test_stunnel_that_agrees_on_tls_in_the_protocol(tmp_path: Path, protocol: str, starttls: str) -> None:
+    draft = stunnel.read(STUNNEL + f"protocol = {protocol}\n")
+    assert draft.lost == []
+    (listener,) = settings_of(draft, tmp_path).listeners
+    assert listener.starttls == starttls
+
+
 @pytest.mark.parametrize(
     ("text", "lost"),
     [

@@ -199,7 +199,12 @@ class _Check:
     def attempt_shakes_hands(self) -> None:
         pass
 
-    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None) -> None:
+    def attempt_greeted(self, greeting: bytes) -> None:
+        assert self._attempt is not None
+        assert self._outbound.words is not None
+        self._attempt.go_on(self._outbound.words.own_request)
+
+    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None, greeting: bytes) -> None:
         self._attempt = None
         reactor = self._outbound.shared.reactor
         self._ask(PlainEndpoint(reactor, sock) if handshake is None else TlsEndpoint(reactor, sock, handshake.stream))

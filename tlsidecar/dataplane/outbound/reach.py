@@ -13,6 +13,7 @@ be is the same question at each.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -25,7 +26,10 @@ from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.upstreams import Upstream, Upstreams
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
-from tlsidecar.dataplane.starttls import CLIENTS, Ended, Negotiation, Next
+from tlsidecar.dataplane.starttls.negotiation import Ended, Negotiation
+from tlsidecar.dataplane.starttls.script import Next
+from tlsidecar.dataplane.starttls.smtp import domain
+from tlsidecar.dataplane.starttls.words import WORDS, Known
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
@@ -50,6 +54,7 @@ class Outbound:
         self.policy = policy
         self.tally = tally
         self.shakes_hands = settings.mode is Mode.ORIGINATE
+        self.words = WORDS.get(settings.starttls)
         # What an upstream is used for by default; an HTTP/2 connection asks for its own.
         self.alpn = (HTTP_1_1,) if settings.is_http else settings.offered
         self.upstreams = Upstreams(loop, settings.upstreams, network.health)
@@ -79,6 +84,7 @@ class Reached(NamedTuple):
     peer: Peer | None
     handshake_s: float
     generation: int
+    greeting: bytes = b""  # the local service's, where ``starttls`` had it read
 
 
 class Missed(NamedTuple):
@@ -90,15 +96,19 @@ class Missed(NamedTuple):
     side: Side
     handshake: Handshake | None
     upstream: str = ""  # the address that was tried last
+    said: bytes = b""  # by a service of ``starttls`` that will not serve
 
 
 class AttemptOwner(Protocol):
     """Whose attempt it is; one of the last two is called once."""
 
+    def attempt_greeted(self, greeting: bytes) -> None:
+        """The remote's greeting is for the application to see, and :meth:`Attempt.go_on` for the owner to call."""
+
     def attempt_shakes_hands(self) -> None:
         """The address has answered, and the handshake begins."""
 
-    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None) -> None: ...
+    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None, greeting: bytes) -> None: ...
 
     def attempt_missed(self, missed: Missed) -> None:
         """Nothing of it is left open."""
@@ -112,8 +122,10 @@ class Attempt:
         "_alpn",
         "_contexts",
         "_dial",
+        "_greeted",
         "_handshake",
         "_handshake_deadlines",
+        "_header",
         "_negotiated",
         "_outbound",
         "_owner",
@@ -129,8 +141,12 @@ class Attempt:
         handshake_deadlines: DeadlineQueue,
         *,
         alpn: tuple[bytes, ...] | None = None,
+        header: bytes = b"",
     ) -> None:
-        """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do."""
+        """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do; ``header`` is
+        said to a local service of ``starttls`` before all else."""
+        self._header = header
+        self._greeted: socket.socket | None = None  # while the owner is to say what the remote is told
         self._alpn = outbound.alpn if alpn is None else alpn
         self._outbound = outbound
         self._contexts = contexts
@@ -151,7 +167,7 @@ class Attempt:
 
     def __repr__(self) -> str:
         state = "dialling" if self._dial is not None else "over"
-        if self._negotiated is not None or self._handshake is not None:
+        if self._negotiated is not None or self._greeted is not None or self._handshake is not None:
             state = "shaking hands"
         return f"<Attempt {self._address} {state}>"
 
@@ -169,6 +185,9 @@ class Attempt:
             self._negotiated = None
             negotiation.cancel()
             sock.close()
+        if self._greeted is not None:
+            self._greeted.close()
+            self._greeted = None
         handshake, self._handshake = self._handshake, None
         if handshake is None:
             return False
@@ -183,34 +202,57 @@ class Attempt:
 
     def _connected(self, sock: socket.socket) -> None:
         self._dial = None
-        outbound = self._outbound
-        if not outbound.shakes_hands:
-            self._owner.attempt_reached(sock, None)
-            return
-        starttls = outbound.settings.starttls
-        if not starttls:
-            self._shake_hands(sock)
+        outbound, words = self._outbound, self._outbound.words
+        make = None
+        if words is not None:
+            make = words.remote if outbound.shakes_hands else words.service
+        if make is None:
+            if outbound.shakes_hands:
+                self._shake_hands(sock)
+            else:
+                self._owner.attempt_reached(sock, None, b"")
             return
         negotiation = Negotiation(
             outbound.shared.reactor,
             self._handshake_deadlines,
             sock,
-            CLIENTS[starttls](),
+            make(Known(domain(self._contexts.material.identity.dns), header=self._header)),
             lambda how: self._agreed(sock, how),
+            aim="TLS was agreed on" if outbound.shakes_hands else "it had greeted",
         )
         self._negotiated = (negotiation, sock)
         negotiation.start()
 
     def _agreed(self, sock: socket.socket, how: Ended) -> None:
-        """The remote has answered in its protocol's own words whether it speaks TLS."""
+        """The other end has said, in its protocol's own words, whether it speaks TLS, or has greeted."""
         self._negotiated = None
+        shakes_hands = self._outbound.shakes_hands
         if how.next is Next.TLS:
             self._shake_hands(sock)
             return
+        if how.next is Next.PLAIN and shakes_hands:
+            self._greeted = sock
+            self._owner.attempt_greeted(how.message)
+            return
+        if how.next is Next.PLAIN:
+            self._owner.attempt_reached(sock, None, how.message)
+            return
         sock.close()
-        reason = Reason.UPSTREAM_HANDSHAKE_TIMEOUT if how.late else Reason.UPSTREAM_TLS
+        if shakes_hands:
+            reason = Reason.UPSTREAM_HANDSHAKE_TIMEOUT if how.late else Reason.UPSTREAM_TLS
+        else:
+            reason = Reason.UPSTREAM_TIMEOUT if how.late else Reason.UPSTREAM_BAD_RESPONSE
         detail = f"{self._address}: {how.detail}"
-        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address)))
+        said = b"" if shakes_hands else how.message
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address), said))
+
+    def go_on(self, request: bytes) -> None:
+        """The application has answered the remote's greeting: ask for TLS, as it would."""
+        sock, self._greeted = self._greeted, None
+        assert sock is not None
+        with contextlib.suppress(OSError):  # one that is gone fails the handshake
+            sock.send(request)
+        self._shake_hands(sock)
 
     def _shake_hands(self, sock: socket.socket) -> None:
         outbound = self._outbound
@@ -236,7 +278,7 @@ class Attempt:
         shared = self._outbound.shared
         if handshake.reason is None:
             shared.reactor.forget(handshake.sock.fileno())
-            self._owner.attempt_reached(handshake.sock, handshake)
+            self._owner.attempt_reached(handshake.sock, handshake, b"")
             return
         handshake.stream.release()
         shared.lingerer.close(handshake.sock)
@@ -252,7 +294,19 @@ class Reach:
     """One try to reach the listener's upstreams: ``reached`` or ``missed`` is called once, perhaps before
     :meth:`start` returns. ``trying`` is told of each address, when it is dialled and when it is shaken hands with."""
 
-    __slots__ = ("_alpn", "_attempt", "_contexts", "_missed", "_outbound", "_reached", "_tried", "_trying", "upstream")
+    __slots__ = (
+        "_alpn",
+        "_attempt",
+        "_contexts",
+        "_greeted",
+        "_header",
+        "_missed",
+        "_outbound",
+        "_reached",
+        "_tried",
+        "_trying",
+        "upstream",
+    )
 
     def __init__(
         self,
@@ -263,7 +317,13 @@ class Reach:
         *,
         trying: Callable[[Upstream, bool], None] | None = None,
         alpn: tuple[bytes, ...] | None = None,
+        header: bytes = b"",
+        greeted: Callable[[bytes], None] | None = None,
     ) -> None:
+        """``header`` and ``greeted`` are for ``starttls``: what a local service is sent before all else, and who takes
+        a remote's greeting and then calls :meth:`go_on`."""
+        self._header = header
+        self._greeted = greeted
         self._alpn = alpn
         self._outbound = outbound
         self._contexts = contexts
@@ -292,6 +352,7 @@ class Reach:
             outbound.connect_deadlines,
             outbound.handshake_deadlines,
             alpn=self._alpn,
+            header=self._header,
         )
         self._attempt.start()
 
@@ -304,13 +365,21 @@ class Reach:
             self._outbound.tally.handshake_dropped()
         self._release()
 
+    def attempt_greeted(self, greeting: bytes) -> None:
+        assert self._greeted is not None
+        self._greeted(greeting)
+
+    def go_on(self, request: bytes) -> None:
+        assert self._attempt is not None
+        self._attempt.go_on(request)
+
     def attempt_shakes_hands(self) -> None:
         self._outbound.tally.handshake_began()
         if self._trying is not None:
             assert self.upstream is not None
             self._trying(self.upstream, True)
 
-    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None) -> None:
+    def attempt_reached(self, sock: socket.socket, handshake: Handshake | None, greeting: bytes) -> None:
         upstream = self.upstream
         assert upstream is not None
         self._attempt = None
@@ -321,7 +390,7 @@ class Reach:
             self._outbound.tally.handshake_over(None, handshake.seconds)
             peer = Peer(handshake)
             handshake_s = handshake.seconds
-        self._reached(Reached(upstream, sock, peer, handshake_s, self._contexts.generation))
+        self._reached(Reached(upstream, sock, peer, handshake_s, self._contexts.generation, greeting))
 
     def attempt_missed(self, missed: Missed) -> None:
         upstream = self.upstream

@@ -1,4 +1,4 @@
-"""The scripts as transcripts: bytes shown, and what is taken, answered and done next."""
+"""PostgreSQL's scripts as transcripts: bytes shown, and what is taken, answered and done next."""
 
 from __future__ import annotations
 
@@ -7,29 +7,15 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scripts import played
 
-from tlsidecar.dataplane.starttls import SSL_REQUEST, Next, PostgresClient, PostgresLocal, PostgresServer, Script
+from tlsidecar.dataplane.starttls.postgres import SSL_REQUEST, PostgresClient, PostgresLocal, PostgresServer
+from tlsidecar.dataplane.starttls.script import Next
 
 GSSENC_REQUEST = struct.pack(">II", 8, 80877104)
 CANCEL = struct.pack(">IIII", 16, 80877102, 4711, 0xDEADBEEF)
 STARTUP = struct.pack(">II", 23, 196608) + b"user\0postgres\0\0"
 HELLO = b"\x16\x03\x01\x02\x00\x01"
-
-
-def played(script: Script, sent: bytes, piece: int = 1000) -> tuple[Next, bytes, bytes]:
-    """How it ends, what was answered, and what was left for whoever comes next; ``sent`` comes in such pieces."""
-    arrived, left, answers = 0, b"", b""
-    while True:
-        step = script.look(left)
-        answers += step.answer
-        left = left[step.take :] if step.next is not Next.CANCEL else left
-        if step.next is not Next.MORE:
-            return step.next, answers, left
-        if not step.take:
-            if arrived >= len(sent):
-                return Next.MORE, answers, left
-            left += sent[arrived : arrived + piece]
-            arrived += piece
 
 
 @pytest.mark.parametrize("piece", [1, 3, 1000])

@@ -1,0 +1,72 @@
+"""The start of a MySQL session, until the server has said whether it lets the client in: one end has sent a packet that
+wanted TLS and the other has not, so their sequence numbers are one apart, and so is the bit in the client's answer."""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.starttls.mysql import CLIENT_SSL, HEADER_BYTES, header_of
+from tlsidecar.dataplane.starttls.translation import Unfit
+
+_MOST_PACKET_BYTES = 128 * 1024  # a client's attributes have up to 64 KiB (connect_attrs)
+_OK, _ERROR = b"\x00", b"\xff"
+
+
+class MysqlSession:
+    """Numbers the packets of the connection phase anew, until the server's OK or error."""
+
+    def __init__(self, *, inside: bool) -> None:
+        """``inside``: the client is the one that speaks TLS; otherwise the server is."""
+        self.over = False
+        self._shift = -1 if inside else 1  # from the client's numbers to the server's
+        self._ssl = not inside
+        self._answered = False
+        self._from_client = b""
+        self._from_server = b""
+
+    def from_client(self, data: bytes) -> bytes:
+        held = self._from_client + data
+        passed = b""
+        while (whole := _whole(held)) and not self.over:
+            one, held = held[:whole], held[whole:]
+            if not self._answered:
+                self._answered = True
+                one = self._with_capabilities(one)
+            passed += self._numbered(one, self._shift)
+        self._from_client = held
+        return passed
+
+    def from_server(self, data: bytes) -> bytes:
+        held = self._from_server + data
+        passed = b""
+        while (whole := _whole(held)) and not self.over:
+            one, held = held[:whole], held[whole:]
+            self.over = one[HEADER_BYTES : HEADER_BYTES + 1] in (_OK, _ERROR)
+            passed += self._numbered(one, -self._shift)
+        self._from_server = held
+        return passed
+
+    def rest(self) -> tuple[bytes, bytes]:
+        held = (self._from_client, self._from_server)
+        self._from_client = self._from_server = b""
+        return held
+
+    def _with_capabilities(self, answer: bytes) -> bytes:
+        if len(answer) < HEADER_BYTES + 4:
+            raise Unfit("an answer to the greeting that is too short")
+        capabilities = int.from_bytes(answer[HEADER_BYTES : HEADER_BYTES + 4], "little")
+        capabilities = capabilities | CLIENT_SSL if self._ssl else capabilities & ~CLIENT_SSL
+        return answer[:HEADER_BYTES] + capabilities.to_bytes(4, "little") + answer[HEADER_BYTES + 4 :]
+
+    @staticmethod
+    def _numbered(one: bytes, shift: int) -> bytes:
+        """A command, which begins at 0 again, keeps its number."""
+        return one[:3] + bytes([(one[3] + shift) & 0xFF]) + one[HEADER_BYTES:] if one[3] else one
+
+
+def _whole(held: bytes) -> int:
+    """How long the packet is that ``held`` begins with, 0 while it is not whole. Raises :class:`Unfit`."""
+    if len(held) < HEADER_BYTES:
+        return 0
+    whole = HEADER_BYTES + header_of(held).length
+    if whole > _MOST_PACKET_BYTES:
+        raise Unfit(f"a packet of more than {_MOST_PACKET_BYTES} bytes before the session has begun")
+    return whole if len(held) >= whole else 0
