@@ -6,10 +6,8 @@ import base64
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BIT_STRING = 0x03
 OBJECT_IDENTIFIER = 0x06
 SEQUENCE = 0x30
-SET = 0x31
 
 _HIGH_TAG = 0x1F
 _MAX_LENGTH_OCTETS = 4

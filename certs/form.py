@@ -132,14 +132,17 @@ def chain_defect(leaf: Certificate, above: Sequence[Certificate]) -> str:
     return ""
 
 
+# So many chains' defects are remembered before the table starts again.
+_CHAINS_KEPT = 4096
+
+
 class ChainForms:
     """What :func:`chain_defect` found in the chains seen last, by the digests of their certificates: it depends on
     nothing else, so that a known chain costs its digests. Owned by one event loop: not safe from several threads."""
 
-    __slots__ = ("_capacity", "_found")
+    __slots__ = ("_found",)
 
-    def __init__(self, capacity: int = 4096) -> None:
-        self._capacity = capacity
+    def __init__(self) -> None:
         self._found: dict[bytes, str] = {}
 
     def __len__(self) -> int:
@@ -154,7 +157,7 @@ class ChainForms:
                 found = chain_defect(Certificate(leaf()), [Certificate(each) for each in above()])
             except ValueError as error:
                 found = f"a certificate above it in the chain cannot be read: {error}"
-            if len(self._found) >= self._capacity:
+            if len(self._found) >= _CHAINS_KEPT:
                 self._found.clear()
             self._found[digests] = found
         return found

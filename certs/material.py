@@ -99,11 +99,6 @@ class Material:
             digest.update(value)
         return digest.hexdigest()
 
-    @cached_property
-    def trust_digests(self) -> tuple[str, ...]:
-        """Hex SHA-256 of the DER of each CA in the trust bundle, in order."""
-        return tuple(authority.sha256 for authority in self.trust)
-
     def anchors_for(self, peer: Identity) -> tuple[Certificate, ...]:
         """The CAs that a peer's chain may end in: with federated bundles, those of its own SPIFFE trust domain and no
         others; a merged pool would let one domain vouch for another's workloads (SPIFFE Federation section 5)."""

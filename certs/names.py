@@ -16,7 +16,6 @@ MAX_TEXT_CHARACTERS = 1024  # a peer may send names of 100 KiB; a longer one is 
 
 COMMON_NAME = "2.5.4.3"
 ORGANIZATIONAL_UNIT = "2.5.4.11"
-EMAIL_ADDRESS = "1.2.840.113549.1.9.1"
 
 # RFC 4514 section 3
 _SHORT_NAMES = {

@@ -61,15 +61,14 @@ def preflight(
     now: datetime,
     skew: timedelta = DEFAULT_SKEW,
     *,
-    allow_expired: bool = False,
     soft_crl: bool = False,
 ) -> tuple[str, ...]:
     """Warnings about material that may be served. Raises the first :class:`MaterialError` about one that may not.
 
     ``roles`` are the ends of TLS connections the leaf will speak for; ``skew`` is how far ahead of us the issuer's
-    clock may be. ``allow_expired`` is for laboratories; ``soft_crl`` lets a CRL past its next update through.
+    clock may be. ``soft_crl`` lets a CRL past its next update through.
     """
-    inspection = inspect(material, roles, now, skew, allow_expired=allow_expired, soft_crl=soft_crl)
+    inspection = inspect(material, roles, now, skew, soft_crl=soft_crl)
     if inspection.problems:
         raise inspection.problems[0]
     return tuple(inspection.warnings)
@@ -102,7 +101,6 @@ def inspect(
     now: datetime,
     skew: timedelta = DEFAULT_SKEW,
     *,
-    allow_expired: bool = False,
     soft_crl: bool = False,
     own_chain_suffices: bool = True,
 ) -> Inspection:
@@ -114,7 +112,7 @@ def inspect(
     found = Inspection(warnings=list(material.notes))
     try:
         _inspect_leaf(material, roles, found)
-        _inspect_validity(material, now, skew, allow_expired, found)
+        _inspect_validity(material, now, skew, found)
         _inspect_strength(material, found)
         _inspect_names(material, found)
         _inspect_trust(material, roles, found)
@@ -165,15 +163,10 @@ def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Insp
         found.refuse(MaterialReason.WRONG_PURPOSE, detail)
 
 
-def _inspect_validity(
-    material: CertificateSet, now: datetime, skew: timedelta, allow_expired: bool, found: Inspection
-) -> None:
+def _inspect_validity(material: CertificateSet, now: datetime, skew: timedelta, found: Inspection) -> None:
     starts, ends = material.leaf.not_valid_before_utc, material.leaf.not_valid_after_utc
     if ends <= now:
-        if allow_expired:
-            found.warn(f"{material.leaf.which} expired at {second_text(ends)}")
-        else:
-            found.refuse(MaterialReason.EXPIRED, f"{material.leaf.which} expired at {second_text(ends)}")
+        found.refuse(MaterialReason.EXPIRED, f"{material.leaf.which} expired at {second_text(ends)}")
     elif starts > now + skew:
         found.refuse(
             MaterialReason.NOT_YET_VALID,

@@ -8,7 +8,7 @@ same words stand wherever the reason is shown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -231,10 +231,6 @@ class Refusal:
     def is_failure(self) -> bool:
         """Whether nobody was turned away: what was asked for could not be done."""
         return self.stage is Stage.UPSTREAM and self.reason.culprit not in (Culprit.OPERATOR, Culprit.POLICY)
-
-    def with_request(self, *, status: int, method: str, target: str, request_id: str, rule: str) -> Refusal:
-        """The same, with the request it was about."""
-        return replace(self, status=status, method=method, target=target, request_id=request_id, rule=rule)
 
 
 @dataclass(frozen=True, slots=True)

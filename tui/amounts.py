@@ -10,7 +10,6 @@ COUNTDOWN_WIDTH = 8
 """Cells of a countdown: ``06d 04h``, ``04h 12m``, ``12m 30s``, each with room for a sign."""
 
 SIZE_WIDTH = 6
-UTC_WIDTH = 20
 
 UNKNOWN = SafeText("-")
 

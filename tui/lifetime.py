@@ -1,4 +1,4 @@
-"""How far a certificate is through its life. The thresholds are fractions: a certificate may live an hour or a year."""
+"""How far a certificate is through its life."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from tlsidecar.api.certificates import CRITICAL_FRACTION, DUE_FRACTION
 from tui.lines import Glyphs, Role
 from tui.records import Severity
 from tui.text import SafeText
-
-DUE_FRACTION = 1 / 3
-"""Of its lifetime left: it is time to renew."""
-
-CRITICAL_FRACTION = 1 / 10
-"""Of its lifetime left: renewal has failed for long."""
 
 RENEWAL_GRACE = timedelta(minutes=2)
 """A renewal may take so long after the moment planned for it before it counts as overdue."""

@@ -10,6 +10,11 @@ from typing import Annotated, Generic
 from tlsidecar.api.declare import NO_TEXT, T, Told
 from tlsidecar.api.words import Outcome, Trigger
 
+# What is left of a lifetime when a certificate that is not renewed by itself is warned of, and when it is an alarm.
+# Fractions: a certificate may live an hour or a year.
+DUE_FRACTION = 1 / 3
+CRITICAL_FRACTION = 1 / 10
+
 
 @dataclass(frozen=True)
 class Certificate(Generic[T]):

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure, Number
-from tlsidecar.cli.text_file import name_of, read_text
-from tlsidecar.extras import install_line
+from tlsidecar.cli.text_file import name_of, read_text, yaml_needed
 from tlsidecar.inject.plan import InjectError, Plan
 
 
@@ -109,14 +108,10 @@ def _transform(file: Path | None, plan: Plan | None) -> None:
     from tlsidecar.inject.manifests import apply
 
     text = read_text(file)
+    change = pod.remove if plan is None else lambda template, name: pod.inject(template, plan, name)
     try:
-        result = apply(text, pod.remove if plan is None else lambda template, name: pod.inject(template, plan, name))
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "ruamel":
-            raise
-        raise Failure(
-            f"YAML is read by an extra that is not installed: {install_line('yaml')}", EXIT_BAD_INPUT
-        ) from None
+        with yaml_needed():
+            result = apply(text, change)
     except InjectError as error:
         raise Failure(f"{name_of(file)}: {error}", EXIT_BAD_INPUT) from None
     click.echo(result.text, nl=False)

@@ -9,8 +9,7 @@ import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure
 from tlsidecar.cli.text import safe_text
-from tlsidecar.cli.text_file import name_of, read_text
-from tlsidecar.extras import install_line
+from tlsidecar.cli.text_file import name_of, read_text, yaml_needed
 from tlsidecar.migrate.draft import Draft, MigrateError
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
@@ -66,13 +65,8 @@ def envoy(file: Path) -> None:
 
 def _write(place: str, read: Callable[[], Draft]) -> None:
     try:
-        draft = read()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "ruamel":
-            raise
-        raise Failure(
-            f"YAML is read by an extra that is not installed: {install_line('yaml')}", EXIT_BAD_INPUT
-        ) from None
+        with yaml_needed():
+            draft = read()
     except MigrateError as error:
         raise Failure(f"{place}: {error}", EXIT_BAD_INPUT) from None
     click.echo(draft.text(), nl=False)

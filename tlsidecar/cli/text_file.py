@@ -1,11 +1,14 @@
-"""Reading the text that a command is given: a file, or standard input for ``-``."""
+"""Reading the text that a command is given: a file, or standard input for ``-``; in YAML, where that is installed."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure
+from tlsidecar.extras import install_line
 
 MAX_TEXT_BYTES = 64 << 20
 
@@ -30,3 +33,16 @@ def read_text(file: Path | None) -> str:
 def name_of(file: Path | None) -> str:
     """What to call it in a message."""
     return "stdin" if file is None or str(file) == "-" else str(file)
+
+
+@contextmanager
+def yaml_needed() -> Iterator[None]:
+    """Raises :class:`Failure` with the line that installs the YAML reader, where that is what is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "ruamel":
+            raise
+        raise Failure(
+            f"YAML is read by an extra that is not installed: {install_line('yaml')}", EXIT_BAD_INPUT
+        ) from None

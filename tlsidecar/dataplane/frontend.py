@@ -21,7 +21,7 @@ from tlsidecar.settings import Listener, Mode
 # Called with the id of a connection that is over, and the bytes it had carried in and out.
 Gone = Callable[[int, int, int], None]
 
-# Called with the connection that has taken the place of another, and its id; connections import this module.
+# Called with the connection that has taken the place and the id of another. Any, for connections import this module.
 Replaced = Callable[[Any], None]
 
 

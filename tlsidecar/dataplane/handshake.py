@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -20,9 +19,9 @@ from tlsidecar.dataplane.reactor import EDGE, READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.tls_failure import SENTENCES, FailureKind
+from tlsidecar.dataplane.turnstile import Turnstile
 from tlsidecar.outcomes import Reason, Side, Stage
 
-Step = Callable[[], None]
 Finished = Callable[["Handshake"], None]
 
 _UNPROVED = (
@@ -33,46 +32,6 @@ _VERIFY_FAILED = "certificate verify failed"
 
 # The other end is done sending, or gone.
 _LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-
-
-class Turnstile:
-    """Lets one handshake step through in each turn of the loop.
-
-    A step is a third of a millisecond of arithmetic. A flood of handshakes would make every established connection wait
-    for all of them; this way it waits for one (measured: p99 of 1.5 ms instead of 30, at the same CPU; threads cost
-    half as much CPU again, see docs/performance.md).
-    """
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._last_turn = -1
-        self._waiting: deque[Step] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def may_pass(self) -> bool:
-        """Whether a step may run at once; if not, :meth:`wait`."""
-        if self._waiting or self._last_turn == self._reactor.turn:
-            return False
-        self._last_turn = self._reactor.turn
-        return True
-
-    def wait(self, step: Step) -> None:
-        """Run ``step`` when its turn has come."""
-        if not self._waiting:
-            self._reactor.keep_turning(self._next)
-        self._waiting.append(step)
-
-    def _next(self) -> bool:
-        if self._last_turn != self._reactor.turn:
-            self._last_turn = self._reactor.turn
-            step = self._waiting.popleft()
-            try:
-                step()
-            except Exception:
-                self._reactor.crashed(-1, step)
-        return bool(self._waiting)
 
 
 class Peer:
@@ -188,10 +147,6 @@ class Handshake:
     @property
     def is_running(self) -> bool:
         return self._finished is not None
-
-    @property
-    def identity(self) -> Identity | None:
-        return self.judge.identity
 
     @property
     def is_probe(self) -> bool:

@@ -27,7 +27,6 @@ Handler = Callable[[int], None]
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-HANGUP = select.EPOLLHUP | select.EPOLLERR
 EDGE = select.EPOLLET
 
 # At most this many events are taken in one turn, so that timers and the control plane get theirs.

@@ -196,9 +196,9 @@ class Relay:
                 sent = self._plain.send(VIEW[:count])
             except BlockingIOError:
                 sent = 0
-            except OSError as error:
+            except OSError:
                 sent = count
-                self._plain_broken(error)
+                self._plain_broken()
             if sent != count:
                 self.pending_in = bytes(VIEW[sent:count])
                 self._gathered = self._least_gathered
@@ -248,8 +248,8 @@ class Relay:
             sent = self._plain.send(self.pending_in)
         except BlockingIOError:
             return
-        except OSError as error:
-            self._plain_broken(error)
+        except OSError:
+            self._plain_broken()
             return
         self.active_at = self._reactor.now
         self.pending_in = self.pending_in[sent:]
@@ -267,15 +267,11 @@ class Relay:
         self.inward = Flow.ENDED
         _end_writing(self._plain, both_ended=self.outward is Flow.ENDED)
 
-    def _plain_broken(self, _error: OSError) -> None:
+    def _plain_broken(self) -> None:
         """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away."""
         self.pending_in = b""
-        if self.outward in (Flow.ENDED, Flow.ENDING):
-            self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
-            self._settle()
-            return
         self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
-        self._interests()
+        self._settle()
 
     # Outward: plain to TLS.
 

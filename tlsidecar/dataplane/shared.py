@@ -10,11 +10,11 @@ from certs.identity import IdentityCache
 from tlsidecar.dataplane.challenges import Challenges
 from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.denials import Denials
-from tlsidecar.dataplane.handshake import Turnstile
 from tlsidecar.dataplane.linger import Lingerer
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.dataplane.turnstile import Turnstile
 
 
 class Shared:

@@ -180,7 +180,7 @@ class ConnectionDetail:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionQuery:
-    """Which connections to tell of. ``filter`` is matched, without case, against the text fields."""
+    """Which connections to report. ``filter`` is in the filter language (tlsidecar.api.filter), judged before."""
 
     filter: str = ""
     sort: str = "id"

@@ -160,15 +160,7 @@ class SslFailure:
 
     def handshake_reason(self) -> Reason:
         """The reason of a handshake that ended so."""
-        match self.kind:
-            case FailureKind.TRUNCATED:
-                return Reason.HANDSHAKE_ABORTED
-            case FailureKind.RESET:
-                return Reason.PEER_RESET
-            case FailureKind.ALERT:
-                return Reason.REFUSED_BY_PEER
-            case FailureKind.PROTOCOL:
-                return _BY_TEXT.get(self.text, Reason.PROTOCOL_ERROR)
+        return Reason.HANDSHAKE_ABORTED if self.kind is FailureKind.TRUNCATED else self.stream_reason()
 
     def stream_reason(self) -> Reason:
         """The reason of an established connection that ended so."""

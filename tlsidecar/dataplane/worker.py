@@ -186,12 +186,12 @@ class Worker:
     def _those(self, inbound_only: bool) -> list[Listener]:
         return [one for one in self.listeners if not inbound_only or one.settings.mode is Mode.TERMINATE]
 
-    def close_connection(self, connection_id: int, reason: Reason = Reason.CLOSED_BY_ADMIN) -> bool:
+    def close_connection(self, connection_id: int) -> bool:
         """Cut one connection; False when there is none of that id."""
         for listener in self.listeners:
             connection = listener.connections.get(connection_id)
             if connection is not None:
-                connection.close(reason)
+                connection.close(Reason.CLOSED_BY_ADMIN)
                 return True
         return False
 

@@ -30,7 +30,7 @@ class SupervisorError(Exception):
 
 
 class WorkerHandle(Protocol):
-    """The message interface of architecture's data plane rule 6; see tlsidecar.dataplane.worker.Worker.
+    """The few messages that a worker is driven by; see tlsidecar.dataplane.worker.Worker.
 
     A worker whose process is gone answers as one without connections, and with what it had counted."""
 

@@ -97,7 +97,7 @@ class Sidecar:
             serial=self.material.identity.serial,
             generation=self.generation,
             source=self.material.source,
-            trust=self.material.trust_digests,
+            trust=tuple(each.sha256 for each in self.material.trust),
             chain=tuple(
                 ChainLink(described["sha256"], described["issuer"])
                 for described in map(describe_certificate, (self.material.leaf, *self.material.chain))

@@ -183,11 +183,6 @@ def test_a_not_before_ahead_of_our_clock(ahead: timedelta, verdict: str) -> None
     assert len(preflight(material, BOTH, forge.NOW)) == (1 if verdict == "warned" else 0)
 
 
-def test_an_expired_leaf_passes_in_a_laboratory() -> None:
-    (warning,) = preflight(good(ends=forge.NOW - MINUTE), BOTH, forge.NOW, allow_expired=True)
-    assert "expired" in warning
-
-
 def test_an_expired_issuer_is_a_problem() -> None:
     old_middle = forge.authority("Old middle", ROOT, ends=forge.NOW - MINUTE)
     material = forge.material(forge.leaf(old_middle), old_middle, trust=[ROOT])

@@ -42,7 +42,14 @@ def link_of(material: Material) -> tuple[ChainLink, ...]:
 
 
 def view_of(material: Material, *peers: Material) -> SidecarView:
-    served = Served(material.identity.serial, 1, "files", material.trust_digests, link_of(material), ("127.0.0.1:1",))
+    served = Served(
+        material.identity.serial,
+        1,
+        "files",
+        tuple(each.sha256 for each in material.trust),
+        link_of(material),
+        ("127.0.0.1:1",),
+    )
     live = tuple(LivePeer(n, "web", peer.identity.name, link_of(peer)) for n, peer in enumerate(peers, start=1))
     return SidecarView(served, live)
 

@@ -24,7 +24,7 @@ def test_what_it_serves(served: Served) -> None:
     told = of(served.socket).served()
     assert told.serial == material.identity.serial
     assert told.generation == 3
-    assert told.trust == material.trust_digests
+    assert told.trust == tuple(each.sha256 for each in material.trust)
     assert told.chain == (ChainLink(material.identity.sha256, material.identity.issuer),)
     assert told.listeners == ("0.0.0.0:8443",)
 

@@ -14,10 +14,11 @@ from support.clock import ClockLoop
 from certs.identity import IdentityCache
 from tlsidecar.dataplane import handshake as module
 from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.handshake import Handshake, Turnstile
+from tlsidecar.dataplane.handshake import Handshake
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.stream import DONE, FAILED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
+from tlsidecar.dataplane.turnstile import Turnstile
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Protocol
 

@@ -14,13 +14,11 @@ from certs.chain import issued
 from certs.identity import serial_text
 from certs.journal import second_text
 from certs.material import Material
+from tlsidecar.api.certificates import CRITICAL_FRACTION, DUE_FRACTION
 from tlsidecar.control.interface import IdentityState, Severity
 from tlsidecar.control.problems.facts import Facts, Found
 from tlsidecar.settings import DEFAULT_IDENTITY
 
-# What is left of a lifetime when a certificate that nobody renews by himself is warned of, and when it is an alarm.
-DUE_FRACTION = 1 / 3
-CRITICAL_FRACTION = 1 / 10
 # A renewal may be this late before it is said to be: the clock is looked at every second, an issuer takes its time.
 LATE = timedelta(minutes=1)
 

@@ -169,9 +169,8 @@ class Http1Connection(UpstreamSide):
         if self._tunnel is not None:
             self._tunnel.stop()
         self._leave_upstream()
-        client = self._client
-        told = client is not None and _is_told(client.failure)
-        self._leave_client(gently=polite or ended or told)
+        failure = self._client.failure if self._client is not None else None
+        self._leave_client(gently=polite or ended or (failure is not None and failure.was_alerted))
 
     # The client.
 
@@ -381,12 +380,3 @@ class Http1Connection(UpstreamSide):
     def _finish(self, exchange: Exchange) -> None:
         self._cut_reason = exchange.reason
         exchange.finish(self.reactor.refresh())
-
-
-def _is_told(failure: SslFailure | None) -> bool:
-    """Whether OpenSSL has sent an alert about it, which a reset would destroy."""
-    return (
-        failure is not None
-        and failure.kind is FailureKind.PROTOCOL
-        and failure.stream_reason() is not Reason.RECORD_FLOOD
-    )

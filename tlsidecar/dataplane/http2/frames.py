@@ -322,8 +322,8 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join([_SETTING.pack(number, value) for number, value in values]))
 
 
-def goaway(last_stream: int, code: int, debug: bytes = b"") -> bytes:
-    return frame(GOAWAY, 0, 0, _LONG.pack(last_stream) + _LONG.pack(code) + debug)
+def goaway(last_stream: int, code: int) -> bytes:
+    return frame(GOAWAY, 0, 0, _LONG.pack(last_stream) + _LONG.pack(code))
 
 
 def rst_stream(stream: int, code: int) -> bytes:
