@@ -8,8 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
-JOBS ?= 2
+# One more than the cores of a small machine: many a test waits for a moment.
+JOBS ?= 3
 ARGS ?=
+
+# Tests start a thousand processes; without bytecode on the disk each would compile the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test storm matrix image-test dist check docs bench bench-quick soak soak-certs fuzz slowhttp lock clean
 

@@ -17,6 +17,17 @@ hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max
 hypothesis.settings.load_profile("default")
 
 
+# Longer than Hypothesis looks for a smaller example (five minutes): cut before that, it would not say what failed.
+_PROPERTY_TIMEOUT_S = 420
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis has marked its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("hypothesis") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_PROPERTY_TIMEOUT_S))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Names that are alike in every process: certificates, keys and digests are made anew in each, and their bytes do
     not belong into a name anyway."""
