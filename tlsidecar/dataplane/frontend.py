@@ -12,7 +12,7 @@ from typing import Any
 from tlsidecar.dataplane.choice import Choice
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.outbound.network import Network
-from tlsidecar.dataplane.outbound.reach import Outbound
+from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally

@@ -19,7 +19,8 @@ import socket
 from tlsidecar.dataplane import proxy_protocol
 from tlsidecar.dataplane.connection import ConnectionState
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
+from tlsidecar.dataplane.outbound.attempt import Missed
+from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.starttls.interlude import Interlude
 from tlsidecar.dataplane.starttls.negotiation import Ended, Negotiation

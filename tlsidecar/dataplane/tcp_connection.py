@@ -9,7 +9,8 @@ from tlsidecar.dataplane.connection import Connection, ConnectionState
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.linger import reset
-from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
+from tlsidecar.dataplane.outbound.attempt import Missed
+from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.starttls.interlude import Interlude

@@ -15,8 +15,9 @@ from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import Command, Connect
 from tlsidecar.dataplane.http1.conversation import Conversation
+from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.pool import UpstreamConnection
-from tlsidecar.dataplane.outbound.reach import Missed, Reach
+from tlsidecar.dataplane.outbound.reach import Reach
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, RECORD_BYTES, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage

@@ -19,7 +19,8 @@ from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
 from tlsidecar.dataplane.http2.streams import State
-from tlsidecar.dataplane.outbound.reach import Missed, Reach, Reached
+from tlsidecar.dataplane.outbound.attempt import Missed
+from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint

@@ -20,7 +20,8 @@ from typing import Protocol
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.handshake import Handshake
-from tlsidecar.dataplane.outbound.reach import Attempt, Missed, Outbound
+from tlsidecar.dataplane.outbound.attempt import Attempt, Missed
+from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import TlsEndpoint

@@ -16,7 +16,9 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
-from tlsidecar.dataplane.outbound.reach import Missed, Outbound, Reach, Reached
+from tlsidecar.dataplane.outbound.attempt import Missed
+from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint

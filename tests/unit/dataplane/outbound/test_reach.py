@@ -12,8 +12,10 @@ from typing import Any, cast
 import pytest
 
 from tlsidecar.dataplane.outbound import dial
+from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.network import Network
-from tlsidecar.dataplane.outbound.reach import Missed, Outbound, Reach, Reached
+from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.reactor import Reactor

@@ -1,0 +1,47 @@
+"""How one listener goes out: to which addresses, as whom, whom it expects there, and for how long it tries."""
+
+from __future__ import annotations
+
+from tlsidecar.dataplane.choice import Current
+from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.outbound.network import Network
+from tlsidecar.dataplane.outbound.upstreams import Upstreams
+from tlsidecar.dataplane.policy import Policy
+from tlsidecar.dataplane.shared import Shared
+from tlsidecar.dataplane.starttls.words import WORDS
+from tlsidecar.dataplane.tally import Tally
+from tlsidecar.settings import HTTP_1_1, Address, Listener, Mode
+
+
+class Outbound:
+    """How one listener goes out: to which addresses, whom it expects there, and for how long it tries."""
+
+    def __init__(
+        self, shared: Shared, network: Network, settings: Listener, policy: Policy, tally: Tally, current: Current
+    ) -> None:
+        """``current`` is the identity of ours that is shown there."""
+        loop = shared.reactor.loop
+        self.current = current
+        self.shared = shared
+        self.network = network
+        self.settings = settings
+        self.policy = policy
+        self.tally = tally
+        self.shakes_hands = settings.mode is Mode.ORIGINATE
+        self.words = WORDS.get(settings.starttls)
+        # What an upstream is used for by default; an HTTP/2 connection asks for its own.
+        self.alpn = (HTTP_1_1,) if settings.is_http else settings.offered
+        self.upstreams = Upstreams(loop, settings.upstreams, network.health)
+        self.connect_deadlines = DeadlineQueue(loop, settings.limits.upstream_connect_timeout_s)
+        self.handshake_deadlines = DeadlineQueue(loop, settings.limits.handshake_timeout_s)
+
+    def __repr__(self) -> str:
+        return f"<Outbound {self.settings.name} {self.upstreams.all}>"
+
+    def server_name(self, address: Address) -> str:
+        """The name asked of an upstream by SNI."""
+        return self.settings.server_name or address.host
+
+    def close(self) -> None:
+        self.connect_deadlines.clear()
+        self.handshake_deadlines.clear()
