@@ -19,7 +19,7 @@ from typing import Protocol
 from certs.clock import Clock
 from certs.errors import CertsError
 from certs.renewal import RandomUnit
-from certs.sources import Source
+from certs.sources import Candidate, Source
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Trigger, most_telling
 from tlsidecar.control.requests import Answer, Batch, RequestQueue
@@ -195,15 +195,11 @@ class Identities:
         found: Sequence[Attempt]
         try:
             change = await self._configuration.look()
+            batches = {rotation.name: _joined(rotation, reload) for rotation in self.rotations}
             if change is None or change.restart_keys:
-                batches = {rotation.name: _joined(rotation, reload) for rotation in self.rotations}
-                found = await asyncio.gather(*(self._read_again(each, batches[each.name]) for each in self.rotations))
+                found = await asyncio.gather(*(self._attempt(each, batches[each.name]) for each in self.rotations))
             else:
-                async with contextlib.AsyncExitStack() as locks:
-                    for rotation in self.rotations:
-                        await locks.enter_async_context(rotation.lock)
-                    batches = {rotation.name: _joined(rotation, reload) for rotation in self.rotations}
-                    found = await self._apply(change, reload.trigger, batches)
+                found = await self._change(change, reload.trigger, batches)
         except Exception as error:
             for batch in (reload, *batches.values()):
                 batch.fail(error)
@@ -214,35 +210,57 @@ class Identities:
         for batch in (reload, *batches.values()):
             batch.settle(attempts)
 
-    async def _read_again(self, rotation: Rotation, batch: Batch) -> Attempt:
-        async with rotation.lock:
-            return await self._attempt(rotation, batch)
-
     async def _attempt(self, rotation: Rotation, batch: Batch) -> Attempt:
         """With what is to be said of a configuration that is not applied."""
-        state = self._configuration.state
-        attempt = await rotation.attempt(batch, lambda attempt: _not_applied(attempt, state))
+        async with rotation.lock:
+            state = self._configuration.state
+            attempt = await rotation.attempt(batch, lambda attempt: _not_applied(attempt, state))
         batch.settle((attempt,))
         return attempt
 
-    async def _apply(self, change: Change, trigger: Trigger, batches: Mapping[str, Batch]) -> Sequence[Attempt]:
-        """All of it or nothing; every rotation's lock is held."""
+    async def _change(self, change: Change, trigger: Trigger, batches: Mapping[str, Batch]) -> Sequence[Attempt]:
+        """All of it or nothing. What each identity is to have is proved first, while the others go on being renewed;
+        then it is put to use in one moment in which nothing else is replaced."""
         settings = change.settings
         started = self._clock.monotonic()
         results = await asyncio.gather(*(self._prove(each, settings, batches) for each in settings.identities))
         refused = {name: result for name, _, result in results if isinstance(result, CertsError)}
-        if refused:
-            attempts = [
-                self._refusal(name, error, batches.get(name), trigger, started) for name, error in refused.items()
-            ]
-            others = [rotation for rotation in self.rotations if rotation.name not in refused]
-            return [*attempts, *[await self._attempt(each, batches[each.name]) for each in others]]
-        proved = [(rotation, result) for _, rotation, result in results if rotation and isinstance(result, Proved)]
-        contexts = [result.contexts for _, result in proved if result.contexts is not None]
+        proved = {rotation: result for _, rotation, result in results if rotation and isinstance(result, Proved)}
+        if not refused:
+            async with contextlib.AsyncExitStack() as locks:
+                await self._take_all(locks)
+                for rotation, result in proved.items():
+                    try:
+                        proved[rotation] = rotation.prove_again(result, settings)
+                    except CertsError as error:
+                        refused[rotation.name] = error
+                if not refused:
+                    return await self._put_to_use(change, trigger, proved, started)
+        attempts = [self._refusal(name, error, batches.get(name), trigger, started) for name, error in refused.items()]
+        others = [rotation for rotation in self.rotations if rotation.name not in refused]
+        found = await asyncio.gather(
+            *(self._attempt(each, _with(batches[each.name], proved.get(each), each)) for each in others)
+        )
+        return [*attempts, *found]
+
+    async def _take_all(self, locks: contextlib.AsyncExitStack) -> None:
+        """Every rotation's lock. None is held while another is waited for: an attempt that takes its time holds up
+        nobody else's."""
+        while busy := next((rotation for rotation in self.rotations if rotation.lock.locked()), None):
+            async with busy.lock:
+                pass
+        for rotation in self.rotations:
+            await locks.enter_async_context(rotation.lock)
+
+    async def _put_to_use(
+        self, change: Change, trigger: Trigger, proved: Mapping[Rotation, Proved], started: float
+    ) -> Sequence[Attempt]:
+        settings = change.settings
+        contexts = [result.contexts for result in proved.values() if result.contexts is not None]
         notes = tuple(_said_of(await self._supervisor.configure(settings, contexts)))
         self._configuration.applied(change)
         applied: list[Attempt] = []
-        for rotation, result in proved:
+        for rotation, result in proved.items():
             attempt = rotation.adopt(result, trigger, settings)
             attempt = replace(
                 attempt,
@@ -251,7 +269,7 @@ class Identities:
                 configuration_changes=change.keys,
             )
             applied.append(rotation.record(attempt, started, renewal=False))
-        self._keep_only({rotation.name: rotation for rotation, _ in proved}, settings, tuple(applied))
+        self._keep_only({rotation.name: rotation for rotation in proved}, settings, tuple(applied))
         return applied
 
     async def _prove(
@@ -267,16 +285,13 @@ class Identities:
                     await rotation.crl_downloads.refresh()
                 batch = Batch(asyncio.get_running_loop().create_future(), [Trigger.START])
                 return name, rotation, await rotation.prove(batch, settings)
-            changed = identity != rotation.settings.identity_called(name)
             batch = batches[name]
-            if not changed:
-                return name, rotation, await rotation.prove(batch, settings)
+            if identity == rotation.settings.identity_called(name):
+                async with rotation.lock:
+                    return name, rotation, await rotation.prove(batch, settings)
             # What another source may have to order says nothing of the renewals of the one in use.
-            return (
-                name,
-                rotation,
-                await rotation.prove(replace(batch, renews=False), settings, self._make_source(identity)),
-            )
+            source, batch = self._make_source(identity), replace(batch, renews=False)
+            return name, rotation, await rotation.prove(batch, settings, source)
         except CertsError as error:
             return name, rotation, error
 
@@ -309,6 +324,13 @@ def _joined(rotation: Rotation, reload: Batch) -> Batch:
     """What waits for one identity, as part of a reload."""
     waiting = rotation.requests.take() or Batch(asyncio.get_running_loop().create_future())
     return replace(waiting, triggers=[*reload.triggers, *waiting.triggers], event=None)
+
+
+def _with(batch: Batch, proved: Proved | None, rotation: Rotation) -> Batch:
+    """What the source of a rotation has given already for a change that came to nothing: nothing is ordered twice."""
+    if proved is None or proved.source is not rotation.source:
+        return batch
+    return replace(batch, renews=False, event=Candidate(proved.material))
 
 
 def _age_of(attempt: Attempt) -> datetime:

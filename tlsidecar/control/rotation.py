@@ -44,13 +44,14 @@ class Apply(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """A candidate that may be put to use: judged, and proved as the next generation. ``contexts`` is None where it is
-    what is in use already."""
+    """A candidate that may be put to use: judged, and proved as the generation after ``upon``. ``contexts`` is None
+    where it is what is in use already."""
 
     source: Source
     material: Material
     contexts: Contexts | None
     warnings: tuple[str, ...]
+    upon: Generation | None
 
 
 class Rotation:
@@ -205,12 +206,24 @@ class Rotation:
         self.rejected = None
         material = await self._fetch(batch, source)
         self.rejected = material.leaf
+        return self._judged(material, settings, source or self.source)
+
+    def prove_again(self, proved: Proved, settings: Settings) -> Proved:
+        """The same, upon what is in use by now, which may have been replaced since: what came later from the source in
+        use is newer than what was proved of it. Raises certs.errors.CertsError."""
+        if proved.upon is self.generation:
+            return proved
+        assert self.generation is not None, "something replaced it"
+        material = proved.material if proved.source is not self.source else self.generation.material
+        return self._judged(material, settings, proved.source)
+
+    def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
         warnings = judge_material(settings, self.name, material, self._clock.now())
         before = self.generation
         contexts = None
         if settings is not self.settings or before is None or material.digest != before.material.digest:
             contexts = build_contexts(settings, self.name, material, before.number + 1 if before else 1)
-        return Proved(source or self.source, material, contexts, warnings)
+        return Proved(source, material, contexts, warnings, before)
 
     def adopt(self, proved: Proved, trigger: Trigger, settings: Settings | None = None) -> Attempt:
         """It is in use now, under ``settings`` where those are new."""

@@ -13,6 +13,7 @@ from unit.certs import forge
 from unit.control.world import SETTINGS, Issuer, ScriptedSource
 
 from certs.errors import MaterialError, MaterialReason
+from certs.material import Material
 from certs.sources import Candidate, Failed, RenewalWanted
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.identities import Identities
@@ -30,7 +31,8 @@ GONE = MaterialError(MaterialReason.MISSING_FILE, "tls.crt")
 class Story:
     """A rotation over a scripted source; ``used`` are the generations that workers were given."""
 
-    def __init__(self, directory: Path, *, renews: bool = False) -> None:
+    def __init__(self, directory: Path, settings: Settings = SETTINGS, *, renews: bool = False) -> None:
+        self.settings = settings
         self.clock = forge.ManualClock()
         self.issuer = Issuer(directory, self.clock)
         self.source = ScriptedSource(renews=renews)
@@ -42,7 +44,7 @@ class Story:
         self.other_source = ScriptedSource()
         sources = iter([self.source])
         self.identities = Identities(
-            SETTINGS,
+            settings,
             lambda _identity: next(sources, self.other_source),
             self.clock,
             EventHub(self.clock),
@@ -50,7 +52,7 @@ class Story:
             self,
             random_unit=lambda: 0.5,
         )
-        (self.rotation,) = self.identities.rotations
+        self.rotation = self.identities.rotations[0]
 
     # The workers.
 
@@ -105,6 +107,15 @@ def files(tmp_path: Path) -> Story:
 @pytest.fixture
 def authority(tmp_path: Path) -> Story:
     return Story(tmp_path, renews=True)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Story:
+    """Two identities: the first with ``source``, the second with ``other_source``."""
+    names = ("mesh", "public")
+    identities = tuple(replace(SETTINGS.identity, name=name) for name in names)
+    listeners = (replace(SETTINGS.listeners[0], identities=names),)
+    return Story(tmp_path, replace(SETTINGS, identities=identities, listeners=listeners))
 
 
 async def test_the_first_material_the_same_again_and_new(files: Story) -> None:
@@ -374,3 +385,81 @@ async def test_a_defect_answers_whoever_asked_and_is_passed_on(files: Story) -> 
         await files.turn()
     with pytest.raises(ZeroDivisionError):
         answer.result()
+
+
+async def test_a_slow_source_that_is_to_come_holds_up_nobody(files: Story) -> None:
+    """While it is waited for, the one in use goes on; what that gave meanwhile is what the change is put upon."""
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    moved = replace(SETTINGS, identities=(replace(SETTINGS.identity, cert=Path("other.crt")),))
+    files.edit(moved, "identity.cert")
+    answers = asyncio.Event()
+    late = files.issuer.material()
+
+    async def slow() -> Material:
+        await answers.wait()
+        return late
+
+    files.other_source.read = slow  # type: ignore[method-assign]
+    asked = asyncio.get_running_loop().create_task(files.ask(configure=True))
+    await asyncio.sleep(0)
+    files.source.at_hand = files.issuer.material()
+    assert (await files.ask()).generation == 2
+    assert not asked.done()
+    answers.set()
+    attempt = await asked
+    assert (attempt.generation, attempt.serial, attempt.configuration) == (3, late.identity.serial, "applied")
+    assert files.used == [1, 2, 3]
+
+
+async def test_what_the_source_gave_later_is_what_a_change_is_applied_with(two: Story) -> None:
+    """One identity's source is slow to be proved; the other's gives something newer before all is put to use."""
+    mesh, public = two.identities.rotations
+    two.source.at_hand = two.issuer.material()
+    two.other_source.at_hand = two.issuer.material()
+    await two.identities.first_material()
+    other_rules = replace(two.settings, listeners=(replace(two.settings.listeners[0], allow=("ou:sre",)),))
+    two.edit(other_rules, "listener[web].allow")
+    answers = asyncio.Event()
+
+    async def slow() -> Material | None:
+        await answers.wait()
+        return two.other_source.at_hand  # type: ignore[return-value]
+
+    two.other_source.read = slow  # type: ignore[method-assign]
+    answer = two.identities.reloads.join(Trigger.ADMIN)
+    run = asyncio.get_running_loop().create_task(two.identities.run_reload(await two.identities.reloads.next()))
+    await asyncio.sleep(0.01)
+    newest = two.source.at_hand = two.issuer.material()
+    mesh.requests.join(Trigger.FILE_CHANGE)
+    await mesh.run_batch(await mesh.requests.next())
+    assert mesh.generation is not None
+    assert mesh.generation.number == 2
+    answers.set()
+    await run
+    assert {attempt.configuration for attempt in answer.result()} == {"applied"}
+    assert (mesh.generation.number, mesh.generation.material.digest) == (3, newest.digest)
+    assert public.generation is not None
+    assert public.generation.number == 2
+    assert mesh.settings is public.settings is other_rules
+
+
+async def test_nothing_is_ordered_twice_for_a_change_that_another_identity_keeps_back(two: Story) -> None:
+    mesh, _public = two.identities.rotations
+    two.source.renews = True
+    two.source.fresh = two.issuer.material()
+    two.other_source.at_hand = two.issuer.material()
+    await two.identities.first_material()
+    two.edit(
+        replace(two.settings, listeners=(replace(two.settings.listeners[0], allow=("ou:sre",)),)), "listener[web].allow"
+    )
+    two.source.fresh = two.issuer.material()
+    two.other_source.at_hand = GONE
+    renewed = mesh.requests.join(Trigger.ADMIN, renew=True)
+    two.source.calls.clear()
+    two.identities.reloads.join(Trigger.ADMIN)
+    await two.identities.run_reload(await two.identities.reloads.next())
+    assert two.source.calls == ["renew"]
+    (attempt,) = renewed.result()
+    assert (attempt.outcome, attempt.generation, attempt.configuration) == (Outcome.APPLIED, 2, "not applied")
+    assert two.configured == []
