@@ -36,11 +36,11 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
 from tlsidecar.handover import GRACE_S, HandoverError, Predecessor, Successor, handover_path
-from tlsidecar.observe.access_log import AccessLog
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
-from tlsidecar.observe.log import ProcessLog, open_sink
+from tlsidecar.observe.log import open_sink
+from tlsidecar.observe.logs import Logs
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.observe.sink import LineSink, LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
@@ -105,11 +105,10 @@ def _logged(settings: Settings, recipe: Recipe, start: Start, sandbox: Confined)
     except LogFileError as error:
         print(f"tlsidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return EXIT_BAD_INPUT
-    log = ProcessLog(settings.log, sink)
+    logs = Logs(settings.log, sink)
     sandbox.log()
     if manager.complaint:
         _log.warning("the service manager is not told how we are: %s", manager.complaint)
-    access_log = AccessLog(settings.log, sink)
     spans: SpanExport | None = None
     try:
         if settings.workers == 1:
@@ -117,7 +116,7 @@ def _logged(settings: Settings, recipe: Recipe, start: Start, sandbox: Confined)
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, recipe, SYSTEM_CLOCK, log, access_log, sink, spans, start, sandbox))
+            return runner.run(_serve(settings, recipe, SYSTEM_CLOCK, logs, sink, spans, start, sandbox))
     except (BindError, AdminSocketTaken, SupervisorError, HandoverError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
@@ -129,7 +128,7 @@ def _logged(settings: Settings, recipe: Recipe, start: Start, sandbox: Confined)
         manager.close()
         if spans is not None:
             spans.close()
-        log.close()
+        logs.close()
         sink.close()
 
 
@@ -145,8 +144,7 @@ async def _serve(
     settings: Settings,
     recipe: Recipe,
     clock: Clock,
-    log: ProcessLog,
-    access_log: AccessLog,
+    logs: Logs,
     sink: LineSink,
     spans: SpanExport | None,
     start: Start,
@@ -167,8 +165,9 @@ async def _serve(
         refusals,
         failures,
         hub,
-        set_log_level=log.set_level,
-        dropped_log_lines=lambda: access_log.dropped_lines,
+        set_log_level=logs.process.set_level,
+        configure_log=logs.configure,
+        dropped_log_lines=lambda: sink.dropped_lines,
         reread=recipe,
         sandbox=sandbox.level,
     )
@@ -195,7 +194,7 @@ async def _serve(
         supervisor: Supervisor
         if fork_server is None:
             loop = asyncio.get_running_loop()
-            recorder = Recorder(access_log, collector, spans)
+            recorder = Recorder(logs.access, collector, spans)
             worker = Worker(settings, loop, bound, contexts, recorder, clock, connector=sandbox.connector)
             supervisor = LocalWorker(worker)
         else:
@@ -204,7 +203,7 @@ async def _serve(
             supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, sink, fork_server)
         controller.supervisor = supervisor
         controller.rebind = Rebinding(bound)
-        return await _until_stopped(controller, supervisor, bound, kept, sink, manager, doors, successor)
+        return await _until_stopped(controller, supervisor, bound, kept, logs, manager, doors, successor)
 
 
 def _successor(settings: Settings, stack: contextlib.AsyncExitStack) -> Successor | None:
@@ -296,7 +295,7 @@ async def _until_stopped(
     supervisor: Supervisor,
     bound: Mapping[str, Sequence[socket.socket]],
     kept: Sequence[str],
-    sink: LineSink,
+    logs: Logs,
     manager: ServiceManager,
     doors: _Doors,
     successor: Successor | None,
@@ -310,12 +309,9 @@ async def _until_stopped(
         controller.stopping.set()
 
     def reload() -> None:
-        try:
-            sink.reopen()  # as logrotate expects, while draining, too
-            for worker in supervisor.workers:
-                worker.reopen_log()
-        except LogFileError as error:
-            _log.error("the log goes on in the file that is open: %s", error)
+        logs.reopen()  # as logrotate expects, while draining, too
+        for worker in supervisor.workers:
+            worker.reopen_log()
         if not controller.stopping.is_set():
             reloading(manager, controller.request_reload(Trigger.SIGNAL))
 

@@ -109,11 +109,12 @@ class Recorder:
         self._announcer = announcer
         self._spans = spans
         self._limit = LineLimit()
-        self.exchanged: Callable[[EndedRequest, float], None] | None = None
-        if spans is not None:
-            self.exchanged = self._exchanged
-        elif access_log.enabled:
-            self.exchanged = access_log.request
+
+    @property
+    def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
+        if self._spans is not None:
+            return self._exchanged
+        return self._access_log.request if self._access_log.enabled else None
 
     def opened(self, connection: Opened) -> None:
         self._announcer.opened(connection)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from OpenSSL import SSL
 from support import configs
 from support.mtls import Alerted, connect, connected
 from support.pki import Pair, Pki
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
+from support.waiting import eventually
 
 
 def reload(sidecar: Sidecar) -> subprocess.CompletedProcess[str]:
@@ -150,3 +153,43 @@ def test_routes_change_under_load_without_a_lost_request(pki: Pki, tmp_path: Pat
                 thread.join(20)
             assert errors == []
             assert counts["/"] > 100
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_log_changes_form_and_place(pki: Pki, tmp_path: Path, workers: str) -> None:
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    first, second = logs / "first.log", logs / "second.log"
+
+    def talk(sidecar: Sidecar) -> None:
+        assert is_let_in(sidecar, pki, client)
+
+    def lines(file: Path) -> list[str]:
+        return [line for line in file.read_text().splitlines() if "client.test" in line]
+
+    with serving(echo) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address)
+        config += f'[log]\nfile = "{first}"\naccess = "off"\n'
+        with running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": workers}) as sidecar:
+            talk(sidecar)
+            assert edit(sidecar, 'access = "off"', 'access = "json"')["configuration"] == "applied"
+            talk(sidecar)
+            (line,) = eventually(lambda: lines(first))
+            assert json.loads(line)["identity"] == "client.test"
+
+            attempt = edit(sidecar, f'"{first}"\naccess = "json"', f'"{second}"\naccess = "text"')
+            assert attempt["configuration_changes"] == ["log.access", "log.file"]
+            talk(sidecar)
+            (line,) = eventually(lambda: lines(second))
+            assert not line.startswith("{")
+            assert len(lines(first)) == 1
+            assert "material in use" in eventually(second.read_text)
+
+            attempt = edit(sidecar, f'"{second}"', f'"{logs}/nowhere/third.log"')
+            assert attempt["configuration"] in ("invalid", "not applied")  # no directory, or not the sandbox's
+            talk(sidecar)
+            eventually(lambda: len(lines(second)) == 2)
+            edit(sidecar, f'file = "{logs}/nowhere/third.log"\n', "")
+            talk(sidecar)
+            eventually(lambda: "client.test" in sidecar.log_text)

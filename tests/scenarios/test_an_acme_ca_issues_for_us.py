@@ -70,6 +70,12 @@ def test_by_handshakes_on_our_own_port(tmp_path: Path, pki: Pki) -> None:
             validated = "tlsidecar_connections_total"
             assert eventually(lambda: sidecar.metric(validated, listener="in", outcome="acme_validation")) >= 1
             assert sidecar.refusals() == []
+            text = sidecar.config_path.read_text()
+            sidecar.config_path.write_text(text.replace(f'"{NAME}"', f'"{NAME}", "second.example.test"'))
+            attempt = sidecar.call("POST", "/v1/reload")[1]["attempt"]
+            assert (attempt["configuration"], attempt["configuration_changes"]) == ("applied", ["identity.dns"])
+            second = leaf_of(sidecar, pki)
+            assert set(names_of(second)) == {NAME, "second.example.test"}
             pebble.stop()
             status, answer = sidecar.call("POST", "/v1/rotate", {})
             assert status == 409

@@ -56,7 +56,18 @@ def test_fetched_kept_and_used_without_the_server(web: http.server.ThreadingHTTP
             assert sidecar.refusal(reason="certificate_revoked")["identity"] == "bad.test"
             assert sidecar.metric("tlsidecar_crl_next_update_timestamp_seconds") > 0
         (tmp_path / "pki" / "ca.crl").unlink()
-        with running(tmp_path / "second", config) as sidecar:
+        with running(tmp_path / "second", config, env={"TLSIDECAR_SANDBOX": "off"}) as sidecar:
+            assert [is_let_in(sidecar, pki, pair) for pair in (good, bad)] == [True, False]
+            # Lists come and go with the configuration; a sandbox would not let us keep them elsewhere.
+            text = sidecar.config_path.read_text()
+            lists = [line for line in text.splitlines(keepends=True) if line.startswith("crl_")]
+            sidecar.config_path.write_text(text.replace("".join(lists), ""))
+            assert sidecar.call("POST", "/v1/reload")[1]["attempt"]["configuration"] == "applied"
+            assert is_let_in(sidecar, pki, bad)
+            pki.revoke(bad)
+            sidecar.config_path.write_text(text.replace(str(tmp_path / "kept"), str(tmp_path / "elsewhere")))
+            attempt = sidecar.call("POST", "/v1/reload")[1]["attempt"]
+            assert attempt["configuration_changes"] == ["identity.crl_urls", "identity.crl_cache"]
             assert [is_let_in(sidecar, pki, pair) for pair in (good, bad)] == [True, False]
 
 

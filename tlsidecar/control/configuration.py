@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,21 +14,25 @@ from certs.errors import MaterialError
 from certs.sources.attempts import Attempts
 from tlsidecar.config import ConfigError
 from tlsidecar.control.interface import ConfigurationState
+from tlsidecar.observe.sink import LogFileError, try_file
+from tlsidecar.sandbox.needs import LOG
 from tlsidecar.settings import Identity, Listener, Settings
 
 POLL_S = 1.0
 
+_LOG_FILE = "log.file"
+_OF_IDENTITY = re.compile(r"identity(?:\[(.+)\])?(?:\.(\w+).*| added)").fullmatch
+
 Reread = Callable[[], Settings]
+Beyond = Callable[[Settings], frozenset[str]]
 
 
 # What only a start can change; everything else is applied live, all of it or nothing. Deny by default: a key that is
 # neither here nor below a table that is live needs a restart.
-_LIVE_TABLES = ("tls.", "limits.")
-_LIVE_KEYS = ("log.level",)
-# ACME's challenges have an address of their own, or the listeners' handshakes; lists are fetched by a task of its own.
-_BEGUN_AT_START = ("acme", "crl_urls", "crl_cache")
-# What a sandbox was made for: where we write, and an agent's port.
-_HELD_AT_START = ("authority", "spiffe_socket")
+_LIVE_TABLES = ("tls.", "limits.", "log.")
+_LIVE_KEYS = ("shutdown_delay", "wait_for_material")
+# Where an identity may need more than the sandbox permits: directories to keep things in, ports to ask at.
+_HELD_KEYS = ("authority", "spiffe_socket", "acme", "crl_urls", "crl_cache")
 _BOUND_AT_START = frozenset({"name", "mode", "listen", "protocol", "http2", "starttls", "unsafe_listen"})
 
 
@@ -44,14 +49,17 @@ class Change:
 class Configuration:
     """Looks at the file now and then, and says what is different."""
 
-    def __init__(self, in_force: Settings, reread: Reread | None, clock: Clock, *, is_held: bool = False) -> None:
+    def __init__(
+        self, in_force: Settings, reread: Reread | None, clock: Clock, *, beyond: Beyond | None = None
+    ) -> None:
         """``reread`` gives what a start would run by now, with the same flags and variables; it raises ConfigError.
-        Without it, or without a file, nothing ever differs. ``is_held``: by a sandbox that was made for the start's."""
+        Without it, or without a file, nothing ever differs. ``beyond`` says which identities, by name, and ``log`` need
+        more than a sandbox that was made for the start's settings permits; None where there is no sandbox."""
         self.in_force = in_force
         self.state: ConfigurationState | None = None
         self._file = in_force.config_file
         self._reread = reread if self._file is not None else None
-        self._is_held = is_held
+        self._beyond = beyond
         self._clock = clock
         self._attempts = Attempts(clock)
         self._seen = self._fingerprint()
@@ -89,8 +97,14 @@ class Configuration:
         else:
             keys = tuple(changed_keys(self.in_force, found))
             if keys:
-                change = Change(found, keys, tuple(key for key in keys if not self._is_live(key, found)))
-        if change is None and not error:
+                held = self._beyond(found) if self._beyond is not None else frozenset()
+                change = Change(
+                    found, keys, tuple(key for key in keys if not is_live(key) or _is_held(key, found, held))
+                )
+                error = await self._log_file_error(change)
+        if error:
+            change = None
+        elif change is None:
             self.state = self._since = None
             return None
         self._since = self._since or self._clock.now()
@@ -108,8 +122,18 @@ class Configuration:
         self.in_force = change.settings
         self.state = self._since = None
 
-    def _is_live(self, key: str, found: Settings) -> bool:
-        return is_live(key) and not (self._is_held and _needs_more(key, found))
+    async def _log_file_error(self, change: Change) -> str:
+        """Why a start could not write its log where the file says, and nor could we; empty where it could."""
+        file = change.settings.log.file
+        if file is None or _LOG_FILE not in change.keys or change.restart_keys:
+            return ""
+        try:
+            await self._attempts.make("opening the log file", lambda: try_file(file))
+        except LogFileError as error:
+            return f"log.file: {error}"
+        except MaterialError as hangs:
+            return f"log.file: {hangs.detail}"
+        return ""
 
     def _fingerprint(self) -> tuple[int, ...]:
         if self._file is None:
@@ -127,20 +151,19 @@ def is_live(key: str) -> bool:
     if table.startswith("listener["):
         return bool(name) and name.split(".")[0] not in _BOUND_AT_START
     if table.startswith("identity["):  # all of its keys, or the whole of it
-        return name.split(".")[0] not in _BEGUN_AT_START
-    if key.startswith("identity."):
-        return key.split(".")[1] not in _BEGUN_AT_START
-    return key in _LIVE_KEYS or key.startswith(_LIVE_TABLES)
+        return True
+    return key in _LIVE_KEYS or key.startswith(("identity.", *_LIVE_TABLES))
 
 
-def _needs_more(key: str, found: Settings) -> bool:
-    """Whether what stands there now needs what a sandbox does not let the process do."""
-    if not key.startswith("identity"):
+def _is_held(key: str, found: Settings, held: frozenset[str]) -> bool:
+    """Whether what stands there now needs what the sandbox does not permit."""
+    if key == _LOG_FILE:
+        return LOG in held
+    of_identity = _OF_IDENTITY(key)
+    if of_identity is None:
         return False
-    if not key.endswith(" added"):
-        return key.rpartition("].")[2].removeprefix("identity.").split(".")[0] in _HELD_AT_START
-    added = found.identity_called(key.removeprefix("identity[").removesuffix("] added"))
-    return any((added.authority, added.spiffe_socket, added.acme, added.crl_cache))
+    name, part = of_identity.groups()
+    return (name or found.identity.name) in held and (part is None or part in _HELD_KEYS)
 
 
 def changed_keys(before: Settings, after: Settings) -> Iterator[str]:

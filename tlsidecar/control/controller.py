@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from certs.clock import Clock
 from certs.renewal import RandomUnit
@@ -55,7 +56,8 @@ from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
 from tlsidecar.sandbox.level import Level
-from tlsidecar.settings import Identity, Listener, Settings
+from tlsidecar.sandbox.needs import beyond, needs_of
+from tlsidecar.settings import Identity, Listener, Log, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
 
@@ -84,6 +86,7 @@ class Controller:
         hub: EventHub,
         *,
         set_log_level: Callable[[str], None],
+        configure_log: Callable[[Log], None],
         dropped_log_lines: Callable[[], int],
         reread: Reread | None = None,
         sandbox: Level | None = None,
@@ -104,7 +107,9 @@ class Controller:
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
         self.sandbox = sandbox or Level(settings.sandbox, reason="it was not entered")
-        self._configuration = Configuration(settings, reread, clock, is_held=self.sandbox.holds)
+        self._configuration = Configuration(
+            settings, reread, clock, beyond=partial(beyond, needs_of(settings)) if self.sandbox.holds else None
+        )
         self._identities = Identities(
             settings,
             make_source,
@@ -121,6 +126,7 @@ class Controller:
         self._problems: list[Problem] = []
         self._snapshots: list[WorkerSnapshot] = []
         self._set_log_level = set_log_level
+        self._configure_log = configure_log
         self._dropped_log_lines = dropped_log_lines
         self._log_level = settings.log.level
         self._drain: asyncio.Task[DrainOutcome] | None = None
@@ -347,6 +353,7 @@ class Controller:
         await asyncio.gather(*(worker.apply(contexts) for worker in self.workers))
 
     async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
+        self._configure_log(settings.log)
         changes = await asyncio.gather(*(worker.configure(settings, contexts) for worker in self.workers))
         level_changed = settings.log.level != self.settings.log.level
         self.settings = settings

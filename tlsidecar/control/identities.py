@@ -289,9 +289,12 @@ class Identities:
             if identity == rotation.settings.identity_called(name):
                 async with rotation.lock:
                     return name, rotation, await rotation.prove(batch, settings)
+            downloads = crl_downloads_of(identity, self._clock)
+            if downloads is not None:
+                await downloads.refresh()
             # What another source may have to order says nothing of the renewals of the one in use.
             source, batch = self._make_source(identity), replace(batch, renews=False)
-            return name, rotation, await rotation.prove(batch, settings, source)
+            return name, rotation, await rotation.prove(batch, settings, source, downloads)
         except CertsError as error:
             return name, rotation, error
 

@@ -52,6 +52,7 @@ class Proved:
     contexts: Contexts | None
     warnings: tuple[str, ...]
     upon: Generation | None
+    crl_downloads: CrlDownloads | None = None  # what fetches the lists that it reads, where there are any on the web
 
 
 class Rotation:
@@ -199,14 +200,20 @@ class Rotation:
             attempt = self.adopt(proved, batch.trigger)
         return self.record(described(attempt), started, renewal=batch.renews)
 
-    async def prove(self, batch: Batch, settings: Settings, source: Source | None = None) -> Proved:
-        """What ``batch`` asks for, of ``source`` where that is to replace the one there is, fit to serve under
-        ``settings``: other ones than in force make a new generation even of the same material. Changes nothing but
-        what is shown. Raises certs.errors.CertsError."""
+    async def prove(
+        self,
+        batch: Batch,
+        settings: Settings,
+        source: Source | None = None,
+        crl_downloads: CrlDownloads | None = None,
+    ) -> Proved:
+        """What ``batch`` asks for, of ``source`` where that is to replace the one there is, and what fetches its lists
+        with it, fit to serve under ``settings``: other ones than in force make a new generation even of the same
+        material. Changes nothing but what is shown. Raises certs.errors.CertsError."""
         self.rejected = None
         material = await self._fetch(batch, source)
         self.rejected = material.leaf
-        return self._judged(material, settings, source or self.source)
+        return replace(self._judged(material, settings, source or self.source), crl_downloads=crl_downloads)
 
     def prove_again(self, proved: Proved, settings: Settings) -> Proved:
         """The same, upon what is in use by now, which may have been replaced since: what came later from the source in
@@ -215,7 +222,7 @@ class Rotation:
             return proved
         assert self.generation is not None, "something replaced it"
         material = proved.material if proved.source is not self.source else self.generation.material
-        return self._judged(material, settings, proved.source)
+        return replace(self._judged(material, settings, proved.source), crl_downloads=proved.crl_downloads)
 
     def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
         warnings = judge_material(settings, self.name, material, self._clock.now())
@@ -236,7 +243,7 @@ class Rotation:
         self.settings = settings or self.settings
         self._retry_at = None
         if proved.source is not self.source:
-            self.source = proved.source
+            self.source, self.crl_downloads = proved.source, proved.crl_downloads
             self._source_changed.set()
         leaf, monotonic = material.leaf, self._clock.monotonic()
         self._readings.succeeded(leaf.not_valid_before_utc, leaf.not_valid_after_utc, at, monotonic)

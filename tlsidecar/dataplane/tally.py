@@ -36,6 +36,10 @@ class Tally:
     def __repr__(self) -> str:
         return f"<Tally {self.listener} active={self.counters.connections_active}>"
 
+    def ask_again(self) -> None:
+        """Whether the observer wants to know of requests may have changed."""
+        self.exchanged = self.observer.exchanged
+
     # Connections.
 
     def accepted(self) -> None:

@@ -145,6 +145,7 @@ class Worker:
             self._close_revoked(each_identity)
         count = len(settings.listeners)
         for place, (listener, each) in enumerate(zip(self.listeners, settings.listeners, strict=True)):
+            listener.tally.ask_again()
             listener.configure(each, count, self._turn(place, each.name, shares))
             for connection in listener.no_longer_allowed():
                 assert connection.identity is not None

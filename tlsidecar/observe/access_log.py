@@ -40,12 +40,16 @@ class AccessLog:
     def __init__(self, log: Log, sink: LineSink) -> None:
         self._sink = sink
         self._timestamp = Timestamps()
-        self._format = {"json": self._json, "text": self._text}.get(log.access)
-        self._has_templates = log.access == "json"
+        self.configure(log)
         self._templates: dict[int, _Template] = {}  # by connection
         self._upstreams: dict[str, bytes] = {}  # as JSON strings
         self._now = 0.0  # monotonic seconds
         self._now_text = b""
+
+    def configure(self, log: Log) -> None:
+        """In the form of ``log`` from now on."""
+        self._format = {"json": self._json, "text": self._text}.get(log.access)
+        self._has_templates = log.access == "json"
 
     @property
     def enabled(self) -> bool:

@@ -36,7 +36,7 @@ class ProcessLog:
     def __init__(self, log: Log, sink: LineSink) -> None:
         """Text when the access log is text, JSON otherwise. Raises ValueError for an unknown level."""
         self._level = ""
-        self._handler = _LineHandler(sink, _TextFormatter() if log.access == "text" else _JsonFormatter())
+        self._handler = _LineHandler(sink, _formatter(log))
         self.set_level(log.level)
         # Audit lines are written whatever the level is.
         logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
@@ -54,9 +54,17 @@ class ProcessLog:
             logging.getLogger(name).setLevel(LEVELS[level])
         self._level = level
 
+    def configure(self, log: Log) -> None:
+        """In the form of ``log`` from now on; the level stays."""
+        self._handler.setFormatter(_formatter(log))
+
     def close(self) -> None:
         """Take the handler away again; the sink is whoever's who made it."""
         logging.getLogger().removeHandler(self._handler)
+
+
+def _formatter(log: Log) -> logging.Formatter:
+    return _TextFormatter() if log.access == "text" else _JsonFormatter()
 
 
 class _LineHandler(logging.Handler):

@@ -62,7 +62,7 @@ class LineSink:
     @classmethod
     def stderr(cls) -> LineSink:
         """Standard error as the process got it."""
-        return cls(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+        return cls(_stderr())
 
     @classmethod
     def file(cls, path: Path) -> LineSink:
@@ -123,6 +123,17 @@ class LineSink:
         # dup2 exchanges the file under the same number, so the writer needs no lock to see it.
         os.dup2(fresh, self._fd, inheritable=False)
         os.close(fresh)
+        self._failing = False
+
+    def move(self, path: Path | None) -> None:
+        """Write to ``path`` from now on, or, where it is None, to standard error. Raises LogFileError and goes on as
+        it was."""
+        if self._stop.is_set():
+            return
+        fresh = os.dup(_stderr()) if path is None else _open(path)
+        os.dup2(fresh, self._fd, inheritable=False)
+        os.close(fresh)
+        self._path = path
         self._failing = False
 
     def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> None:
@@ -256,6 +267,15 @@ class LineSink:
                 return  # close() has counted them
             self._dropped += count
             self._writing_lines = max(0, self._writing_lines - count)
+
+
+def try_file(path: Path) -> None:
+    """Whether lines can be appended there; the file is made where there is none. Raises LogFileError."""
+    os.close(_open(path))
+
+
+def _stderr() -> int:
+    return sys.__stderr__.fileno() if sys.__stderr__ else 2
 
 
 def _open(path: Path) -> int:

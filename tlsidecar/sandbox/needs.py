@@ -73,6 +73,36 @@ def needs_of(settings: Settings) -> Needs:
     )
 
 
+LOG = "log"
+
+
+def beyond(held: Needs, settings: Settings) -> frozenset[str]:
+    """The identities, by name, and :data:`LOG`, that need what a sandbox made for ``held`` does not permit: a directory
+    to keep things in, a port to ask at or to be asked at. Files are read, and upstreams connected to, by the broker."""
+    found = set()
+    if settings.log.file is not None and not _is_in(held, _log(settings.log.file)):
+        found.add(LOG)
+    for identity in settings.identities:
+        kept = (Place(directory.resolve(), KEEP, key) for key, directory in _kept(identity))
+        urls = list(_urls_of(identity))
+        asked_at = identity.acme.http if identity.acme is not None else None
+        if (
+            not _is_in(held, kept)
+            or not held.connect.issuperset(_ports_of(urls))
+            or (not held.resolves and any(_is_looked_up(urlsplit(url).hostname or "") for url in urls))
+            or (asked_at is not None and held.bind is not None and asked_at.port not in held.bind)
+        ):
+            found.add(identity.name)
+    return frozenset(found)
+
+
+def _is_in(held: Needs, places: Iterable[Place]) -> bool:
+    return all(
+        any(place.path.is_relative_to(each.path) and place.access in each.access for each in held.places)
+        for place in places
+    )
+
+
 def material_of(identity: Identity) -> Iterator[tuple[str, Path]]:
     """The files, and directories of files, that material is read from, each with its key."""
     named: list[tuple[str, Path | None]] = [

@@ -36,9 +36,8 @@ from tlsidecar.dataplane.snapshot import (
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker, connection_shares, share_of
 from tlsidecar.event_loop import loop_factory
-from tlsidecar.observe.access_log import AccessLog
-from tlsidecar.observe.log import ProcessLog
-from tlsidecar.observe.sink import LineSink, LogFileError
+from tlsidecar.observe.logs import Logs
+from tlsidecar.observe.sink import LineSink
 from tlsidecar.observe.tracing import SpanExport, open_span_export
 from tlsidecar.outcomes import Reason
 from tlsidecar.recorder import Recorder
@@ -77,17 +76,17 @@ def serve(descriptors: Sequence[int], connector: Connector | None) -> int:
         return 0  # the controller gave up before it began
     settings = start.settings
     sink = LineSink(descriptors[2], path=settings.log.file, shared=descriptors[1])
-    log = ProcessLog(settings.log, sink)
-    log.set_level(start.log_level)
+    logs = Logs(settings.log, sink)
+    logs.process.set_level(start.log_level)
     spans = open_span_export(settings.tracing)
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            process = _Process(start, descriptors, sink, log, spans, connector)
+            process = _Process(start, descriptors, sink, logs, spans, connector)
             return runner.run(process.run(control, generations, (started, applied)))
     finally:
         if spans is not None:
             spans.close()
-        log.close()
+        logs.close()
         sink.close()
 
 
@@ -120,7 +119,7 @@ class _Process:
         start: messages.Start,
         descriptors: Sequence[int],
         sink: LineSink,
-        log: ProcessLog,
+        logs: Logs,
         spans: SpanExport | None,
         connector: Connector | None,
     ) -> None:
@@ -128,7 +127,7 @@ class _Process:
         self._connector = connector
         self._sink = sink
         self._spans = spans
-        self._log_of_process = log
+        self._logs = logs
         self._board = Board(descriptors[1], start.workers, len(start.settings.listeners))
         self._sockets: dict[str, list[socket.socket]] = {}
         listening = iter(descriptors[3:])
@@ -170,7 +169,7 @@ class _Process:
             asyncio.get_running_loop(),
             self._sockets,
             contexts,
-            Recorder(AccessLog(settings.log, self._sink), announcer, self._spans),
+            Recorder(self._logs.access, announcer, self._spans),
             SYSTEM_CLOCK,
             number=start.number,
             board=self._board,
@@ -218,9 +217,9 @@ class _Process:
         if verb == messages.STOP:
             self._stopped.set()
         elif verb == messages.LOG_LEVEL:
-            self._log_of_process.set_level(body.decode())
+            self._logs.process.set_level(body.decode())
         elif verb == messages.REOPEN_LOG:
-            self._reopen_log()
+            self._logs.reopen()
         elif verb == messages.DRAINED:
             self._background.begin(self._answer_when_drained(number, unpack(bool, body)), "wait until drained")
         else:
@@ -255,12 +254,6 @@ class _Process:
         finally:
             self._stopped.set()
 
-    def _reopen_log(self) -> None:
-        try:
-            self._sink.reopen()
-        except LogFileError as error:
-            _log.error("the log goes on in the file that is open: %s", error)
-
     # Answers.
 
     def _apply(self, body: bytes) -> bytes:
@@ -278,6 +271,7 @@ class _Process:
         settings = settings_of_one(start.settings, start.number, start.workers)
         shares = connection_shares(start.settings, start.workers)
         contexts = [self._contexts(each) for each in generations]
+        self._logs.configure(settings.log)
         return pack(tuple[PolicyChange, ...], self._worker.configure(settings, contexts, shares))
 
     def _snapshot(self) -> WorkerSnapshot:

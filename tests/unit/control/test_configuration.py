@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tlsidecar.config import ConfigError, Problem
 from tlsidecar.config.listener_tables import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROUTE
 from tlsidecar.config.schema import ROOT
 from tlsidecar.control.configuration import Configuration, changed_keys, is_live
-from tlsidecar.settings import Address, Identity, Limits, Log, Settings
+from tlsidecar.sandbox.needs import beyond, needs_of
+from tlsidecar.settings import Acme, Address, Identity, Limits, Log, Settings
 
 WEB = SETTINGS.listeners[0]
 
@@ -30,7 +32,7 @@ def of_web(**changes: object) -> Settings:
         (of_web(upstreams=(Address(host="127.0.0.1", port=1),)), ["listener[web].upstream"], True),
         (of_web(limits=Limits(idle_timeout_s=1.0)), ["listener[web].limits.idle_timeout"], True),
         (replace(SETTINGS, log=Log(level="debug")), ["log.level"], True),
-        (replace(SETTINGS, log=Log(access="off")), ["log.access"], False),
+        (replace(SETTINGS, log=Log(access="off")), ["log.access"], True),
         (of_web(listen=Address(host="127.0.0.1", port=1)), ["listener[web].listen"], False),
         (replace(SETTINGS, workers=2), ["workers"], False),
         (of_web(name="api"), ["listener[web] removed", "listener[api] added"], False),
@@ -46,10 +48,8 @@ def test_every_key_is_decided_about() -> None:
     live = {f"{name}.{entry.key}" for name, table in ROOT.tables.items() for entry in table}
     live |= {entry.key for entry in ROOT}
     needs_restart = {key for key in live if not is_live(key)}
-    assert {"workers", "event_loop", "log.file", "log.access", "admin.socket"} <= needs_restart
-    below = {key for key in needs_restart if key.startswith(("identity.", "tls.", "limits."))}
-    assert below == {"identity.crl_urls", "identity.crl_cache"}
-    assert not is_live("identity.acme.directory")
+    assert {"workers", "event_loop", "tracing.endpoint", "metrics.listen", "admin.socket"} <= needs_restart
+    assert not [key for key in needs_restart if key.startswith(("identity.", "tls.", "limits.", "log."))]
     of_listener = {f"listener[web].{entry.key}" for entry in LISTENER}
     assert {key.partition("].")[2] for key in of_listener if not is_live(key)} >= {"name", "mode", "listen", "protocol"}
     for table, prefix in ((LIMITS, "limits"), (HEALTH_CHECK, "health_check"), (ROUTE, "route[0]")):
@@ -112,29 +112,66 @@ async def test_without_a_file_nothing_ever_differs() -> None:
     assert (await configuration.look(), configuration.state) == (None, None)
 
 
+FILES = replace(SETTINGS.identity, name="second")
 AUTHORITY = Identity(name="second", authority=Path("/pki"), dns=("web",))
 AGENT = Identity(name="second", spiffe_socket="tcp://127.0.0.1:8081")
-FILES = replace(SETTINGS.identity, name="second")
+LISTS = replace(SETTINGS.identity, crl_urls=("http://127.0.0.1/a.crl",), crl_cache=Path("/var/cache/crl"))
+MORE_LISTS = replace(LISTS, crl_urls=("http://127.0.0.1/a.crl", "http://127.0.0.1/b.crl"))
+ORDERED = Identity(dns=("web",), acme=Acme(directory="https://127.0.0.1:14000/dir", state=Path("/var/acme")))
+AGREED = replace(ORDERED, acme=replace(ORDERED.acme, terms_agreed=True))  # type: ignore[type-var]
+ELSEWHERE = replace(ORDERED, acme=replace(ORDERED.acme, directory="https://127.0.0.1:15000/dir"))  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
-    ("after", "needs_restart"),
+    ("before", "after", "beyond_it"),
     [
-        ((SETTINGS.identity, AUTHORITY), ("identity[second] added",)),
-        ((SETTINGS.identity, AGENT), ("identity[second] added",)),
-        ((SETTINGS.identity, FILES), ()),
-        ((replace(SETTINGS.identity, authority=Path("/pki")),), ("identity.authority",)),
-        ((replace(SETTINGS.identity, key_group_readable=True),), ()),
+        (SETTINGS.identity, (SETTINGS.identity, AUTHORITY), ("identity[second] added",)),
+        (SETTINGS.identity, (SETTINGS.identity, AGENT), ("identity[second] added",)),
+        (SETTINGS.identity, (SETTINGS.identity, FILES), ()),
+        (SETTINGS.identity, (replace(SETTINGS.identity, authority=Path("/pki")),), ("identity.authority",)),
+        (SETTINGS.identity, (replace(SETTINGS.identity, key_group_readable=True),), ()),
+        (SETTINGS.identity, (LISTS,), ("identity.crl_urls", "identity.crl_cache")),
+        (LISTS, (MORE_LISTS,), ()),
+        (LISTS, (replace(LISTS, crl_cache=Path("/elsewhere")),), ("identity.crl_cache",)),
+        (ORDERED, (AGREED,), ()),
+        (ORDERED, (ELSEWHERE,), ("identity.acme.directory",)),
+        (ORDERED, (replace(ORDERED, dns=("other",)),), ()),
     ],
 )
 @pytest.mark.parametrize("is_held", [True, False])
 async def test_what_a_sandbox_was_not_made_for_needs_a_restart(
-    tmp_path: Path, after: tuple[Identity, ...], needs_restart: tuple[str, ...], is_held: bool
+    tmp_path: Path, before: Identity, after: tuple[Identity, ...], beyond_it: tuple[str, ...], is_held: bool
 ) -> None:
-    file = tmp_path / "tlsidecar.toml"
-    before = replace(SETTINGS, config_file=file)
-    found = replace(before, identities=after)
-    configuration = Configuration(before, lambda: found, forge.ManualClock(), is_held=is_held)
+    start = replace(SETTINGS, config_file=tmp_path / "tlsidecar.toml", identities=(before,))
+    found = replace(start, identities=after)
+    held = partial(beyond, needs_of(start)) if is_held else None
+    configuration = Configuration(start, lambda: found, forge.ManualClock(), beyond=held)
     change = await configuration.look()
     assert change is not None
-    assert change.restart_keys == (needs_restart if is_held else ())
+    assert change.restart_keys == (beyond_it if is_held else ())
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_the_log_is_live_where_its_file_can_be_written(tmp_path: Path, is_held: bool) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "other").mkdir()
+    first = Log(file=tmp_path / "log" / "sidecar.log")
+    start = replace(SETTINGS, config_file=tmp_path / "tlsidecar.toml", log=first)
+    found = [start]
+    held = partial(beyond, needs_of(start)) if is_held else None
+    configuration = Configuration(start, lambda: found[-1], forge.ManualClock(), beyond=held)
+    live = [Log(), Log(access="off", file=first.file), Log(access="text", file=tmp_path / "log" / "second.log")]
+    for log in live:
+        found.append(replace(start, log=log))
+        change = await configuration.look()
+        assert change is not None
+        assert change.restart_keys == ()
+    found.append(replace(start, log=Log(file=tmp_path / "other" / "sidecar.log")))
+    change = await configuration.look()
+    assert change is not None
+    assert change.restart_keys == (("log.file",) if is_held else ())
+    if not is_held:
+        found.append(replace(start, log=Log(file=tmp_path / "nowhere" / "sidecar.log")))
+        assert await configuration.look() is None
+        assert configuration.state is not None
+        assert configuration.state.error.startswith("log.file: cannot open the log file")
