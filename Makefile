@@ -27,7 +27,8 @@ help:
 	@echo 'make check        format, lint, types, import contracts and cycles, owned tasks'
 	@echo 'make docs         remake what in docs/ is made from the code'
 	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
-	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3)'
+	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3'
+	@echo '                  SOAK="--workers 2 --kill-every 60": and one worker killed every minute)'
 	@echo 'make soak-certs   renewals of every kind of source, a third of them bad; publishing, killed; issuers, killed, slowed and'
 	@echo '                  broken under lifetimes of a minute; a rollover with 20 clients (RENEWALS=1000 KILLS=200 OUTAGE_MINUTES=10)'
 	@echo 'make conformance  10,000 mutated requests: what goes upstream, as h11, nginx and haproxy read it (a minute)'
@@ -98,8 +99,9 @@ bench-quick: $(READY)
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 MINUTES ?= 3
+SOAK ?=
 soak: $(READY)
-	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
+	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(SOAK)
 
 RENEWALS ?= 1000
 KILLS ?= 200

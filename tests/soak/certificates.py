@@ -250,7 +250,7 @@ def renewals(count: int, directory: Path) -> list[str]:
                 over.set()
                 for each in clients:
                     each.join(60)
-            errors = [error for each in clients for error in each.errors]
+            errors = [str(error) for each in clients for error in each.errors]
             done = sum(each.done for each in clients)
             handshakes = sidecar.metric("tlsidecar_handshakes_total")
             print(f"exchanges         {done}, {len(errors)} failed; {handshakes:.0f} handshakes")

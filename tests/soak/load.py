@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 from OpenSSL import SSL
-from support.mtls import TIMEOUT_S, Alerted, Peer, connect
+from support.mtls import TIMEOUT_S, Alerted, Peer, client_context
 from support.pki import Pair
 
 PAUSE_S = 0.02  # between exchanges: the machine's cores are for the sidecar and for other tests, too
@@ -33,15 +33,29 @@ class Target:
     pause_s: float = PAUSE_S
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What should not have happened: to whom, when (time.monotonic), and on the connection from which local port."""
+
+    client: str
+    at_s: float
+    local_port: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.client}, from port {self.local_port}: {self.what}"
+
+
 @dataclass
 class Client(threading.Thread, ABC):
-    """``done`` counts exchanges, ``errors`` holds what should not have happened, by what it was doing."""
+    """``done`` counts exchanges."""
 
     target: Target
     over: threading.Event
     seed: int
     done: int = 0
-    errors: list[str] = field(default_factory=list)
+    local_port: int = 0
+    errors: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         threading.Thread.__init__(self, daemon=True, name=f"{type(self).__name__} {self.seed}")
@@ -54,21 +68,35 @@ class Client(threading.Thread, ABC):
             try:
                 self.session()
             except Exception as error:
-                self.errors.append(f"{self.name} after {self.done}: {error!r}")
+                what = f"after {self.done}: {error!r}"
+                self.errors.append(Failure(self.name, time.monotonic(), self.local_port, what))
                 self.over.wait(0.5)
 
     @abstractmethod
     def session(self) -> None:
         """One connection, or until told to stop."""
 
-    def connect(self) -> Peer:
+    def connect(self, pair: Pair | None = None) -> Peer:
+        """A handshake that is finished, as ``pair``, or as whom the listener lets in."""
         target = self.target
-        if target.trust is not None:
-            return connect(target.port, target.trust, target.pair, name=target.name)
+        pair = pair or target.pair
+        sock = socket.create_connection(("127.0.0.1", target.port), TIMEOUT_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.local_port = sock.getsockname()[1]
+        try:
+            if target.trust is not None:
+                return Peer(client_context(target.trust, pair), sock, name=target.name).handshake()
+            return self._looked_at(sock, pair)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _looked_at(self, sock: socket.socket, pair: Pair) -> Peer:
+        target = self.target
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.use_certificate_chain_file(str(target.pair.cert))
-        context.use_privatekey_file(str(target.pair.key))
-        peer = Peer(context, socket.create_connection(("127.0.0.1", target.port), TIMEOUT_S), name=target.name)
+        context.use_certificate_chain_file(str(pair.cert))
+        context.use_privatekey_file(str(pair.key))
+        peer = Peer(context, sock, name=target.name)
         leaf = peer.handshake().tls.get_peer_certificate(as_cryptography=True)
         assert leaf is not None
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -137,7 +165,7 @@ class Stranger(Client):
 
     def session(self) -> None:
         try:
-            peer = connect(self.target.port, self.target.trust or Path(), self.target.stranger)
+            peer = self.connect(self.target.stranger)
             try:
                 peer.recv()
             finally:

@@ -510,7 +510,7 @@ def outages(minutes: float, directory: Path) -> list[str]:
                 thread.join(60)
         duration_s, cpu_s = time.monotonic() - began, sidecar.cpu_s() - cpu_s
         sidecar.settles()
-        errors = [error for each in clients for error in each.errors]
+        errors = [str(error) for each in clients for error in each.errors]
         problems = errors + [error for each in troubles for error in each.problems]
         problems += [f"{each.name} did nothing" for each in clients if not each.done]
         problems += [f"{each.kind.name} was never renewed" for each in troubles if not each.renewed]
