@@ -33,7 +33,7 @@ from tui.pace import REPAINT_INTERVAL_S, SHORTEST_REPAINT_S, Pace
 from tui.pages.chrome import Banner
 from tui.pages.fleet import FLEET_COLUMNS
 from tui.palette import system_commands
-from tui.plan import Interest
+from tui.plan import Ask, Interest
 from tui.recorder import Recorder
 from tui.records import Severity
 from tui.replay.player import Player
@@ -83,7 +83,7 @@ class Console(App[int]):
         self.clock = clock
         randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.roster = Roster(options.sources, options.read_only, clock, randomness)
-        self.fleet = Fleet(self.roster)
+        self.fleet = Fleet(self.roster, clock)
         self.monitor = self.roster.monitors[0]  # the sidecar shown
         self._watch = Watch(self, self.interest, self._told)
         self.player = None if options.playback is None else Player(options.playback)
@@ -223,6 +223,8 @@ class Console(App[int]):
 
     def interest(self, monitor: Monitor) -> Interest:
         """What the user looks at of one sidecar."""
+        if self._list is not None and self.fleet.shows_rollover:
+            return Interest(needs=frozenset({Ask.CERTIFICATES}), in_background=True)
         if monitor is not self.monitor or self._list is not None:
             return Interest(needs=None)
         interest = replace(self.main.interest, paused=self.view.is_paused)

@@ -20,7 +20,8 @@ from tui.reach.processes import Processes
 from tui.reach.sources import Source
 from tui.reach.targets import BadTarget, local, parse_command, parse_target
 from tui.recorder import open_new
-from tui.replay.playback import Playback
+from tui.replay.moments import FORMS, seconds_of
+from tui.replay.playback import SPEEDS, Playback
 from tui.replay.source import replay_sources
 from tui.text import safe_text
 
@@ -72,6 +73,14 @@ def default_socket() -> Path:
     metavar="FILE",
     help="Show a recording, or what `tlsidecar snapshot` wrote, in place of running sidecars.",
 )
+@click.option("--at", metavar="TIME", help=f"With --replay, where it begins: {FORMS}.")
+@click.option(
+    "--speed",
+    type=click.Choice([f"{each:g}" for each in SPEEDS]),
+    default="1",
+    show_default=True,
+    help="With --replay, how fast it goes.",
+)
 @click.option("--read-only", is_flag=True, help="Watch only: no action can change anything.")
 @click.option("--once", "plain", is_flag=True, help="Print one look as plain text and leave.")
 @click.option(
@@ -101,6 +110,8 @@ def ui(
     commands: tuple[str, ...],
     record: Path | None,
     replay: Path | None,
+    at: str | None,
+    speed: str,
     read_only: bool,
     plain: bool,
     output: str | None,
@@ -126,12 +137,14 @@ def ui(
     if replay is not None:
         if sockets or targets or commands or record or watch:
             raise click.UsageError("--replay shows a file: it goes with no target, no --record and no --watch")
-        playback = _playback(replay, at_end=is_plain)
+        playback = _playback(replay, at, float(speed), at_end=is_plain)
         sources = replay_sources(playback)
         if is_plain:
             context.exit(once(OnceOptions(sources, form, False, ascii_art), clock=playback))
         options = Options(sources, True, not no_mouse, ascii_art, theme, playback=playback)
         context.exit(_console(options, context.obj))
+    if at is not None or speed != "1":
+        raise click.UsageError("--at and --speed are about a recording: they go with --replay")
     if record is not None and is_plain and not watch:
         raise click.UsageError("--record needs a terminal, or --watch; tlsidecar snapshot writes a file of one moment")
     processes = Processes()
@@ -143,7 +156,7 @@ def ui(
     context.exit(_console(options, context.obj))
 
 
-def _playback(file: Path, *, at_end: bool) -> Playback:
+def _playback(file: Path, at: str | None, speed: float, *, at_end: bool) -> Playback:
     """Of one that is hardly longer than a moment, as a snapshot, there is only the end. Raises BadParameter."""
     try:
         recording = read_recording(file)
@@ -151,7 +164,11 @@ def _playback(file: Path, *, at_end: bool) -> Playback:
         raise click.BadParameter(str(error), param_hint="--replay") from None
     if recording.complaint and at_end:
         click.echo(f"tlsidecar ui: {safe_text(str(file))}: {recording.complaint}", err=True)
-    return Playback(recording, at_end=at_end or recording.end_s - recording.start_s < _MOMENT_S)
+    try:
+        at_s = None if at is None else seconds_of(at, recording)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from None
+    return Playback(recording, at_end=at_end or recording.end_s - recording.start_s < _MOMENT_S, at_s=at_s, speed=speed)
 
 
 def _new_recording(file: Path) -> BinaryIO:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from tlsidecar.api.filter import FilterError, parse
+from tui.clock import Clock
 from tui.monitor import Monitor
-from tui.pages.fleet import FLEET_COLUMNS, LARGEST_FIRST, FleetRow, FleetSort, arranged
+from tui.pages.fleet import FLEET_COLUMNS, LARGEST_FIRST, FleetSort, arranged
+from tui.pages.fleet_filter import FLEET_FIELDS
+from tui.pages.fleet_row import FleetRow
 from tui.roster import Roster
 from tui.sight import Sight
 
@@ -20,13 +24,17 @@ def fleet_row(monitor: Monitor, monotonic: float) -> FleetRow:
 class Fleet:
     """What the list shows. Rows are made anew only of sidecars that told something, since there may be hundreds."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, clock: Clock) -> None:
         self._roster = roster
+        self._clock = clock
         self._rows: dict[Monitor, tuple[object, FleetRow]] = {}
         self.rows: Sequence[FleetRow] = ()  # all of them, as they were when last drawn
         self.is_complete = False  # each has answered, or failed to
         self.shown: Sequence[FleetRow] = ()  # filtered and in order
-        self.filter = ""
+        self.filter = ""  # in force
+        self.typed = ""  # as it stands in the field; what cannot be read is not in force
+        self.mistake: FilterError | None = None  # in what is typed
+        self.shows_rollover = False
         self.sort: FleetSort = FleetSort.WORST
         self.descending = False
         self.marked: set[str] = set()
@@ -43,7 +51,7 @@ class Fleet:
     def _row(
         self, monitor: Monitor, before: tuple[object, FleetRow] | None, monotonic: float
     ) -> tuple[object, FleetRow]:
-        key = (monitor.model.link, monitor.model.updates, monitor.client.endpoint)
+        key = (monitor.model.link, monitor.model.updates, monitor.model.certificates_at, monitor.client.endpoint)
         if before is not None and before[0] == key:
             return key, replace(before[1], monotonic=monotonic)
         return key, fleet_row(monitor, monotonic)
@@ -51,7 +59,18 @@ class Fleet:
     def arrange(self) -> None:
         """Filter, order and mark what was taken."""
         rows = [replace(row, is_marked=row.name in self.marked) for row in self.rows]
-        self.shown = arranged(rows, self.filter, self.sort, self.descending)
+        self.shown = arranged(rows, self.filter, self.sort, self.descending, self._clock.now())
+
+    def set_filter(self, text: str) -> bool:
+        """What is typed; whether another filter is in force now. One that cannot be read leaves the last good one."""
+        self.typed, self.mistake = text, None
+        try:
+            parse(text, FLEET_FIELDS)
+        except FilterError as error:
+            self.mistake = error
+            return False
+        changed, self.filter = text.strip() != self.filter, text.strip()
+        return changed
 
     def sort_by(self, sort: Hashable) -> None:
         """By this; once more turns it round."""

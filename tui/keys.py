@@ -26,6 +26,7 @@ COPY_LINE: KeyHint = ("c", "copy the line", "c")
 COPY: KeyHint = ("y", "copy", "y")
 BACK: KeyHint = ("esc", "back", "escape")
 MARK: KeyHint = ("space", "mark", "space")
+ROLLOVER: KeyHint = ("o", "rollover", "o")
 SIDECARS: KeyHint = ("n", "sidecars", "n")
 STEP: KeyHint = (". ,", "step", "full_stop")
 JUMP: KeyHint = ("> <", "minute", "greater_than_sign")
@@ -90,6 +91,7 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
         (
             ("n esc", "back to the list of all of them"),
             ("enter 1 2 …", "open the one under the cursor, on that tab"),
+            ("o", "a change of the CA: whom each trusts, who issued its certificate, who is not ready"),
             ("space M", "mark it; mark all that are shown, or none: actions are for all that are marked"),
         ),
     ),

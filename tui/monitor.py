@@ -61,7 +61,7 @@ class Monitor:
                 delay_s = self._backoff.delay_s(self.model.link.attempt + 1)
                 self.model.lose(error.message, self.clock.monotonic() + delay_s)
                 return delay_s
-        return POLL_INTERVAL_S if interest.needs is not None else BACKGROUND_INTERVAL_S
+        return BACKGROUND_INTERVAL_S if interest.needs is None or interest.in_background else POLL_INTERVAL_S
 
     async def _poll_status(self) -> None:
         sent_at = self.clock.monotonic()

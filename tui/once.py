@@ -215,7 +215,7 @@ def _print_fleet(roster: Roster, options: OnceOptions, clock: Clock, out: TextIO
     glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
     look = Look(clock.now(), _width(out), _UNBOUNDED_HEIGHT, glyphs=glyphs)
     rows = [fleet_row(monitor, clock.monotonic()) for monitor in roster.monitors]
-    rows = arranged(rows, "", FleetSort.WORST, descending=False)
+    rows = arranged(rows, "", FleetSort.WORST, descending=False, now=clock.now())
     lines = [
         Line(fleet_identity_row(rows, FleetBanner(), look).spans[1:]),
         line(),

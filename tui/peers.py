@@ -13,7 +13,8 @@ from tui.amounts import counted
 from tui.lines import Kind, Target
 from tui.model import Snapshot
 from tui.pages.refusals import party_key
-from tui.records import Denial, OwnMaterial
+from tui.pages.rollover import older_of
+from tui.records import Denial
 from tui.text import SafeText, safe_text, shorten_middle
 
 DENY_FOR: Mapping[str, int] = {"10 minutes": 600, "1 hour": 3600, "1 day": 86400}
@@ -112,12 +113,7 @@ def older_connections(snapshot: Snapshot) -> int:
     certificates = snapshot.certificates
     if certificates is None:
         return 0
-    return sum(map(_older_of, certificates.identities or (certificates,)))
-
-
-def _older_of(material: OwnMaterial) -> int:
-    counts = material.connections_by_generation.items()
-    return sum(count for number, count in counts if number.isdecimal() and int(number) < material.generation)
+    return sum(map(older_of, certificates.identities or (certificates,)))
 
 
 def drain_older(snapshot: Snapshot) -> Action:

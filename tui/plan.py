@@ -47,6 +47,7 @@ class Interest:
     span: str = ""  # of the history, by its name; empty for all there is
     lists_failures: bool = False  # all of them, also those of no upstream
     paused: bool = False
+    in_background: bool = False  # one of many: asked less often
 
 
 def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tlsidecar.api.decode import integer
 from tlsidecar.api.errors import AdminError
 from tui.actions import DRAIN_TIMEOUT_S, Action, Told, Verb, actions, failure, log_level_action, outcome
 from tui.amounts import counted, grouped
 from tui.lines import BLANK, Line, Role, Span, gap, heading, line
 from tui.model import Snapshot
 from tui.monitor import Monitor
+from tui.peers import Peer, deny, undrain
 from tui.records import Severity
 from tui.sheet import Page
-from tui.text import SafeText, shorten_middle, wrap
+from tui.text import EMPTY, SafeText, shorten_middle, wrap
 
 AT_ONCE = 8
 """Sidecars that are asked to change at the same time."""
 
+_CUTTING = (Verb.DRAIN, Verb.DENY)
 _NAMED = 4
 _NAME_WIDTH = 30
 _CHANGED_PART = 0.1
@@ -28,19 +31,31 @@ VERBS: Sequence[tuple[Verb, str]] = (
     (Verb.RELOAD, "Reload certificates"),
     (Verb.ROTATE, "Rotate now"),
     (Verb.DRAIN, "Drain"),
+    (Verb.UNDRAIN, "Undrain"),
+    (Verb.DENY, "Deny an identity"),
     (Verb.LOG_LEVEL, "Log level"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """An action for each sidecar that answers; ``silent`` are those chosen that do not."""
+    """An action for each sidecar that answers; ``silent`` are those chosen that do not, ``idle`` those that it would
+    not change. ``connections`` are those it touches, or may."""
 
     verb: Verb
     name: SafeText
     steps: Sequence[tuple[Monitor, Action]]
     silent: int
     connections: int
+    idle: int = 0
+    whom: SafeText = EMPTY  # kept out, and for how long
+
+    @property
+    def nobody(self) -> SafeText:
+        """In place of a question, where it is for none."""
+        if self.idle:
+            return SafeText(f"{self.verb}: none of them is draining")
+        return SafeText(f"{self.verb}: none of them answers")
 
     @property
     def title(self) -> SafeText:
@@ -52,6 +67,7 @@ class Rollout:
         names = ", ".join(labels[:_NAMED])
         more = f" and {grouped(len(labels) - _NAMED)} more" if len(labels) > _NAMED else ""
         left = f" {counted(self.silent, 'sidecar')} that did not answer: left out." if self.silent else ""
+        left += f" {counted(self.idle, 'sidecar')} not draining: left out." if self.idle else ""
         return SafeText(f"{names}{more}: {self._consequence}{left}")
 
     @property
@@ -64,7 +80,14 @@ class Rollout:
             case Verb.DRAIN:
                 return (
                     f"each stops accepting. What is open ({counted(self.connections, 'connection')} in all) gets "
-                    f"{DRAIN_TIMEOUT_S} s to finish, then it is cut. None serves again until it is restarted."
+                    f"{DRAIN_TIMEOUT_S} s to finish, then it is cut. None serves again until Undrain, or a restart."
+                )
+            case Verb.UNDRAIN:
+                return "each listens on its addresses again, and accepts new connections."
+            case Verb.DENY:
+                return (
+                    f"each keeps {self.whom}, whatever its rules say, and {counted(self.connections, 'connection')} "
+                    "in all are cut now. It ends by itself, by Undeny, or with a restart."
                 )
             case _:
                 return "each logs from that level on. A restart sets it back."
@@ -77,7 +100,7 @@ class Rollout:
         """What has changed too much since ``asked`` was asked; None for nothing."""
         for what, now, before in (
             ("sidecar", len(self.steps), len(asked.steps)),
-            ("connection", self.connections, asked.connections if self.verb is Verb.DRAIN else self.connections),
+            ("connection", self.connections, asked.connections if self.verb in _CUTTING else self.connections),
         ):
             if abs(now - before) > _CHANGED_PART * before:
                 return SafeText(f"{self.verb}: not done, it is {counted(now, what)} now and was {grouped(before)}")
@@ -86,20 +109,60 @@ class Rollout:
 
 def rollout(verb: Verb, chosen: Sequence[Monitor], monotonic: float, level: str = "") -> Rollout:
     """``verb`` on all of ``chosen`` that answer."""
-    snapshots = [(monitor, monitor.model.snapshot(monotonic)) for monitor in chosen]
-    answering = [(each, told) for each, told in snapshots if told.status is not None and not told.link.is_lost]
+    answering, silent = _answering(chosen, monotonic)
+    meant = [(each, told) for each, told in answering if verb is not Verb.UNDRAIN or _is_draining(told)]
     return Rollout(
         verb,
         SafeText(f"Log level {level}" if level else dict(VERBS)[verb]),
-        [(monitor, _action(verb, snapshot, level)) for monitor, snapshot in answering],
-        len(chosen) - len(answering),
-        sum(told.status.totals.connections_active for _, told in answering if told.status is not None),
+        [(monitor, _action(verb, snapshot, level)) for monitor, snapshot in meant],
+        silent,
+        sum(told.status.totals.connections_active for _, told in meant if told.status is not None),
+        idle=len(answering) - len(meant),
     )
+
+
+async def denial(chosen: Sequence[Monitor], peer: Peer, how_long: str, monotonic: float) -> Rollout:
+    """``peer`` kept out of all of ``chosen`` that answer, each of which is asked how many connections that touches."""
+    answering, silent = _answering(chosen, monotonic)
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def number(monitor: Monitor) -> int | None:
+        async with gate:
+            try:
+                reply = await monitor.client.read("/v1/connections", identity=peer.name, limit=1)
+            except AdminError:
+                return None
+        return integer(reply.get("matched"))
+
+    async with asyncio.TaskGroup() as group:
+        asked = [(monitor, group.create_task(number(monitor))) for monitor, _ in answering]
+    numbers = [(monitor, found) for monitor, task in asked if (found := task.result()) is not None]
+    return Rollout(
+        Verb.DENY,
+        SafeText(f"Deny {peer.short(_NAME_WIDTH)}"),
+        [(monitor, deny(peer, how_long, found)) for monitor, found in numbers],
+        silent + len(answering) - len(numbers),
+        sum(found for _, found in numbers),
+        whom=SafeText(f"{peer.short()} out for {how_long}"),
+    )
+
+
+def _answering(chosen: Sequence[Monitor], monotonic: float) -> tuple[list[tuple[Monitor, Snapshot]], int]:
+    """Those that answer, as they are known; and how many do not."""
+    snapshots = [(monitor, monitor.model.snapshot(monotonic)) for monitor in chosen]
+    answering = [(each, told) for each, told in snapshots if told.status is not None and not told.link.is_lost]
+    return answering, len(chosen) - len(answering)
+
+
+def _is_draining(snapshot: Snapshot) -> bool:
+    return snapshot.status is not None and snapshot.status.state == "draining"
 
 
 def _action(verb: Verb, snapshot: Snapshot, level: str) -> Action:
     if verb is Verb.LOG_LEVEL:
         return log_level_action(snapshot, level)
+    if verb is Verb.UNDRAIN:
+        return undrain(snapshot)
     return next(action for action in actions(snapshot, None) if action.verb is verb)
 
 

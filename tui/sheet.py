@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tui.amounts import UNKNOWN
 from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line, spread
-from tui.text import SafeText, pad, shorten, wrap
+from tui.text import ELLIPSIS, SafeText, cell_width, common_beginning, pad, shorten, shorten_middle, wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,14 @@ class Column(Generic[T_contra]):
     sort: Hashable = None
     mirrored: bool = False
     letter: str = ""  # shift and this letter sort by it
+    factored: bool = False  # what all cells begin with stands once, in the header, where they do not fit
 
 
 GAP = 1
+
+_WORTH_FACTORING = 8
+"""Cells: what all begin with is left out of each where it is at least so long, and the header has room for as much."""
+
 COMFORT_RANK = 3
 
 
@@ -171,8 +176,26 @@ class Table(Generic[T]):
 
     def __post_init__(self) -> None:
         placed = layout(self.columns, self.look.width, wide=self.look.wide)
+        placed = [(self._factored(each, width) if each.factored else each, width) for each, width in placed]
         object.__setattr__(self, "placed", placed)
         object.__setattr__(self, "header", header_line(placed, self.look.glyphs, self.sort, self.descending))
+
+    def _factored(self, column: Column[T], width: int) -> Column[T]:
+        """The column without what all its cells begin with, where one of them would have to be shortened."""
+        texts = [column.cell(item, self.look).text for item in self.items]
+        if all(cell_width(text) <= width for text in texts):
+            return column
+        beginning = common_beginning(texts)
+        room = width - cell_width(SafeText(column.label)) - 2  # a gap, and the arrow of the sort
+        if len(beginning) < _WORTH_FACTORING or room < _WORTH_FACTORING:
+            return column
+
+        def cell(item: T, look: Look) -> Span:
+            whole = column.cell(item, look)
+            return replace(whole, text=SafeText(ELLIPSIS + whole.text[len(beginning) :]))
+
+        label = f"{column.label} {shorten_middle(SafeText(beginning + ELLIPSIS), room)}"
+        return replace(column, label=label, cell=cell, shorten=shorten_middle)
 
     def column_at(self, cell: int) -> Column[T] | None:
         """The column that this cell of the header is in, or that the gap before it leads to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tlsidecar.api.text import DETAIL_LIMIT as DETAIL_LIMIT
@@ -56,13 +57,30 @@ def shorten_middle(text: SafeText, width: int) -> SafeText:
 
 
 def shorten_identity(identity: SafeText, width: int) -> SafeText:
-    """An identity in at most ``width`` cells. A SPIFFE ID that does not fit loses its scheme first and its middle
-    then; a distinguished name, whose first part tells most, loses its end."""
+    """An identity in at most ``width`` cells. A SPIFFE ID that does not fit loses its scheme, and then whole segments
+    of its path from the middle: both the trust domain and the end tell. Where not even that fits, the middle. A
+    distinguished name, whose first part tells most, loses its end."""
     if cell_width(identity) <= width:
         return identity
     if "=" in identity and not identity.startswith("spiffe:"):
         return shorten(identity, width)
-    return shorten_middle(SafeText(identity.removeprefix("spiffe:")), width)
+    domain, *path = identity.removeprefix("spiffe://").split("/")
+    for number in range(len(path) + 1):
+        kept = "/".join((domain, *([ELLIPSIS] if number else []), *path[number:]))
+        if number < len(path) and cell_width(SafeText(kept)) <= width:
+            return SafeText(kept)
+    return shorten_middle(SafeText("/".join((domain, *path))), width)
+
+
+def common_beginning(texts: Sequence[SafeText]) -> SafeText:
+    """The segments, slashes included, that several different texts all begin with; empty for none."""
+    if len(set(texts)) < 2:
+        return EMPTY
+    first, last = min(texts), max(texts)  # what these two begin with, all between them do
+    same = next(
+        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+    return SafeText(first[: first.rfind("/", 0, same) + 1])
 
 
 def pad(text: SafeText, width: int, *, right: bool = False) -> SafeText:

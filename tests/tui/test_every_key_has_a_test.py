@@ -12,14 +12,14 @@ from textual.binding import Binding
 
 from tui.app import Console
 from tui.screens.base import ConsoleScreen
-from tui.screens.choice import Question, Window
+from tui.screens.choice import Field, Question, Window
 from tui.screens.detail import DetailScreen
 from tui.screens.fleet import FleetRows, FleetScreen
 from tui.screens.main import MainScreen
 from tui.tabs import TABS
 from tui.widgets.rows import Rows
 
-OWNERS = (Console, ConsoleScreen, MainScreen, DetailScreen, FleetScreen, Window, Question, Rows, FleetRows)
+OWNERS = (Console, ConsoleScreen, MainScreen, DetailScreen, FleetScreen, Field, Window, Question, Rows, FleetRows)
 TESTS = Path(__file__).parent
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from ui_bench import Bench, bench
 from ui_sidecar import running
-from ui_world import World, degraded, expired, healthy, hostile
+from ui_world import NOW, World, certificate, degraded, expired, healthy, hostile
 
+from tlsidecar.api.filter import FilterError
 from tui.app import Console
+from tui.model import Model
 from tui.options import Options
+from tui.pages.fleet_filter import fleet_matcher
+from tui.pages.fleet_row import FleetRow
 from tui.reach.targets import local
 from tui.screens.choice import Question, Reading
 from tui.screens.fleet import FleetScreen
+from tui.sight import Sight
+from tui.text import SafeText
 
 
 def named(world: World, node: str, **status: object) -> World:
@@ -54,8 +61,8 @@ async def test_worst_first_with_what_they_add_up_to(tmp_path: Path) -> None:
         assert "open" in desk.lines[1]
         assert "next to expire" in desk.lines[1]
         header = desk.lines[2].split()
-        assert header[:2] == ["NAME", "STATE↑"]
-        assert {"PROBLEM", "CERT", "REQ/S", "FAIL/S", "GEN", "VERSION"} < set(header)
+        assert header[0] == "NAME"
+        assert {"STATE↑", "PROBLEM", "CERT", "REQ/S", "FAIL/S", "GEN", "VERSION"} < set(header)
         assert ["degraded" in line for line in rows(desk)] == [True, False, False]
         await desk.sidecars[2].stop()
         await desk.second()
@@ -169,7 +176,7 @@ async def test_an_action_on_all_marked_names_their_number(tmp_path: Path) -> Non
 
 async def test_an_action_on_one_is_for_the_one_under_the_cursor(tmp_path: Path) -> None:
     async with bench(tmp_path, *worlds(), toasts=True) as desk:
-        await desk.press("down", "a", "down", "down", "down", "enter", "enter")
+        await desk.press("down", "a", "G", "enter", "enter")
         assert "Log level debug on 1 sidecar" in desk.text
         await desk.press("y")
         await eventually(desk, lambda: "log-level: done on 1 sidecar" in desk.toasts)
@@ -208,6 +215,131 @@ async def test_what_changed_since_it_was_asked_is_not_done(tmp_path: Path) -> No
         await desk.press("y")
         await eventually(desk, lambda: any(toast.startswith("drain: not done, it is ") for toast in desk.toasts))
         assert all(sidecar.changes == [] for sidecar in desk.sidecars)
+
+
+async def test_undrain_is_for_those_that_drain(tmp_path: Path) -> None:
+    draining = named(healthy(), "web-3", state="draining")
+    async with bench(tmp_path, *worlds(), draining, toasts=True) as desk:
+        await desk.press("M", "a", "down", "down", "down", "enter")
+        assert "Undrain on 1 sidecar" in desk.text
+        words = " ".join(line.strip(" │") for line in desk.lines)
+        assert "3 sidecars not draining: left out." in words
+        await desk.press("y")
+        await eventually(desk, lambda: "undrain: done on 1 sidecar" in desk.toasts)
+        assert [sidecar.changes for sidecar in desk.sidecars] == [[], [], [], [("POST", "/v1/undrain", None)]]
+        draining.status["state"] = "ready"
+        await desk.second()
+        await desk.press("a", "down", "down", "down", "enter")
+        assert "undrain: none of them is draining" in desk.toasts
+
+
+async def test_an_identity_is_kept_out_of_all_that_are_marked(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds(), toasts=True) as desk:
+        who = str(desk.sidecars[0].world.connections[0]["identity"])
+        touched = [sum(each["identity"] == who for each in one.world.connections) for one in desk.sidecars]
+        assert sum(touched) > 1
+        await desk.press("M", "a", *("down",) * 4, "enter")
+        assert "Deny which identity?" in desk.text
+        await desk.press("q", "escape")  # a letter like any other
+        assert isinstance(desk.app.screen, FleetScreen)
+        await desk.press("a", *("down",) * 4, "enter", *who, "enter", "enter")
+        await eventually(desk, lambda: isinstance(desk.app.screen, Question))
+        words = " ".join(line.strip(" │") for line in desk.lines)
+        assert "on 3 sidecars" in words
+        assert f"{sum(touched)} connections in all are cut now" in words
+        await desk.press("y")
+        await eventually(desk, lambda: "deny: done on 3 sidecars" in desk.toasts)
+        assert [sidecar.changes for sidecar in desk.sidecars] == [
+            [("POST", "/v1/denials", {"identity": who, "for_s": 600, "expected": number})] for number in touched
+        ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("is:critical", {"db-7"}),
+        ("!is:critical", {"web-1", "web-2"}),
+        ("node:web-*", {"web-1", "web-2"}),
+        ("node:web-* !node:web-1", {"web-2"}),
+        ("state:degraded", {"db-7"}),
+        ("problem:reload_refused", {"db-7"}),
+        ("gen:<9 open:>0", {"web-1", "db-7", "web-2"}),
+        ("expires:<1000d db", {"db-7"}),
+        ("id:*/sa/web ok:", set()),
+    ],
+)
+async def test_the_list_is_filtered_in_the_same_language(wanted: str, found: set[str]) -> None:
+    rows = [fleet_row_of(world) for world in worlds()]
+    try:
+        means = fleet_matcher(wanted, NOW)
+    except FilterError:
+        assert not found
+    else:
+        assert {str(row.node) for row in rows if means(row)} == found
+
+
+def fleet_row_of(world: World) -> FleetRow:
+    model = Model(SafeText("a.sock"))
+    model.take_status(world.status, 1.0, NOW, 0.0)
+    return FleetRow("a.sock", SafeText("a"), Sight.of(model.snapshot(1.0)), 1.0)
+
+
+async def test_a_mistake_in_its_filter_is_shown_and_the_last_good_one_holds(tmp_path: Path) -> None:
+    async with bench(tmp_path, *worlds()) as desk:
+        await desk.press("slash", *"is:critical")
+        assert "1 of 3" in desk.lines[-1]
+        await desk.press(*" exipres:<2d")
+        assert "^ there is no field" in desk.text
+        assert "0 of 3" in desk.lines[-1]  # as long as it was a word, none had it
+        await desk.press("escape")
+        assert "^" not in desk.text
+        assert len(names(desk)) == 3
+
+
+async def test_a_key_that_comes_before_the_list_is_there_is_no_filter(tmp_path: Path) -> None:
+    """Typed while the console was still starting."""
+    async with bench(tmp_path, *worlds()) as desk:
+        desk.app.push_screen(FleetScreen(desk.app.fleet, ""))
+        await desk.type("w7w")
+        await desk.second()
+        assert desk.app.fleet.filter == ""
+
+
+async def test_a_rollover_says_who_is_not_ready(tmp_path: Path) -> None:
+    """Three steps over three sidecars: who lacks the new CA, who still shows the old one, who has connections of it."""
+    old, new = ca("Old", 400), ca("New", 1)
+    fleet = worlds()
+    for world, trust, issuer in zip(fleet, ([old], [old, new], [old, new]), (old, old, new), strict=True):
+        world.certificates |= {"trust": trust, "chain": [{**issuer, "issuer": issuer["subject"]}]}
+        world.certificates["connections_by_generation"] = {"3": 4}
+    async with bench(tmp_path, *fleet, size=(120, 12)) as desk:
+        await desk.press("o")
+        assert "asking the sidecars" in desk.lines[1]
+        await desk.second()
+        assert "1 not ready to switch" in desk.lines[1]
+        assert "CN=New trusted by 2 of 3, issued 1" in desk.lines[1]
+        assert ["not ready" in row and "CN=New" in row for row in rows(desk)] == [True, False, False]
+        assert "switch" in rows(desk)[1]
+        assert "finish" in rows(desk)[2]
+        fleet[0].certificates["trust"] = [old, new]
+        fleet[2].certificates["connections_by_generation"] = {"2": 7, "3": 1}
+        desk.clock.move(60)
+        await desk.second()
+        assert "ready to switch; 3 not yet to finish" in desk.lines[1]
+        assert any(" 7 " in row for row in rows(desk))
+        for world in fleet:
+            world.certificates["chain"] = [{**new, "issuer": new["subject"]}]
+            world.certificates["connections_by_generation"] = {"3": 1}
+        desk.clock.move(60)
+        await desk.second()
+        assert "ready to finish" in desk.lines[1]
+        await desk.press("o")
+        assert "REQ/S" in desk.lines[2]
+
+
+def ca(name: str, age_days: int) -> dict[str, object]:
+    begins = NOW - timedelta(days=age_days)
+    return dict(certificate(f"CN={name}", f"CN={name}", begins, begins + timedelta(days=3650), is_ca=True))
 
 
 async def test_read_only_has_no_actions(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import random
 import stat
@@ -30,6 +31,7 @@ from tui.past import SPANS
 from tui.reach.targets import local
 from tui.recorder import Recorder, open_new
 from tui.replay.answers import Answers
+from tui.replay.moments import seconds_of
 from tui.replay.playback import Playback
 from tui.replay.source import ReplayEndpoint, replay_sources
 from tui.roster import Roster
@@ -190,7 +192,7 @@ async def test_it_looks_as_what_was_recorded(tmp_path: Path) -> None:
         assert "REPLAY 23:15:30Z 1x" in desk.lines[0]
         assert "new material was refused" in desk.text
         assert "20.0K/s" in desk.text or "19.5K/s" in desk.text
-        for key, words in (("2", "sa/cart"), ("3", "Prod Root CA"), ("4", "not_allowed"), ("7", "Last 2 h")):
+        for key, words in (("2", "cart"), ("3", "Prod Root CA"), ("4", "not_allowed"), ("7", "Last 2 h")):
             await desk.press(key)
             await desk.app.tick()
             await desk.settle()
@@ -368,6 +370,11 @@ def test_a_recording_is_never_written_over(tmp_path: Path) -> None:
         ["--replay", "recording.gz", "a.sock"],
         ["--replay", "recording.gz", "--watch"],
         ["--replay", "recording.gz", "--record", "b.gz"],
+        ["--replay", "recording.gz", "--at", "noon"],
+        ["--replay", "recording.gz", "--at", "+1h"],
+        ["--replay", "recording.gz", "--at", "25:00"],
+        ["--replay", "recording.gz", "--speed", "3"],
+        ["--at", "+1s", "--once"],
         ["--record", "b.gz", "--once"],
         ["--record", "text", "--watch"],
     ],
@@ -394,3 +401,36 @@ def test_one_that_was_cut_short_is_shown_and_said(tmp_path: Path, capsys: pytest
     told = capsys.readouterr()
     assert told.err == f"tlsidecar ui: {file}: it was cut short\n"
     assert "web-1" in told.out
+
+
+@pytest.mark.parametrize(
+    ("text", "t"),
+    [
+        ("+0s", 0),
+        ("+1m30s", 90),
+        ("-30s", SECONDS - 31),
+        ("23:15", 0),
+        ("23:16:05", 65),
+        ("23:16:05Z", 65),
+        ("2026-11-23T23:16:00Z", 60),
+        ("2026-11-24T00:16:00+01:00", 60),
+    ],
+)
+def test_a_moment_is_written_in_several_forms(tmp_path: Path, text: str, t: float) -> None:
+    assert seconds_of(text, read_recording(recorded(tmp_path, healthy()))) == t
+
+
+@pytest.mark.parametrize(
+    "text", ["", "+", "5m", "24:00", "23:14", "23:18", "-3m", "2026-11-23", "tomorrow", "+1h\x1b[31m"]
+)
+def test_another_moment_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no moment|is not in the recording") as raised:
+        seconds_of(text, read_recording(recorded(tmp_path, healthy())))
+    assert str(raised.value).isprintable()
+
+
+def test_once_is_of_the_moment_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = recorded(tmp_path, healthy())
+    for at, generation in (("+30s", 3), ("-30s", 4)):
+        assert main(["-o", "json", "--replay", str(file), "--at", at]) == 0
+        assert json.loads(capsys.readouterr().out)["sidecars"][0]["status"]["generation"] == generation

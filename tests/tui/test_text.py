@@ -15,6 +15,7 @@ from tui.text import (
     SafeText,
     ascii_only,
     cell_width,
+    common_beginning,
     crop,
     pad,
     safe_text,
@@ -113,9 +114,19 @@ def test_both_ends_of_a_name_survive() -> None:
     assert shorten_middle(SafeText("10.0.0.1:40001"), 9) == "10…:40001"
     spiffe = SafeText("spiffe://prod.example/ns/shop/sa/web")
     assert shorten_identity(spiffe, 40) == spiffe
-    assert shorten_identity(spiffe, 29) == "//prod.example/ns/shop/sa/web"
-    assert shorten_identity(spiffe, 20) == "//prod…/shop/sa/web"[:6] + "…" + "ns/shop/sa/web"[-13:]
+    assert shorten_identity(spiffe, 29) == "prod.example/ns/shop/sa/web"
+    assert shorten_identity(spiffe, 26) == "prod.example/…/shop/sa/web"
+    assert shorten_identity(spiffe, 20) == "prod.example/…/web"
+    assert shorten_identity(spiffe, 12) == "pro…p/sa/web"
     assert shorten_identity(SafeText("CN=Prod Issuing CA,O=Example"), 12) == "CN=Prod Iss…"
+
+
+def test_what_several_begin_with_ends_at_a_slash() -> None:
+    one, two = SafeText("spiffe://prod/ns/shop/sa/web"), SafeText("spiffe://prod/ns/shop/sa/worker")
+    assert common_beginning([one, two, one]) == "spiffe://prod/ns/shop/sa/"
+    assert common_beginning([one, one]) == ""
+    assert common_beginning([one, SafeText("CN=backup")]) == ""
+    assert common_beginning([]) == ""
 
 
 def test_ascii_keeps_the_width() -> None:

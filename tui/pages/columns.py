@@ -89,6 +89,7 @@ WHO: Column[Turned] = Column(
     sort=ListSort.WHO,
     letter="W",
     shorten=shorten_identity,
+    factored=True,
 )
 WHY: Column[Ended] = Column(
     "WHY", 19, lambda each, look: Span(each.reason, Role.WARNING), sort=ListSort.REASON, letter="R"

@@ -45,6 +45,7 @@ CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
         sort=Sort.IDENTITY,
         letter="I",
         shorten=shorten_identity,
+        factored=True,
     ),
     Column("STATE", 10, lambda each, look: Span(each.state), sort=Sort.STATE, rank=4, letter="T"),
     Column(

@@ -11,17 +11,15 @@ from enum import StrEnum
 from tui.amounts import UNKNOWN, byte_rate, count, counted, duration, latency, per_minute, until
 from tui.lifetime import Stage
 from tui.lines import Glyphs, Kind, Line, Role, Span, cropped, gap, literal, spread
-from tui.pages.arrange import matches
+from tui.pages.fleet_filter import fleet_matcher
+from tui.pages.fleet_row import FleetRow
 from tui.records import Severity
 from tui.sheet import Column, Look, Table
-from tui.sight import Exit, Sight
+from tui.sight import Exit
 from tui.text import EMPTY, SafeText, cell_width, shorten_middle
 
 _BROAD = 110
 """From this width on, a problem is told in its own words and not by its code, and what is next to expire by name."""
-
-_LATE_S = 12.0
-"""More than two looks in the background."""
 
 
 class FleetSort(StrEnum):
@@ -33,40 +31,6 @@ class FleetSort(StrEnum):
     OPEN = "open"
     GENERATION = "generation"
     VERSION = "version"
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRow:
-    """One sidecar in the list. ``monotonic`` is the moment the list is of."""
-
-    name: str
-    label: SafeText
-    sight: Sight
-    monotonic: float = 0.0
-    is_marked: bool = False
-
-    @property
-    def is_lost(self) -> bool:
-        return self.sight.exit is Exit.UNREACHABLE
-
-    @property
-    def is_awaited(self) -> bool:
-        """Neither an answer nor a failure yet."""
-        return self.sight.snapshot.status is None and not self.sight.snapshot.link.is_lost
-
-    @property
-    def late_s(self) -> float | None:
-        """Seconds since the last answer, when these are more than they should be."""
-        replied_at = self.sight.snapshot.link.last_reply_at
-        age_s = None if replied_at is None else self.monotonic - replied_at
-        return age_s if age_s is not None and age_s > _LATE_S else None
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """The smaller, the worse; who has not answered yet is not known to be bad."""
-        if self.is_awaited:
-            return (-Exit.OK, 0)
-        return (-self.sight.exit, -len(self.sight.found))
 
 
 _ROLES = {
@@ -131,19 +95,8 @@ def _failures(row: FleetRow, look: Look) -> Span:
     return _rate(failing, row, Role.CRITICAL if failing else Role.TEXT)
 
 
-def _number(row: FleetRow, value: Callable[[Sight], int]) -> Span:
-    known = row.sight.snapshot.status is not None
-    return Span(count(value(row.sight)) if known else UNKNOWN, Role.MUTED if row.is_lost else Role.TEXT)
-
-
-def _open(sight: Sight) -> int:
-    status = sight.snapshot.status
-    return 0 if status is None else status.totals.connections_active
-
-
-def _generation(sight: Sight) -> int:
-    status = sight.snapshot.status
-    return 0 if status is None else status.generation
+def _number(row: FleetRow, value: int) -> Span:
+    return Span(UNKNOWN if row.status is None else count(value), Role.MUTED if row.is_lost else Role.TEXT)
 
 
 def _p99(row: FleetRow, look: Look) -> Span:
@@ -151,18 +104,8 @@ def _p99(row: FleetRow, look: Look) -> Span:
     return Span(latency(None if status is None else status.handshake_p99_s), Role.MUTED if row.is_lost else Role.TEXT)
 
 
-def _version(row: FleetRow) -> SafeText:
-    status = row.sight.snapshot.status
-    return UNKNOWN if status is None else status.version
-
-
-def _node(row: FleetRow) -> SafeText:
-    status = row.sight.snapshot.status
-    return UNKNOWN if status is None else status.node
-
-
-_MARK: Column[FleetRow] = Column("", 1, lambda row, look: Span(SafeText("*" if row.is_marked else " "), Role.KEY))
-_NAME: Column[FleetRow] = Column(
+MARK: Column[FleetRow] = Column("", 1, lambda row, look: Span(SafeText("*" if row.is_marked else " "), Role.KEY))
+NAME: Column[FleetRow] = Column(
     "NAME",
     14,
     lambda row, look: Span(row.label, Role.STRONG),
@@ -172,27 +115,28 @@ _NAME: Column[FleetRow] = Column(
     sort=FleetSort.NAME,
     letter="N",
     shorten=shorten_middle,
+    factored=True,
 )
-_STATE: Column[FleetRow] = Column("STATE", 10, _state, sort=FleetSort.WORST, letter="W")
+STATE: Column[FleetRow] = Column("STATE", 10, _state, sort=FleetSort.WORST, letter="W")
 _PROBLEM: Column[FleetRow] = Column("PROBLEM", 16, _problem, share=3, wish=20, most=120)
 _CERTIFICATE: Column[FleetRow] = Column("CERT", 10, _certificate, sort=FleetSort.CERTIFICATE, letter="C")
 _OPEN: Column[FleetRow] = Column(
-    "OPEN", 5, lambda row, look: _number(row, _open), right=True, rank=4, sort=FleetSort.OPEN, letter="O"
+    "OPEN", 5, lambda row, look: _number(row, row.open), right=True, rank=4, sort=FleetSort.OPEN, letter="O"
 )
-_GENERATION: Column[FleetRow] = Column(
-    "GEN", 4, lambda row, look: _number(row, _generation), right=True, rank=1, sort=FleetSort.GENERATION, letter="E"
+GENERATION: Column[FleetRow] = Column(
+    "GEN", 4, lambda row, look: _number(row, row.generation), right=True, rank=1, sort=FleetSort.GENERATION, letter="E"
 )
 _VERSION: Column[FleetRow] = Column(
-    "VERSION", 8, lambda row, look: Span(_version(row), Role.MUTED), rank=3, sort=FleetSort.VERSION, letter="V"
+    "VERSION", 8, lambda row, look: Span(row.version or UNKNOWN, Role.MUTED), rank=3, sort=FleetSort.VERSION, letter="V"
 )
 _NODE: Column[FleetRow] = Column(
-    "NODE", 16, lambda row, look: Span(_node(row), Role.MUTED), rank=6, most=40, shorten=shorten_middle
+    "NODE", 16, lambda row, look: Span(row.node or UNKNOWN, Role.MUTED), rank=6, most=40, shorten=shorten_middle
 )
 
 FLEET_COLUMNS: Sequence[Column[FleetRow]] = (
-    _MARK,
-    _NAME,
-    _STATE,
+    MARK,
+    NAME,
+    STATE,
     _PROBLEM,
     _CERTIFICATE,
     Column(
@@ -206,13 +150,13 @@ FLEET_COLUMNS: Sequence[Column[FleetRow]] = (
     Column("FAIL/S", 7, _failures, right=True, sort=FleetSort.FAILURES, letter="F"),
     _OPEN,
     Column("HS P99", 6, _p99, right=True, rank=5),
-    _GENERATION,
+    GENERATION,
     _VERSION,
     _NODE,
 )
 """On the screen: rates are over the last ten seconds; of a TCP listener they are of connections."""
 
-ONCE_COLUMNS: Sequence[Column[FleetRow]] = (_NAME, _STATE, _PROBLEM, _CERTIFICATE, _OPEN, _GENERATION, _VERSION, _NODE)
+ONCE_COLUMNS: Sequence[Column[FleetRow]] = (NAME, STATE, _PROBLEM, _CERTIFICATE, _OPEN, GENERATION, _VERSION, _NODE)
 """Of a single look, which knows no rates."""
 
 LARGEST_FIRST = frozenset({FleetSort.REQUESTS, FleetSort.FAILURES, FleetSort.OPEN, FleetSort.GENERATION})
@@ -225,23 +169,16 @@ _KEYS: dict[FleetSort, Callable[[FleetRow], tuple[object, ...]]] = {
     FleetSort.CERTIFICATE: lambda row: (row.sight.snapshot.own_validity.not_after or _LATEST,),
     FleetSort.REQUESTS: lambda row: (row.sight.snapshot.rates.served_per_s or 0.0,),
     FleetSort.FAILURES: lambda row: (row.sight.snapshot.rates.failed_per_s or 0.0,),
-    FleetSort.OPEN: lambda row: (_open(row.sight),),
-    FleetSort.GENERATION: lambda row: (_generation(row.sight),),
-    FleetSort.VERSION: lambda row: (_version(row),),
+    FleetSort.OPEN: lambda row: (row.open,),
+    FleetSort.GENERATION: lambda row: (row.generation,),
+    FleetSort.VERSION: lambda row: (row.version,),
 }
 
 
-def arranged(rows: Sequence[FleetRow], wanted: str, sort: FleetSort, descending: bool) -> list[FleetRow]:
-    """Those in which every word of ``wanted`` occurs; equals stay in the order of the targets."""
-    kept = [row for row in rows if not wanted or matches(_texts(row), wanted)]
+def arranged(rows: Sequence[FleetRow], wanted: str, sort: FleetSort, descending: bool, now: datetime) -> list[FleetRow]:
+    """Those that the filter means; equals stay in the order of the targets."""
+    kept = filter(fleet_matcher(wanted, now), rows) if wanted else rows
     return sorted(kept, key=_KEYS[sort], reverse=descending)
-
-
-def _texts(row: FleetRow) -> list[str]:
-    snapshot = row.sight.snapshot
-    found = [text for problem in row.sight.found for text in (problem.severity.value, problem.code, problem.message)]
-    state = "no reply" if row.is_lost else "" if snapshot.status is None else snapshot.status.state
-    return [row.name, row.label, _node(row), state, _version(row), snapshot.link.error, *found]
 
 
 def fleet_table(
@@ -307,7 +244,7 @@ def fleet_summary_row(rows: Sequence[FleetRow], look: Look) -> Line:
     failing = sum(rate.failed_per_s or 0.0 for rate in rates)
     moved = sum((rate.bytes_in_per_s or 0.0) + (rate.bytes_out_per_s or 0.0) for rate in rates)
     known = any(rate.is_known for rate in rates)
-    open_now = sum(_open(row.sight) for row in rows if not row.is_lost)
+    open_now = sum(row.open for row in rows if not row.is_lost)
     parts = [
         [Span(count(open_now)), literal(" open", Role.MUTED)],
         [

@@ -31,6 +31,7 @@ GROUP_COLUMNS: Sequence[Column[ConnectionGroup]] = (
         sort=GroupSort.KEY,
         letter="W",
         shorten=shorten_identity,
+        factored=True,
     ),
     Column(
         "OPEN",

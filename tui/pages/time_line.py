@@ -12,7 +12,7 @@ from tui.text import SafeText, shorten, wrap
 
 _AGE_WIDTH = 8
 _OUTCOME_WIDTH = 10
-_INDENT = 2 + _AGE_WIDTH + 2
+_INDENT = 2 + _AGE_WIDTH + 1
 _WHAT_WIDTH = 10
 
 _ROLES = {"applied": Role.GOOD, "unchanged": Role.MUTED, "refused": Role.CRITICAL}
@@ -22,7 +22,7 @@ def time_line(certificates: Certificates, look: Look) -> list[Line]:
     """The newest first; nothing where the sidecar tells of none."""
     if not certificates.attempts:
         return []
-    lines = [BLANK, heading("Time line", SafeText("attempts at new material, newest first"))]
+    lines = [BLANK, heading("Time line", SafeText("attempts at new material, newest first, and how long ago"))]
     several = len(certificates.identities) > 1
     for attempt in certificates.attempts:
         lines += _attempt(attempt, certificates, look, several=several)
@@ -36,7 +36,8 @@ def _attempt(attempt: Attempt, certificates: Certificates, look: Look, *, severa
     room = max(10, look.width - _INDENT - _OUTCOME_WIDTH - 2)
     yield line(
         gap(2),
-        column(SafeText(f"{age(attempt.at, look.now)} ago"), _AGE_WIDTH + 2, Role.MUTED),
+        column(age(attempt.at, look.now), _AGE_WIDTH, Role.MUTED, right=True),
+        gap(),
         column(attempt.outcome, _OUTCOME_WIDTH, _ROLES.get(attempt.outcome, Role.WARNING)),
         gap(),
         Span(shorten(SafeText(what), room)),

@@ -16,12 +16,23 @@ _BEFORE_S = 100_000.0
 class Playback:
     """The time within ``recording``, as a :class:`~tui.clock.Clock`: from its first status to its end."""
 
-    def __init__(self, recording: Recording, real: Clock = SYSTEM_CLOCK, *, at_end: bool = False) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        real: Clock = SYSTEM_CLOCK,
+        *,
+        at_end: bool = False,
+        at_s: float | None = None,
+        speed: float = 1.0,
+    ) -> None:
+        """It begins at the second ``at_s``, else at the beginning or the end."""
+        assert speed in SPEEDS
         self.recording = recording
-        self.speed = 1.0
+        self.speed = speed
         self.is_paused = False
         self._real = real
-        self._from = recording.end_s if at_end else recording.start_s  # where it was at the real moment below
+        otherwise = recording.end_s if at_end else recording.start_s
+        self._from = otherwise if at_s is None else at_s  # where it was at the real moment below
         self._since = real.monotonic()
 
     def __repr__(self) -> str:

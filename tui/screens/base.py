@@ -28,6 +28,7 @@ from tui.widgets.rows import Rows
 class ConsoleScreen(Screen[None]):
     """A full screen of the console."""
 
+    AUTO_FOCUS = ""  # not the filter, hidden as it is: a key that comes early would be typed there
     LEADS_TO_FLEET: ClassVar[bool] = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "app.actions", "Actions"),

@@ -10,11 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.widgets import Input
 
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, gap, heading, line, literal
 from tui.screens.host import Host
 from tui.sheet import Page
 from tui.text import EMPTY, SafeText, pad, shorten, wrap
+from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
 _WIDTH = 64
@@ -62,6 +64,9 @@ class Window(ModalScreen[str | None]):
             yield Rows(id="choice", ascii_art=self.console.options.ascii_art)
 
     def on_mount(self) -> None:
+        self.fill()
+
+    def fill(self) -> None:
         rows = self.query_one(Rows)
         rows.show(self.page(min(_WIDTH, self.app.size.width) - _BORDER_AND_PADDING))
         rows.focus()
@@ -144,6 +149,42 @@ class Question(Menu):
 
     def action_answer(self, name: str) -> None:
         self.dismiss(name)
+
+
+class Field(Window):
+    """A line to type; returns it, or None for nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", priority=True)]
+    DEFAULT_CSS = """
+    Field {
+        Input { height: 1; border: none; padding: 0 1; margin: 1 0; background: $panel; }
+    }
+    """
+
+    def __init__(self, title: SafeText, example: str) -> None:
+        super().__init__()
+        self._title = title
+        self._example = example
+
+    def compose(self) -> ComposeResult:
+        ascii_art = self.console.options.ascii_art
+        self.set_class(ascii_art, "-ascii")
+        with Vertical(id="window"):
+            yield Bar(id="title", ascii_art=ascii_art)
+            field = Input(placeholder=self._example, id="field", compact=True)
+            field.cursor_blink = False
+            yield field
+            yield Bar(id="way", ascii_art=ascii_art)
+
+    def fill(self) -> None:
+        self.query_one("#title", Bar).show(heading(self._title).spans)
+        way = [literal("enter", Role.KEY), literal(" go on   "), literal("esc", Role.KEY), literal(" leave")]
+        self.query_one("#way", Bar).show(way)
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.dismiss(event.value.strip() or None)
 
 
 class Reading(Window):

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
 from tui.actions import LOG_LEVELS, Verb
 from tui.fleet import Fleet
-from tui.keys import ENTER, FILTER, MARK, SORT, KeyHint
-from tui.lines import Kind, Role, Span, Target, gap, literal
-from tui.pages.fleet import FLEET_COLUMNS, FleetBanner, fleet_identity_row, fleet_summary_row, fleet_table
+from tui.keys import ENTER, FILTER, MARK, ROLLOVER, SORT, KeyHint
+from tui.lines import Kind, Target
+from tui.monitor import Monitor
+from tui.pages.columns import nothing
+from tui.pages.fleet import FLEET_COLUMNS, FleetBanner, FleetSort, fleet_identity_row, fleet_summary_row, fleet_table
+from tui.pages.fleet_filter import EXAMPLE
+from tui.pages.rollover import rollover_of, rollover_summary_row, rollover_table
+from tui.peers import Peer, lengths
 from tui.records import Json, Severity
-from tui.rollout import VERBS, Rollout, carry_out, report, rollout, summary
+from tui.rollout import VERBS, Rollout, carry_out, denial, report, rollout, summary
 from tui.screens.base import ConsoleScreen
-from tui.screens.choice import Entry, Menu, Question, Reading
-from tui.sheet import message_page
-from tui.text import EMPTY, SafeText
+from tui.screens.choice import Entry, Field, Menu, Question, Reading, Window
+from tui.text import EMPTY, SafeText, safe_text
 from tui.widgets.bar import Bar
+from tui.widgets.filter_bar import FilterBar
 from tui.widgets.rows import Rows
 
 _REPORT_WIDTH = 76
@@ -59,15 +63,12 @@ class FleetScreen(ConsoleScreen):
         Binding("s", "sort", "Sort by the next column"),
         Binding("S", "reverse", "Reverse the order"),
         Binding("w", "wide", "All columns"),
+        Binding("o", "rollover", "A change of the CA"),
         Binding("q", "app.quit", "Quit"),
     ]
 
     DEFAULT_CSS = """
     FleetScreen {
-        #filter-row { display: none; height: 1; background: $surface; }
-        #filter-row.-shown { display: block; }
-        #filter-label { width: 9; background: $surface; }
-        #filter { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
         FleetRows { height: 1fr; scrollbar-gutter: stable; }
     }
     """
@@ -80,17 +81,10 @@ class FleetScreen(ConsoleScreen):
 
     def compose_body(self) -> ComposeResult:
         ascii_art = self.console.options.ascii_art
-        with Horizontal(id="filter-row"):
-            yield Bar(id="filter-label", ascii_art=ascii_art)
-            filter_input = Input(
-                placeholder="words that have to occur", id="filter", compact=True, select_on_focus=False
-            )
-            filter_input.cursor_blink = False
-            yield filter_input
+        yield FilterBar(EXAMPLE, ascii_art=ascii_art)
         yield FleetRows(id="fleet", ascii_art=ascii_art)
 
     def on_mount(self) -> None:
-        self.query_one("#filter-label", Bar).show([gap(), literal("filter:", Role.KEY), gap()])
         self._show_filter(focus=False)
         if self._at:
             self.rows.select(Target(Kind.SIDECAR, self._at))
@@ -109,7 +103,7 @@ class FleetScreen(ConsoleScreen):
 
     @property
     def hints(self) -> Sequence[KeyHint]:
-        return (ENTER, MARK, FILTER, SORT)
+        return (ENTER, MARK, FILTER, SORT, ROLLOVER)
 
     @property
     def note(self) -> SafeText:
@@ -125,13 +119,19 @@ class FleetScreen(ConsoleScreen):
         fleet, banner = self._fleet, self.console.banner()
         told = FleetBanner(banner.paused, banner.held, banner.read_only, len(fleet.marked), banner.aside)
         self.query_one("#identity", Bar).show(fleet_identity_row(fleet.rows, told, look).spans)
-        self.query_one("#summary", Bar).show(fleet_summary_row(fleet.rows, look).spans)
+        rollover = None
+        if fleet.shows_rollover:
+            rollover = rollover_of(fleet.shown, fleet.rows, worst_first=fleet.sort is FleetSort.WORST)
+        summary = fleet_summary_row(fleet.rows, look) if rollover is None else rollover_summary_row(rollover, look)
+        self.query_one("#summary", Bar).show(summary.spans)
         rows = self.rows
         look = self.look(rows.width, rows.size.height, wide=self._wide)
-        if fleet.shown:
-            rows.show(fleet_table(fleet.shown, look, fleet.sort, fleet.descending))
+        if not fleet.shown:
+            rows.show(nothing("no sidecar matches the filter", look))
+        elif rollover is not None:
+            rows.show(rollover_table(rollover, look))
         else:
-            rows.show(message_page([Span(SafeText("no sidecar matches the filter"), Role.MUTED)], look))
+            rows.show(fleet_table(fleet.shown, look, fleet.sort, fleet.descending))
         self._repaint_keys(self.look(self.size.width, self.size.height))
 
     # Keys.
@@ -149,6 +149,12 @@ class FleetScreen(ConsoleScreen):
 
     def action_wide(self) -> None:
         self._wide = not self._wide
+        self.repaint()
+
+    def action_rollover(self) -> None:
+        """A change of the CA over all of them, or what they are doing."""
+        self._fleet.shows_rollover = not self._fleet.shows_rollover
+        self.console.refresh_now()
         self.repaint()
 
     def action_sort(self) -> None:
@@ -175,21 +181,20 @@ class FleetScreen(ConsoleScreen):
         self._show_filter(focus=True)
 
     def action_clear(self) -> None:
-        if self._fleet.filter or isinstance(self.focused, Input):
-            self._fleet.filter = ""
+        if self._fleet.typed or self.filter_bar.is_typed_in:
+            self._set_filter("")
         else:
             self._fleet.marked.clear()
         self._show_filter(focus=False)
         self.set_focus(self.rows)
         self._arrange()
 
+    @property
+    def filter_bar(self) -> FilterBar:
+        return self.query_one(FilterBar)
+
     def _show_filter(self, *, focus: bool) -> None:
-        filter_input = self.query_one("#filter", Input)
-        with self.prevent(Input.Changed):
-            filter_input.value = self._fleet.filter
-        self.query_one("#filter-row").set_class(focus or bool(self._fleet.filter), "-shown")
-        if focus:
-            self.set_focus(filter_input)  # now: the next key may be here already
+        self.filter_bar.show(self._fleet.typed, self._fleet.mistake, focus=focus)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What stands there now: the message may be older than what was typed since."""
@@ -197,8 +202,9 @@ class FleetScreen(ConsoleScreen):
         self._set_filter(event.input.value)
 
     def _set_filter(self, text: str) -> None:
-        if text.strip() != self._fleet.filter:
-            self._fleet.filter = text.strip()
+        changed = self._fleet.set_filter(text)
+        self.filter_bar.show_mistake(self._fleet.typed, self._fleet.mistake)
+        if changed:
             self.rows.reset()
             self._arrange()
 
@@ -219,27 +225,46 @@ class FleetScreen(ConsoleScreen):
         if not chosen:
             return
         who = chosen[0].client.endpoint.label if len(chosen) == 1 else SafeText(f"{len(chosen):,} sidecars")
-        verb = await self._asked(
+        chosen_verb = await self._asked(
             Menu(SafeText(f"Actions on {who}"), _entries((each.value, name) for each, name in VERBS))
         )
-        if verb is None:
+        planned = None if chosen_verb is None else await self._planned(Verb(chosen_verb), chosen)
+        if planned is None:
             return
-        level: str | None = ""
-        if verb == Verb.LOG_LEVEL:
-            level = await self._asked(Menu(SafeText("Log level"), _entries((each, each) for each in LOG_LEVELS)))
-        if level is None:
-            return
-        plan = rollout(Verb(verb), chosen, self.console.view.monotonic, level)
+        plan = await planned()
         if not plan.steps:
-            self.console.tell(SafeText(f"{plan.verb}: none of them answers"), Severity.CRITICAL)
+            self.console.tell(plan.nobody, Severity.CRITICAL)
         elif await self._asked(Question(plan.title, plan.question, plan.confirm)) == "yes":
-            now = rollout(Verb(verb), chosen, self.console.view.monotonic, level)
+            now = await planned()
             if (changed := now.differs_from(plan)) is not None:
                 self.console.tell(changed, Severity.WARNING)
             else:
                 self.app.run_worker(self._carry_out(now), group="changes", exit_on_error=False)
 
-    async def _asked(self, window: Menu) -> str | None:
+    async def _planned(self, verb: Verb, chosen: Sequence[Monitor]) -> Callable[[], Awaitable[Rollout]] | None:
+        """What makes the plan, before the question and once more after it; None where the reader thought better."""
+        if verb is Verb.DENY:
+            name = await self._asked(Field(SafeText("Deny which identity?"), "spiffe://prod.example/ns/shop/sa/web"))
+            if name is None:
+                return None
+            peer = Peer(name, safe_text(name))
+            how_long = await self._asked(
+                Menu(SafeText(f"Deny {peer.short(40)} for"), _entries((each, each) for each in lengths()))
+            )
+            return None if how_long is None else lambda: denial(chosen, peer, how_long, self.console.view.monotonic)
+        level = ""
+        if verb is Verb.LOG_LEVEL:
+            picked = await self._asked(Menu(SafeText("Log level"), _entries((each, each) for each in LOG_LEVELS)))
+            if picked is None:
+                return None
+            level = picked
+
+        async def planned() -> Rollout:
+            return rollout(verb, chosen, self.console.view.monotonic, level)
+
+        return planned
+
+    async def _asked(self, window: Window) -> str | None:
         return await self.app.push_screen_wait(window)
 
     async def _carry_out(self, plan: Rollout) -> None:

@@ -8,12 +8,11 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
 from tui.keys import KeyHint
-from tui.lines import Kind, Role, Span, gap, literal
+from tui.lines import Kind, Role, Span, gap
 from tui.pages.chrome import TabLabel, tab_labels
 from tui.pages.connecting import connecting_page
 from tui.peers import Peer
@@ -23,15 +22,13 @@ from tui.screens.base import ConsoleScreen
 from tui.sheet import Look, Sheet, Table, message_page
 from tui.tabs import OVERVIEW, TABS
 from tui.tabs.tab import Tab, TabState, Window
-from tui.text import SafeText, cell_width, safe_text
+from tui.text import SafeText
 from tui.widgets.bar import Bar
+from tui.widgets.filter_bar import FilterBar
 from tui.widgets.rows import Rows
 
 _FILTER_REST_S = 0.15
 """Typing pauses this long before the sidecar is asked to filter."""
-
-
-_LABEL_WIDTH = 9
 
 
 class MainScreen(ConsoleScreen):
@@ -53,12 +50,6 @@ class MainScreen(ConsoleScreen):
     DEFAULT_CSS = """
     MainScreen {
         #tabs { background: $panel; }
-        #filter-row { display: none; height: 1; background: $surface; }
-        #filter-row.-shown { display: block; }
-        #filter-label { width: 9; background: $surface; }
-        #mistake { display: none; background: $surface; }
-        #mistake.-shown { display: block; }
-        #filter { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
         ContentSwitcher { height: 1fr; }
         Rows { height: 1fr; scrollbar-gutter: stable; }
     }
@@ -73,24 +64,13 @@ class MainScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         ascii_art = self.console.options.ascii_art
         yield Bar(id="tabs", ascii_art=ascii_art)
-        with Horizontal(id="filter-row"):
-            yield Bar(id="filter-label", ascii_art=ascii_art)
-            filter_input = Input(
-                placeholder="words, and field:value: id:*/sa/web !listener:raw idle:>60s",
-                id="filter",
-                compact=True,
-                select_on_focus=False,
-            )
-            filter_input.cursor_blink = False
-            yield filter_input
-        yield Bar(id="mistake", ascii_art=ascii_art)
+        yield FilterBar("words, and field:value: id:*/sa/web !listener:raw idle:>60s", ascii_art=ascii_art)
         with ContentSwitcher(initial=OVERVIEW.id):
             for tab in TABS:
                 yield Rows(id=tab.id, ascii_art=ascii_art)
 
     def on_mount(self) -> None:
         self.rows.focus()
-        self.query_one("#filter-label", Bar).show([gap(), literal("filter:", Role.KEY), gap()])
         self.console.start()
 
     @property
@@ -106,6 +86,10 @@ class MainScreen(ConsoleScreen):
     def rows(self) -> Rows:
         """The sheet of the tab shown."""
         return self.query_one(f"#{self._tab.id}", Rows)
+
+    @property
+    def filter_bar(self) -> FilterBar:
+        return self.query_one(FilterBar)
 
     @property
     def interest(self) -> Interest:
@@ -244,8 +228,7 @@ class MainScreen(ConsoleScreen):
 
     def action_clear(self) -> None:
         """Out of the filter: it is emptied and goes away. Without one, out of this sidecar."""
-        filter_input = self.query_one("#filter", Input)
-        is_typing = self.focused is filter_input
+        is_typing = self.filter_bar.is_typed_in
         if not is_typing and self._tab.back(self.state):
             self._show_filter(focus=False)
             self._ask_anew()
@@ -254,31 +237,12 @@ class MainScreen(ConsoleScreen):
             self.console.show_fleet()
             return
         if self.state.typed:
-            filter_input.value = ""
             self._set_filter("")
         self._show_filter(focus=False)
         self.set_focus(self.rows)
 
     def _show_filter(self, *, focus: bool) -> None:
-        filter_input = self.query_one("#filter", Input)
-        text = self.state.typed
-        with self.prevent(Input.Changed):
-            filter_input.value = text
-        self.query_one("#filter-row").set_class(focus or bool(text), "-shown")
-        if focus:
-            self.set_focus(filter_input)  # now: the next key may be here already
-        self._show_mistake()
-
-    def _show_mistake(self) -> None:
-        """What is wrong with the filter, under the place where it is."""
-        mistake = self.state.mistake
-        bar = self.query_one("#mistake", Bar)
-        bar.set_class(mistake is not None, "-shown")
-        if mistake is not None:
-            before = cell_width(safe_text(self.state.typed[: mistake.position])) + _LABEL_WIDTH
-            words = safe_text(f"^ {mistake.message}")
-            left = max(0, min(before, self.size.width - cell_width(words) - 1))
-            bar.show([gap(left), Span(words, Role.CRITICAL)])
+        self.filter_bar.show(self.state.typed, self.state.mistake, focus=focus)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What stands there now: the message may be older than what was typed since."""
@@ -288,7 +252,7 @@ class MainScreen(ConsoleScreen):
 
     def _set_filter(self, text: str) -> None:
         changed = self._tab.set_filter(self.state, text)
-        self._show_mistake()
+        self.filter_bar.show_mistake(self.state.typed, self.state.mistake)
         if not changed:
             return
         self.rows.reset()
