@@ -12,7 +12,7 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 
 from tlsidecar.dataplane.bind import HeldSocket
-from tlsidecar.settings import Address, Listener
+from tlsidecar.settings import Address, ListenerSettings
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 MOST_DESCRIPTORS = 1024
@@ -42,7 +42,7 @@ class Handed:
             handed.descriptors.append((given[place] if place < len(given) else "", FIRST_DESCRIPTOR + place))
         return handed
 
-    def sockets(self, listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
+    def sockets(self, listeners: Iterable[ListenerSettings]) -> dict[str, list[socket.socket]]:
         """The sockets of each listener that has some: by its name, else by its address. The rest is closed, and named
         in ``complaints``."""
         listeners = list(listeners)
@@ -83,7 +83,7 @@ def _obstacle(descriptor: int) -> str:
     return ""
 
 
-def _owner(name: str, sock: socket.socket, listeners: list[Listener]) -> str | None:
+def _owner(name: str, sock: socket.socket, listeners: list[ListenerSettings]) -> str | None:
     for listener in listeners:
         if listener.name == name:
             return name

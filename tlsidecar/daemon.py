@@ -49,7 +49,7 @@ from tlsidecar.recorder import Collector, Recorder
 from tlsidecar.sandbox.confined import Confined, confined
 from tlsidecar.sandbox.level import SandboxError
 from tlsidecar.service_manager import READY, STOPPING, ServiceManager
-from tlsidecar.settings import Identity, Settings
+from tlsidecar.settings import IdentitySettings, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError
 from tlsidecar.workers.local import LocalWorker
 
@@ -155,7 +155,7 @@ async def _serve(
     bound: dict[str, list[socket.socket]] = {}
     responders = Responders(settings.listeners, clock, lambda: controller.supervisor)
 
-    def make_source(identity: Identity) -> Source:
+    def make_source(identity: IdentitySettings) -> Source:
         return source_of(identity, clock, responders.of(identity), sandbox.run)
 
     controller = Controller(

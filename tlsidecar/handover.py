@@ -28,7 +28,7 @@ from pathlib import Path
 from tlsidecar.admin.access import caller_of, may_enter
 from tlsidecar.admin.binding import SocketFile
 from tlsidecar.dataplane.bind import HeldSocket
-from tlsidecar.settings import Listener
+from tlsidecar.settings import ListenerSettings
 
 MOST_SOCKETS = 250  # what one message may carry (SCM_MAX_FD is 253)
 LINE_BYTES = 4096
@@ -64,7 +64,7 @@ class Predecessor:
     def __init__(
         self,
         path: Path,
-        listeners: Sequence[Listener],
+        listeners: Sequence[ListenerSettings],
         bound: Mapping[str, Sequence[socket.socket]],
         let_go: Callable[[], Awaitable[None]],
     ) -> None:
@@ -135,7 +135,7 @@ class Successor:
             raise HandoverError(f"{path}: {error.strerror or error}") from None
         return cls(connection)
 
-    def sockets(self, listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
+    def sockets(self, listeners: Iterable[ListenerSettings]) -> dict[str, list[socket.socket]]:
         """Those of the listeners that have the same name and address here as there; the others are let go.
 
         Raises :class:`HandoverError`.

@@ -134,7 +134,7 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListenerSettings:
     """One address accepted on, with a mode. ``allow`` and ``expect`` are rule texts, already known to parse."""
 
     name: str
@@ -199,7 +199,7 @@ class Acme:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentitySettings:
     """Where our own material comes from: files, a program, a local authority, a SPIFFE agent or an ACME server; and
     whom we trust."""
 
@@ -294,8 +294,8 @@ class Settings:
     """Everything one process runs by."""
 
     admin: Admin
-    identities: tuple[Identity, ...]  # at least one, each with a name of its own
-    listeners: tuple[Listener, ...]
+    identities: tuple[IdentitySettings, ...]  # at least one, each with a name of its own
+    listeners: tuple[ListenerSettings, ...]
     metrics: Metrics = field(default_factory=Metrics)
     tls: Tls = field(default_factory=Tls)
     log: Log = field(default_factory=Log)
@@ -310,18 +310,18 @@ class Settings:
     config_file: Path | None = None
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> IdentitySettings:
         """The first: that of listeners which name none."""
         return self.identities[0]
 
-    def identity_called(self, name: str) -> Identity:
+    def identity_called(self, name: str) -> IdentitySettings:
         """Raises KeyError."""
         found = next((each for each in self.identities if each.name == name), None)
         if found is None:
             raise KeyError(name)
         return found
 
-    def listeners_of(self, identity: str) -> tuple[Listener, ...]:
+    def listeners_of(self, identity: str) -> tuple[ListenerSettings, ...]:
         """Those that show the identity of this name, always or to some."""
         return tuple(each for each in self.listeners if identity in each.identities)
 

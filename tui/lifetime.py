@@ -15,7 +15,7 @@ RENEWAL_GRACE = timedelta(minutes=2)
 """A renewal may take so long after the moment planned for it before it counts as overdue."""
 
 
-class Stage(StrEnum):
+class LifetimeStage(StrEnum):
     """Where in its life a certificate is; the first is worst."""
 
     EXPIRED = "expired"
@@ -28,15 +28,15 @@ class Stage(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Stage).index(self)
+        return list(LifetimeStage).index(self)
 
     @property
     def severity(self) -> Severity | None:
         """How much of a problem it is; None for none."""
         match self:
-            case Stage.EXPIRED | Stage.NOT_YET_VALID | Stage.EXPIRING:
+            case LifetimeStage.EXPIRED | LifetimeStage.NOT_YET_VALID | LifetimeStage.EXPIRING:
                 return Severity.CRITICAL
-            case Stage.DUE:
+            case LifetimeStage.DUE:
                 return Severity.WARNING
             case _:
                 return None
@@ -44,27 +44,27 @@ class Stage(StrEnum):
     @property
     def role(self) -> Role:
         match self:
-            case Stage.EXPIRED | Stage.NOT_YET_VALID | Stage.EXPIRING:
+            case LifetimeStage.EXPIRED | LifetimeStage.NOT_YET_VALID | LifetimeStage.EXPIRING:
                 return Role.CRITICAL
-            case Stage.DUE:
+            case LifetimeStage.DUE:
                 return Role.WARNING
-            case Stage.RENEWING:
+            case LifetimeStage.RENEWING:
                 return Role.NOTICE
-            case Stage.OK:
+            case LifetimeStage.OK:
                 return Role.GOOD
-            case Stage.UNKNOWN:
+            case LifetimeStage.UNKNOWN:
                 return Role.MUTED
 
     def label(self, glyphs: Glyphs) -> SafeText:
         """The stage as a sign and a word."""
         sign = {
-            Stage.EXPIRED: glyphs.critical,
-            Stage.NOT_YET_VALID: glyphs.critical,
-            Stage.EXPIRING: glyphs.warning,
-            Stage.DUE: glyphs.due,
-            Stage.RENEWING: glyphs.renewing,
-            Stage.OK: glyphs.ok,
-            Stage.UNKNOWN: glyphs.unknown,
+            LifetimeStage.EXPIRED: glyphs.critical,
+            LifetimeStage.NOT_YET_VALID: glyphs.critical,
+            LifetimeStage.EXPIRING: glyphs.warning,
+            LifetimeStage.DUE: glyphs.due,
+            LifetimeStage.RENEWING: glyphs.renewing,
+            LifetimeStage.OK: glyphs.ok,
+            LifetimeStage.UNKNOWN: glyphs.unknown,
         }[self]
         return SafeText(f"{sign} {self.value}")
 
@@ -77,23 +77,23 @@ class Validity:
     not_after: datetime | None
     next_renewal_at: datetime | None = None
 
-    def stage(self, now: datetime) -> Stage:
+    def stage(self, now: datetime) -> LifetimeStage:
         if self.not_after is None:
-            return Stage.UNKNOWN
+            return LifetimeStage.UNKNOWN
         if now >= self.not_after:
-            return Stage.EXPIRED
+            return LifetimeStage.EXPIRED
         if self.not_before is not None and now < self.not_before:
-            return Stage.NOT_YET_VALID
+            return LifetimeStage.NOT_YET_VALID
         left = self.fraction_left(now)
         if left is not None and left <= CRITICAL_FRACTION:
-            return Stage.EXPIRING
+            return LifetimeStage.EXPIRING
         if self.next_renewal_at is not None and self.next_renewal_at <= now < self.next_renewal_at + RENEWAL_GRACE:
-            return Stage.RENEWING
+            return LifetimeStage.RENEWING
         if self.is_renewal_overdue(now):
-            return Stage.DUE
+            return LifetimeStage.DUE
         if left is not None and left <= DUE_FRACTION:
-            return Stage.DUE
-        return Stage.OK
+            return LifetimeStage.DUE
+        return LifetimeStage.OK
 
     def fraction_left(self, now: datetime) -> float | None:
         """Of the whole lifetime, between 0 and 1; None when it is not known."""

@@ -35,7 +35,7 @@ from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
 from tlsidecar.dataplane.http2.errors import Http2Error
 from tlsidecar.dataplane.http2.hpack import Decoder
-from tlsidecar.settings import Http, Listener
+from tlsidecar.settings import Http, ListenerSettings
 
 MAX_BYTES = 4096
 
@@ -60,7 +60,7 @@ def request_head(data: bytes) -> None:
         paths_of(precise.target)
 
 
-def _as_sent(head: RequestHead, data: bytes, settings: Listener) -> object:
+def _as_sent(head: RequestHead, data: bytes, settings: ListenerSettings) -> object:
     sent = forward.request_bytes(head, data, identity_headers(settings))
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     parser.receive_data(sent)
@@ -241,7 +241,7 @@ def _verdict(reader: HeadReader, data: bytes, step: int) -> int | tuple[int, str
 
 
 @cache
-def _listeners() -> list[Listener]:
+def _listeners() -> list[ListenerSettings]:
     lenient = Http(underscores="allow", remove_headers=("x-tenant", "x-request-id"))
     return [listener(), listener(http=lenient)]
 

@@ -12,7 +12,7 @@ from tlsidecar.admin.certificate_views import certificate_record
 from tlsidecar.api.explanations import Explanation, is_allowed
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.explain.judging import Asked, CannotAsk, judge
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 
 ContextsOf = Callable[[str], Contexts | None]
 """What new connections under the identity of ours of this name are served with; None before the first generation."""
@@ -21,7 +21,7 @@ Denial = Callable[[Identity], str]
 
 def explained(
     chain: Sequence[bytes],
-    listeners: Sequence[Listener],
+    listeners: Sequence[ListenerSettings],
     contexts_of: ContextsOf,
     asked: Asked | None = None,
     denial: Denial | None = None,
@@ -55,8 +55,8 @@ def unexplained(note: str, identity: str = "", chain: Sequence[bytes] = ()) -> E
 
 
 def asked_about(
-    listeners: Sequence[Listener], name: str, chain: Sequence[bytes], asked: Asked | None
-) -> list[Listener]:
+    listeners: Sequence[ListenerSettings], name: str, chain: Sequence[bytes], asked: Asked | None
+) -> list[ListenerSettings]:
     """The listener of this name; without one, all that such a certificate may come to: those that it may come in by,
     when it is a client's, else those that go out to it. Raises :class:`CannotAsk`."""
     if name:
@@ -92,6 +92,6 @@ def _identity(chain: Sequence[bytes]) -> Identity | None:
         return None
 
 
-def _for(listener: Listener, denial: Denial | None) -> Denial | None:
+def _for(listener: ListenerSettings, denial: Denial | None) -> Denial | None:
     """Denials are of whoever comes in."""
     return denial if listener.mode is Mode.TERMINATE else None

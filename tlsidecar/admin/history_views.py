@@ -12,7 +12,7 @@ from tlsidecar.api.encode import SECONDS_DIGITS
 from tlsidecar.api.history import SPAN_S, History, ListenerSeries, Mark, Series
 from tlsidecar.api.times import moment
 from tlsidecar.api.words import MarkKind, Outcome, Severity
-from tlsidecar.control.history import COARSE_STEP_S, FINE_SPAN_S, FINE_STEP_S, TooFine, Turn, Window
+from tlsidecar.control.history import COARSE_STEP_S, FINE_SPAN_S, FINE_STEP_S, ProblemMark, TooFine, Window
 from tlsidecar.control.interface import Attempt, Control
 from tlsidecar.control.series import REQUEST_CLASSES, Sums
 
@@ -133,7 +133,7 @@ def _quantiles(sums: Sums) -> tuple[float | None, ...]:
 
 def _marks(control: Control, window: Window) -> tuple[Mark[str], ...]:
     attempts = [each for each in control.attempts(_ATTEMPTS) if each.at is not None and each.at >= window.since]
-    marks = [*map(_reload, attempts), *map(_problem, control.history.turns(window.since))]
+    marks = [*map(_reload, attempts), *map(_problem, control.history.marks(window.since))]
     return tuple(sorted(marks, key=lambda mark: (mark.at is not None, mark.at)))
 
 
@@ -154,7 +154,7 @@ def _configured(attempt: Attempt) -> str:
     return f"configuration {attempt.configuration}" if attempt.configuration else ""
 
 
-def _problem(turn: Turn) -> Mark[str]:
+def _problem(turn: ProblemMark) -> Mark[str]:
     return Mark(
         at=turn.at,
         kind=(MarkKind.PROBLEM_OVER if turn.over else MarkKind.PROBLEM).value,

@@ -35,7 +35,7 @@ from tlsidecar.dataplane.snapshot import (
     merge_listeners,
 )
 from tlsidecar.observe.refusals import RefusalGroup as RefusalsOfOne
-from tlsidecar.settings import Listener as ListenerSettings
+from tlsidecar.settings import ListenerSettings
 
 if TYPE_CHECKING:
     from tlsidecar import outcomes

@@ -19,13 +19,13 @@ from tlsidecar.cli.context import EXIT_BAD_INPUT, echo_json, json_option
 from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
-from tlsidecar.config import ConfigError, Problem, load
+from tlsidecar.config import ConfigError, ConfigProblem, load
 from tlsidecar.sandbox.level import Level, SandboxError, level_of
-from tlsidecar.settings import Identity, Settings
+from tlsidecar.settings import IdentitySettings, Settings
 
 
 @dataclass(slots=True)
-class Finding:
+class MaterialProblem:
     """What was found about the material; ``reason`` is a label, empty for a warning."""
 
     reason: str
@@ -47,7 +47,7 @@ class MaterialReport:
     not_after: str = ""
     source: str = ""
     is_at_hand: bool = True  # False: it has to be ordered first, which a check does not do
-    problems: list[Finding] = field(default_factory=list)
+    problems: list[MaterialProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -74,7 +74,9 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
     reports = [judge(settings, identity, SYSTEM_CLOCK) for identity in settings.identities]
     reports[0].warnings += services_without_http2(settings)
     sandbox, broken = _sandbox(settings)
-    faults = [Problem("sandbox", broken, label="sandbox", where=str(settings.config_file or ""))] if broken else []
+    faults = (
+        [ConfigProblem("sandbox", broken, label="sandbox", where=str(settings.config_file or ""))] if broken else []
+    )
     ok = not faults and not any(report.problems for report in reports)
     if as_json:
         told = [problem.as_dict() for problem in faults]
@@ -92,7 +94,7 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
         context.exit(EXIT_BAD_INPUT)
 
 
-def judge(settings: Settings, identity: Identity, clock: Clock) -> MaterialReport:
+def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> MaterialReport:
     """Load the material of one identity from its source and judge it. Whatever is wrong with it is in the report, not
     raised."""
     from OpenSSL import SSL
@@ -129,7 +131,7 @@ def judge(settings: Settings, identity: Identity, clock: Clock) -> MaterialRepor
     except MaterialError as error:
         report.problems.append(_finding(error))
     except (CertsError, SSL.Error) as error:
-        report.problems.append(Finding("", str(error)))
+        report.problems.append(MaterialProblem("", str(error)))
     return report
 
 
@@ -154,8 +156,8 @@ def safe_lines(text: str) -> str:
     return "\n".join(safe_text(line) for line in text.split("\n"))
 
 
-def _finding(error: MaterialError) -> Finding:
-    return Finding(error.reason.value, error.reason.sentence, error.detail, str(error.path or ""))
+def _finding(error: MaterialError) -> MaterialProblem:
+    return MaterialProblem(error.reason.value, error.reason.sentence, error.detail, str(error.path or ""))
 
 
 def _document(report: MaterialReport) -> dict[str, object]:

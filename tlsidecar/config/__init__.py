@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsidecar.config.places import default_admin_socket
-from tlsidecar.config.problems import ConfigError, Problem, render_problems
+from tlsidecar.config.problems import ConfigError, ConfigProblem, render_problems
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
-    "Problem",
+    "ConfigProblem",
     "Recipe",
     "default_admin_socket",
     "effective",

@@ -37,12 +37,14 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
     )
 
 
-def _identity(part: Part) -> settings.Identity:
+def _identity(part: Part) -> settings.IdentitySettings:
     acme = settings.Acme(**part.tables["acme"].fields) if "acme" in part else None
-    return settings.Identity(**part.fields, acme=acme)
+    return settings.IdentitySettings(**part.fields, acme=acme)
 
 
-def _listener(part: Part, inherited_limits: Mapping[str, Any], identities: tuple[str, ...]) -> settings.Listener:
+def _listener(
+    part: Part, inherited_limits: Mapping[str, Any], identities: tuple[str, ...]
+) -> settings.ListenerSettings:
     fields = {"identities": identities, **part.fields}
     fields["mode"] = settings.Mode(fields.get("mode", settings.Mode.TERMINATE))
     if fields.get("protocol") == "grpc":
@@ -57,7 +59,7 @@ def _listener(part: Part, inherited_limits: Mapping[str, Any], identities: tuple
         http["client_certificate_header"] = settings.ClientCertificateHeader(http["client_certificate_header"])
     if fields["mode"] is settings.Mode.ORIGINATE:
         _name_the_remote(fields)
-    return settings.Listener(
+    return settings.ListenerSettings(
         **fields,
         limits=settings.Limits(**limits),
         http=settings.Http(**http),
@@ -68,11 +70,11 @@ def _listener(part: Part, inherited_limits: Mapping[str, Any], identities: tuple
 
 def _metrics_listener(
     metrics: settings.Metrics, identities: tuple[str, ...], admin_socket: Path, limits: Mapping[str, Any]
-) -> settings.Listener:
+) -> settings.ListenerSettings:
     """What stands before the metrics when they are only for some: mutual TLS as everywhere, and a socket beside the
     admin socket behind it."""
     assert metrics.listen is not None
-    return settings.Listener(
+    return settings.ListenerSettings(
         name=settings.METRICS_LISTENER,
         mode=settings.Mode.TERMINATE,
         protocol=settings.Protocol.HTTP,

@@ -60,7 +60,7 @@ IDENTITY = Table(
     "Identity",
     "Where our own certificate comes from: files (`cert`), a program (`command`), a local CA (`authority`), a SPIFFE "
     "agent (`spiffe_socket`) or an ACME server (`acme`).",
-    defaults_of(settings.Identity),
+    defaults_of(settings.IdentitySettings),
     (
         Entry(
             "name",

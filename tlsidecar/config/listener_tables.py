@@ -164,7 +164,7 @@ HEALTH_CHECK = Table(
 LISTENER = Table(
     "Listener",
     "One address accepted on, with a mode.",
-    {**defaults_of(settings.Listener, settings.Http), "mode": settings.Mode.TERMINATE},
+    {**defaults_of(settings.ListenerSettings, settings.Http), "mode": settings.Mode.TERMINATE},
     (
         Entry("name", NAME, "Its name in logs, metrics and the terminal UI.", required=True),
         Entry(

@@ -10,7 +10,7 @@ from tlsidecar.config.build import build
 from tlsidecar.config.checks import Document, check
 from tlsidecar.config.judge import Finding, judge
 from tlsidecar.config.places import default_admin_socket
-from tlsidecar.config.problems import ConfigError, Key, Problem, dotted, labelled
+from tlsidecar.config.problems import ConfigError, ConfigProblem, Key, dotted, labelled
 from tlsidecar.config.sources import Layers, Origin, read_layers
 from tlsidecar.settings import Mode, Settings
 
@@ -72,8 +72,8 @@ def _judged(layers: Layers, usual_admin_socket: Path) -> Document:
     return Document(root, tuple(findings), admin_socket)
 
 
-def _placed(finding: Finding, layers: Layers) -> Problem:
-    return Problem(
+def _placed(finding: Finding, layers: Layers) -> ConfigProblem:
+    return ConfigProblem(
         key=dotted(finding.key),
         message=finding.message,
         suggestion=finding.suggestion,
@@ -82,6 +82,6 @@ def _placed(finding: Finding, layers: Layers) -> Problem:
     )
 
 
-def _place_order(problem: Problem) -> tuple[str, int]:
+def _place_order(problem: ConfigProblem) -> tuple[str, int]:
     place, _, line = problem.where.rpartition(":")
     return (place, int(line)) if line.isdigit() else (problem.where, 0)

@@ -15,7 +15,7 @@ _SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """One thing to put right.
 
     ``key`` is dotted (``listener.0.upstream``; empty when the whole file is meant), ``label`` the same with the
@@ -40,7 +40,7 @@ class Problem:
 class ConfigError(Exception):
     """The configuration cannot be used. ``problems`` has all of them, in the order of the file. Picklable."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         super().__init__(tuple(problems))
         self.problems = tuple(problems)
 

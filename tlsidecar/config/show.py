@@ -14,7 +14,7 @@ from tlsidecar.config.problems import Key, dotted, labelled
 from tlsidecar.config.schema import ROOT
 from tlsidecar.config.sources import Origin
 from tlsidecar.config.tables import Table
-from tlsidecar.settings import Listener
+from tlsidecar.settings import ListenerSettings
 
 _WIDEST_COLUMN = 72
 
@@ -74,7 +74,7 @@ class _Show:
             if identity.acme is not None:
                 yield from self.table(ACME, identity.acme, (*key, "acme"))
 
-    def listener(self, listener: Listener, key: Key) -> Iterator[EffectiveValue]:
+    def listener(self, listener: ListenerSettings, key: Key) -> Iterator[EffectiveValue]:
         for entry in LISTENER:
             if entry.field_name == "max_connection_age_s":
                 continue  # stands in limits

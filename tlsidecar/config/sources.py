@@ -19,7 +19,7 @@ from tlsidecar.config.identity_tables import IDENTITY_SOURCES
 from tlsidecar.config.overrides import OVERRIDES, Kind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
-from tlsidecar.config.problems import Key, Problem, closest, dotted, escaped, quoted
+from tlsidecar.config.problems import ConfigProblem, Key, closest, dotted, escaped, quoted
 from tlsidecar.config.schema import ROOT
 
 MAX_FILE_BYTES = 1 << 20
@@ -58,7 +58,7 @@ class Layers:
     file_unreadable: bool = False
     tree: dict[str, Any] = field(default_factory=dict)
     overlaid: dict[Key, Origin] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
 
     def base(self, key: Key) -> Path:
         """The directory that a relative path starts from: the file's, or for flags and variables our own."""
@@ -146,29 +146,29 @@ def _read_file(path: Path, layers: Layers) -> None:
     try:
         layers.tree = tomllib.loads(text)
     except RecursionError:
-        layers.problems.append(Problem("", "nests too deeply", where=shown))
+        layers.problems.append(ConfigProblem("", "nests too deeply", where=shown))
         return
     except ValueError as error:  # TOMLDecodeError, or a number or date that Python cannot hold
         layers.problems.append(_syntax_problem(str(error), text, shown))
         return
     if _depth(layers.tree) > MAX_DEPTH:
-        layers.problems.append(Problem("", "nests too deeply", where=shown))
+        layers.problems.append(ConfigProblem("", "nests too deeply", where=shown))
         return
     layers.file_text = text
     layers.file_unreadable = False
 
 
-def _syntax_problem(error: str, text: str, shown: str) -> Problem:
+def _syntax_problem(error: str, text: str, shown: str) -> ConfigProblem:
     if (one := _ONE_IDENTITY.search(text)) and (several := _SEVERAL_IDENTITIES.search(text)):
         second = text.count("\n", 0, max(one.start(), several.start())) + 1
         message = "there are an [identity] and an [[identity]], too; one form is needed"
         suggestion = "write [[identity]] everywhere, each with a name"
-        return Problem("identity", message, suggestion, where=f"{shown}:{second}", label="identity")
+        return ConfigProblem("identity", message, suggestion, where=f"{shown}:{second}", label="identity")
     place = _SYNTAX_ERROR_PLACE.search(error)
     line = place[1] if place and place[1] else str(text.count("\n") + 1) if place else ""
     message = _SYNTAX_ERROR_PLACE.sub("", error)
     message = message if message.isprintable() else quoted(message)
-    return Problem("", f"not TOML: {message}", where=f"{shown}:{line}" if line else shown)
+    return ConfigProblem("", f"not TOML: {message}", where=f"{shown}:{line}" if line else shown)
 
 
 def _depth(tree: object) -> int:
@@ -190,19 +190,19 @@ def _read_text(path: Path, shown: str, layers: Layers) -> str | None:
             content = file.read(MAX_FILE_BYTES + 1) if regular else b""
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        layers.problems.append(Problem("", f"cannot be read: {reason}", where=shown))
+        layers.problems.append(ConfigProblem("", f"cannot be read: {reason}", where=shown))
         return None
     if not regular:
-        layers.problems.append(Problem("", "is not a regular file", where=shown))
+        layers.problems.append(ConfigProblem("", "is not a regular file", where=shown))
         return None
     if len(content) > MAX_FILE_BYTES:
-        layers.problems.append(Problem("", f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=shown))
+        layers.problems.append(ConfigProblem("", f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=shown))
         return None
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        layers.problems.append(Problem("", "is not UTF-8", where=f"{shown}:{line}"))
+        layers.problems.append(ConfigProblem("", "is not UTF-8", where=f"{shown}:{line}"))
         return None
 
 
@@ -220,7 +220,7 @@ def _from_environment(environ: Mapping[str, str], layers: Layers) -> dict[str, o
         close = closest(name, OVERRIDES, cutoff=0.85)
         if close:
             suggestion = f'did you mean "{VARIABLE_PREFIX}{close.upper()}"?'
-            layers.problems.append(Problem("", "unknown variable", suggestion, where=variable))
+            layers.problems.append(ConfigProblem("", "unknown variable", suggestion, where=variable))
     return found
 
 
@@ -297,7 +297,7 @@ def _only_of(
         several = {"listener": "listeners", "identity": "identities"}[section]
         message = f"there are {len(tables)} {several} in the file, and this does not say which it means"
         layers.problems.append(
-            Problem(dotted((section, override.key)), message, "set it in the file", where=origin.place)
+            ConfigProblem(dotted((section, override.key)), message, "set it in the file", where=origin.place)
         )
         return None
     only = tables[0] if tables else None

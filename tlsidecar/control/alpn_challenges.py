@@ -17,7 +17,7 @@ from tlsidecar.dataplane.bind import BindError, bind_all, close_all
 from tlsidecar.dataplane.challenges import Challenges
 from tlsidecar.dataplane.linger import Lingerer
 from tlsidecar.dataplane.reactor import READ, Reactor
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 from tlsidecar.workers.handle import Supervisor
 
 PRESENT_TIMEOUT_S = 10.0
@@ -28,7 +28,7 @@ class AlpnChallenges:
     """Implements :class:`certs.acme.transport.Responder` for threads beside the loop that it is made on."""
 
     def __init__(
-        self, listeners: Sequence[Listener], clock: Clock, supervisor: Callable[[], Supervisor | None]
+        self, listeners: Sequence[ListenerSettings], clock: Clock, supervisor: Callable[[], Supervisor | None]
     ) -> None:
         """``supervisor`` gives the workers, once they accept."""
         self._supervisor = supervisor
@@ -84,7 +84,7 @@ class AlpnChallenges:
 class _Porch:
     """Our addresses before anybody is at home: a validation is answered, and everybody else sent away."""
 
-    def __init__(self, listeners: Sequence[Listener], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listeners: Sequence[ListenerSettings], loop: asyncio.AbstractEventLoop) -> None:
         """Raises :class:`AcmeError` when an address cannot be listened on."""
         try:
             self._bound = bind_all(listeners)

@@ -16,7 +16,7 @@ from tlsidecar.config import ConfigError
 from tlsidecar.control.interface import ConfigurationState
 from tlsidecar.observe.sink import LogFileError, try_file
 from tlsidecar.sandbox.needs import LOG
-from tlsidecar.settings import Identity, Listener, Settings
+from tlsidecar.settings import IdentitySettings, ListenerSettings, Settings
 
 POLL_S = 1.0
 
@@ -182,7 +182,7 @@ def changed_keys(before: Settings, after: Settings) -> Iterator[str]:
             yield label
 
 
-def _tables(settings: Settings, table: str) -> Sequence[Listener | Identity]:
+def _tables(settings: Settings, table: str) -> Sequence[ListenerSettings | IdentitySettings]:
     return settings.listeners if table == "listener" else settings.identities
 
 

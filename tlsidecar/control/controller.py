@@ -57,7 +57,7 @@ from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
 from tlsidecar.sandbox.level import Level
 from tlsidecar.sandbox.needs import beyond, needs_of
-from tlsidecar.settings import Identity, Listener, Log, Settings
+from tlsidecar.settings import IdentitySettings, ListenerSettings, Log, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
 
@@ -66,7 +66,7 @@ TICK_S = 1.0
 
 
 # Listens on the listeners' addresses once more; raises tlsidecar.dataplane.bind.BindError.
-Rebind = Callable[[Sequence[Listener]], Mapping[str, Sequence[socket.socket]]]
+Rebind = Callable[[Sequence[ListenerSettings]], Mapping[str, Sequence[socket.socket]]]
 
 
 class StartError(Exception):
@@ -79,7 +79,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        make_source: Callable[[Identity], Source],
+        make_source: Callable[[IdentitySettings], Source],
         clock: Clock,
         refusals: RefusalLog,
         failures: FailureLog,

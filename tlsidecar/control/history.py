@@ -25,7 +25,7 @@ COARSE_STEP_S = 10
 COARSE_SPAN_S = 7200
 
 # Beginnings and ends of problems that are kept.
-KEPT_TURNS = 500
+KEPT_MARKS = 500
 _MESSAGE_CHARACTERS = 200
 
 # A look so soon after another one would tell of no second that is over.
@@ -37,7 +37,7 @@ class TooFine(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ProblemMark:
     """A problem began, or was over."""
 
     at: datetime
@@ -105,10 +105,10 @@ class History:
         self._until = self._began
         self._tracks: dict[str, _Track] = {}
         self._present: dict[str, Problem[str]] = {}
-        self._turns: deque[Turn] = deque(maxlen=KEPT_TURNS)
+        self._marks: deque[ProblemMark] = deque(maxlen=KEPT_MARKS)
 
     def __repr__(self) -> str:
-        return f"<History of {self._until - self._began}s, {len(self._turns)} turns>"
+        return f"<History of {self._until - self._began}s, {len(self._marks)} marks>"
 
     def _position(self) -> float:
         """Seconds since 1970, by a clock that does not jump."""
@@ -145,15 +145,15 @@ class History:
             if key not in self._present:
                 began = self._wall(self._began)
                 since = problem.since if problem.since is not None and began <= problem.since <= now else now
-                self._turns.append(_turn(problem, since, over=False))
+                self._marks.append(_mark(problem, since, over=False))
         for key, problem in self._present.items():
             if key not in present:
-                self._turns.append(_turn(problem, now, over=True))
+                self._marks.append(_mark(problem, now, over=True))
         self._present = present
 
-    def turns(self, since: datetime) -> Sequence[Turn]:
+    def marks(self, since: datetime) -> Sequence[ProblemMark]:
         """Where problems began and were over since then, the oldest first."""
-        return sorted((turn for turn in self._turns if turn.at >= since), key=lambda turn: turn.at)
+        return sorted((mark for mark in self._marks if mark.at >= since), key=lambda mark: mark.at)
 
     def window(self, since: datetime, step_s: int) -> Window:
         """What happened since then, or since as long ago as is kept, in steps of so many seconds; of more where
@@ -180,5 +180,5 @@ class History:
         )
 
 
-def _turn(problem: Problem[str], at: datetime, *, over: bool) -> Turn:
-    return Turn(at, over, problem.severity, problem.code, problem.subject, problem.message[:_MESSAGE_CHARACTERS])
+def _mark(problem: Problem[str], at: datetime, *, over: bool) -> ProblemMark:
+    return ProblemMark(at, over, problem.severity, problem.code, problem.subject, problem.message[:_MESSAGE_CHARACTERS])

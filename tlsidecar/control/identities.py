@@ -28,7 +28,7 @@ from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
-from tlsidecar.settings import Identity, Settings
+from tlsidecar.settings import IdentitySettings, Settings
 
 # Peers in one sentence.
 _MOST_NAMED = 10
@@ -36,11 +36,11 @@ _CRLS_LOOKED_AT_EVERY_S = 1.0
 
 _log = logging.getLogger("tlsidecar.control.rotation")
 
-MakeSource = Callable[[Identity], Source]
+MakeSource = Callable[[IdentitySettings], Source]
 Begin = Callable[[str, Callable[[], Awaitable[None]]], "asyncio.Task[None]"]
 
 
-class Supervisor(Protocol):
+class Applier(Protocol):
     """What new material and settings are put to use in: every worker, or none of them yet."""
 
     async def apply(self, contexts: Contexts) -> None:
@@ -72,7 +72,7 @@ class Identities:
         make_source: MakeSource,
         clock: Clock,
         hub: EventHub,
-        supervisor: Supervisor,
+        supervisor: Applier,
         configuration: ConfigurationOnDisk,
         *,
         attempted: Callable[[], object] = lambda: None,
@@ -96,7 +96,7 @@ class Identities:
     def __repr__(self) -> str:
         return f"<Identities {list(self._rotations.values())}>"
 
-    def _rotation(self, identity: Identity, settings: Settings) -> Rotation:
+    def _rotation(self, identity: IdentitySettings, settings: Settings) -> Rotation:
         return Rotation(
             identity.name,
             settings,
@@ -273,7 +273,7 @@ class Identities:
         return applied
 
     async def _prove(
-        self, identity: Identity, settings: Settings, batches: Mapping[str, Batch]
+        self, identity: IdentitySettings, settings: Settings, batches: Mapping[str, Batch]
     ) -> tuple[str, Rotation | None, Proved | CertsError]:
         """What an identity is to have under new settings, or why it cannot."""
         name = identity.name

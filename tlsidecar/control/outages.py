@@ -23,7 +23,7 @@ MIN_FAILED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Served:
     """What a listener had served up to some moment, and what of that failed; ``errors`` are those that
     were ours to name, by reason."""
 
@@ -47,14 +47,14 @@ class Outage:
     main_reason: str = ""  # of the failures in the window that were ours to name; empty: the service's own answers
 
 
-def tally_of(protocol: str, counters: ListenerCounters) -> Tally:
+def served_of(protocol: str, counters: ListenerCounters) -> Served:
     """HTTP counts requests: those answered with 5xx have failed, by whosever doing. TCP counts connections that were
     let in."""
     errors = dict(counters.failures)
     if protocol == "http":
-        return Tally(sum(counters.requests.values()), counters.requests.get("5xx", 0), errors)
+        return Served(sum(counters.requests.values()), counters.requests.get("5xx", 0), errors)
     connections = counters.connections
-    return Tally(connections.get("established", 0) + connections.get("failed", 0), sum(errors.values()), errors)
+    return Served(connections.get("established", 0) + connections.get("failed", 0), sum(errors.values()), errors)
 
 
 class _Watched:
@@ -64,59 +64,59 @@ class _Watched:
         self.name = name
         self.what = "requests" if protocol == "http" else "connections"
         self.protocol = protocol
-        self.samples: deque[tuple[float, datetime, Tally]] = deque()
+        self.samples: deque[tuple[float, datetime, Served]] = deque()
         self.outage: Outage | None = None
-        self.before: Tally | None = None  # as it was before the outage began
+        self.before: Served | None = None  # as it was before the outage began
 
-    def observe(self, now: datetime, monotonic: float, tally: Tally, upstreams: tuple[UpstreamRecord, ...]) -> None:
+    def observe(self, now: datetime, monotonic: float, counts: Served, upstreams: tuple[UpstreamRecord, ...]) -> None:
         samples = self.samples
-        if samples and tally.served < samples[-1][2].served:
+        if samples and counts.served < samples[-1][2].served:
             samples.clear()  # counters that went back are another process's
         while len(samples) > 1 and samples[1][0] <= monotonic - WINDOW_S:
             samples.popleft()
-        first = samples[0][2] if samples else tally
-        last = samples[-1][2] if samples else tally
+        first = samples[0][2] if samples else counts
+        last = samples[-1][2] if samples else counts
         all_down = bool(upstreams) and not any(upstream.healthy for upstream in upstreams)
-        failed, served = tally.failed - first.failed, tally.served - first.served
+        failed, served = counts.failed - first.failed, counts.served - first.served
         mostly_failing = failed >= MIN_FAILED and failed > served / 2
         if self.outage is None:
             if all_down or mostly_failing:
                 self.before = last if all_down else first
                 since = now if all_down else self._failing_since(now)
-                self._is_out(since, tally, upstreams if all_down else (), failed, served, first)
-        elif all_down or (mostly_failing and not self.outage.upstreams and not self._recovers(monotonic, tally)):
-            self._is_out(self.outage.since, tally, upstreams if all_down else (), failed, served, first)
+                self._is_out(since, counts, upstreams if all_down else (), failed, served, first)
+        elif all_down or (mostly_failing and not self.outage.upstreams and not self._recovers(monotonic, counts)):
+            self._is_out(self.outage.since, counts, upstreams if all_down else (), failed, served, first)
         else:
             self.outage = None
             samples.clear()  # the failures of an outage that is over do not begin the next
-        samples.append((monotonic, now, tally))
+        samples.append((monotonic, now, counts))
 
     def _failing_since(self, now: datetime) -> datetime:
         """When the first failure of the window was seen."""
-        seen = [*((at, tally.failed) for _, at, tally in self.samples), (now, -1)]
+        seen = [*((at, counts.failed) for _, at, counts in self.samples), (now, -1)]
         return next(after for (_, failed), (after, more) in pairwise(seen) if more != failed)
 
-    def _recovers(self, monotonic: float, tally: Tally) -> bool:
-        recent = next((seen for at, _, seen in self.samples if at >= monotonic - RECOVERY_S), tally)
-        served = tally.served - recent.served
-        return served > 0 and (tally.failed - recent.failed) <= served / 2
+    def _recovers(self, monotonic: float, counts: Served) -> bool:
+        recent = next((seen for at, _, seen in self.samples if at >= monotonic - RECOVERY_S), counts)
+        served = counts.served - recent.served
+        return served > 0 and (counts.failed - recent.failed) <= served / 2
 
     def _is_out(
         self,
         since: datetime,
-        tally: Tally,
+        counts: Served,
         down: tuple[UpstreamRecord, ...],
         failed: int,
         served: int,
-        first: Tally,
+        first: Served,
     ) -> None:
         assert self.before is not None
-        errors = {reason: count - first.errors.get(reason, 0) for reason, count in tally.errors.items()}
+        errors = {reason: count - first.errors.get(reason, 0) for reason, count in counts.errors.items()}
         main = max(errors, key=lambda reason: errors[reason], default="")
         self.outage = Outage(
             listener=self.name,
             since=since,
-            cost=tally.failed - self.before.failed,
+            cost=counts.failed - self.before.failed,
             what=self.what,
             upstreams=down,
             failed=failed,
@@ -150,7 +150,7 @@ class Outages:
             if watched is None:
                 watched = self._watched[name] = _Watched(name, protocol)
             known = tuple(latest(records) for records in upstreams[name].values())
-            watched.observe(now, monotonic, tally_of(protocol, counters[name]), known)
+            watched.observe(now, monotonic, served_of(protocol, counters[name]), known)
         for gone in self._watched.keys() - protocols.keys():
             del self._watched[gone]
 

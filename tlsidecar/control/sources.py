@@ -13,7 +13,7 @@ from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
 from certs.sources.crl_downloads import CrlDownloads, kept_at
 from certs.sources.files import FileSource
-from tlsidecar.settings import Acme, Identity, Listener, Mode, Settings
+from tlsidecar.settings import Acme, IdentitySettings, ListenerSettings, Mode, Settings
 
 if TYPE_CHECKING:
     from certs.acme.transport import Responder
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tlsidecar.workers.handle import Supervisor
 
 
-def source_of(identity: Identity, clock: Clock, responder: Responder | None = None, run: Run | None = None) -> Source:
+def source_of(
+    identity: IdentitySettings, clock: Clock, responder: Responder | None = None, run: Run | None = None
+) -> Source:
     """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
     ``run`` runs a program that issues, where that is not to be done here.
     Raises certs.errors.CertsError when a CA directory is not in order."""
@@ -77,7 +79,7 @@ def source_of(identity: Identity, clock: Clock, responder: Responder | None = No
     )
 
 
-def files_of(identity: Identity) -> list[Path]:
+def files_of(identity: IdentitySettings) -> list[Path]:
     """What somebody else keeps up to date, and we read: files, and directories of them."""
     named = (
         identity.cert,
@@ -89,13 +91,13 @@ def files_of(identity: Identity) -> list[Path]:
     return [path for path in named if path is not None]
 
 
-def state_of(identity: Identity) -> list[Path]:
+def state_of(identity: IdentitySettings) -> list[Path]:
     """The directories that we write to when something is renewed."""
     acme = identity.acme.state if identity.acme is not None else None
     return [path for path in (identity.authority, acme, identity.crl_cache) if path is not None]
 
 
-def crl_downloads_of(identity: Identity, clock: Clock) -> CrlDownloads | None:
+def crl_downloads_of(identity: IdentitySettings, clock: Clock) -> CrlDownloads | None:
     """What fetches the revocation lists that are on the web, where there are any."""
     if not identity.crl_urls or identity.crl_cache is None:
         return None
@@ -107,7 +109,7 @@ class Responders:
     the loop that they are to live on."""
 
     def __init__(
-        self, listeners: Sequence[Listener], clock: Clock, supervisor: Callable[[], Supervisor | None]
+        self, listeners: Sequence[ListenerSettings], clock: Clock, supervisor: Callable[[], Supervisor | None]
     ) -> None:
         """``supervisor`` gives the workers, once they accept."""
         self._listeners = listeners
@@ -118,7 +120,7 @@ class Responders:
     def __repr__(self) -> str:
         return f"<Responders {list(self._made)}>"
 
-    def of(self, identity: Identity) -> Responder | None:
+    def of(self, identity: IdentitySettings) -> Responder | None:
         """That of an identity which an ACME CA issues."""
         if identity.acme is None:
             return None
@@ -137,7 +139,7 @@ class Responders:
 
 
 def _acme_source(
-    identity: Identity, acme: Acme, trust: list[TrustFile], clock: Clock, responder: Responder | None
+    identity: IdentitySettings, acme: Acme, trust: list[TrustFile], clock: Clock, responder: Responder | None
 ) -> Source:
     from certs.acme.challenges import ChallengeType
     from certs.sources.acme import AcmeAccount, AcmeSource

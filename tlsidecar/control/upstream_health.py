@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from tlsidecar.dataplane.report import UpstreamChange
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
-from tlsidecar.settings import Listener
+from tlsidecar.settings import ListenerSettings
 
 _log = logging.getLogger("tlsidecar.upstreams")
 
@@ -19,12 +19,12 @@ _log = logging.getLogger("tlsidecar.upstreams")
 class UpstreamHealth:
     """The checked addresses of every listener."""
 
-    def __init__(self, listeners: Sequence[Listener], hub: EventHub) -> None:
+    def __init__(self, listeners: Sequence[ListenerSettings], hub: EventHub) -> None:
         self._hub = hub
         self._found: dict[tuple[str, str], dict[int, UpstreamChange]] = {}
         self.configure(listeners)
 
-    def configure(self, listeners: Sequence[Listener]) -> None:
+    def configure(self, listeners: Sequence[ListenerSettings]) -> None:
         """These are the listeners from now on; addresses that are not checked any more are forgotten."""
         checked = [listener for listener in listeners if listener.health_check is not None]
         self._needed = [
@@ -76,10 +76,10 @@ class UpstreamHealth:
             if set(self._verdicts(listener)) == {False}
         }
 
-    def _verdicts(self, listener: Listener) -> list[bool | None]:
+    def _verdicts(self, listener: ListenerSettings) -> list[bool | None]:
         return [_verdict(found) for found in self._of(listener)]
 
-    def _of(self, listener: Listener) -> list[dict[int, UpstreamChange]]:
+    def _of(self, listener: ListenerSettings) -> list[dict[int, UpstreamChange]]:
         return [self._found.get((listener.name, str(address)), {}) for address in listener.upstreams]
 
 

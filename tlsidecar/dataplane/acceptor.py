@@ -40,7 +40,7 @@ _OF_ONE_CONNECTION = frozenset(
 )
 
 
-class Door(Protocol):
+class AcceptorOwner(Protocol):
     """Whom to hand over to. ``turn`` is None where no other worker accepts on the same socket."""
 
     turn: Turn | None
@@ -62,7 +62,7 @@ class Acceptor:
 
     __slots__ = ("_accepts", "_door", "_family", "_looks_again", "_others_took", "_patient_until", "_socket")
 
-    def __init__(self, door: Door, sock: socket.socket) -> None:
+    def __init__(self, door: AcceptorOwner, sock: socket.socket) -> None:
         self._door = door
         self._socket = sock
         self._family = sock.family

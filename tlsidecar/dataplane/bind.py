@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tlsidecar.settings import Address, Listener
+from tlsidecar.settings import Address, ListenerSettings
 
 BACKLOG = 4096
 
@@ -38,7 +38,7 @@ def held(sockets: Iterable[socket.socket]) -> list[socket.socket]:
 
 
 def bind_all(
-    listeners: Iterable[Listener], handed: Mapping[str, list[socket.socket]] | None = None
+    listeners: Iterable[ListenerSettings], handed: Mapping[str, list[socket.socket]] | None = None
 ) -> dict[str, list[socket.socket]]:
     """The listening sockets of each listener by its name: those that were handed over, else bound here. Raises
     :class:`BindError`, with nothing left bound."""
@@ -63,7 +63,7 @@ class Rebinding:
         self._ports = {name: _port(sockets) for name, sockets in bound.items()}
         self._held = [name for name, sockets in bound.items() if any(isinstance(each, HeldSocket) for each in sockets)]
 
-    def __call__(self, listeners: Iterable[Listener]) -> dict[str, list[socket.socket]]:
+    def __call__(self, listeners: Iterable[ListenerSettings]) -> dict[str, list[socket.socket]]:
         """Raises :class:`BindError`, with nothing left bound."""
         if self._held:
             raise BindError(f"the sockets of {', '.join(self._held)} are the service manager's: restart the sidecar")
@@ -77,7 +77,7 @@ class Rebinding:
         self._bound.update(fresh)
         return fresh
 
-    def _bind(self, listener: Listener) -> dict[str, list[socket.socket]]:
+    def _bind(self, listener: ListenerSettings) -> dict[str, list[socket.socket]]:
         address = listener.listen
         if not address.is_unix and not address.port:
             as_before = replace(listener, listen=replace(address, port=self._ports[listener.name]))
@@ -133,7 +133,7 @@ def bound_address(sockets: Iterable[socket.socket]) -> str:
     return ", ".join(texts)
 
 
-def _bind(listener: Listener) -> list[socket.socket]:
+def _bind(listener: ListenerSettings) -> list[socket.socket]:
     address = listener.listen
     if address.is_unix:
         return [_bind_unix(listener.name, address.path)]

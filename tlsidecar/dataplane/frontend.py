@@ -16,7 +16,7 @@ from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 
 # Called with the id of a connection that is over, and the bytes it had carried in and out.
 Gone = Callable[[int, int, int], None]
@@ -51,7 +51,7 @@ class Frontend:
         self,
         shared: Shared,
         network: Network,
-        settings: Listener,
+        settings: ListenerSettings,
         gone: Gone,
         replaced: Replaced,
         tally: Tally | None = None,

@@ -26,8 +26,7 @@ from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerRecord
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
-from tlsidecar.settings import Listener as ListenerSettings
-from tlsidecar.settings import Protocol
+from tlsidecar.settings import ListenerSettings, Protocol
 
 # Out of descriptors, accepting pauses: a listening socket stays readable and would spin the loop.
 ACCEPT_PAUSE_S = 0.25

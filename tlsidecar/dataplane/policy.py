@@ -18,7 +18,7 @@ from certs.rules import Kind, Rule
 from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
 from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
 from tlsidecar.outcomes import Reason, Stage
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 
 # X509_V_ERR numbers, which decide the alert that the peer sees. certificate_expired is the one for "expired or not
 # currently valid" (RFC 8446 section 6.2); OpenSSL would say bad_certificate of one that is not valid yet.
@@ -46,7 +46,7 @@ class Policy:
         self._decisions: dict[str, tuple[Problem | None, Rule | None]] = {}
 
     @classmethod
-    def of(cls, listener: Listener) -> Policy:
+    def of(cls, listener: ListenerSettings) -> Policy:
         originate = listener.mode is Mode.ORIGINATE
         # Whom only a route lets in must come past the handshake to get there; the routes judge each request.
         texts = listener.expect if originate else dict.fromkeys(_all_allowed(listener))
@@ -87,7 +87,7 @@ class Policy:
         return reason
 
 
-def _all_allowed(listener: Listener) -> Iterator[str]:
+def _all_allowed(listener: ListenerSettings) -> Iterator[str]:
     yield from listener.allow
     for route in listener.routes:
         yield from route.allow

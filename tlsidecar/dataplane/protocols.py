@@ -12,21 +12,21 @@ from tlsidecar.dataplane.outbound.health import MakeCall
 from tlsidecar.dataplane.starttls.words import WORDS
 from tlsidecar.dataplane.starttls_connection import StarttlsConnection
 from tlsidecar.dataplane.tcp_connection import TcpConnection
-from tlsidecar.settings import Listener, Mode, Protocol
+from tlsidecar.settings import ListenerSettings, Mode, Protocol
 
 # Where the service is reached before the peer is known, so many of its connections may be held by strangers, unless
 # max_handshakes says otherwise: MariaDB has 151 in all by default.
 MOST_UNPROVED_SESSIONS = 32
 
 
-def usual_handshakes(settings: Listener, max_connections: int) -> int:
+def usual_handshakes(settings: ListenerSettings, max_connections: int) -> int:
     """How many may be under way at once, where nobody has said so."""
     words = WORDS.get(settings.starttls)
     usual = max(1, max_connections // 4)
     return min(usual, MOST_UNPROVED_SESSIONS) if words is not None and words.passes_greeting else usual
 
 
-def health_call(settings: Listener) -> MakeCall | None:
+def health_call(settings: ListenerSettings) -> MakeCall | None:
     """What asks the upstreams how they are, where they are asked by gRPC."""
     if settings.health_check is None or not settings.health_check.grpc:
         return None

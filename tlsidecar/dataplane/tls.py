@@ -20,7 +20,7 @@ from certs.served import PROBE_PROTOCOL
 from certs.vouching import vouched_issuer
 from tlsidecar.dataplane.engine import install_chooser, install_verifier, notice_requests, select_protocol
 from tlsidecar.dataplane.offers import restrict
-from tlsidecar.settings import DEFAULT_IDENTITY, Listener, Mode, Tls
+from tlsidecar.settings import DEFAULT_IDENTITY, ListenerSettings, Mode, Tls
 
 # TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else (RFC 9325 section 4.2).
 TLS12_CIPHERS = b"ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -105,7 +105,7 @@ class Contexts:
         """For originating mutual TLS, offering ``alpn``."""
         return self._context(alpn, server_side=False)
 
-    def make(self, listener: Listener) -> SSL.Context:
+    def make(self, listener: ListenerSettings) -> SSL.Context:
         """The one that ``listener`` begins its handshakes with, where this is the identity it begins with, or else the
         one it goes on with. Raises :class:`OpenSSL.SSL.Error`."""
         if listener.mode is Mode.ORIGINATE:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tlsidecar.demo.proofs import PROOFS, Failed
-from tlsidecar.demo.stage import Stage, StageError
+from tlsidecar.demo.stage import DemoSetup, StageError
 from tlsidecar.demo.traffic import Traffic
 
 EXIT_OK = 0
@@ -19,7 +19,7 @@ def main(once: bool) -> int:
     """Run the demo; 0 only if every line held. On a terminal the UI opens on it afterwards, unless ``once``."""
     with tempfile.TemporaryDirectory(prefix="tlsidecar-demo-") as directory:
         try:
-            with Stage(Path(directory)) as stage:
+            with DemoSetup(Path(directory)) as stage:
                 held = _prove(stage)
                 if held and not once and sys.stdin.isatty() and sys.stdout.isatty():
                     _show(stage)
@@ -31,7 +31,7 @@ def main(once: bool) -> int:
     return EXIT_OK if held else EXIT_FAILED
 
 
-def _prove(stage: Stage) -> bool:
+def _prove(stage: DemoSetup) -> bool:
     _say("two sidecars are running: one beside the service (web), one beside its local caller (shop)\n")
     held = 0
     for proof in PROOFS:
@@ -47,7 +47,7 @@ def _prove(stage: Stage) -> bool:
     return held == len(PROOFS)
 
 
-def _show(stage: Stage) -> None:
+def _show(stage: DemoSetup) -> None:
     """Keep some traffic going and open the terminal UI on both sidecars."""
     _say("opening the terminal UI; ctrl+q leaves and ends the demo")
     command = [sys.executable, "-m", "tlsidecar", "ui"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tlsidecar.demo.stage import SHOP, STRANGER, Stage, StageError, rotate
+from tlsidecar.demo.stage import SHOP, STRANGER, DemoSetup, StageError, rotate
 from tlsidecar.demo.traffic import Traffic
 
 REQUESTS_AROUND_A_ROTATION = 100
@@ -19,10 +19,10 @@ class Failed(Exception):
     """A claim did not hold; the text says what was seen instead."""
 
 
-Proof = Callable[[Stage], list[str]]
+Proof = Callable[[DemoSetup], list[str]]
 
 
-def a_request_goes_all_the_way(stage: Stage) -> list[str]:
+def a_request_goes_all_the_way(stage: DemoSetup) -> list[str]:
     connection = http.client.HTTPConnection("127.0.0.1", stage.shop.port, timeout=10)
     try:
         connection.request("GET", "/", headers={"X-Forwarded-Client-Cert": "URI=spiffe://demo.example/forged"})
@@ -40,13 +40,13 @@ def a_request_goes_all_the_way(stage: Stage) -> list[str]:
     ]
 
 
-def without_a_certificate_nobody_gets_in(stage: Stage) -> list[str]:
+def without_a_certificate_nobody_gets_in(stage: DemoSetup) -> list[str]:
     error = _call_directly(stage, stage.client_context())
     refusal = _refusal(stage, "no_certificate")
     return [f"a client without a certificate is refused: {error}", f"recorded: {refusal['sentence']}"]
 
 
-def the_wrong_identity_is_refused_and_named(stage: Stage) -> list[str]:
+def the_wrong_identity_is_refused_and_named(stage: DemoSetup) -> list[str]:
     error = _call_directly(stage, stage.client_context("stranger"))
     refusal = _refusal(stage, "not_allowed")
     if refusal["identity"] != STRANGER:
@@ -57,7 +57,7 @@ def the_wrong_identity_is_refused_and_named(stage: Stage) -> list[str]:
     ]
 
 
-def rotation_loses_no_request(stage: Stage) -> list[str]:
+def rotation_loses_no_request(stage: DemoSetup) -> list[str]:
     lines = []
     with Traffic(stage) as traffic:
         for sidecar in stage.sidecars:
@@ -88,7 +88,7 @@ PROOFS: tuple[Proof, ...] = (
 )
 
 
-def _call_directly(stage: Stage, context: ssl.SSLContext) -> str:
+def _call_directly(stage: DemoSetup, context: ssl.SSLContext) -> str:
     """Call the service's sidecar past the shop's; how it was refused."""
     connection = http.client.HTTPSConnection("127.0.0.1", stage.web.port, context=context, timeout=10)
     try:
@@ -103,7 +103,7 @@ def _call_directly(stage: Stage, context: ssl.SSLContext) -> str:
     raise Failed(f"it was let in, with status {status}")
 
 
-def _refusal(stage: Stage, reason: str) -> dict[str, Any]:
+def _refusal(stage: DemoSetup, reason: str) -> dict[str, Any]:
     deadline = time.monotonic() + RECORD_WITHIN_S
     while True:
         refusals: list[dict[str, Any]] = stage.web.ask("/v1/refusals")["refusals"]

@@ -82,7 +82,7 @@ class Sidecar:
         return int(self.ask("/v1/status")["listeners"][0]["bound"].rpartition(":")[2])
 
 
-class Stage:
+class DemoSetup:
     """Everything, running; leaving it stops all of it."""
 
     def __init__(self, directory: Path) -> None:
@@ -91,7 +91,7 @@ class Stage:
         self.sidecars: list[Sidecar] = []
         self._closing = contextlib.ExitStack()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> DemoSetup:
         with contextlib.ExitStack() as undo:
             undo.push(self._closing)
             self._set_up()
@@ -152,7 +152,7 @@ class Stage:
         self.sidecars.append(sidecar)
 
 
-def rotate(stage: Stage, sidecar: Sidecar) -> str:
+def rotate(stage: DemoSetup, sidecar: Sidecar) -> str:
     """``tlsidecar certs rotate``: returns what it printed. Raises :class:`StageError`."""
     return _run("certs", "rotate", str(stage.identity(sidecar.name)), "--socket", str(sidecar.socket)).stdout
 

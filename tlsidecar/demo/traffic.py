@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tlsidecar.demo.stage import Stage
+    from tlsidecar.demo.stage import DemoSetup
 
 CALLERS = 4
 PAUSE_S = 0.01
@@ -17,7 +17,7 @@ PAUSE_S = 0.01
 class Traffic:
     """Requests, until it is left; ``answered`` and ``failures`` count them."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: DemoSetup) -> None:
         self._port = stage.shop.port
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(CALLERS)]

@@ -10,7 +10,7 @@ from certs.errors import RuleError
 from certs.identity import Identity
 from certs.rules import Rule
 from tlsidecar.api.explanations import ConfigLine
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 
 # TOML's basic strings escape what JSON's do, but for DEL (TOML 1.0, "String").
 _DEL = "\x7f"
@@ -41,7 +41,7 @@ def _candidates(identity: Identity) -> Iterator[str]:
         yield names[0]
 
 
-def with_rule(listener: Listener, route: int | None, rule: Rule) -> Listener:
+def with_rule(listener: ListenerSettings, route: int | None, rule: Rule) -> ListenerSettings:
     """The listener with one rule more, in its own list or in that of the route at this place."""
     if route is None:
         if listener.mode is Mode.ORIGINATE:
@@ -52,7 +52,7 @@ def with_rule(listener: Listener, route: int | None, rule: Rule) -> Listener:
     return replace(listener, routes=routes)
 
 
-def config_line(listener: Listener, route: int | None, rule: Rule) -> ConfigLine[str]:
+def config_line(listener: ListenerSettings, route: int | None, rule: Rule) -> ConfigLine[str]:
     """The line of ``listener``, as :func:`with_rule` made it, that has the new rule."""
     if route is None:
         place = f'[[listener]] name = "{listener.name}"'

@@ -22,7 +22,7 @@ from certs.safe_files import Secrecy, read_file
 from certs.sources.bundles import Bundle, Bundles, TrustFile
 from tlsidecar.control.sources import source_of
 from tlsidecar.dataplane.tls import Contexts
-from tlsidecar.settings import Identity, Settings
+from tlsidecar.settings import IdentitySettings, Settings
 
 _STAND_IN_DAYS = 1
 
@@ -64,7 +64,7 @@ def _is_authority(certificate: Certificate) -> bool:
     return constraints is not None and constraints.ca
 
 
-def _trust_of(identity: Identity, clock: Clock) -> Bundle:
+def _trust_of(identity: IdentitySettings, clock: Clock) -> Bundle:
     if identity.trust:
         return Bundles([TrustFile(each.path, each.trust_domain) for each in identity.trust], identity.crl).read()
     if identity.authority is not None:

@@ -17,7 +17,7 @@ from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.explain.allowing import config_line, exact_rule, with_rule
 from tlsidecar.outcomes import Reason, Stage
-from tlsidecar.settings import Listener, Mode
+from tlsidecar.settings import ListenerSettings, Mode
 
 # What is decided by rules: another rule would decide otherwise.
 _OF_RULES = (Reason.NOT_ALLOWED, Reason.NOT_EXPECTED, Reason.ROUTE_DENIED)
@@ -72,7 +72,7 @@ class _Outcome:
 
 
 def judge(
-    listener: Listener,
+    listener: ListenerSettings,
     contexts: Contexts,
     chain: Sequence[bytes],
     asked: Asked | None = None,
@@ -110,7 +110,7 @@ def judge(
 
 
 def _decide(
-    listener: Listener,
+    listener: ListenerSettings,
     contexts: Contexts,
     chain: Sequence[bytes],
     asked: Asked | None,
@@ -151,7 +151,7 @@ def _decide(
     return outcome
 
 
-def _tried(listener: Listener, identity: Identity, outcome: _Outcome) -> Iterator[RuleTried[str]]:
+def _tried(listener: ListenerSettings, identity: Identity, outcome: _Outcome) -> Iterator[RuleTried[str]]:
     """The rules of the route that decides, or else all that let a peer through the handshake."""
     policy = Policy.of(listener)
     for place, text in _rules(listener, outcome.route, whole=not outcome.path):
@@ -159,7 +159,7 @@ def _tried(listener: Listener, identity: Identity, outcome: _Outcome) -> Iterato
         yield RuleTried(text, place, not why, why)
 
 
-def _rules(listener: Listener, route: int | None, *, whole: bool) -> Iterator[tuple[str, str]]:
+def _rules(listener: ListenerSettings, route: int | None, *, whole: bool) -> Iterator[tuple[str, str]]:
     if listener.mode is Mode.ORIGINATE:
         yield from (("expect", text) for text in listener.expect)
         return
@@ -171,7 +171,7 @@ def _rules(listener: Listener, route: int | None, *, whole: bool) -> Iterator[tu
 
 
 def _lines(
-    listener: Listener,
+    listener: ListenerSettings,
     contexts: Contexts,
     chain: Sequence[bytes],
     asked: Asked | None,
@@ -192,7 +192,7 @@ def _lines(
         yield from (config_line(listener, place, rule) for place in places)
 
 
-def _place_to_change(listener: Listener, rule: Rule, outcome: _Outcome) -> int | None:
+def _place_to_change(listener: ListenerSettings, rule: Rule, outcome: _Outcome) -> int | None:
     """The route that turns it away, where one does: its rules are for less than the listener's."""
     if outcome.reason is Reason.ROUTE_DENIED:
         named = (place for place, each in enumerate(listener.routes) if route_text(each) == outcome.rule)
@@ -200,7 +200,7 @@ def _place_to_change(listener: Listener, rule: Rule, outcome: _Outcome) -> int |
     return outcome.route
 
 
-def _note(listener: Listener, asked: Asked | None, outcome: _Outcome, lines: Sequence[ConfigLine[str]]) -> str:
+def _note(listener: ListenerSettings, asked: Asked | None, outcome: _Outcome, lines: Sequence[ConfigLine[str]]) -> str:
     if outcome.reason is None:
         return _ROUTES_DECIDE if listener.routes and asked is None else _ANY_PEER
     if outcome.reason in _OF_RULES:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tlsidecar.config.addresses import ip_literal
 from tlsidecar.sandbox.landlock import Files
 from tlsidecar.sandbox.places import directories_of, is_common
-from tlsidecar.settings import Identity, Settings
+from tlsidecar.settings import IdentitySettings, Settings
 
 READ = Files.READ_FILE | Files.READ_DIR
 # A directory of our own: everything but devices, sockets and programs to run.
@@ -103,7 +103,7 @@ def _is_in(held: Needs, places: Iterable[Place]) -> bool:
     )
 
 
-def material_of(identity: Identity) -> Iterator[tuple[str, Path]]:
+def material_of(identity: IdentitySettings) -> Iterator[tuple[str, Path]]:
     """The files, and directories of files, that material is read from, each with its key."""
     named: list[tuple[str, Path | None]] = [
         ("cert", identity.cert),
@@ -140,7 +140,7 @@ def _written(settings: Settings) -> Iterator[Place]:
         yield Place(directory.resolve(), KEEP, f"identity.{key}")
 
 
-def _kept(identity: Identity) -> Iterator[tuple[str, Path]]:
+def _kept(identity: IdentitySettings) -> Iterator[tuple[str, Path]]:
     if identity.crl_cache is not None:
         yield "crl_cache", identity.crl_cache
     if identity.authority is not None:
@@ -202,7 +202,7 @@ def _ports_of(urls: Iterable[str]) -> Iterator[int]:
                     yield urlsplit(proxy if "//" in proxy else f"http://{proxy}").port or _DEFAULT_PORTS["http"]
 
 
-def _urls_of(identity: Identity) -> Iterator[str]:
+def _urls_of(identity: IdentitySettings) -> Iterator[str]:
     yield from identity.crl_urls
     if identity.acme is not None:
         yield identity.acme.directory

@@ -14,7 +14,7 @@ from tlsidecar.dataplane.bind import bound_address
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, UpstreamRecord, WorkerSnapshot
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Listener
+from tlsidecar.settings import ListenerSettings
 
 
 class CarriedCounts:
@@ -25,7 +25,7 @@ class CarriedCounts:
         number: int,
         board: Board,
         sockets: Mapping[str, Sequence[socket.socket]],
-        listeners: Sequence[Listener],
+        listeners: Sequence[ListenerSettings],
     ) -> None:
         self._number = number
         self._board = board
@@ -39,7 +39,7 @@ class CarriedCounts:
         """Whether it is of these listeners."""
         return {record.name for record in snapshot.listeners} == self._ended.keys()
 
-    def process_ended(self, listeners: Sequence[Listener]) -> int:
+    def process_ended(self, listeners: Sequence[ListenerSettings]) -> int:
         """Carry over what it had counted; the next one is to have these listeners. Returns how many connections ended
         with it."""
         lost = 0
@@ -85,11 +85,11 @@ class CarriedCounts:
             upstream, checks_total=upstream.checks_total + total, checks_failed=upstream.checks_failed + failed
         )
 
-    def _blank(self, listeners: Sequence[Listener]) -> WorkerSnapshot:
+    def _blank(self, listeners: Sequence[ListenerSettings]) -> WorkerSnapshot:
         """Of a process that has reported nothing yet."""
         return WorkerSnapshot(self._number, 0, 0, tuple(map(self._blank_listener, listeners)), {})
 
-    def _blank_listener(self, listener: Listener) -> ListenerRecord:
+    def _blank_listener(self, listener: ListenerSettings) -> ListenerRecord:
         limits = listener.limits
         return ListenerRecord(
             name=listener.name,

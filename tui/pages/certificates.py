@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tui.amounts import age, duration, grouped, until, utc
-from tui.lifetime import Stage, Validity
+from tui.lifetime import LifetimeStage, Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line
 from tui.model import Snapshot
 from tui.pages.arrange import matches
@@ -148,7 +148,9 @@ def _crl_line(crl: RevocationList, look: Look) -> Line:
     return _expiry_line(stage, validity, crl.issuer, revoked, look, Target(Kind.CERTIFICATE, f"crl {crl.issuer}"))
 
 
-def _expiry_line(stage: Stage, validity: Validity, name: SafeText, note: SafeText, look: Look, target: Target) -> Line:
+def _expiry_line(
+    stage: LifetimeStage, validity: Validity, name: SafeText, note: SafeText, look: Look, target: Target
+) -> Line:
     until_width = 20
     note_width = 10
     name_width = max(10, look.width - 2 - 8 - 1 - 10 - 1 - 1 - note_width - 1 - until_width - 1)

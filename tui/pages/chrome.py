@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tui.amounts import byte_rate, count, countdown, latency, per_minute, roughly, seconds_between, sparkline
 from tui.freshness import Freshness
-from tui.lifetime import Stage, Validity
+from tui.lifetime import LifetimeStage, Validity
 from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
 from tui.model import Snapshot
 from tui.pages.certificates import identities_of
@@ -187,7 +187,12 @@ def certificate_summary(
         return spans
     left_s = seconds_between(look.now, validity.not_after)
     spans += [gap(), Span(SafeText(countdown(left_s).strip()), stage.role)]
-    if not renewal or stage is Stage.RENEWING or validity.next_renewal_at is None or stage is Stage.EXPIRED:
+    if (
+        not renewal
+        or stage is LifetimeStage.RENEWING
+        or validity.next_renewal_at is None
+        or stage is LifetimeStage.EXPIRED
+    ):
         return spans
     if validity.next_renewal_at > look.now:
         planned = roughly(seconds_between(look.now, validity.next_renewal_at))

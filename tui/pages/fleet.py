@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from tui.amounts import UNKNOWN, byte_rate, count, counted, duration, latency, per_minute, until
-from tui.lifetime import Stage
+from tui.lifetime import LifetimeStage
 from tui.lines import Glyphs, Kind, Line, Role, Span, cropped, gap, literal, spread
 from tui.pages.fleet_filter import fleet_matcher
 from tui.pages.fleet_row import FleetRow
@@ -82,7 +82,7 @@ def _certificate(row: FleetRow, look: Look) -> Span:
     validity = row.sight.snapshot.own_validity
     stage = validity.stage(look.now)
     sign = stage.label(look.glyphs).partition(" ")[0]
-    role = Role.MUTED if row.is_lost or stage is Stage.UNKNOWN else stage.role
+    role = Role.MUTED if row.is_lost or stage is LifetimeStage.UNKNOWN else stage.role
     return Span(SafeText(f"{sign} {until(validity.not_after, look.now)}"), role)
 
 

@@ -56,7 +56,7 @@ from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.sandbox.level import Level
-from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Protocol, Settings, TrustFile
+from tlsidecar.settings import Address, Admin, IdentitySettings, ListenerSettings, Mode, Protocol, Settings, TrustFile
 
 STARTED_AT = dt.datetime(2026, 11, 23, 23, 15, tzinfo=dt.UTC)
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[/red]\u202e\x9b\n\udcff"
@@ -177,9 +177,11 @@ class FakeControl:
     def __init__(self, admin: Admin, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = Settings(
             admin=admin,
-            identities=(Identity(cert=Path("tls.crt"), key=Path("tls.key"), trust=(TrustFile(Path("ca.crt")),)),),
+            identities=(
+                IdentitySettings(cert=Path("tls.crt"), key=Path("tls.key"), trust=(TrustFile(Path("ca.crt")),)),
+            ),
             listeners=(
-                Listener(
+                ListenerSettings(
                     name="web",
                     mode=Mode.TERMINATE,
                     protocol=Protocol.HTTP,

@@ -12,12 +12,12 @@ from unit.dataplane.http1.conversation import listener
 
 from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.dataplane.http2 import frames
-from tlsidecar.settings import Address, Admin, Identity, Settings
+from tlsidecar.settings import Address, Admin, IdentitySettings, Settings
 
 
 def settings(address: Address, http2: str) -> Settings:
     made = replace(listener(), upstreams=(address,), http2=http2)
-    return Settings(admin=Admin(Path("unused")), identities=(Identity(),), listeners=(made,))
+    return Settings(admin=Admin(Path("unused")), identities=(IdentitySettings(),), listeners=(made,))
 
 
 def http1(sock: socket.socket) -> None:

@@ -15,9 +15,9 @@ from tlsidecar.settings import (
     ClientCertificateHeader,
     HealthCheck,
     Http,
-    Identity,
+    IdentitySettings,
     Limits,
-    Listener,
+    ListenerSettings,
     Log,
     Mode,
     Protocol,
@@ -157,7 +157,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
             http=Address("::1", 9901),
         ),
         identities=(
-            Identity(
+            IdentitySettings(
                 cert=tmp_path / "tls.crt",
                 key=Path("/keys/tls.key"),
                 trust=(TrustFile(tmp_path / "ca.crt"),),
@@ -170,7 +170,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
             ),
         ),
         listeners=(
-            Listener(
+            ListenerSettings(
                 name="web",
                 mode=Mode.TERMINATE,
                 listen=Address(path=str(tmp_path / "in.sock")),
@@ -220,7 +220,7 @@ def test_everything_that_can_be_set_is_set(tmp_path: Path) -> None:
                 close_on_revocation=True,
                 health_check=HealthCheck("/healthz", 10.0, 1.0, readiness=True),
             ),
-            Listener(
+            ListenerSettings(
                 name="out",
                 mode=Mode.ORIGINATE,
                 listen=Address("127.0.0.1", 0),
@@ -251,14 +251,14 @@ def test_what_is_left_out_has_the_default_of_the_settings(tmp_path: Path) -> Non
     )
     assert settings.admin == Admin(Path("/run/tlsidecar/admin.sock"))
     assert (settings.tls, settings.log, settings.workers, settings.event_loop) == (Tls(), Log(), 1, "auto")
-    assert settings.identity == Identity(cert=tmp_path / "tls.crt", trust=(TrustFile(tmp_path / "ca.crt"),))
+    assert settings.identity == IdentitySettings(cert=tmp_path / "tls.crt", trust=(TrustFile(tmp_path / "ca.crt"),))
 
 
 def test_a_local_authority_is_a_source(tmp_path: Path) -> None:
     document = MINIMAL.replace('cert = "tls.crt"\ntrust = "ca.crt"', 'authority = "pki/"\ndns = ["Web.Internal"]')
     names = 'spiffe = "spiffe://prod.example/ns/a"\nip = ["10.0.0.1", "::1"]\ncn = "web"\nttl = "1h"\n[[listener]]'
     identity = load(write(tmp_path, document.replace("[[listener]]", names, 1)), {}, {}).identity
-    assert identity == Identity(
+    assert identity == IdentitySettings(
         authority=tmp_path / "pki",
         dns=("web.internal",),
         ip=("10.0.0.1", "::1"),
@@ -307,7 +307,7 @@ def test_flags_alone_make_one_listener(tmp_path: Path, monkeypatch: pytest.Monke
     }
     settings = load(None, flags, {})
     assert settings.listeners == (
-        Listener(
+        ListenerSettings(
             "default",
             Mode.TERMINATE,
             Address("0.0.0.0", 8443),
@@ -315,7 +315,9 @@ def test_flags_alone_make_one_listener(tmp_path: Path, monkeypatch: pytest.Monke
             allow=("ou:a,b", "ou:c"),
         ),
     )
-    assert settings.identity == Identity(tmp_path / "tls.crt", tmp_path / "tls.key", (TrustFile(tmp_path / "ca.crt"),))
+    assert settings.identity == IdentitySettings(
+        tmp_path / "tls.crt", tmp_path / "tls.key", (TrustFile(tmp_path / "ca.crt"),)
+    )
     assert settings.admin.socket == tmp_path / "admin.sock"
     assert settings.config_file is None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tlsidecar.config import ConfigError, Problem, load, render_problems
+from tlsidecar.config import ConfigError, ConfigProblem, load, render_problems
 
 IDENTITY = """
 [identity]
@@ -51,7 +51,7 @@ upstream = "payments.internal:8443"
 WEB = TERMINATE.replace("allow", 'protocol = "http"\nallow')
 
 
-def problems_of(document: str | bytes, tmp_path: Path, **flags: object) -> tuple[Problem, ...]:
+def problems_of(document: str | bytes, tmp_path: Path, **flags: object) -> tuple[ConfigProblem, ...]:
     file = tmp_path / "tlsidecar.toml"
     file.write_bytes(document if isinstance(document, bytes) else document.encode())
     with pytest.raises(ConfigError) as caught:
@@ -266,7 +266,7 @@ def test_one_slip_is_one_problem_and_hides_no_other(tmp_path: Path) -> None:
 
 def test_a_problem_says_where_what_and_how_to_put_it_right(tmp_path: Path) -> None:
     problem = problems_of(IDENTITY + TERMINATE + "upsteam = 1", tmp_path)[0]
-    assert problem == Problem(
+    assert problem == ConfigProblem(
         key="listener.0.upsteam",
         message="unknown key",
         suggestion='did you mean "upstream"?',
@@ -342,7 +342,7 @@ def test_a_variable_that_is_nearly_right_is_refused_and_others_are_left_alone(tm
     with pytest.raises(ConfigError) as caught:
         load(file, {}, {"TLSIDECAR_UPSTREEM": "127.0.0.1:1"})
     assert caught.value.problems == (
-        Problem("", "unknown variable", 'did you mean "TLSIDECAR_UPSTREAM"?', where="TLSIDECAR_UPSTREEM"),
+        ConfigProblem("", "unknown variable", 'did you mean "TLSIDECAR_UPSTREAM"?', where="TLSIDECAR_UPSTREEM"),
     )
 
 

@@ -10,12 +10,12 @@ import pytest
 from unit.certs import forge
 from unit.control.world import SETTINGS
 
-from tlsidecar.config import ConfigError, Problem
+from tlsidecar.config import ConfigError, ConfigProblem
 from tlsidecar.config.listener_tables import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROUTE
 from tlsidecar.config.schema import ROOT
 from tlsidecar.control.configuration import Configuration, changed_keys, is_live
 from tlsidecar.sandbox.needs import beyond, needs_of
-from tlsidecar.settings import Acme, Address, Identity, Limits, Log, Settings
+from tlsidecar.settings import Acme, Address, IdentitySettings, Limits, Log, Settings
 
 WEB = SETTINGS.listeners[0]
 
@@ -88,7 +88,7 @@ async def test_what_is_known_of_it_follows_the_disk(disk: Disk) -> None:
     assert configuration.state is not None
     since = configuration.state.since
     disk.clock.advance(forge.DAY)
-    problem = Problem("listener[web].allow", "is empty", where="tlsidecar.toml:3", label="listener[web].allow")
+    problem = ConfigProblem("listener[web].allow", "is empty", where="tlsidecar.toml:3", label="listener[web].allow")
     disk.found = ConfigError([problem, problem])
     assert await configuration.look() is None
     assert (configuration.state.changes, configuration.state.since) == ((), since)
@@ -113,11 +113,11 @@ async def test_without_a_file_nothing_ever_differs() -> None:
 
 
 FILES = replace(SETTINGS.identity, name="second")
-AUTHORITY = Identity(name="second", authority=Path("/pki"), dns=("web",))
-AGENT = Identity(name="second", spiffe_socket="tcp://127.0.0.1:8081")
+AUTHORITY = IdentitySettings(name="second", authority=Path("/pki"), dns=("web",))
+AGENT = IdentitySettings(name="second", spiffe_socket="tcp://127.0.0.1:8081")
 LISTS = replace(SETTINGS.identity, crl_urls=("http://127.0.0.1/a.crl",), crl_cache=Path("/var/cache/crl"))
 MORE_LISTS = replace(LISTS, crl_urls=("http://127.0.0.1/a.crl", "http://127.0.0.1/b.crl"))
-ORDERED = Identity(dns=("web",), acme=Acme(directory="https://127.0.0.1:14000/dir", state=Path("/var/acme")))
+ORDERED = IdentitySettings(dns=("web",), acme=Acme(directory="https://127.0.0.1:14000/dir", state=Path("/var/acme")))
 AGREED = replace(ORDERED, acme=replace(ORDERED.acme, terms_agreed=True))  # type: ignore[type-var]
 ELSEWHERE = replace(ORDERED, acme=replace(ORDERED.acme, directory="https://127.0.0.1:15000/dir"))  # type: ignore[type-var]
 
@@ -140,7 +140,11 @@ ELSEWHERE = replace(ORDERED, acme=replace(ORDERED.acme, directory="https://127.0
 )
 @pytest.mark.parametrize("is_held", [True, False])
 async def test_what_a_sandbox_was_not_made_for_needs_a_restart(
-    tmp_path: Path, before: Identity, after: tuple[Identity, ...], beyond_it: tuple[str, ...], is_held: bool
+    tmp_path: Path,
+    before: IdentitySettings,
+    after: tuple[IdentitySettings, ...],
+    beyond_it: tuple[str, ...],
+    is_held: bool,
 ) -> None:
     start = replace(SETTINGS, config_file=tmp_path / "tlsidecar.toml", identities=(before,))
     found = replace(start, identities=after)

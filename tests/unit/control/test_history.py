@@ -12,7 +12,7 @@ from unit.certs.forge import ManualClock
 from unit.control.world import snapshot
 
 from tlsidecar.api.words import Severity
-from tlsidecar.control.history import COARSE_STEP_S, History, TooFine, Turn
+from tlsidecar.control.history import COARSE_STEP_S, History, ProblemMark, TooFine
 from tlsidecar.control.interface import Problem
 from tlsidecar.control.series import REASONS, Ring, Sums
 from tlsidecar.dataplane.snapshot import ListenerCounters
@@ -193,7 +193,7 @@ def problem(code: str, *, since_s: float | None = None, severity: Severity = Sev
 
 
 def turned(past: Past) -> list[tuple[str, bool]]:
-    turns: Sequence[Turn] = past.history.turns(past.clock.now() - timedelta(hours=2))
+    turns: Sequence[ProblemMark] = past.history.marks(past.clock.now() - timedelta(hours=2))
     return [(turn.code, turn.over) for turn in turns]
 
 
@@ -206,17 +206,17 @@ def test_a_problem_begins_and_is_over_once() -> None:
     past.clock.advance(timedelta(seconds=1))
     past.history.note([])
     assert turned(past) == [("upstream_down", False), ("draining", False), ("upstream_down", True), ("draining", True)]
-    first = past.history.turns(past.clock.now() - timedelta(hours=2))[0]
+    first = past.history.marks(past.clock.now() - timedelta(hours=2))[0]
     assert (first.at, first.subject) == (ManualClock().now() + timedelta(seconds=90), "web")
     assert turned(past)[1:] == [
-        (turn.code, turn.over) for turn in past.history.turns(past.clock.now() - timedelta(seconds=5))
+        (turn.code, turn.over) for turn in past.history.marks(past.clock.now() - timedelta(seconds=5))
     ]
 
 
 def test_a_problem_older_than_the_process_begins_with_it() -> None:
     past = Past()
     past.history.note([problem("certificate_expired", since_s=-86400)])
-    (turn,) = past.history.turns(past.clock.now() - timedelta(hours=2))
+    (turn,) = past.history.marks(past.clock.now() - timedelta(hours=2))
     assert turn.at == past.clock.now()
 
 

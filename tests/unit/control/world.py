@@ -17,13 +17,13 @@ from certs.material import Material
 from certs.profiles import LeafRequest
 from certs.sources import Event
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, UpstreamRecord, WorkerSnapshot
-from tlsidecar.settings import Address, Admin, Identity, Listener, Mode, Settings, TrustFile
+from tlsidecar.settings import Address, Admin, IdentitySettings, ListenerSettings, Mode, Settings, TrustFile
 
 SETTINGS = Settings(
     admin=Admin(socket=Path("admin.sock")),
-    identities=(Identity(cert=Path("tls.crt"), trust=(TrustFile(Path("ca.crt")),)),),
+    identities=(IdentitySettings(cert=Path("tls.crt"), trust=(TrustFile(Path("ca.crt")),)),),
     listeners=(
-        Listener(
+        ListenerSettings(
             name="web",
             mode=Mode.TERMINATE,
             listen=Address(host="127.0.0.1", port=8443),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tlsidecar.dataplane import bind
-from tlsidecar.settings import Address, Listener, Mode
+from tlsidecar.settings import Address, ListenerSettings, Mode
 
 
-def listener(host: str, port: int = 0) -> Listener:
-    return Listener("web", Mode.TERMINATE, Address(host=host, port=port), (Address(host="127.0.0.1", port=1),))
+def listener(host: str, port: int = 0) -> ListenerSettings:
+    return ListenerSettings("web", Mode.TERMINATE, Address(host=host, port=port), (Address(host="127.0.0.1", port=1),))
 
 
 def bound_to(host: str, port: int = 0) -> str:

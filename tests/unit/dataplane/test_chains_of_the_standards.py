@@ -29,7 +29,7 @@ from tlsidecar.dataplane import tls
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.stream import DONE, WANT_READ
-from tlsidecar.settings import Address, Listener, Mode, Tls
+from tlsidecar.settings import Address, ListenerSettings, Mode, Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 YEAR = timedelta(days=365)
@@ -566,7 +566,7 @@ def let_in(chain: Chain) -> bool:
     contexts = tls.Contexts(1, material, Tls("1.2"))
     here = Address("127.0.0.1", 1)
     kind = "ip" if chain.host[0] in ":0123456789" else "dns"
-    policy = Policy.of(Listener("out", Mode.ORIGINATE, here, (here,), expect=(f"{kind}:{chain.host}",)))
+    policy = Policy.of(ListenerSettings("out", Mode.ORIGINATE, here, (here,), expect=(f"{kind}:{chain.host}",)))
     judge = PeerJudge(policy, Role.SERVER, IdentityCache(), contexts.forms, soft_crl=False)
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_cipher_list(b"ALL:@SECLEVEL=0")

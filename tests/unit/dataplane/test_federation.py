@@ -20,7 +20,7 @@ from tlsidecar.dataplane import stream_fast, stream_portable, tls
 from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.stream import DONE, WANT_READ
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Address, Listener, Mode, Tls
+from tlsidecar.settings import Address, ListenerSettings, Mode, Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 LONG = {"starts": NOW - 10 * DAY, "ends": NOW + 10 * DAY}
@@ -60,9 +60,9 @@ PEERS = {
 }
 
 
-def listener() -> Listener:
+def listener() -> ListenerSettings:
     here = Address("127.0.0.1", 1)
-    return Listener("web", Mode.TERMINATE, here, (here,), allow=("any",))
+    return ListenerSettings("web", Mode.TERMINATE, here, (here,), allow=("any",))
 
 
 def judged(

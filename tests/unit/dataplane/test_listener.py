@@ -19,7 +19,7 @@ from tlsidecar.dataplane.listener import ACCEPT_PAUSE_S, Listener, connection_li
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal
 from tlsidecar.settings import Address, Limits, Mode
-from tlsidecar.settings import Listener as Settings
+from tlsidecar.settings import ListenerSettings as Settings
 
 PEER = ("192.0.2.7", 4711)
 

@@ -18,7 +18,7 @@ from tlsidecar.dataplane import stream_fast, stream_portable, tls, trial
 from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.stream import WANT_READ
 from tlsidecar.outcomes import Reason, Stage
-from tlsidecar.settings import Address, Listener, Mode, Tls
+from tlsidecar.settings import Address, ListenerSettings, Mode, Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 LONG = {"starts": NOW - 10 * DAY, "ends": NOW + 10 * DAY}
@@ -55,9 +55,9 @@ PEERS: dict[str, list[Made]] = {
 }
 
 
-def listener(mode: Mode) -> Listener:
+def listener(mode: Mode) -> ListenerSettings:
     rules = ("dns:shop.test",)
-    return Listener("web", mode, HERE, (HERE,), allow=rules, expect=rules)
+    return ListenerSettings("web", mode, HERE, (HERE,), allow=rules, expect=rules)
 
 
 def shaken(chain: list[Made], role: Role) -> trial.Verdict | None:

@@ -20,7 +20,7 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.explain import judging
 from tlsidecar.explain.allowing import config_line, exact_rule, toml, with_rule
 from tlsidecar.explain.judging import Asked, CannotAsk, judge
-from tlsidecar.settings import Address, Listener, Mode, Protocol, Route, Tls
+from tlsidecar.settings import Address, ListenerSettings, Mode, Protocol, Route, Tls
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # OpenSSL looks at the real clock
 ROOT = forge.authority(starts=NOW - 10 * DAY, ends=NOW + 10 * DAY)
@@ -41,11 +41,11 @@ ROUTES = (
     Route("/admin/**", (), ("ou:sre",)),
     Route("/orders/*", ("DELETE", "PUT"), ("ou:sre", "dns:shop.test")),
 )
-WEB = Listener("web", Mode.TERMINATE, HERE, (HERE,), allow=("spiffe://prod.example/ns/*/sa/frontend", "ou:sre"))
+WEB = ListenerSettings("web", Mode.TERMINATE, HERE, (HERE,), allow=("spiffe://prod.example/ns/*/sa/frontend", "ou:sre"))
 HTTP = replace(WEB, protocol=Protocol.HTTP, routes=ROUTES, allow=("dns:*.test",))
 
 
-def asked(listener: Listener, peer: Made, method: str = "", path: str = "") -> Judgement[str]:
+def asked(listener: ListenerSettings, peer: Made, method: str = "", path: str = "") -> Judgement[str]:
     return judge(listener, CONTEXTS, [peer.der], Asked(method, path) if path else None)
 
 
@@ -124,7 +124,7 @@ def test_more_lines_than_anybody_would_copy_are_none(monkeypatch: pytest.MonkeyP
 
 
 def test_a_remote_is_judged_by_what_is_expected_of_it() -> None:
-    remote = Listener("pay", Mode.ORIGINATE, HERE, (HERE,), expect=("dns:pay.eu.test",))
+    remote = ListenerSettings("pay", Mode.ORIGINATE, HERE, (HERE,), expect=("dns:pay.eu.test",))
     told = asked(remote, DEV)
     assert (told.reason, told.rules[0].place) == ("not_expected", "expect")
     assert tomllib.loads(told.lines[0].line) == {"expect": ["dns:pay.eu.test", "dns:dev.test"]}

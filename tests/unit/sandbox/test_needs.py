@@ -13,8 +13,8 @@ from tlsidecar.settings import (
     Acme,
     Address,
     Admin,
-    Identity,
-    Listener,
+    IdentitySettings,
+    ListenerSettings,
     Log,
     Metrics,
     Mode,
@@ -31,8 +31,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def listener(listen: Address, *upstreams: Address) -> Listener:
-    return Listener(name="web", mode=Mode.TERMINATE, listen=listen, upstreams=upstreams)
+def listener(listen: Address, *upstreams: Address) -> ListenerSettings:
+    return ListenerSettings(name="web", mode=Mode.TERMINATE, listen=listen, upstreams=upstreams)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         admin=Admin(socket=tmp_path / "run" / "admin.sock"),
         identities=(
-            Identity(
+            IdentitySettings(
                 cert=tmp_path / "pki" / "tls.crt",
                 key=tmp_path / "pki" / "tls.key",
                 trust=(TrustFile(tmp_path / "peers"),),
@@ -97,7 +97,7 @@ def test_a_device_as_log_opens_nothing_beside_it(settings: Settings) -> None:
 
 
 def test_an_authority_is_written_by_the_source_alone(settings: Settings, tmp_path: Path) -> None:
-    changed = replace(settings, identities=(Identity(authority=tmp_path / "pki", dns=("web",)),))
+    changed = replace(settings, identities=(IdentitySettings(authority=tmp_path / "pki", dns=("web",)),))
     assert access(changed)[tmp_path / "pki"] == KEEP
     assert needs_of(changed).own == ()
 
@@ -138,13 +138,15 @@ def test_proxies_are_reached(settings: Settings, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_agent_on_tcp(settings: Settings) -> None:
-    agent = Identity(spiffe_socket="tcp://127.0.0.1:8081")
+    agent = IdentitySettings(spiffe_socket="tcp://127.0.0.1:8081")
     assert 8081 in needs_of(replace(settings, identities=(agent,))).connect
-    assert needs_of(replace(settings, identities=(Identity(spiffe_socket="unix:///run/a.sock"),))).connect == {8080}
+    assert needs_of(replace(settings, identities=(IdentitySettings(spiffe_socket="unix:///run/a.sock"),))).connect == {
+        8080
+    }
 
 
 def test_each_of_several_identities(settings: Settings, tmp_path: Path) -> None:
-    second = Identity(name="second", authority=tmp_path / "pki", crl_urls=("http://lists.example:8088/ca.crl",))
+    second = IdentitySettings(name="second", authority=tmp_path / "pki", crl_urls=("http://lists.example:8088/ca.crl",))
     both = needs_of(replace(settings, identities=(settings.identity, second)))
     assert Place(tmp_path / "pki", KEEP, "identity.authority") in both.places
     assert set(needs_of(settings).places) < set(both.places)

@@ -10,10 +10,10 @@ import pytest
 
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.snapshot import ListenerCounters, UpstreamRecord, WorkerSnapshot
-from tlsidecar.settings import Address, Listener, Mode
+from tlsidecar.settings import Address, ListenerSettings, Mode
 from tlsidecar.workers.carried_counts import CarriedCounts
 
-WEB = Listener("web", Mode.TERMINATE, Address("127.0.0.1", 8443), (Address("127.0.0.1", 8080),))
+WEB = ListenerSettings("web", Mode.TERMINATE, Address("127.0.0.1", 8443), (Address("127.0.0.1", 8080),))
 
 
 @pytest.fixture

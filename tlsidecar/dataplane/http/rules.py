@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
-from tlsidecar.settings import ClientCertificateHeader, Http, Limits, Listener, Mode
+from tlsidecar.settings import ClientCertificateHeader, Http, Limits, ListenerSettings, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class HttpRules:
     client_certificate_header: ClientCertificateHeader
 
     @classmethod
-    def of(cls, listener: Listener, *, traced: bool = False) -> HttpRules:
+    def of(cls, listener: ListenerSettings, *, traced: bool = False) -> HttpRules:
         http = listener.http
         terminates = listener.mode is Mode.TERMINATE
         heads = RequestRules.of(

@@ -10,14 +10,20 @@ from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.starttls.words import WORDS
 from tlsidecar.dataplane.tally import Tally
-from tlsidecar.settings import HTTP_1_1, Address, Listener, Mode
+from tlsidecar.settings import HTTP_1_1, Address, ListenerSettings, Mode
 
 
 class Outbound:
     """How one listener goes out: to which addresses, whom it expects there, and for how long it tries."""
 
     def __init__(
-        self, shared: Shared, network: Network, settings: Listener, policy: Policy, tally: Tally, current: Current
+        self,
+        shared: Shared,
+        network: Network,
+        settings: ListenerSettings,
+        policy: Policy,
+        tally: Tally,
+        current: Current,
     ) -> None:
         """``current`` is the identity of ours that is shown there."""
         loop = shared.reactor.loop

@@ -31,7 +31,7 @@ from tlsidecar.dataplane.http1.commands import (
 from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
-from tlsidecar.settings import Address, Http, Limits, Listener, Mode, Protocol
+from tlsidecar.settings import Address, Http, Limits, ListenerSettings, Mode, Protocol
 
 ELEMENT = b'Hash=00ff;Subject="CN=client";URI=spiffe://td.example/client'
 CLIENT_ADDRESS = "192.0.2.7"
@@ -42,8 +42,8 @@ Headers = list[tuple[bytes, bytes]]
 
 def listener(
     *, mode: Mode = Mode.TERMINATE, http: Http | None = None, limits: Limits | None = None, **settings: Any
-) -> Listener:
-    return Listener(
+) -> ListenerSettings:
+    return ListenerSettings(
         name="web",
         mode=mode,
         listen=Address("127.0.0.1", 8443),
@@ -55,7 +55,7 @@ def listener(
     )
 
 
-def identity_headers(settings: Listener, client: ClientIdentity | None = None) -> IdentityHeaders:
+def identity_headers(settings: ListenerSettings, client: ClientIdentity | None = None) -> IdentityHeaders:
     terminates = settings.mode is Mode.TERMINATE
     if client is None:
         client = ClientIdentity(CLIENT_ADDRESS, ELEMENT if terminates else b"")
@@ -64,7 +64,7 @@ def identity_headers(settings: Listener, client: ClientIdentity | None = None) -
 
 
 @cache
-def rules_of(settings: Listener) -> Http1Rules:
+def rules_of(settings: ListenerSettings) -> Http1Rules:
     return Http1Rules(HttpRules.of(settings))
 
 
@@ -119,7 +119,7 @@ class Conversation:
 
     def __init__(
         self,
-        settings: Listener | None = None,
+        settings: ListenerSettings | None = None,
         *,
         guard: RouteGuard | None = None,
         admission: Admission | None = None,

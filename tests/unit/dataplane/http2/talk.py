@@ -22,7 +22,7 @@ from tlsidecar.dataplane.http2.frames import FrameReader
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
 from tlsidecar.outcomes import Reason
-from tlsidecar.settings import Listener, Route
+from tlsidecar.settings import ListenerSettings, Route
 
 Field = tuple[bytes, bytes]
 
@@ -123,7 +123,7 @@ class Talk:
 
     def __init__(
         self,
-        settings: Listener | None = None,
+        settings: ListenerSettings | None = None,
         *,
         client: Identity | None = None,
         routes: tuple[Route, ...] = (),

@@ -22,7 +22,7 @@ from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.outcomes import Reason, Stage
-from tlsidecar.settings import Address, Limits, Listener, Mode
+from tlsidecar.settings import Address, Limits, ListenerSettings, Mode
 
 CONTEXTS = cast("Any", SimpleNamespace(generation=7, identity="default"))
 
@@ -39,7 +39,7 @@ class World:
         self.reactor = Reactor(loop)
         shared = Shared(self.reactor, cast("Any", None), cast("Any", None), [CONTEXTS])
         limits = Limits(upstream_connect_timeout_s=connect_timeout_s)
-        settings = Listener("web", Mode.TERMINATE, Address(port=1), addresses, limits=limits)
+        settings = ListenerSettings("web", Mode.TERMINATE, Address(port=1), addresses, limits=limits)
         self.network = Network(loop)
         self.tally = Tally("web", cast("Any", SimpleNamespace(exchanged=None)))
         current = shared.current["default"]
