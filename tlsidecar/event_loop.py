@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tlsidecar.dataplane.reactor import fused_event_loop
+from tlsidecar.dataplane.reactor import FusedEventLoop
 from tlsidecar.extras import install_line
 
 
@@ -24,4 +24,4 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         except ImportError:
             raise EventLoopMissing(f'event_loop = "uvloop" needs a package: {install_line("fast")}') from None
         return uvloop.new_event_loop
-    return fused_event_loop
+    return FusedEventLoop

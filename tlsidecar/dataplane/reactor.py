@@ -4,7 +4,7 @@ asyncio's own ``add_reader`` builds a Handle and enters a context for every even
 reading a small request. So the data plane's descriptors are served straight from ``epoll``:
 
 - *fused*: :class:`FusedSelector` is the selector of a stock asyncio loop. Its ``select`` serves the data plane's events
-  itself and hands the loop only the loop's own. One epoll, one system call a turn.
+  itself and hands the loop only the loop's own, and only then returns. One epoll, one system call a turn.
 - *nested*: on any other loop (uvloop) the reactor's epoll is itself a descriptor that the loop watches.
 
 Handlers must treat events as hints: a descriptor closed earlier in the same turn may have been given out again, so a
@@ -15,15 +15,17 @@ construction (``rewatch`` with 0 forgets): a level-triggered hang-up on an idle 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import select
 import selectors
 import time
 from array import array
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVarTuple
 
 Handler = Callable[[int], None]
+_Given = TypeVarTuple("_Given")
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -66,6 +68,7 @@ class FusedSelector(selectors.EpollSelector):
         self.epoll: select.epoll = self._selector  # type: ignore[attr-defined]
         self.registry = Registry()
         self.reactor: Reactor | None = None
+        self.loop_wanted = False  # it was given something to do since it last asked for events
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = super().register(fileobj, events, data)
@@ -73,45 +76,50 @@ class FusedSelector(selectors.EpollSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve the data plane, turn after turn, until the loop has something to do: an event of its own, a timer that
+        is due, or what a handler left it (:attr:`loop_wanted`)."""
         reactor = self.reactor
-        if reactor is not None and reactor.unfinished is not None:
-            wait_s = 0.0
-        elif timeout is None:
-            wait_s = -1.0
-        elif timeout <= 0:
-            wait_s = 0.0
-        else:
-            # epoll counts in milliseconds: round up, or a timer due in 0.4 ms would be polled for in a busy loop.
-            wait_s = -(-timeout // 0.001) * 0.001
-        try:
-            events = self.epoll.poll(wait_s, EVENTS_PER_TURN)
-        except InterruptedError:
-            return []
-        ready: list[tuple[selectors.SelectorKey, int]] = []
         if reactor is None:
-            return self._for_asyncio(events, ready)
-        reactor.now = time.monotonic()
-        reactor.turn += 1
+            return super().select(timeout)
+        self.loop_wanted = False
+        due = 0.0 if timeout is None else time.monotonic() + timeout
         handlers = self.registry.handlers
         others: list[tuple[int, int]] = []
-        for descriptor, event in events:
-            handler = handlers[descriptor]
-            if handler is None:
-                others.append((descriptor, event))
-                continue
+        while True:
+            wait_s = -1.0
+            if timeout is not None:
+                # epoll counts in milliseconds: round up, or a timer due in 0.4 ms would be polled for in a busy loop.
+                wait_s = -(-timeout // 0.001) * 0.001 if timeout > 0 else 0.0
             try:
-                handler(event)
-            except Exception:
-                reactor.crashed(descriptor, handler)
-        unfinished = reactor.unfinished
-        if unfinished is not None and not unfinished():
-            reactor.unfinished = None
-        return self._for_asyncio(others, ready) if others else ready
+                events = self.epoll.poll(wait_s if reactor.unfinished is None else 0.0, EVENTS_PER_TURN)
+            except InterruptedError:
+                return []
+            reactor.now = time.monotonic()
+            reactor.turn += 1
+            for descriptor, event in events:
+                handler = handlers[descriptor]
+                if handler is None:
+                    others.append((descriptor, event))
+                    continue
+                try:
+                    handler(event)
+                except Exception:
+                    reactor.crashed(descriptor, handler)
+            unfinished = reactor.unfinished
+            if unfinished is not None and not unfinished():
+                reactor.unfinished = None
+            if others:
+                return self._for_asyncio(others)
+            if self.loop_wanted:
+                return []
+            if timeout is not None:
+                timeout = due - time.monotonic()
+                if timeout <= 0:
+                    return []
 
-    def _for_asyncio(
-        self, events: list[tuple[int, int]], ready: list[tuple[selectors.SelectorKey, int]]
-    ) -> list[tuple[selectors.SelectorKey, int]]:
+    def _for_asyncio(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         keys: dict[int, selectors.SelectorKey] = self._fd_to_key  # type: ignore[attr-defined]
+        ready: list[tuple[selectors.SelectorKey, int]] = []
         for descriptor, event in events:
             key = keys.get(descriptor)
             if key is None:
@@ -125,9 +133,37 @@ class FusedSelector(selectors.EpollSelector):
         return ready
 
 
-def fused_event_loop() -> asyncio.AbstractEventLoop:
-    """A stock asyncio loop whose selector a :class:`Reactor` can share."""
-    return asyncio.SelectorEventLoop(FusedSelector())
+class FusedEventLoop(asyncio.SelectorEventLoop):
+    """A stock asyncio loop whose selector a :class:`Reactor` can share.
+
+    Between two turns of the data plane asyncio mostly has nothing to do, and finding that out costs it as much as a
+    small read: so the selector is told when it has, by the methods that all of asyncio gives a loop work by. (Other
+    threads and signals wake it by a descriptor.)
+    """
+
+    def __init__(self) -> None:
+        self._fused = FusedSelector()
+        super().__init__(self._fused)
+
+    def call_soon(
+        self, callback: Callable[[*_Given], object], *args: *_Given, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        self._fused.loop_wanted = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Given], object],
+        *args: *_Given,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._fused.loop_wanted = True
+        return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        self._fused.loop_wanted = True
+        super().stop()
 
 
 class Reactor:

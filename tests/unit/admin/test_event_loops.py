@@ -11,7 +11,7 @@ from unit.admin.fake_control import FakeControl
 from unit.admin.transcript import Wire, read_answer
 
 from tlsidecar.admin.server import AdminServer
-from tlsidecar.dataplane.reactor import fused_event_loop
+from tlsidecar.dataplane.reactor import FusedEventLoop
 from tlsidecar.settings import Address, Admin
 
 
@@ -21,7 +21,7 @@ def uvloop_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, fused_event_loop, uvloop_event_loop])
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, FusedEventLoop, uvloop_event_loop])
 def test_calls_streams_and_a_clean_end(make_loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(_everything_once(tmp_path))

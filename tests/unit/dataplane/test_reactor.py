@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tlsidecar.dataplane.reactor import READ, WRITE, Reactor, fused_event_loop
+from tlsidecar.dataplane.reactor import READ, WRITE, FusedEventLoop, Reactor
 
-LOOPS = {"fused": fused_event_loop, "nested": asyncio.new_event_loop}
+LOOPS = {"fused": FusedEventLoop, "nested": asyncio.new_event_loop}
 
 
 @pytest.fixture(params=LOOPS)
@@ -132,4 +134,87 @@ def test_no_interest_is_no_watching(loop: asyncio.AbstractEventLoop, pair: tuple
     assert calls == []
     reactor.rewatch(near.fileno(), READ, calls.append)
     turn_until(loop, lambda: calls)
+    reactor.close()
+
+
+def test_asyncio_is_left_alone_while_it_has_nothing_to_do(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What each turn of a stock loop costs is as much as a small read (docs/performance.md)."""
+    loop = FusedEventLoop()
+    near, far = pair
+    reactor = Reactor(loop)
+    selector: Any = loop._selector  # type: ignore[attr-defined]
+    asked: list[float | None] = []
+    select = selector.select
+
+    def counted(timeout: float | None = None) -> Any:
+        asked.append(timeout)
+        return select(timeout)
+
+    selector.select = counted
+    turns: list[int] = []
+    done = loop.create_future()
+
+    def handle(_events: int) -> None:
+        turns.append(reactor.turn)
+        if len(turns) == 100:
+            near.recv(1)
+            done.set_result(None)
+
+    far.send(b"x")
+    reactor.watch(near.fileno(), READ, handle)
+    loop.run_until_complete(done)
+    assert len(set(turns)) == 100
+    assert len(asked) <= 3
+    reactor.close()
+    loop.close()
+
+
+@pytest.mark.parametrize("give", ["call_soon", "call_later", "a timer from before", "a thread", "stop"])
+def test_asyncio_gets_its_turn_beside_a_handler_that_never_rests(
+    loop: asyncio.AbstractEventLoop, pair: tuple[socket.socket, socket.socket], give: str
+) -> None:
+    near, _ = pair
+    reactor = Reactor(loop)
+    turns: list[int] = []
+
+    def handle(_events: int) -> None:
+        turns.append(reactor.turn)
+        assert len(turns) < 1_000_000
+        if len(turns) != 10:
+            return
+        if give == "call_soon":
+            loop.call_soon(loop.stop)
+        elif give == "call_later":
+            loop.call_later(0.01, loop.stop)
+        elif give == "a thread":
+            threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,)).start()
+        elif give == "stop":
+            loop.stop()
+
+    reactor.watch(near.fileno(), WRITE, handle)
+    if give == "a timer from before":
+        loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    if give in ("call_soon", "stop"):
+        assert len(turns) <= 12
+    reactor.close()
+
+
+def test_a_timer_that_a_handler_sets_is_not_slept_through(
+    loop: asyncio.AbstractEventLoop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    reactor = Reactor(loop)
+    late = loop.call_later(5, loop.stop)  # what the loop would sleep until
+
+    def handle(_events: int) -> None:
+        near.recv(1)
+        loop.call_later(0.01, loop.stop)
+
+    reactor.watch(near.fileno(), READ, handle)
+    far.send(b"x")
+    began = loop.time()
+    loop.run_forever()
+    assert loop.time() < late.when()
+    assert loop.time() - began >= 0.01
     reactor.close()
