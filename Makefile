@@ -26,7 +26,7 @@ help:
 	@echo 'make dist         wheel, sdist, one-file build, SBOM, manual pages and completions, into dist/'
 	@echo 'make check        format, lint, types, import contracts and cycles, owned tasks'
 	@echo 'make docs         remake what in docs/ is made from the code'
-	@echo 'make bench        us and the peers, side by side, into docs/performance.md (bench-quick: under two minutes)'
+	@echo 'make bench        us and the peers, side by side, into docs/performance.md (20 minutes; bench-quick: three)'
 	@echo 'make soak         mixed load with a reload every ten seconds; what grows, what fails (MINUTES=3'
 	@echo '                  SOAK="--workers 2 --kill-every 60": and one worker killed every minute)'
 	@echo 'make soak-certs   renewals of every kind of source, a third of them bad; publishing, killed; issuers, killed, slowed and'

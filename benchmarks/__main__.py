@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: us and the peers, side by side. ``--quick`` is the everyday one, under two minutes."""
+"""``python -m benchmarks``: us and the peers, side by side. ``--quick`` is the everyday one, under three minutes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.campaign import FULL, QUICK, Campaign, Plan
-from benchmarks.contenders import PROTOCOLS, fetch_envoy, find_envoy, programs
+from benchmarks.contenders import programs
+from benchmarks.envoy import fetch_envoy, find_envoy
 from benchmarks.machine import Unsuitable
 from benchmarks.processes import DidNotStart
 from benchmarks.results import Run, is_ours
 from benchmarks.rig import set_up
+from benchmarks.settings import SETTINGS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -56,7 +58,7 @@ def main() -> int:
     if not any(is_ours(name) for name in run.proxies()):
         print("benchmarks: tlsidecar itself did not run", file=sys.stderr)
         return 1
-    if not options.quick and not options.only and not options.figures:
+    if not (options.quick or options.only or options.figures or options.settings):
         report.write(run, DOCUMENT)
     return 0
 
@@ -64,7 +66,7 @@ def main() -> int:
 def _run(options: argparse.Namespace, plan: Plan) -> Run:
     envoy = _from_anywhere(options.envoy or find_envoy(ENVOY_CACHE))
     tlsidecar = [_from_anywhere(word) for word in shlex.split(options.tlsidecar)]
-    wanted = [program for program in programs(tlsidecar, envoy) if program.protocol in options.protocols]
+    wanted = [program for program in programs(tlsidecar, envoy) if program.setting in plan.settings]
     if options.quick:
         wanted = [program for program in wanted if program.name not in SLOW_OR_RARE and "workers" not in program.name]
     if options.only:
@@ -108,6 +110,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     plan = QUICK if options.quick else FULL
     if options.figures:
         plan = dataclasses.replace(plan, figures=frozenset(options.figures))
+    if options.settings:
+        plan = dataclasses.replace(plan, settings=frozenset(options.settings))
     if options.rounds:
         plan = dataclasses.replace(plan, rounds=options.rounds, rounds_of_targets=options.rounds)
     return plan
@@ -128,7 +132,7 @@ def _options() -> argparse.Namespace:
         help=f"only these: {', '.join(sorted(FULL.figures))}",
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only proxies whose names begin so")
-    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), metavar="SETTING", help=", ".join(SETTINGS))
     parser.add_argument("--rounds", type=int, help="turns of each proxy in one figure")
     parser.add_argument("--tlsidecar", default=f"{sys.executable} -m tlsidecar", help="the command to measure as ours")
     parser.add_argument("--envoy", help="the Envoy binary (default: on the PATH, or what --fetch-envoy installed)")

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.admin import ask
-from benchmarks.contenders import TCP, Contender, programs, start
+from benchmarks.contenders import Contender, programs, start
 from benchmarks.idle import MIB, idle_connections
 from benchmarks.processes import cpu_s
 from benchmarks.rig import set_up
+from benchmarks.settings import TCP
 
 SETTLE_S = 2.0
 # What is looked at, and the keys that lead there from what was looked at before. The connections are sorted by a
@@ -114,7 +115,7 @@ def main() -> int:
     parser.add_argument("--size", default="120x40", help="of the terminal")
     options = parser.parse_args()
     columns, rows = (int(each) for each in options.size.split("x"))
-    program = next(each for each in programs([sys.executable, "-m", "tlsidecar"], "") if each.protocol == TCP)
+    program = next(each for each in programs([sys.executable, "-m", "tlsidecar"], "") if each.setting == TCP)
     with set_up() as rig:
         contender = start(program, rig.place)
         try:

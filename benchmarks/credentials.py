@@ -1,17 +1,29 @@
-"""The certificates of a run, by the project's own ``certs``: one CA, one server (twice, to rotate), one client."""
+"""The certificates of a run: one CA, one server (twice, to rotate), one client, by the project's own ``certs``; and
+what others' CAs issue, by :mod:`benchmarks.foreign_pki`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.foreign_pki import Authority, Key, p256, p384, rsa_2048
+from benchmarks.settings import NO_INTERMEDIATE, P384, RSA
 
 TRUST_DOMAIN = "bench.example"
 SERVER_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/server"
 CLIENT_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/client"
 SERVER_NAME = "localhost"
+
+# Whether there is an intermediate, and what key the leaves have.
+FOREIGN: dict[str, tuple[bool, Callable[[], Key]]] = {
+    NO_INTERMEDIATE: (False, p256),
+    RSA: (True, rsa_2048),
+    P384: (True, p384),
+}
 
 
 @dataclass(frozen=True)
@@ -47,13 +59,26 @@ def make_pki(directory: Path) -> Pki:
     for name, identity in (("server", SERVER_ID), ("server-2", SERVER_ID), ("client", CLIENT_ID)):
         names = ["--dns", SERVER_NAME, "--ip", "127.0.0.1", "--spiffe", identity, "--cn", name, "--ttl", "48h"]
         _certs("issue", authority, "--out", directory / name, *names)
+    return _pki(directory, "server-2")
+
+
+def make_foreign_pki(directory: Path, name: str) -> Pki:
+    """One of :data:`FOREIGN`. There is no second set to rotate to."""
+    has_intermediate, make_key = FOREIGN[name]
+    authority = Authority(has_intermediate=has_intermediate)
+    for side, identity in (("server", SERVER_ID), ("client", CLIENT_ID)):
+        authority.publish(directory / side, make_key(), spiffe_id=identity, name=SERVER_NAME)
+    return _pki(directory, "server")
+
+
+def _pki(directory: Path, second: str) -> Pki:
     rotating = directory / "rotating"
     rotating.symlink_to(directory / "server")
     return Pki(
         server=_credentials(directory / "server", directory),
         client=_credentials(directory / "client", directory),
         rotating=rotating,
-        sets=(directory / "server", directory / "server-2"),
+        sets=(directory / "server", directory / second),
     )
 
 

@@ -4,6 +4,7 @@ connection whose header table has settled each request is as long as the one bef
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import shutil
 import socket
@@ -14,8 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.contenders import Contender, Place
+from benchmarks.entrances import Entrance
 from benchmarks.load import MIB, Counts, Outcome
-from benchmarks.processes import Process, Processes, bytes_moved
+from benchmarks.processes import Process, bytes_moved
 
 # What HPACK's Huffman code writes with five bits (RFC 7541 appendix B): paths of them are equally long when encoded.
 _FIVE_BITS = "012aceiost"
@@ -39,6 +42,10 @@ class H2Work:
     paths: int = 0
     messages: int = 1
 
+    def start(self, place: Place, contender: Contender, door: Entrance, most_s: float) -> H2Load:
+        size = request_bytes(self, place.service_ports[contender.setting])
+        return H2Load(place, self, door.full, most_s, request_bytes=size)
+
     def arguments(self, directory: Path, port: int) -> list[str]:
         """Of h2load, but for how long and how many."""
         arguments = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
@@ -56,34 +63,25 @@ class H2Work:
 
 
 class H2Load:
-    """One h2load against one port; the interface is that of :class:`benchmarks.load.Load`."""
+    """One h2load against one port."""
 
-    def __init__(
-        self,
-        processes: Processes,
-        work: H2Work,
-        port: int,
-        cores: tuple[int, ...],
-        most_s: float,
-        *,
-        directory: Path,
-        request_bytes: int,
-    ) -> None:
-        self.work = work
-        self._processes = processes
+    def __init__(self, place: Place, work: H2Work, port: int, most_s: float, *, request_bytes: int) -> None:
+        self._work = work
+        self._processes = place.processes
         self._request_bytes = request_bytes
         self._moved = (0, 0)
         command = ["h2load", f"-c{work.connections}", f"-m{work.streams}", f"-D{int(most_s) + 1}", "-T3600s", "-N3600s"]
-        self.process: Process = processes.start(f"h2load {port}", [*command, *work.arguments(directory, port)], cores)
+        command += work.arguments(place.directory, port)
+        self.process: Process = place.processes.start(f"h2load {port}", command, place.cores.load)
 
     def done(self) -> float:
         """Units of work done so far: no more, once h2load has ended."""
         with contextlib.suppress(OSError):
             self._moved = bytes_moved(self.process.pid)
         read, written = self._moved
-        match self.work.counts:
+        match self._work.counts:
             case Counts.REQUESTS:
-                return written / self._request_bytes * self.work.messages
+                return written / self._request_bytes * self._work.messages
             case Counts.UPLOADED:
                 return written / MIB
             case Counts.DOWNLOADED:
@@ -94,7 +92,7 @@ class H2Load:
         deadline = time.monotonic() + _UNDER_WAY_WITHIN_S
         while time.monotonic() < deadline and self.process.is_running:
             _, written = bytes_moved(self.process.pid)
-            if written > self.work.connections * (_PREFACE_BYTES + 3 * self._request_bytes):
+            if written > self._work.connections * (_PREFACE_BYTES + 3 * self._request_bytes):
                 return
             time.sleep(0.05)
 
@@ -108,6 +106,7 @@ def is_installed() -> bool:
     return all(shutil.which(program) for program in ("h2load", "nghttpd"))
 
 
+@functools.cache
 def request_bytes(work: H2Work, service_port: int) -> int:
     """How many bytes the last of a few requests is, its body included, when the service itself is asked. Raises
     RuntimeError when it does not answer."""

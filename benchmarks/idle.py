@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.admin import watched
-from benchmarks.contenders import H2, Contender, Program, start
+from benchmarks.contenders import Contender, Program, start
+from benchmarks.entrances import entrances
 from benchmarks.processes import KIB
 from benchmarks.rig import Rig
+from benchmarks.settings import H2
 from benchmarks.stream_service import ACK, END_HEADERS, END_STREAM, frame
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -75,11 +77,11 @@ def _cpu_over(contender: Contender, seconds: float) -> float:
 @contextlib.contextmanager
 def idle_connections(rig: Rig, contender: Contender, count: int) -> Iterator[None]:
     """``count`` mutual-TLS connections, each after one exchange, kept open."""
-    with rig.entrances([contender]) as doors, contextlib.ExitStack() as sockets:
+    with entrances(rig.place, [contender]) as doors, contextlib.ExitStack() as sockets:
         port = doors[contender].full
         for _ in range(count):
             connection = sockets.enter_context(socket.create_connection(("127.0.0.1", port), EXCHANGE_WITHIN_S))
-            if contender.protocol == H2:
+            if contender.speaks == H2:
                 _ask_over_h2(connection)
                 continue
             connection.sendall(REQUEST)

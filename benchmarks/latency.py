@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.admin import generation
-from benchmarks.contenders import HTTP, Contender
-from benchmarks.rig import CIPHER_SUITE, Rig
+from benchmarks.contenders import Contender
+from benchmarks.entrances import CIPHER_SUITE
+from benchmarks.rig import Rig
+from benchmarks.settings import HTTP
 
 CONNECTIONS = 64
 LOAD_SHARE = 0.7

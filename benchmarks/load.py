@@ -1,5 +1,5 @@
-"""Closed-loop load by wrk. How much has been done is read off wrk's own I/O counters at any moment, so that connecting
-and warming up stay out of the measure."""
+"""What a load is, and closed-loop load by wrk. How much has been done is read off wrk's own I/O counters at any moment,
+so that connecting and warming up stay out of the measure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
+from benchmarks.contenders import Contender, Place
+from benchmarks.entrances import Entrance
 from benchmarks.processes import Process, Processes, bytes_moved
 
 LUA = Path(__file__).parent / "configs" / "load.lua"
@@ -26,8 +29,39 @@ class Counts(Enum):
 
 
 @dataclass(frozen=True)
-class Work:
+class Outcome:
+    """What a load says at its end."""
+
+    requests: int
+    errors: int
+
+
+class Load(Protocol):
+    """A load that is running against one proxy."""
+
+    process: Process
+
+    def wait_until_under_way(self) -> None: ...
+
+    def done(self) -> float:
+        """Units of work done so far."""
+
+    def stop(self) -> Outcome: ...
+
+
+class Work(Protocol):
     """One kind of load."""
+
+    @property
+    def counts(self) -> Counts: ...
+
+    def start(self, place: Place, contender: Contender, door: Entrance, most_s: float) -> Load:
+        """Against this proxy, for ``most_s`` at most."""
+
+
+@dataclass(frozen=True)
+class WrkWork:
+    """What wrk asks for."""
 
     counts: Counts
     connections: int
@@ -38,6 +72,11 @@ class Work:
     chunked: bool = False  # the body
     takes_gzip: bool = False
     minor: int = 1  # of HTTP/1
+    resumed: bool = False  # sessions, where the proxy offers it
+
+    def start(self, place: Place, contender: Contender, door: Entrance, most_s: float) -> Wrk:
+        port = door.resumed if self.resumed else door.full
+        return Wrk(place.processes, self, port, place.cores.load, most_s)
 
     @property
     def is_written_out(self) -> bool:
@@ -60,19 +99,11 @@ class Work:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What wrk says at its end."""
-
-    requests: int
-    errors: int
-
-
-class Load:
+class Wrk:
     """One wrk against one port."""
 
-    def __init__(self, processes: Processes, work: Work, port: int, cores: tuple[int, ...], most_s: float) -> None:
-        self.work = work
+    def __init__(self, processes: Processes, work: WrkWork, port: int, cores: tuple[int, ...], most_s: float) -> None:
+        self._counts = work.counts
         self._processes = processes
         request = work.request(port)
         self._request_bytes = len(request)
@@ -84,10 +115,12 @@ class Load:
         command += ["-s", str(LUA), f"http://127.0.0.1:{port}", "--", *arguments]
         self.process: Process = processes.start(f"wrk {port}", command, cores)
 
+    def wait_until_under_way(self) -> None:
+        """It connects anew whatever it has lost: nothing to wait for."""
+
     def done(self) -> float:
-        """Units of work done so far."""
         read, written = bytes_moved(self.process.pid)
-        match self.work.counts:
+        match self._counts:
             case Counts.REQUESTS:
                 return written / self._request_bytes
             case Counts.UPLOADED:

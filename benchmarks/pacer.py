@@ -24,6 +24,8 @@ from pathlib import Path
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
+from benchmarks.tls_client import client_context
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CONNECT_WITHIN_S = 10.0
 LONGEST_WAIT_S = 0.05
@@ -137,12 +139,7 @@ def main() -> None:
     options = _options()
     context = None
     if options.cert:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.use_certificate_chain_file(str(options.cert))
-        context.use_privatekey_file(str(options.key))
-        context.load_verify_locations(str(options.trust))
-        context.set_verify(SSL.VERIFY_PEER)
-        context.set_tls13_ciphersuites(options.suite.encode())
+        context = client_context(options.cert, options.key, options.trust, options.suite)
     with contextlib.suppress(OSError):
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     channels = [connect(options.port, context) for _ in range(options.connections)]

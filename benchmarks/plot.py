@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from html import escape
 
-from benchmarks.contenders import HTTP, TCP
 from benchmarks.results import Figure, Run, Spread, is_ours, spread
+from benchmarks.settings import HTTP, SHIPPED, TCP
 
 PANELS = (
-    ("exchange_64", TCP),
+    ("exchange_64", SHIPPED),
     ("exchange_64", HTTP),
+    ("exchange_64", TCP),
     ("connection_full", TCP),
     ("download", TCP),
     ("upload", TCP),
     ("latency_p99", TCP),
     ("latency_p99", HTTP),
-    ("memory_idle", TCP),
 )
 COLUMNS = 2
 PANEL_WIDTH, HEAD_HEIGHT, BAR_HEIGHT, GAP = 460, 44, 20, 28
@@ -34,7 +34,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 def draw(run: Run) -> str:
     """The SVG of a run; panels without samples are left out."""
-    panels = [figure for key, protocol in PANELS if (figure := run.figure(key, protocol)) and _bars(figure)]
+    panels = [figure for key, setting in PANELS if (figure := run.figure(key, setting)) and _bars(figure)]
     drawn: list[str] = []
     top = GAP
     for row in range(0, len(panels), COLUMNS):
@@ -62,7 +62,7 @@ def _panel(figure: Figure, left: float, top: float) -> str:
     widest = max(max(found.median, found.high) for _, found in bars) or 1.0
     room = PANEL_WIDTH - NAME_WIDTH - VALUE_WIDTH
     parts = [
-        f'<text class="head" x="{left}" y="{top + 12}">{escape(figure.protocol.upper())}: {escape(kind.title)}</text>',
+        f'<text class="head" x="{left}" y="{top + 12}">{escape(figure.setting.upper())}: {escape(kind.title)}</text>',
         f'<text class="unit" x="{left}" y="{top + 29}">{escape(kind.unit)}, {better}</text>',
     ]
     for number, (name, found) in enumerate(bars):

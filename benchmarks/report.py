@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.contenders import H2, HTTP, LOGGED, STREAMS, TCP
 from benchmarks.latency import RELOADING
 from benchmarks.plot import draw
+from benchmarks.readings import TWO_WORKERS, Reading
 from benchmarks.results import KINDS, Figure, Run, is_ours, ratio, spread
-from benchmarks.targets import TARGETS, TWO_WORKERS, Reading
+from benchmarks.settings import SETTINGS
+from benchmarks.targets import TARGETS
 
 BEGIN = "<!-- bench:begin -->"
 END = "<!-- bench:end -->"
@@ -23,9 +24,11 @@ TABLES = (
         "CPU per exchange as frameworks speak",
         ("chunked_1k", "gzip_16k", "close_1k", "post_1k", "chunked_post_1k", "http10"),
     ),
+    ("Messages pushed one by one; over TCP the same bytes", ("event", "frame")),
     ("CPU per call", ("h2_unary_64x1", "h2_unary_8x16", "h2_new_paths", "h2_message")),
     ("Bulk", ("h2_download", "h2_upload")),
-    ("New connections and bulk", ("connection_full", "connection_resumed", "download", "upload")),
+    ("New connections", ("connection_full", "connection_own", "connection_resumed")),
+    ("Bulk", ("download", "upload")),
     ("Latency, memory, start", ("latency_p50", "latency_p99", "memory_base", "memory_idle", "start")),
     ("Being asked and watched", ("health", "idle_cpu", "watched_cpu")),
 )
@@ -49,11 +52,11 @@ def render(run: Run) -> str:
         "### Against the targets\n",
         target_table(run),
     ]
-    for protocol in (LOGGED, TCP, HTTP, H2, STREAMS):
+    for setting in SETTINGS:
         for title, keys in TABLES:
-            figures = [figure for key in keys if (figure := run.figure(key, protocol))]
+            figures = [figure for key in keys if (figure := run.figure(key, setting))]
             if figures:
-                parts += [f"### {protocol.upper()}: {title}\n", _table(run, figures)]
+                parts += [f"### {setting.upper()}: {title}\n", _table(run, figures)]
     parts.append(_left_out(run))
     return "\n".join(part for part in parts if part)
 
@@ -89,17 +92,18 @@ def _head(run: Run) -> str:
         f"Made {run.made_at} on commit `{run.commit}`{' (quick)' if run.quick else ''}: {machine['processor']}, "
         f"{machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
         f"{machine['openssl_of_tlsidecar']} in tlsidecar; {versions}.",
+        "As shipped: our defaults, so with an access log; the peers log the same fields, as JSON to a file, too.",
         "Median [quartiles] of the rounds; `×` is tlsidecar (the first variant) by that proxy, round by round.",
     ]
     rates = run.notes.get("latency_rate", {})
     if rates:
         lines.append(
             "Latency at "
-            + ", ".join(f"{rate:,.0f} requests/s ({protocol.upper()})" for protocol, rate in rates.items())
+            + ", ".join(f"{rate:,.0f} requests/s ({setting.upper()})" for setting, rate in rates.items())
             + "."
         )
     if connections := run.notes.get("idle_connections"):
-        lines.append(f"Idle connections: {connections:,}.")
+        lines.append(f"Memory with {connections:,} idle connections.")
     return "\n".join(lines) + "\n"
 
 

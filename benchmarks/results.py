@@ -1,4 +1,4 @@
-"""What a run found: samples by figure, protocol and proxy, and the few statistics that the report is made of."""
+"""What a run found: samples by figure, setting and proxy, and the few statistics that the report is made of."""
 
 # ruff: noqa: RUF001 - written for people, with the signs people use
 
@@ -39,6 +39,9 @@ KINDS = {
         Kind("post_1k", "request body of 1 KiB", "µs CPU"),
         Kind("chunked_post_1k", "the same in one chunk", "µs CPU"),
         Kind("http10", "HTTP/1.0: new connection, 1 request", "µs CPU", digits=0),
+        Kind("event", "Server-Sent Event of 41 bytes, 64 connections", "µs CPU"),
+        Kind("frame", "WebSocket frame of 16 bytes, 64 connections", "µs CPU"),
+        Kind("connection_own", "the same by a client that speaks TLS and closes", "µs CPU", digits=0),
         Kind("connection_full", "new connection, full handshake, 1 request", "µs CPU", digits=0),
         Kind("connection_resumed", "new connection, resumed where offered, 1 request", "µs CPU", digits=0),
         Kind("download", "download", "MiB per CPU-s", higher_is_better=True, digits=0),
@@ -63,10 +66,10 @@ KINDS = {
 
 @dataclass
 class Figure:
-    """All samples of one kind for one protocol; equal places in two lists are the same round."""
+    """All samples of one kind for one setting; equal places in two lists are the same round."""
 
     key: str
-    protocol: str
+    setting: str
     samples: Samples
 
     @property
@@ -87,17 +90,17 @@ class Run:
     notes: dict[str, Any] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
 
-    def add(self, key: str, protocol: str, samples: Samples | dict[str, list[float]]) -> None:
+    def add(self, key: str, setting: str, samples: Samples | dict[str, list[float]]) -> None:
         """Add samples to a figure; those of a proxy already there go behind what it has."""
-        figure = self.figure(key, protocol)
+        figure = self.figure(key, setting)
         if figure is None:
-            figure = Figure(key, protocol, {})
+            figure = Figure(key, setting, {})
             self.figures.append(figure)
         for name, values in samples.items():
             figure.samples.setdefault(name, []).extend(values)
 
-    def figure(self, key: str, protocol: str) -> Figure | None:
-        return next((figure for figure in self.figures if (figure.key, figure.protocol) == (key, protocol)), None)
+    def figure(self, key: str, setting: str) -> Figure | None:
+        return next((figure for figure in self.figures if (figure.key, figure.setting) == (key, setting)), None)
 
     def proxies(self) -> list[str]:
         """Everyone with a sample, in the order of their first."""

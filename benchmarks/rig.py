@@ -1,4 +1,4 @@
-"""The rig: nginx as the service behind every proxy, haproxy as the mutual-TLS client before it, and what holds them."""
+"""The rig: nginx as the service behind every proxy, and what holds it, the proxies and their certificates."""
 
 from __future__ import annotations
 
@@ -9,44 +9,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import contenders, h2load
-from benchmarks.contenders import H2, HTTP, LOGGED, STREAMS, TCP, Contender, Place, Program
-from benchmarks.credentials import SERVER_NAME, make_pki
+from benchmarks.contenders import Contender, Place, Program
+from benchmarks.credentials import FOREIGN, make_foreign_pki, make_pki
 from benchmarks.machine import raise_descriptor_limit, share_cores
 from benchmarks.processes import DidNotStart, Process, Processes
-
-# One suite for everybody: left to themselves Envoy prefers AES-128 and OpenSSL follows the client's AES-256.
-CIPHER_SUITE = "TLS_AES_128_GCM_SHA256"
+from benchmarks.settings import H2, HTTP, SETTINGS, STREAMS
 
 BODIES_BYTES = {"1k": 1 << 10, "16k": 16 << 10, "1m": 1 << 20, "100m": 100 << 20}
 
 # The idle-class process that keeps the proxies' core awake ends by itself after this long.
 AWAKE_S = 3 * 3600.0
-
-_ORIGINATOR_HEAD = """global
-  nbthread 1
-  maxconn {most}
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 600s
-  timeout server 600s
-"""
-_ORIGINATOR_LISTEN = """listen to-{port}-{kind}
-  bind 127.0.0.1:{local} backlog 4096
-  server one 127.0.0.1:{port} ssl crt {pem} ca-file {trust} verify required force-tlsv13 {how}
-"""
-
-
-@dataclass(frozen=True)
-class Entrance:
-    """The load's own ports for one proxy: plaintext in, mutual TLS to the proxy."""
-
-    full: int  # a full handshake for every connection
-    resumed: int  # sessions resumed where the proxy offers it
 
 
 class Rig:
@@ -57,48 +32,17 @@ class Rig:
         self.services = services
 
     def start(self, programs: Iterable[Program], left_out: dict[str, str]) -> list[Contender]:
-        """Start those that can be; why the others cannot is in ``left_out``, by name and protocol."""
+        """Start those that can be; why the others cannot is in ``left_out``, by name and setting."""
         running = []
         for program in programs:
             try:
                 running.append(contenders.start(program, self.place))
             except DidNotStart as error:
-                left_out[f"{program.name} {program.protocol}"] = str(error)
+                left_out[f"{program.name} {program.setting}"] = str(error)
         return running
 
     def stop(self, running: Iterable[Contender]) -> None:
         self.place.processes.stop(*(contender.process for contender in running))
-
-    @contextlib.contextmanager
-    def entrances(self, running: Iterable[Contender]) -> Iterator[dict[Contender, Entrance]]:
-        """One haproxy that speaks mutual TLS to all of them, with a port each."""
-        client = self.place.pki.client
-        running = list(running)
-        doors = {contender.port: Entrance(contenders.free_port(), contenders.free_port()) for contender in running}
-        speaks_h2 = {contender.port: contender.protocol in contenders.OVER_H2 for contender in running}
-        text = _ORIGINATOR_HEAD.format(most=self.place.descriptors // 2 - 100)
-        for port, door in doors.items():
-            alpn = " alpn h2" if speaks_h2[port] else ""
-            for kind, local, reuse in (("full", door.full, " no-ssl-reuse"), ("resumed", door.resumed, "")):
-                text += _ORIGINATOR_LISTEN.format(
-                    port=port,
-                    kind=kind,
-                    local=local,
-                    pem=client.combined,
-                    trust=client.trust,
-                    how=f"verifyhost {SERVER_NAME} sni str({SERVER_NAME}) ciphersuites {CIPHER_SUITE}{reuse}{alpn}",
-                )
-        config = self.place.directory / "originator.cfg"
-        config.write_text(text)
-        process = self.place.processes.start(
-            "originator", ["haproxy", "-db", "-f", str(config)], self.place.cores.load, directory=self.place.directory
-        )
-        try:
-            for door in doors.values():
-                contenders.wait_until_listening(process, door.full)
-            yield {contender: doors[contender.port] for contender in running}
-        finally:
-            self.place.processes.stop(process)
 
 
 @contextlib.contextmanager
@@ -115,8 +59,12 @@ def set_up() -> Iterator[Rig]:
     try:
         with Processes(_made(directory / "logs")) as processes:
             http, h2, streams = (contenders.free_port() for _ in range(3))
-            ports = {TCP: http, HTTP: http, LOGGED: http, H2: h2, STREAMS: streams}
-            place = Place(processes, directory, make_pki(_made(directory / "pki")), cores, ports, descriptors)
+            ports = dict.fromkeys(SETTINGS, http) | {H2: h2, STREAMS: streams}
+            foreign = {
+                name: make_foreign_pki(_made(directory / f"pki-{number}"), name) for number, name in enumerate(FOREIGN)
+            }
+            pki = make_pki(_made(directory / "pki"))
+            place = Place(processes, directory, pki, foreign, cores, ports, descriptors)
             _keep_awake(place)
             yield Rig(place, [_start_service(place), *_start_h2_services(place)])
     finally:
@@ -154,9 +102,9 @@ def _start_h2_services(place: Place) -> Iterator[Process]:
         H2: ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={files}", "--trailer=grpc-status: 0"],
         STREAMS: [sys.executable, "-m", "benchmarks.stream_service"],
     }
-    for protocol, command in commands.items():
-        port = place.service_ports[protocol]
-        process = place.processes.start(f"service for {protocol}", [*command, str(port)], place.cores.load)
+    for setting, command in commands.items():
+        port = place.service_ports[setting]
+        process = place.processes.start(f"service for {setting}", [*command, str(port)], place.cores.load)
         contenders.wait_until_listening(process, port)
         yield process
 

@@ -9,11 +9,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks import admin, h2load
-from benchmarks.contenders import Contender
-from benchmarks.h2load import H2Load, H2Work
+from benchmarks import admin
+from benchmarks.contenders import Contender, Place
+from benchmarks.entrances import Entrance
 from benchmarks.load import Load, Work
-from benchmarks.rig import Entrance, Rig
 
 SETTLE_S = 0.02  # from "continue" to the first reading: what waited in the sockets is worked off
 WARM_UP_ROUNDS = 2
@@ -24,47 +23,23 @@ class Turns:
     """One round of turns after another: what each proxy did in its turn, and the CPU time it took. None for a turn in
     which nothing was done, so that equal places in two lists are always the same round."""
 
-    us_per_unit: dict[str, list[float | None]] = field(default_factory=dict)
-    units_per_cpu_s: dict[str, list[float | None]] = field(default_factory=dict)
-    units_per_s: dict[str, list[float]] = field(default_factory=dict)
+    us_per_unit: dict[str, list[float | None]]
+    units_per_cpu_s: dict[str, list[float | None]]
+    units_per_s: dict[str, list[float]]
     errors: dict[str, int] = field(default_factory=dict)
     connections_by_worker: dict[str, list[int]] = field(default_factory=dict)  # ours, while the load was running
 
 
-def take_turns(
-    rig: Rig,
-    doors: Mapping[Contender, Entrance],
-    work: Work | H2Work,
-    rounds: int,
-    turn_s: float,
-    *,
-    resumed: bool = False,
-) -> Turns:
+def take_turns(place: Place, doors: Mapping[Contender, Entrance], work: Work, rounds: int, turn_s: float) -> Turns:
     """Every proxy in ``doors`` gets ``rounds`` turns of ``turn_s`` under its own ``work``."""
     most_s = 30 + (rounds + WARM_UP_ROUNDS) * len(doors) * (turn_s + SETTLE_S) * 2
-    cores = rig.place.cores.load
-    loads: dict[Contender, Load | H2Load] = {}
-    request_bytes = 0
-    for contender, door in doors.items():
-        port = door.resumed if resumed else door.full
-        if isinstance(work, Work):
-            loads[contender] = Load(rig.place.processes, work, port, cores, most_s)
-            continue
-        request_bytes = request_bytes or h2load.request_bytes(work, rig.place.service_ports[contender.protocol])
-        loads[contender] = H2Load(
-            rig.place.processes,
-            work,
-            port,
-            cores,
-            most_s,
-            directory=rig.place.directory,
-            request_bytes=request_bytes,
-        )
+    loads: dict[Contender, Load] = {}
     try:
+        for contender, door in doors.items():
+            loads[contender] = work.start(place, contender, door, most_s)
         time.sleep(0.5)  # everybody connects
         for load in loads.values():
-            if isinstance(load, H2Load):
-                load.wait_until_under_way()
+            load.wait_until_under_way()
         for contender in doors:
             contender.process.pause()
         return _rounds(loads, rounds, turn_s)
@@ -76,8 +51,9 @@ def take_turns(
                 load.stop()
 
 
-def _rounds(loads: Mapping[Contender, Load | H2Load], rounds: int, turn_s: float) -> Turns:
-    turns = Turns()
+def _rounds(loads: Mapping[Contender, Load], rounds: int, turn_s: float) -> Turns:
+    names = [contender.name for contender in loads]  # in the order of the report
+    turns = Turns({name: [] for name in names}, {name: [] for name in names}, {name: [] for name in names})
     order = list(loads)
     for number in range(rounds + WARM_UP_ROUNDS):
         random.shuffle(order)
@@ -86,9 +62,9 @@ def _rounds(loads: Mapping[Contender, Load | H2Load], rounds: int, turn_s: float
             if number < WARM_UP_ROUNDS:
                 continue
             something = cpu_s > 0 and units > 0
-            turns.us_per_unit.setdefault(contender.name, []).append(cpu_s / units * 1e6 if something else None)
-            turns.units_per_cpu_s.setdefault(contender.name, []).append(units / cpu_s if something else None)
-            turns.units_per_s.setdefault(contender.name, []).append(units / wall_s)
+            turns.us_per_unit[contender.name].append(cpu_s / units * 1e6 if something else None)
+            turns.units_per_cpu_s[contender.name].append(units / cpu_s if something else None)
+            turns.units_per_s[contender.name].append(units / wall_s)
     for contender, load in loads.items():
         contender.process.resume()
         if contender.ours:
@@ -98,7 +74,7 @@ def _rounds(loads: Mapping[Contender, Load | H2Load], rounds: int, turn_s: float
     return turns
 
 
-def _turn(contender: Contender, load: Load | H2Load, turn_s: float) -> tuple[float, float, float]:
+def _turn(contender: Contender, load: Load, turn_s: float) -> tuple[float, float, float]:
     process = contender.process
     process.resume()
     time.sleep(SETTLE_S)
