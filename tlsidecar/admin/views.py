@@ -346,25 +346,30 @@ def _totals(each: Iterable[ListenerCounters]) -> Totals[str]:
 
 
 def _upstreams(records: Iterable[UpstreamRecord]) -> tuple[Upstream[str], ...]:
-    """One for each address: healthy when the worker that tried it last holds it so."""
+    """One for each address."""
     by_address: dict[str, list[UpstreamRecord]] = {}
     for record in records:
         by_address.setdefault(record.address, []).append(record)
     return tuple(
         Upstream(
             address=address,
-            healthy=latest(same).healthy,
+            healthy=_decisive(same).healthy,
             active=sum(record.active for record in same),
             idle=sum(record.idle for record in same),
             failures=sum(record.failures for record in same),
             ejected_until=_time(max(record.ejected_until or 0.0 for record in same) or None),
-            last_error=latest(same).last_error,
+            last_error=_decisive(same).last_error,
             checked=_agreed([record.checked for record in same]),
             checks_total=sum(record.checks_total for record in same),
             checks_failed=sum(record.checks_failed for record in same),
         )
         for address, same in by_address.items()
     )
+
+
+def _decisive(same: Sequence[UpstreamRecord]) -> UpstreamRecord:
+    """What a worker says whose check fails, as for readiness; else the one that tried the address last."""
+    return next((record for record in same if record.checked is False), None) or latest(same)
 
 
 def _agreed(checked: Sequence[bool | None]) -> bool | None:
