@@ -37,8 +37,8 @@ RESPONSE_HOP_BY_HOP = frozenset(
 )
 
 CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
-# What a proxy says of how the client came: ours to say, and a client's own only where it is trusted. Rack, Spring and
-# ASP.NET take the scheme and the port of a request from any of these.
+# What a proxy says of how the client came: ours to say, and a client's own only where it is trusted. Rack, Spring,
+# Tornado and ASP.NET take the scheme and the port of a request from any of these.
 FORWARDED = frozenset(
     {
         b"x-forwarded-for",
@@ -53,6 +53,11 @@ FORWARDED = frozenset(
         b"x-forwarded-by",
         b"front-end-https",
         b"x-url-scheme",
+        b"x-scheme",  # Tornado, ingress-nginx
+        b"x-arr-ssl",  # IIS
+        b"wl-proxy-ssl",  # WebLogic
+        b"x-original-host",  # Azure Application Gateway
+        b"x-original-proto",
     }
 )
 
@@ -85,6 +90,11 @@ CERTIFICATE = frozenset(
         b"x-verified-client",
         b"x-peer-certificate",
         b"x-certificate-subject",
+        b"x-wso2-client-certificate",
+        b"spiffe-id",
+        b"x-istio-attributes",
+        b"x-envoy-downstream-service-cluster",
+        b"x-envoy-downstream-service-node",
     }
 )
 CERTIFICATE_PREFIXES = (
@@ -129,22 +139,26 @@ USER = frozenset(
         b"x-azure-clientip",
         b"x-azure-socketip",
         b"l5d-remote-ip",
+        b"client-ip",  # PHP's HTTP_CLIENT_IP
+        b"proxy-client-ip",
+        b"x-forwarded",  # npm's request-ip believes these two, and App Engine's
+        b"forwarded-for",
+        b"appengine-user-ip",
+        b"x-originating-ip",
         b"sec-istio-auth-userinfo",
-        b"x-authenticated-user",
-        b"x-authenticated-userid",
-        b"x-authenticated-groups",
-        b"x-authenticated-scope",
         b"x-anonymous-consumer",  # Kong
         b"x-credential-identifier",
         b"proxy-remote-user",
         b"logon-user",  # IIS
-        b"sm-user",  # SiteMinder
-        b"smuser",
-        b"oam-remote-user",  # Oracle
-        b"iv-user",  # WebSEAL
-        b"iv-user-l",
-        b"iv-groups",
+        b"smuser",  # SiteMinder
+        b"iv-groups",  # WebSEAL
         b"iv-creds",
+        b"x-webobjects-remote-user",
+        b"x-userinfo",  # Kong's plugins for OpenID Connect
+        b"x-endpoint-api-userinfo",  # Google Cloud's Endpoints and API Gateway
+        b"x-apigateway-api-userinfo",
+        b"x-msisdn",  # mobile networks
+        b"eppn",  # Shibboleth
         b"x-vouch-user",  # Vouch Proxy
         b"gap-auth",  # oauth2-proxy
         b"dapr-caller-app-id",
@@ -154,11 +168,8 @@ USER_PREFIXES = (
     b"remote-",  # Remote-User and what Authelia sends beside it
     b"x-remote-",  # X-Remote-User, X-Remote-Group and X-Remote-Extra-… of Kubernetes' front proxy
     b"x-webauth-",  # Grafana
-    b"x-forwarded-user",  # oauth2-proxy, Traefik
-    b"x-forwarded-email",
-    b"x-forwarded-groups",
-    b"x-forwarded-preferred-username",
-    b"x-forwarded-access-token",
+    b"x-forwarded-",  # whatever else a proxy may say: -User and -Groups of oauth2-proxy and Traefik, -Roles, …
+    b"x-authenticated-",
     b"x-auth-request-",
     b"x-consumer-",
     b"x-ms-client-principal",  # Azure App Service
@@ -171,6 +182,17 @@ USER_PREFIXES = (
     b"x-authentik-",
     b"x-pomerium-",
     b"tailscale-user-",
+    b"oidc-",  # Apache's mod_auth_openidc
+    b"mellon-",  # Apache's mod_auth_mellon
+    b"shib-",  # Shibboleth
+    b"sm-user",  # SiteMinder
+    b"sm-universalid",
+    b"sm-authdir",
+    b"iv-user",  # WebSEAL
+    b"oam-",  # Oracle
+    b"osso-",
+    b"x-sandstorm-",
+    b"x-replit-user-",
 )
 
 # Fields by which a service reads another path than the request line has, as gateways tell it.

@@ -38,7 +38,14 @@ SPOOFS = [
     b"iv-user", b"True-Client-IP", b"CF-Connecting-IP", b"X-Cluster-Client-Ip", b"X-Original-Forwarded-For",
     b"X-Original-URI", b"X-Original-URL", b"X-Rewrite-URL", b"X-Forwarded-Uri", b"X-Forwarded-Prefix",
     b"x_original_uri", b"X-Envoy-Original-Path",
+    b"X-WSO2-CLIENT-CERTIFICATE", b"Spiffe-Id", b"X-Envoy-Downstream-Service-Cluster", b"OIDC_CLAIM_sub",
+    b"OIDC-access-token", b"MELLON_NAME_ID", b"Shib-Session-ID", b"eppn", b"SM_USERDN", b"SM_UNIVERSALID",
+    b"OAM_IDENTITY_DOMAIN", b"Osso-User-Guid", b"iv-user-l", b"X-Authenticated-Email", b"X-Forwarded-Roles",
+    b"X-Forwarded-Original-Uri", b"X-Userinfo", b"X-Endpoint-API-UserInfo", b"X-Apigateway-Api-Userinfo",
+    b"X-Sandstorm-User-Id", b"X-Replit-User-Name", b"X-WebObjects-Remote-User", b"Client-IP", b"Forwarded-For",
+    b"X-Forwarded", b"Appengine-User-Ip",
 ]  # fmt: skip
+HOW_IT_CAME = [b"X-Scheme", b"X-ARR-SSL", b"WL-Proxy-SSL", b"X-Original-Host", b"X-Url-Scheme", b"X-Forwarded-Port"]
 CERTIFICATE_SPOOFS = [name for name in SPOOFS if re.search(rb"(?i)cert|ssl|wscc|l5d|spiffe|-dn$", name)]
 MODES = list(ClientCertificateHeader)
 
@@ -51,7 +58,7 @@ def told(*lines: bytes, http: Http | None = None, force_h11: bool = False, mode:
 
 
 @pytest.mark.parametrize("force_h11", [False, True])
-@pytest.mark.parametrize("name", SPOOFS)
+@pytest.mark.parametrize("name", SPOOFS + HOW_IT_CAME)
 def test_a_spoofed_field_never_arrives(name: bytes, force_h11: bool) -> None:
     for lines in (
         [name + b": spoof"],
@@ -73,6 +80,12 @@ def test_trusting_what_is_forwarded_brings_none_of_the_others_back(name: bytes) 
     message = told(name + b": spoof", http=Http(underscores="allow", trust_forwarded=True))
     spoofed = {said for said, value in message.headers if b"spoof" in value}
     assert spoofed <= {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+
+
+@pytest.mark.parametrize("name", HOW_IT_CAME)
+def test_how_a_client_came_is_a_trusted_ones_word(name: bytes) -> None:
+    message = told(name + b": theirs", http=Http(trust_forwarded=True))
+    assert message.values(name.decode().lower()) == [b"theirs"]
 
 
 @pytest.mark.parametrize("name", CERTIFICATE_SPOOFS)
