@@ -227,4 +227,4 @@ def test_websockets(pki: Pki, tmp_path: Path) -> None:
                 # Once the service has ended, Python's ssl closes with or without close_notify, as it happens.
                 assert sidecar.last_access(access="request", status=101)["reason"] in ("completed", "truncated")
         service.shutdown()
-        thread.join(5)
+        thread.join(20)

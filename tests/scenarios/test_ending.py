@@ -66,7 +66,7 @@ def test_a_second_signal_ends_at_once(pki: Pki, tmp_path: Path) -> None:
             sidecar.signal(signal.SIGTERM)
             eventually(lambda: sidecar.status()["state"] == "draining")
             sidecar.signal(signal.SIGINT)
-            assert sidecar.wait(5) == 1
+            assert sidecar.wait() == 1
 
 
 def test_a_drain_and_a_shutdown_over_the_admin_socket(pki: Pki, tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ def handshake_s(sidecar: Sidecar, pki: Pki, client: Pair) -> float:
     return statistics.median(times)
 
 
+def timed_out(sidecar: Sidecar) -> int:
+    return int(sidecar.metric("tlsidecar_refusals_total", reason="handshake_timeout"))
+
+
 def _dribble(socks: list[socket.socket], hello: bytes, over: threading.Event) -> None:
     for at in range(len(hello)):
         for sock in socks:
@@ -67,7 +71,8 @@ def test_they_are_closed_in_time(kind: str, pki: Pki, tmp_path: Path) -> None:
                     sock.sendall(hello)
                 for sock in socks:
                     assert sock.recv(5)[0] == 0x16
-            eventually(lambda: sidecar.listener()["handshakes_active"] == SLOW)
+            eventually(lambda: sidecar.listener()["handshakes_active"] + timed_out(sidecar) == SLOW)
+            opened = time.monotonic()
             # On a quiet machine 1.0 to 1.3 times; the allowance is for a busy one, and for this test's own threads.
             assert handshake_s(sidecar, pki, client) < 5 * idle_s + 0.1
             for sock in socks:
@@ -76,11 +81,12 @@ def test_they_are_closed_in_time(kind: str, pki: Pki, tmp_path: Path) -> None:
                         pass
                 except ConnectionResetError:
                     pass
-            assert HANDSHAKE_TIMEOUT_S - 0.5 < time.monotonic() - began < HANDSHAKE_TIMEOUT_S + 5
+            assert time.monotonic() - began > HANDSHAKE_TIMEOUT_S - 0.5
+            assert time.monotonic() - opened < HANDSHAKE_TIMEOUT_S + 5
             over.set()
             for sock in socks:
                 sock.close()
             if thread.ident:
                 thread.join(10)
-            assert sidecar.metric("tlsidecar_refusals_total", reason="handshake_timeout") == SLOW
+            eventually(lambda: timed_out(sidecar) == SLOW)
             sidecar.settles()

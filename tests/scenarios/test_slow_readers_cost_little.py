@@ -34,7 +34,7 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
         held.append(sock.dup())
 
     with serving(_floods if direction == "to the peer" else reads_nothing) as service:
-        config = configs.limits(write_timeout="2s") + configs.identity(server, pki.trust)
+        config = configs.limits(write_timeout="4s") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address)
         with running(tmp_path / "sidecar", config) as sidecar, contextlib.ExitStack() as stack:
             before = sidecar.resident_bytes()
@@ -69,7 +69,7 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
 
 
 def _send_what_goes(peer: Peer) -> None:
-    with contextlib.suppress(SSL.WantWriteError, SSL.SysCallError):  # the latter when it is given up meanwhile
+    with contextlib.suppress(SSL.Error):  # it takes no more, or is given up meanwhile
         while True:
             peer.tls.send(bytes(16384))
 

@@ -50,7 +50,7 @@ class Service:
         for sock in list(self._open):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(20)
 
     def _accept(self) -> None:
         while True:
@@ -145,4 +145,4 @@ def http_service(handler: type[http.server.BaseHTTPRequestHandler] = _Handler) -
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(20)

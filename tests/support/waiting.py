@@ -10,7 +10,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def eventually(ask: Callable[[], Value], within_s: float = 10.0, every_s: float = 0.02) -> Value:
+def eventually(ask: Callable[[], Value], within_s: float = 20.0, every_s: float = 0.02) -> Value:
     """The first truthy answer of ``ask``; an AssertionError raised by it counts as not yet. Raises what it last raised,
     or AssertionError, after ``within_s``."""
     deadline = time.monotonic() + within_s
