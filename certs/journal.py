@@ -1,4 +1,4 @@
-"""The CA's journal: one JSON object a line, on the disk before what it tells of leaves the CA. Append-only."""
+"""The CA's journal: one JSON object a line, on the disk before what it records leaves the CA. Append-only."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _inspect_validity(material: CertificateSet, now: datetime, skew: timedelta, 
 
 
 def _inspect_trust(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
-    """A CA that can vouch for nobody is told of when it is loaded, not by a riddle in somebody's handshake."""
+    """A CA that can vouch for nobody is named when it is loaded, not by a riddle in somebody's handshake."""
     needed = {f"{role.peer.value}Auth": role.peer.purpose for role in sorted(roles)}
     for authority in material.trust:
         problem = authority_defect(authority) or unusable(authority, needed)

@@ -82,7 +82,7 @@ def _fields_of(name: str) -> list[str]:
 def record_rows(record: type) -> str:
     """A record's fields as a table."""
     rows = [
-        f"| `{field.name}` | {_kind(field)} | {field.told.unit} | {_escaped(_meaning(field))} |"
+        f"| `{field.name}` | {_kind(field)} | {field.doc.unit} | {_escaped(_meaning(field))} |"
         for field in fields_of(record)
     ]
     return "\n".join(["| field | type | unit | |", "|---|---|---|---|", *rows]) + "\n"
@@ -100,12 +100,12 @@ def _kind(field: Field) -> str:
         name = {bool: "flag", int: "integer", float: "number", datetime: "time"}.get(kind, "text")
     name = f"{name} or null" if field.has_gaps else name
     name = f"list of {name}" if field.is_tuple else name
-    return f"{name} or null" if field.nullable and not field.told.always else name
+    return f"{name} or null" if field.nullable and not field.doc.always else name
 
 
 def _meaning(field: Field) -> str:
     words = field.vocabulary
-    return f"{field.told.meaning}: {', '.join(f'`{word}`' for word in words)}" if words else field.told.meaning
+    return f"{field.doc.meaning}: {', '.join(f'`{word}`' for word in words)}" if words else field.doc.meaning
 
 
 def table_names() -> set[str]:

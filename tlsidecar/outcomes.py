@@ -282,7 +282,7 @@ class Trace(NamedTuple):
 
 
 class AccessEntry(NamedTuple):
-    """One connection (TCP) or request (HTTP) as it ended: what the access log tells of it.
+    """One connection (TCP) or request (HTTP) as it ended: one line of the access log.
 
     ``at`` is POSIX seconds, at the end; the durations are seconds. A connection's ``total_s`` is split into the
     handshake, the wait for an upstream connection and the rest, a request's into the wait for its turn and for an

@@ -1,7 +1,7 @@
 """What the data plane reports, put where people and programs look: access log, process log, refusals, events.
 
-A worker's :class:`Recorder` writes the logs, in its own process. What all workers are to be told of as one goes through
-an :class:`Announcer`: to the controller's :class:`Collector`, directly or across a socketpair.
+A worker's :class:`Recorder` writes the logs, in its own process. What is to be known of all workers together goes
+through an :class:`Announcer`: to the controller's :class:`Collector`, directly or across a socketpair.
 """
 
 from __future__ import annotations

@@ -149,14 +149,14 @@ def log_level_action(snapshot: Snapshot, level: str) -> Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ActionResult:
     """How an action ended, in words; ``severity`` is None when it went well."""
 
     words: SafeText
     severity: Severity | None = None
 
 
-def outcome(action: Action, reply: Json) -> Told:
+def outcome(action: Action, reply: Json) -> ActionResult:
     """The words for an action that was carried out."""
     match action.verb:
         case Verb.RELOAD | Verb.ROTATE:
@@ -164,36 +164,36 @@ def outcome(action: Action, reply: Json) -> Told:
             attempt = answer.attempt
             how = answer.outcome or attempt.outcome
             if how == "unchanged":
-                return Told(SafeText(f"{action.verb}: unchanged, the same certificate is in use"))
+                return ActionResult(SafeText(f"{action.verb}: unchanged, the same certificate is in use"))
             words = f"{action.verb}: {how}, generation {attempt.generation}, serial {attempt.serial}"
             if attempt.warnings:
-                return Told(SafeText(f"{words}; warning: {'; '.join(attempt.warnings)}"), Severity.WARNING)
-            return Told(SafeText(words))
+                return ActionResult(SafeText(f"{words}; warning: {'; '.join(attempt.warnings)}"), Severity.WARNING)
+            return ActionResult(SafeText(words))
         case Verb.DRAIN:
             closed, forced = integer(reply.get("closed")), integer(reply.get("forced"))
             words = (
                 f"drain: {text(reply.get('outcome'))}, {counted(closed, 'connection')} finished, {grouped(forced)} cut"
             )
-            return Told(SafeText(words), Severity.WARNING if forced else None)
+            return ActionResult(SafeText(words), Severity.WARNING if forced else None)
         case Verb.CLOSE:
-            return Told(SafeText(f"connection {integer(reply.get('id'))} closed"))
+            return ActionResult(SafeText(f"connection {integer(reply.get('id'))} closed"))
         case Verb.CLOSE_MANY | Verb.DRAIN_OLDER:
             left = integer(reply.get("left"))
             still = f"; {grouped(left)} have not ended yet" if left else ""
             words = f"{counted(integer(reply.get('ended')), 'connection')} ended{still}"
-            return Told(SafeText(words), Severity.WARNING if left else None)
+            return ActionResult(SafeText(words), Severity.WARNING if left else None)
         case Verb.UNDRAIN:
-            return Told(SafeText("undrained: new connections are accepted again"))
+            return ActionResult(SafeText("undrained: new connections are accepted again"))
         case Verb.DENY:
-            return Told(SafeText(f"kept out; {counted(integer(reply.get('closed')), 'connection')} cut"))
+            return ActionResult(SafeText(f"kept out; {counted(integer(reply.get('closed')), 'connection')} cut"))
         case Verb.UNDENY:
-            return Told(SafeText("judged by the access rules again"))
+            return ActionResult(SafeText("judged by the access rules again"))
         case Verb.LOG_LEVEL:
-            return Told(SafeText(f"log level {text(reply.get('level'))}, before {text(reply.get('previous'))}"))
+            return ActionResult(SafeText(f"log level {text(reply.get('level'))}, before {text(reply.get('previous'))}"))
 
 
-def failure(action: Action, error: AdminError) -> Told:
+def failure(action: Action, error: AdminError) -> ActionResult:
     """The words for an action that was not carried out, or of which that is not known."""
     if isinstance(error, Refused):
-        return Told(SafeText(f"{action.verb} refused: {error.message}"), Severity.CRITICAL)
-    return Told(SafeText(f"{action.verb}: {error.message}"), Severity.CRITICAL)
+        return ActionResult(SafeText(f"{action.verb} refused: {error.message}"), Severity.CRITICAL)
+    return ActionResult(SafeText(f"{action.verb}: {error.message}"), Severity.CRITICAL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tlsidecar.api.decode import integer
 from tlsidecar.api.errors import AdminError
-from tui.actions import DRAIN_TIMEOUT_S, Action, Told, Verb, actions, failure, log_level_action, outcome
+from tui.actions import DRAIN_TIMEOUT_S, Action, ActionResult, Verb, actions, failure, log_level_action, outcome
 from tui.amounts import counted, grouped
 from tui.lines import BLANK, Line, Role, Span, gap, heading, line
 from tui.model import Snapshot
@@ -166,7 +166,7 @@ def _action(verb: Verb, snapshot: Snapshot, level: str) -> Action:
     return next(action for action in actions(snapshot, None) if action.verb is verb)
 
 
-Ended = Sequence[tuple[SafeText, Told]]
+Ended = Sequence[tuple[SafeText, ActionResult]]
 """Who was asked, and how it ended there."""
 
 
@@ -174,7 +174,7 @@ async def carry_out(plan: Rollout) -> Ended:
     """Ask them all, some at a time; each is asked once."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def step(monitor: Monitor, action: Action) -> Told:
+    async def step(monitor: Monitor, action: Action) -> ActionResult:
         async with gate:
             try:
                 told = outcome(action, await _change(monitor, action))
@@ -196,14 +196,14 @@ def _failed(ended: Ended) -> Ended:
     return [(label, told) for label, told in ended if told.severity is not None]
 
 
-def summary(plan: Rollout, ended: Ended) -> Told:
+def summary(plan: Rollout, ended: Ended) -> ActionResult:
     """One sentence for all of it."""
     failed = _failed(ended)
     if not failed:
-        return Told(SafeText(f"{plan.verb}: done on {counted(len(ended), 'sidecar')}"))
+        return ActionResult(SafeText(f"{plan.verb}: done on {counted(len(ended), 'sidecar')}"))
     worst = min((told.severity for _, told in failed if told.severity is not None), key=lambda each: each.rank)
     well = len(ended) - len(failed)
-    return Told(SafeText(f"{plan.verb}: went well on {grouped(well)}, not on {grouped(len(failed))}"), worst)
+    return ActionResult(SafeText(f"{plan.verb}: went well on {grouped(well)}, not on {grouped(len(failed))}"), worst)
 
 
 def report(plan: Rollout, ended: Ended, width: int) -> Page | None:

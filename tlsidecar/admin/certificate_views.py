@@ -1,4 +1,4 @@
-"""Certificates, revocation lists and material as the admin API tells of them. Nothing private is read here."""
+"""Certificates, revocation lists and material as the admin API has them. Nothing private is read here."""
 
 from __future__ import annotations
 

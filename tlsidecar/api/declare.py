@@ -6,8 +6,8 @@
     class Worker(Generic[T]):
         "One worker process."
 
-        pid: Annotated[int, Told("its process id")]
-        loop_lag_s: Annotated[float, Told("how late its loop is", unit="s")]
+        pid: Annotated[int, Doc("its process id")]
+        loop_lag_s: Annotated[float, Doc("how late its loop is", unit="s")]
 
 From that one declaration come the JSON (:mod:`tlsidecar.api.encode`), its reading
 (:mod:`tlsidecar.api.decode`), the schema in the OpenAPI document (:mod:`tlsidecar.api.schema`) and the tables in
@@ -43,7 +43,7 @@ Json: typing.TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Told:
+class Doc:
     """What a field means. ``unit`` is that of its number; ``words`` are the only values there are; ``long`` text is
     more than a name; a time that is given ``always`` is null only to a reader that could make no sense of it."""
 
@@ -59,7 +59,7 @@ class Field:
     """One field of a record, looked up once: its ``kind`` with neither ``Annotated`` nor ``None`` round it."""
 
     name: str
-    told: Told
+    doc: Doc
     kind: Any
     nullable: bool
 
@@ -105,25 +105,25 @@ class Field:
         """The only values there are; empty for anything."""
         if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
             return tuple(word.value for word in self.kind)
-        return tuple(str(word) for word in self.told.words)
+        return tuple(str(word) for word in self.doc.words)
 
 
 @cache
 def fields_of(record: type) -> tuple[Field, ...]:
-    """The fields of a record class, in their order. Raises TypeError for one without a :class:`Told`."""
+    """The fields of a record class, in their order. Raises TypeError for one without a :class:`Doc`."""
     hints = typing.get_type_hints(record, include_extras=True)
     return tuple(_field(record, each.name, hints[each.name]) for each in dataclasses.fields(record))
 
 
 def _field(record: type, name: str, hint: Any) -> Field:
-    told = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Told)), None)
-    if typing.get_origin(hint) is not Annotated or told is None:
+    doc = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Doc)), None)
+    if typing.get_origin(hint) is not Annotated or doc is None:
         raise TypeError(f"{record.__name__}.{name} does not say what it means")
     kind = typing.get_args(hint)[0]
     bare = _bare(kind)
     if len(bare) != 1:
         raise TypeError(f"{record.__name__}.{name} is of several kinds")
-    return Field(name, told, bare[0], nullable=bare[0] is not kind)
+    return Field(name, doc, bare[0], nullable=bare[0] is not kind)
 
 
 def _bare(kind: Any) -> list[Any]:

@@ -89,7 +89,7 @@ def _item_reader(field: Field) -> Callable[[object], object]:
         record = field.record
         return lambda value: decoded(record, value)
     if isinstance(kind, TypeVar):
-        limit = DETAIL_LIMIT if field.told.long else CELL_LIMIT
+        limit = DETAIL_LIMIT if field.doc.long else CELL_LIMIT
         return lambda value: text(value, limit)
     if field.is_time:
         return moment

@@ -51,9 +51,9 @@ def _object(record: type, vocabularies: Mapping[str, Iterable[str]]) -> Schema:
 
 def _field(field: Field, words: Iterable[str]) -> Schema:
     schema = _bare(field, [str(word) for word in words] or list(field.vocabulary))
-    if field.nullable and not field.told.always:
+    if field.nullable and not field.doc.always:
         schema = {"anyOf": [schema, {"type": "null"}]}
-    meaning = f"{field.told.meaning} ({field.told.unit})" if field.told.unit else field.told.meaning
+    meaning = f"{field.doc.meaning} ({field.doc.unit})" if field.doc.unit else field.doc.meaning
     return {**schema, "description": meaning}
 
 

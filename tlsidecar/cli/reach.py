@@ -1,4 +1,4 @@
-"""The sidecars that the certificate commands are told of: sockets of this machine, and whatever the console reaches."""
+"""The sidecars that certificate commands are to reach: sockets of this machine, and whatever the console reaches."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ CALLS = (
     "/v1/history?since=7200s&step=20s",
 )
 TEXTS = ("/metrics", "/healthz", "/readyz")
-# Connections and refusals that are told of with the chain that their peer showed, the newest first.
+# Connections and refusals that are written with the chain that their peer showed, the newest first.
 IN_FULL = 100
 
 

@@ -28,7 +28,7 @@ COARSE_SPAN_S = 7200
 KEPT_MARKS = 500
 _MESSAGE_CHARACTERS = 200
 
-# A look so soon after another one would tell of no second that is over.
+# A look so soon after another one would find no second that is over.
 _LEAST_PAUSE_S = 0.2
 
 

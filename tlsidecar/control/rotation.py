@@ -276,7 +276,7 @@ class Rotation:
         return replace(attempt, generation=self.generation.number, previous_serial=serial)
 
     def record(self, attempt: Attempt, started: float, *, renewal: bool) -> Attempt:
-        """Keep it and tell of it; ``started`` is monotonic seconds, and ``renewal`` whether it was one."""
+        """Keep it and report it; ``started`` is monotonic seconds, and ``renewal`` whether it was one."""
         attempt = replace(attempt, duration_s=self._clock.monotonic() - started)
         self.attempts.record(attempt, renewal=renewal)
         self.announce(attempt)
@@ -300,7 +300,7 @@ class Rotation:
         return await source.renew()
 
     def announce(self, attempt: Attempt) -> None:
-        """Tell of it in the log and as an event."""
+        """In the log and as an event."""
         fields: dict[str, object] = {
             "trigger": str(attempt.trigger),
             "outcome": str(attempt.outcome),

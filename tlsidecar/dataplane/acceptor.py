@@ -75,7 +75,7 @@ class Acceptor:
         if self._door.turn is not None:
             self._accept_in_turn(self._door.turn)
             return
-        # One at first: mostly there is one, and asking for another costs more than being told of it. While the queue
+        # One at first: mostly there is one, and asking for another costs more than being woken for it. While the queue
         # proves longer, twice as many each time.
         for _ in range(self._accepts):
             if not self._accept():

@@ -19,7 +19,7 @@ def unmapped(host: str) -> str:
 
 
 def peer_address(family: int, name: Any) -> str:
-    """``host:port`` with brackets round IPv6, or ``unix``, of what accept(2) tells of a peer."""
+    """``host:port`` with brackets round IPv6, or ``unix``, of the address that accept(2) gives."""
     if family == socket.AF_INET:
         host, port = name
         return f"{host}:{port}"

@@ -14,7 +14,7 @@ from tlsidecar.dataplane.meter import NOTHING, Meter, Moved
 from tlsidecar.dataplane.snapshot import ConnectionRecord, GroupPage, GroupQuery, GroupRow
 
 MOST_GROUPS = 1000
-"""A worker tells of its largest; there are no more where connections are limited to fewer."""
+"""A worker reports its largest; there are no more where connections are limited to fewer."""
 
 Key: TypeAlias = str | int | tuple[str, ...]
 

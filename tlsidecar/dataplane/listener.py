@@ -70,7 +70,7 @@ class Listener:
         self.shared = shared
         self.sockets = list(sockets)
         self.connections: dict[int, Connection] = {}
-        self.on_gone: Callable[[Connection], None] | None = None  # told of each that is over
+        self.on_gone: Callable[[Connection], None] | None = None  # called with each that is over
         self.accepting = False
         self._network = network
         self._cannot_accept = False
@@ -181,7 +181,7 @@ class Listener:
 
     @property
     def _accept_events(self) -> int:
-        """Of several workers, each is told of each connection once: whoever leaves it to another is not told again."""
+        """With several workers, edges: whoever leaves a connection to another is not woken for it again."""
         return READ if self.turn is None else READ | EDGE
 
     def pause_accepting(self, number: int) -> None:

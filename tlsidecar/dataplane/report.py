@@ -1,4 +1,4 @@
-"""The one small interface through which the data plane tells what happens; it is never asked anything back."""
+"""The one small interface through which the data plane reports what happens; nothing is ever asked back through it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Observer(Protocol):
 
     @property
     def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
-        """Whom to tell of each HTTP request that was answered, and when (monotonic seconds); the request is not to be
-        kept. ``None`` where nobody wants to know."""
+        """To be called with each HTTP request that is over, which it must not keep, and when that was (monotonic
+        seconds). ``None`` where nobody wants to know."""
         ...
 
     def opened(self, connection: Opened) -> None: ...

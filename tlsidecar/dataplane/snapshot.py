@@ -1,4 +1,4 @@
-"""What a worker tells about itself: plain values that can cross a socketpair to the controller.
+"""What a worker reports about itself: plain values that can cross a socketpair to the controller.
 
 Times are POSIX seconds, durations seconds, sizes bytes. Text that came from a peer is passed on as it was: whoever
 shows it escapes it.
@@ -232,7 +232,7 @@ class ConnectionPage:
 
 @dataclass(frozen=True, slots=True)
 class GroupQuery:
-    """Which groups of connections to tell of: ``by`` is one of tlsidecar.api.words.CONNECTION_GROUPS."""
+    """Which groups of connections to report: ``by`` is one of tlsidecar.api.words.CONNECTION_GROUPS."""
 
     by: str
     filter: str = ""

@@ -1,4 +1,4 @@
-"""What is counted on one listener, and the one who is told of it: every part of the data plane reports here.
+"""What is counted on one listener, and the observer of it: every part of the data plane reports here.
 
 Whoever reports need not know the listener. The counters are plain integers; nothing formats or logs.
 """

@@ -167,7 +167,7 @@ def _run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str
 
 
 class _Service:
-    """The plaintext service: it answers with what it was told of its caller, and has never heard of TLS."""
+    """The plaintext service: it answers with the headers that name its caller, and has never heard of TLS."""
 
     def __init__(self) -> None:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)

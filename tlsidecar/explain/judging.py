@@ -120,7 +120,7 @@ def _decide(
     verdict = trial.tried(chain, Policy.of(listener), contexts, role, denial=denial)
     if asked is None:
         return _Outcome(verdict.identity, verdict.stage, verdict.reason, verdict.detail, verdict.rule)
-    # Which route it is, is told of those too who do not come so far.
+    # The route is named even for those who do not come so far.
     table = RouteTable(listener.routes, listener.allow)
     guard = table.guard(verdict.identity)
     method, target = asked.method.encode("ascii"), asked.path.encode("ascii")

@@ -55,7 +55,7 @@ class SpanExport:
             return
         if self._queue.qsize() >= MAX_QUEUED:
             if not self.dropped:
-                _log.warning("spans are dropped: more requests than can be told of")
+                _log.warning("spans are dropped: more requests than the collector takes")
             self.dropped += 1
             return
         self._queue.put(entry)

@@ -18,7 +18,7 @@ from tlsidecar.workers.fork_server_main import MAX_DESCRIPTORS
 # Importing everything takes 0.3 s on an idle core; a machine that boots is not idle.
 FORK_WITHIN_S = 20.0
 
-# How long after a worker's end the fork server may take to tell of it.
+# How long after a worker's end the fork server may take to report it.
 TELL_WITHIN_S = 0.2
 
 _log = logging.getLogger("tlsidecar.workers")

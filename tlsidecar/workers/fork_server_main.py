@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         if not request:
             return
         number = int(request.split()[1])
-        # One that ends at once must not be told of before it was told of as forked.
+        # The end of one that ends at once must not be reported before its beginning.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         pid = os.fork()
         if not pid:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tlsidecar.api.decode import integer
 from tlsidecar.api.errors import AdminError
 from tui import peers
-from tui.actions import LOG_LEVELS, Action, Told, Verb, actions, failure, log_level_action, outcome
+from tui.actions import LOG_LEVELS, Action, ActionResult, Verb, actions, failure, log_level_action, outcome
 from tui.amounts import grouped, utc
 from tui.monitor import Monitor
 from tui.peers import Peer
@@ -135,7 +135,7 @@ class ActionMenu:
                 self._carry_out(action, self._console.monitor), group="changes", exit_on_error=False
             )
 
-    async def _carry_out(self, action: Action, monitor: Monitor) -> Told:
+    async def _carry_out(self, action: Action, monitor: Monitor) -> ActionResult:
         self._console.tell(SafeText(f"{action.title}: asked"))
         try:
             reply = await monitor.client.change(action.method, action.path, action.body, timeout_s=action.timeout_s)

@@ -14,7 +14,7 @@ from tlsidecar.admin.api import MAX_EVENT_STREAMS
 
 
 @dataclass
-class Told:
+class Doc:
     id: int
     event: str
     data: Any
@@ -48,12 +48,12 @@ class Listening:
         block, _, self._text = self._text.partition(b"\n\n")
         return block
 
-    async def next(self) -> Told:
+    async def next(self) -> Doc:
         async with asyncio.timeout(DEADLINE_S):
             while (block := await self._block()).startswith(b":"):
                 pass
         fields = dict(line.split(": ", 1) for line in block.decode().split("\n"))
-        return Told(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+        return Doc(int(fields["id"]), fields["event"], json.loads(fields["data"]))
 
     async def comment(self) -> bytes:
         async with asyncio.timeout(DEADLINE_S):

@@ -19,7 +19,7 @@ from unit.admin.schema_check import mismatches
 
 from tlsidecar.admin.openapi import document
 from tlsidecar.admin.routes import ROUTES
-from tlsidecar.api.declare import Field, T, Told, fields_of
+from tlsidecar.api.declare import Doc, Field, T, fields_of
 from tlsidecar.api.decode import decoded, integer, number
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.schema import reachable, schemas
@@ -35,29 +35,29 @@ RECORDS = list(reachable(route.reply for route in ROUTES if isinstance(route.rep
 class Inner(Generic[T]):
     """What is within."""
 
-    name: Annotated[T, Told("its name")]
+    name: Annotated[T, Doc("its name")]
 
 
 @dataclass(frozen=True)
 class Before(Generic[T]):
     """A record of an older version."""
 
-    name: Annotated[T, Told("its name")]
+    name: Annotated[T, Doc("its name")]
 
 
 @dataclass(frozen=True)
 class Added(Before[T], Generic[T]):
     """The same with one field of each kind more."""
 
-    inner: Annotated[Inner[T] | None, Told("another record")]
-    several: Annotated[tuple[Inner[T], ...], Told("other records")]
-    size: Annotated[int, Told("how large", unit="bytes")]
-    late_s: Annotated[float | None, Told("how late", unit="s")]
-    at: Annotated[datetime | None, Told("when")]
-    counts: Annotated[Mapping[T, int], Told("by name")]
-    series: Annotated[Mapping[T, tuple[int, ...]], Told("several by name")]
-    quantiles: Annotated[tuple[float | None, ...], Told("with gaps")]
-    severity: Annotated[Severity, Told("how much")]
+    inner: Annotated[Inner[T] | None, Doc("another record")]
+    several: Annotated[tuple[Inner[T], ...], Doc("other records")]
+    size: Annotated[int, Doc("how large", unit="bytes")]
+    late_s: Annotated[float | None, Doc("how late", unit="s")]
+    at: Annotated[datetime | None, Doc("when")]
+    counts: Annotated[Mapping[T, int], Doc("by name")]
+    series: Annotated[Mapping[T, tuple[int, ...]], Doc("several by name")]
+    quantiles: Annotated[tuple[float | None, ...], Doc("with gaps")]
+    severity: Annotated[Severity, Doc("how much")]
 
 
 AT = datetime(2026, 11, 23, 23, 15, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_a_field_added_to_a_record_appears_in_json_schema_decoding_and_documents
     assert made["Added"]["properties"]["size"]["description"] == "how large (bytes)"
     assert decoded(Added[SafeText], told) == FULL
     rows = GENERATED["record_rows"](Added)
-    assert all(f"| `{field.name}` |" in rows and field.told.meaning in rows for field in fields_of(Added))
+    assert all(f"| `{field.name}` |" in rows and field.doc.meaning in rows for field in fields_of(Added))
 
 
 def test_an_older_and_a_newer_sidecar_are_understood() -> None:
@@ -108,11 +108,11 @@ def test_every_record_says_what_it_and_its_fields_mean(record: type) -> None:
     assert record.__doc__
     assert not record.__doc__.startswith(f"{record.__name__}(")
     for field in fields_of(record):
-        assert field.told.meaning
+        assert field.doc.meaning
         if field.name.endswith("_per_s"):
-            assert field.told.unit.endswith("/s")
+            assert field.doc.unit.endswith("/s")
         else:
-            assert field.told.unit == "s" or not field.name.endswith("_s")
+            assert field.doc.unit == "s" or not field.name.endswith("_s")
     assert record.__name__ in document(tuple(ROUTES))["components"]["schemas"]
 
 
@@ -141,7 +141,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
     if field.is_tuple:
         one = one | st.none() if field.has_gaps else one
         return st.lists(one, max_size=2).map(tuple)
-    return one | st.none() if field.nullable and not field.told.always else one
+    return one | st.none() if field.nullable and not field.doc.always else one
 
 
 def _records(record: type) -> st.SearchStrategy[Any]:

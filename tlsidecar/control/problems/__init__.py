@@ -48,7 +48,7 @@ class Problems:
     """Ranks what is wrong and remembers since when each problem has been there."""
 
     def __init__(self, failed: Callable[[str, Exception], None]) -> None:
-        """``failed`` is told of a judgement that failed, by its name."""
+        """``failed`` is called with the name of a judgement that failed."""
         self._failed = failed
         self._since: dict[tuple[str, str], datetime] = {}
 

@@ -7,7 +7,7 @@ happens, and ends it with :meth:`Exchange.finish`.
                      │        └─────────┴──▶ refuse or cut ─▶ finish
                      └──▶ refuse ─▶ finish
 
-Its account tells of this request alone. Times are the caller's monotonic clock, in seconds:
+Its account is of this request alone. Times are the caller's monotonic clock, in seconds:
 
     begun_at      the last byte of its head was read
     attached_at   an upstream connection was had for it: the last one, where it was tried twice
@@ -46,7 +46,7 @@ class Account(Protocol):
 
     @property
     def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
-        """Whom to tell of each request, and when it ended (monotonic seconds), if anybody."""
+        """To be called with each request that is over, and when that was (monotonic seconds); None for nobody."""
         ...
 
     def answered(self, status: int, seconds: float) -> None: ...
@@ -251,7 +251,7 @@ class Exchange:
         self.detail = detail
 
     def finish(self, now: float) -> None:
-        """It is over: told of once, and to be forgotten."""
+        """It is over: reported once, and to be forgotten."""
         downstream = self.downstream
         account = downstream.account
         account.answered(self.status, now - self.begun_at)
@@ -270,7 +270,7 @@ class Exchange:
     # Its account.
 
     def entry(self, now: float) -> AccessEntry:
-        """What the access log and the traces tell of it, having ended at ``now``."""
+        """Its line in the access log, and its span; it ended at ``now``."""
         downstream, request, identity = self.downstream, self.request, self.identity
         total_s = now - self.begun_at
         attached = bool(self.upstream)

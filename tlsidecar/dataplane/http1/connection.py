@@ -66,9 +66,9 @@ class Http1Connection(UpstreamSide):
         self._commands: deque[Command] | None = None  # while some are being carried out: those that wait
         self._requests = 0
         self._retire_reason = Reason.COMPLETED
-        self._cut_reason: Reason | None = None  # of the last exchange that was told of
+        self._cut_reason: Reason | None = None  # of the last exchange that was reported
 
-    # What is told of it.
+    # What is reported of it.
 
     @property
     def bytes_in(self) -> int:
@@ -233,7 +233,7 @@ class Http1Connection(UpstreamSide):
         self._end_reason = reason
         if conversation.is_idle:
             if failure.kind is not FailureKind.RESET:
-                # No exchange will tell of it.
+                # No exchange will report it.
                 side = Side.PEER if failure.kind is FailureKind.ALERT else Side.LOCAL
                 self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, failure.text, side=side))
             self.close(reason, failure.text)

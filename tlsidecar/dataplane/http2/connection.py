@@ -62,7 +62,7 @@ class Http2Connection(HttpConnection):
         self._read_at = self.accepted_at  # when a queue was last seen to shrink
         self._held_at = 0.0  # since when one side is kept waiting by half a frame of the other's; 0: it is not
 
-    # What is told of it.
+    # What is reported of it.
 
     @property
     def active_at(self) -> float:

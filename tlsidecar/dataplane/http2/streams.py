@@ -186,7 +186,7 @@ class Streams:
         self.to_upstream: list[bytes | memoryview] = []
         self.end: tuple[Reason, str] | None = None
         self.active_at = now
-        self.fault: tuple[Reason, str] | None = None  # to be told of once: how the client broke the rules
+        self.fault: tuple[Reason, str] | None = None  # to be reported once: how the client broke the rules
         self._made_client: list[bytes] = []  # ours, for when no DATA frame is in the middle
         self._made_upstream: list[bytes] = []
         self._client = FrameReader()
