@@ -6,7 +6,7 @@ does not fit together is found before it is put to use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from OpenSSL import SSL, crypto
@@ -40,10 +40,19 @@ def prove_handshake(material: Material, role: Role, now: datetime | None = None)
 def prove_context(
     context: SSL.Context, material: Material, *, server_side: bool, partner: Callable[[], SSL.Context] | None = None
 ) -> None:
-    """Shakes hands with ``context`` at our end and what ``partner`` makes at the other.
+    """:func:`handshakes`, one after the other."""
+    for _ in handshakes(context, material, server_side=server_side, partner=partner):
+        pass
 
-    By default that takes whatever it is shown, since whether our chain leads to our trust is the preflight's to say.
-    What it shows is our own leaf, and is taken, too. Raises :class:`MaterialError` (``handshake_failed``)."""
+
+def handshakes(
+    context: SSL.Context, material: Material, *, server_side: bool, partner: Callable[[], SSL.Context] | None = None
+) -> Iterator[None]:
+    """Shakes hands with ``context`` at our end and what ``partner`` makes at the other; yields after each handshake,
+    which takes some 2 ms, for who has other things to do meanwhile.
+
+    By default the other end takes whatever it is shown, since whether our chain leads to our trust is the preflight's
+    to say. What it shows is our own leaf, and is taken, too. Raises :class:`MaterialError` (``handshake_failed``)."""
     role = Role.SERVER if server_side else Role.CLIENT
     failures: list[str] = []
     for name, version in _VERSIONS.items():
@@ -56,6 +65,7 @@ def prove_context(
         else:
             if shown != material.leaf.der:
                 raise _failed(role, f"{name}: the certificate shown was not the new one")
+        yield
     # One of the two versions may be switched off; then it fails by that, and by nothing else.
     if len(failures) == len(_VERSIONS) or any(not failure.endswith(_NOT_SPOKEN) for failure in failures):
         raise _failed(role, "; ".join(failures))

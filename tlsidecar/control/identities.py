@@ -231,7 +231,7 @@ class Identities:
                 await self._take_all(locks)
                 for rotation, result in proved.items():
                     try:
-                        proved[rotation] = rotation.prove_again(result, settings)
+                        proved[rotation] = await rotation.prove_again(result, settings)
                     except CertsError as error:
                         refused[rotation.name] = error
                 if not refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -11,7 +12,7 @@ from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
 from certs.preflight import preflight
 from tlsidecar.control.sources import roles_of
-from tlsidecar.dataplane.tls import Contexts, ProofError, prove
+from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
 from tlsidecar.settings import Mode, Settings
 
 
@@ -35,14 +36,41 @@ def never_shown(settings: Settings, name: str, material: Material) -> Iterator[s
 
 def build_contexts(settings: Settings, name: str, material: Material, number: int) -> Contexts:
     """The contexts of a new generation, each proved by a handshake. Raises :class:`MaterialError`."""
+    contexts = _unproved(settings, name, material, number)
+    for _ in _proved(settings, name, contexts):
+        pass
+    return contexts
+
+
+async def build_contexts_beside_traffic(settings: Settings, name: str, material: Material, number: int) -> Contexts:
+    """:func:`build_contexts`, where connections are served by the same loop: after each step, of a millisecond or two,
+    they have their turn. Raises :class:`MaterialError`."""
+    await give_way()
+    contexts = _unproved(settings, name, material, number)
+    for _ in _proved(settings, name, contexts):
+        await give_way()
+    return contexts
+
+
+async def give_way() -> None:
+    """Let the loop make one turn."""
+    await asyncio.sleep(0)
+
+
+def _unproved(settings: Settings, name: str, material: Material, number: int) -> Contexts:
     soft_crl = settings.identity_called(name).crl_policy == "soft"
-    contexts = Contexts(number, material, settings.tls, soft_crl=soft_crl, identity=name)
+    return Contexts(number, material, settings.tls, soft_crl=soft_crl, identity=name)
+
+
+def _proved(settings: Settings, name: str, contexts: Contexts) -> Iterator[None]:
+    """Makes the context of each listener and proves it, in steps."""
     for listener in settings.listeners_of(name):
         server_side = listener.mode is Mode.TERMINATE
         try:
-            prove(contexts.make(listener), material, server_side=server_side)
+            context = contexts.make(listener)
+            yield
+            yield from trial_handshakes(context, contexts.material, server_side=server_side)
         except ProofError as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, str(error)) from None
         except SSL.Error as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, f"OpenSSL refuses the material: {error}") from None
-    return contexts

@@ -26,7 +26,7 @@ from certs.sources.crl_downloads import CrlDownloads
 from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
-from tlsidecar.control.proof import build_contexts, judge_material
+from tlsidecar.control.proof import build_contexts_beside_traffic, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe import events
@@ -213,23 +213,24 @@ class Rotation:
         self.rejected = None
         material = await self._fetch(batch, source)
         self.rejected = material.leaf
-        return replace(self._judged(material, settings, source or self.source), crl_downloads=crl_downloads)
+        return replace(await self._judged(material, settings, source or self.source), crl_downloads=crl_downloads)
 
-    def prove_again(self, proved: Proved, settings: Settings) -> Proved:
+    async def prove_again(self, proved: Proved, settings: Settings) -> Proved:
         """The same, upon what is in use by now, which may have been replaced since: what came later from the source in
         use is newer than what was proved of it. Raises certs.errors.CertsError."""
         if proved.upon is self.generation:
             return proved
         assert self.generation is not None, "something replaced it"
         material = proved.material if proved.source is not self.source else self.generation.material
-        return replace(self._judged(material, settings, proved.source), crl_downloads=proved.crl_downloads)
+        return replace(await self._judged(material, settings, proved.source), crl_downloads=proved.crl_downloads)
 
-    def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
+    async def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
         warnings = judge_material(settings, self.name, material, self._clock.now())
         before = self.generation
         contexts = None
         if settings is not self.settings or before is None or material.digest != before.material.digest:
-            contexts = build_contexts(settings, self.name, material, before.number + 1 if before else 1)
+            number = before.number + 1 if before else 1
+            contexts = await build_contexts_beside_traffic(settings, self.name, material, number)
         return Proved(source, material, contexts, warnings, before)
 
     def adopt(self, proved: Proved, trigger: Trigger, settings: Settings | None = None) -> Attempt:

@@ -6,6 +6,7 @@ ever grows. So a new generation is new contexts, and a connection keeps the ones
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 from OpenSSL import SSL, crypto
@@ -13,7 +14,7 @@ from OpenSSL import SSL, crypto
 from certs.certificate import name_authorities, show_certificate, show_chain
 from certs.errors import MaterialError
 from certs.form import ChainForms
-from certs.handshake import prove_context
+from certs.handshake import handshakes
 from certs.identity import Identity
 from certs.material import Material
 from certs.served import PROBE_PROTOCOL
@@ -124,10 +125,11 @@ class Contexts:
         return made
 
 
-def prove(context: SSL.Context, material: Material, *, server_side: bool) -> None:
-    """Shake hands in memory with a new context (:mod:`certs.handshake`). Raises :class:`ProofError`."""
+def trial_handshakes(context: SSL.Context, material: Material, *, server_side: bool) -> Iterator[None]:
+    """Shake hands in memory with a new context, as often as the iterator is asked (:mod:`certs.handshake`). Raises
+    :class:`ProofError`."""
     try:
-        prove_context(context, material, server_side=server_side)
+        yield from handshakes(context, material, server_side=server_side)
     except MaterialError as error:
         raise ProofError(error.detail) from None
 

@@ -1,0 +1,53 @@
+"""A new generation is built beside traffic: after each step the loop makes a turn, and what is built is the same."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from unit.certs import forge
+from unit.control.world import SETTINGS, Issuer
+
+from certs.errors import MaterialError, MaterialReason
+from tlsidecar.control.proof import build_contexts, build_contexts_beside_traffic
+from tlsidecar.settings import DEFAULT_IDENTITY, Mode, Tls
+
+WEB = SETTINGS.listeners[0]
+BOTH = replace(SETTINGS, listeners=(WEB, replace(WEB, name="out", mode=Mode.ORIGINATE)))
+# Each context is made, and shakes hands in TLS 1.2 and 1.3.
+STEPS_PER_LISTENER = 3
+
+
+def test_the_loop_makes_a_turn_after_each_step(tmp_path: Path) -> None:
+    material = Issuer(tmp_path, forge.ManualClock()).material()
+    turns = 0
+
+    async def traffic() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            beside = tasks.create_task(traffic())
+            contexts = await build_contexts_beside_traffic(BOTH, DEFAULT_IDENTITY, material, 7)
+            beside.cancel()
+        assert turns >= 2 * STEPS_PER_LISTENER
+        same = build_contexts(BOTH, DEFAULT_IDENTITY, material, 7)
+        assert (contexts.generation, contexts._made.keys()) == (same.generation, same._made.keys())
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("least", ["1.2", "1.3"])
+def test_what_cannot_shake_hands_is_refused_at_whichever_step(tmp_path: Path, least: str) -> None:
+    clock = forge.ManualClock()
+    material = Issuer(tmp_path, clock).material()
+    material = replace(material, key=Issuer(tmp_path / "other", clock).material().key)
+    settings = replace(BOTH, tls=Tls(least))
+    with pytest.raises(MaterialError) as refused:
+        asyncio.run(build_contexts_beside_traffic(settings, DEFAULT_IDENTITY, material, 7))
+    assert refused.value.reason is MaterialReason.HANDSHAKE_FAILED
