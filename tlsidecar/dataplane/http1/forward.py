@@ -15,6 +15,7 @@ from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
 
 _CLOSE_LINE = b"Connection: close\r\n"
+_CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
 def request_bytes(
@@ -67,9 +68,12 @@ def response_bytes(head: ResponseHead, buffer: Buffer, *, close: bool) -> bytes 
         fields = response_fields(head, close=close)
         return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.phrase, _lines(fields))
     cuts = sorted(head.cuts + head.keep_alive_cuts) if close else head.cuts
-    if not cuts and not close:
+    becomes_chunked = head.goes_in_chunks and head.framing is Framing.CLOSE
+    if not cuts and not close and not becomes_chunked:
         return memoryview(buffer)[head.start : head.end]
     parts = _uncut(buffer, head.start, head.end - 2, cuts)
+    if becomes_chunked:
+        parts.append(_CHUNKED_LINE)
     parts.append(_CLOSE_LINE + b"\r\n" if close else b"\r\n")
     return b"".join(parts)
 

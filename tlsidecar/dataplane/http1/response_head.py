@@ -189,8 +189,7 @@ class ResponseScanner:
             else:
                 head.cuts.append(line)
             found = self._search(buffer, found.end() + 1, stop)
-        # What does not say where it ends goes on in chunks, and its head is written anew.
-        return None if head.status in BODILESS_STATUSES or head.framing is Framing.CLOSE else head
+        return None if head.status in BODILESS_STATUSES else head
 
 
 class ResponseReader(HeadReader):

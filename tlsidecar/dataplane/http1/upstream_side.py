@@ -59,10 +59,10 @@ class UpstreamSide(HttpConnection):
     # To have one, and to have had it.
 
     def _open_upstream(self) -> None:
-        assert self._client is not None
-        self._client.pause()
         self._opening = self._pool.opening(self._upstream_open, self._upstream_missed)
-        self._opening.start()  # perhaps it is open, or has failed, before this returns
+        self._opening.start()
+        if self._opening is not None and self._client is not None:  # mostly it is open by now, or has failed
+            self._client.pause()
 
     def _upstream_open(self, upstream: UpstreamConnection) -> None:
         conversation = self._conversation

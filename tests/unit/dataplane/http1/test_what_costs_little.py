@@ -133,6 +133,17 @@ def test_the_fields_of_a_whole_head_are_not_looked_at_one_by_one(monkeypatch: py
     assert talk.upstream(answer).statuses == [204]
 
 
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_a_head_without_a_length_is_judged_whole(close: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read line by line and written anew it cost a third of such an exchange."""
+    monkeypatch.setattr(HeadReader, "read", None)
+    talk = Conversation().client(GET).upstream(b"HTTP/1.1 200 OK\r\nServer: a\r\n" + close + b"\r\nok").upstream_ends()
+    assert bytes(talk.heard) == (
+        b"HTTP/1.1 200 OK\r\nServer: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    )
+    assert talk.upstreams[0].released is False
+
+
 def test_many_small_reads_are_kept_for_a_retry_without_counting_them_all_again() -> None:
     talk = Conversation().client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     half = talk.machine._request
