@@ -13,6 +13,7 @@ import click
 
 from tlsidecar import __version__
 from tlsidecar.cli.root import root
+from tui.keys import key_table
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -57,10 +58,25 @@ def _page(command: click.Command, context: click.Context, path: str, children: l
         lines.append(".SH COMMANDS")
         for child in children:
             lines += [".PP", f"\\fB{_escaped(f'{path}-{child}')}\\fP(1)"]
-    epilog = (command.epilog or root.epilog or "").strip()
-    if epilog:
-        lines += [".SH EXIT STATUS", _escaped(epilog)]
+    if path == "tlsidecar-ui":
+        lines += _keys()
+    paragraphs = [" ".join(each.split()) for each in (command.epilog or "").split("\n\n") if each.strip()]
+    examples = [each.removeprefix("Example: ") for each in paragraphs if each.startswith("Example: ")]
+    told = [each for each in paragraphs if not each.startswith("Example: ")]
+    for example in examples:
+        lines += [".SH EXAMPLES", ".nf", _escaped(example), ".fi"]
+    lines += [".SH EXIT STATUS", _escaped(" ".join(told or (root.epilog or "").split()))]
     return "\n".join(lines) + "\n"
+
+
+def _keys() -> list[str]:
+    """The same table as the console's own help."""
+    lines = [".SH KEYS"]
+    for title, entries in key_table(read_only=False, replay=True):
+        lines += [f".SS {_escaped(title)}"]
+        for key, words in entries:
+            lines += [".TP", f"\\fB{_escaped(key)}\\fP", _escaped(words)]
+    return lines
 
 
 def _escaped(text: str) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+from click.shell_completion import CompletionItem
 
 from tlsidecar.api.recording import RecordingError, read_recording
+from tlsidecar.api.sockets import usual_sockets
 from tui.once import Format, OnceOptions, once
 from tui.options import DEFAULT_THEME, Options
 from tui.reach.processes import Processes
@@ -38,18 +40,25 @@ def default_socket() -> Path:
     return Path("/run/tlsidecar/admin.sock")
 
 
+def _completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The admin sockets of this machine; of files, whatever else begins so."""
+    found = [CompletionItem(path) for path in usual_sockets(os.environ) if path.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
 @click.command(
     name="ui",
     short_help="The terminal UI on a running sidecar.",
     epilog="Exit codes of the plain forms: 0 all is well, 1 warnings, 2 something is critical, 3 not reachable.",
 )
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=_completed)
 @click.option(
     "--socket",
     "sockets",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
+    shell_complete=_completed,
     help="Admin socket of a sidecar; repeat it to watch several. Default: $TLSIDECAR_ADMIN_SOCKET, else "
     "tlsidecar/admin.sock in $XDG_RUNTIME_DIR, else /run/tlsidecar/admin.sock.",
 )

@@ -112,18 +112,21 @@ _REPLAY_HELP: Sequence[tuple[str, str]] = (
 )
 
 
+def key_table(*, read_only: bool, replay: bool) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
+    """All keys by section, each with what it does."""
+    key, words = _ACTIONS_HELP
+    change = ("Change", ((key, "switched off by --read-only" if read_only else words),))
+    return (*([("Replay", _REPLAY_HELP)] if replay else []), *_HELP, change)
+
+
 def help_page(
     glyphs: Glyphs, width: int, sortable: Mapping[str, Sequence[Column[Any]]], *, read_only: bool, replay: bool = False
 ) -> Page:
     """All keys. ``sortable`` has the columns of each tab that can be sorted."""
     lines: list[Line] = []
-    for title, entries in (*([("Replay", _REPLAY_HELP)] if replay else []), *_HELP):
+    for title, entries in key_table(read_only=read_only, replay=replay):
         lines += [heading(title), *(each for key, words in entries for each in _help_lines(key, words, width)), BLANK]
-    lines.append(heading("Change"))
-    key, words = _ACTIONS_HELP
-    if read_only:
-        words = "switched off by --read-only"
-    lines += [*_help_lines(key, words, width), BLANK, heading("Sort by a column with shift and a letter")]
+    lines.append(heading("Sort by a column with shift and a letter"))
     for title, columns in sortable.items():
         letters = "  ".join(f"{each.letter} {each.label.lower()}" for each in columns if each.letter)
         lines += _help_lines(title, letters, width)

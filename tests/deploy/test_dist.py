@@ -47,15 +47,18 @@ def test_every_command_has_its_manual_page() -> None:
         assert "\n.SH NAME\n" in page
         # What begins with a dot or an apostrophe is a request, and there are no others than these.
         requests = {line.split(" ")[0] for line in page.splitlines() if line[:1] in (".", "'")}
-        assert requests <= {".TH", ".SH", ".PP", ".TP", ".B"}, name
+        assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".nf", ".fi"}, name
+        assert "Example" not in page.partition(".SH EXIT STATUS")[2], name
     assert "\\-\\-take\\-over" in pages["tlsidecar-run.1"]
+    assert ".SH EXAMPLES\n.nf\ntlsidecar kill" in pages["tlsidecar-kill.1"]
+    assert "pause: hold the view" in pages["tlsidecar-ui.1"]
 
 
 @pytest.mark.needs("man")
 def test_man_reads_them_without_a_warning(tmp_path: Path) -> None:
     for name, page in tool("man_pages").pages():
         (tmp_path / name).write_text(page)
-    for page in ("tlsidecar.1", "tlsidecar-exec.1", "tlsidecar-certs-issue.1"):
+    for page in ("tlsidecar.1", "tlsidecar-ui.1", "tlsidecar-exec.1", "tlsidecar-certs-issue.1"):
         shown = subprocess.run(
             ["man", "--warnings", "-l", tmp_path / page],
             env={**os.environ, "MANPAGER": "cat", "MANWIDTH": "80", "LC_ALL": "C.UTF-8"},

@@ -34,6 +34,13 @@ class Failure(click.ClickException):
         click.echo(f"Error: {safe_text(self.message)}", err=True)
 
 
+def _sockets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Imported only where a shell asks: a probe that runs every second does not pay for it."""
+    from tlsidecar.cli import completion
+
+    return completion.sockets(context, parameter, incomplete)
+
+
 def socket_path_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--socket PATH``: handed to the command as ``socket_path``, the default one where it is not given."""
 
@@ -42,6 +49,7 @@ def socket_path_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "socket_path",
         type=click.Path(path_type=Path),
         metavar="PATH",
+        shell_complete=_sockets,
         help="The sidecar's admin socket.  [default: $TLSIDECAR_ADMIN_SOCKET, else tlsidecar/admin.sock in "
         "$XDG_RUNTIME_DIR, else /run/tlsidecar/admin.sock]",
     )
@@ -77,6 +85,8 @@ def echo_json(document: object) -> None:
 
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     _ParamType = click.ParamType[float]
 else:
     _ParamType = click.ParamType  # generic only since click 8.4

@@ -17,6 +17,7 @@ from tlsidecar.api.errors import Refused
 from tlsidecar.api.explanations import Explanation, Judgement, as_text
 from tlsidecar.api.refusals import Refusal
 from tlsidecar.api.text import SafeText
+from tlsidecar.cli import completion
 from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_REFUSED, Failure, echo_json, json_option, socket_option
 from tlsidecar.cli.settings_options import report
 from tlsidecar.cli.text import clock, safe_text
@@ -27,7 +28,7 @@ _TOO_LONG = (414, 431)
 
 
 @click.command()
-@click.argument("wanted", metavar="[ID]", required=False)
+@click.argument("wanted", metavar="[ID]", required=False, shell_complete=completion.explainable)
 @click.option(
     "--cert", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A certificate, and its chain."
 )

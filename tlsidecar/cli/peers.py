@@ -13,6 +13,7 @@ from tlsidecar.api.denials import LONGEST_DENIAL_S, Denials
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import CONNECTION_FIELDS
 from tlsidecar.api.text import SafeText
+from tlsidecar.cli import completion
 from tlsidecar.cli.context import (
     EXIT_REFUSED,
     Failure,
@@ -29,9 +30,15 @@ from tlsidecar.cli.text import clock, moment, safe_text, table
 
 
 @click.command()
-@click.argument("connection_id", metavar="[ID]", type=Number(0), required=False)
+@click.argument("connection_id", metavar="[ID]", type=Number(0), required=False, shell_complete=completion.connections)
 @filter_option(CONNECTION_FIELDS)
-@click.option("--identity", default="", metavar="NAME", help="All whose certificate has this name, whole.")
+@click.option(
+    "--identity",
+    default="",
+    metavar="NAME",
+    shell_complete=completion.identities,
+    help="All whose certificate has this name, whole.",
+)
 @click.option("--dry-run", is_flag=True, help="Say how many there are, and close none.")
 @expect_option
 @socket_option
@@ -70,7 +77,7 @@ def kill(
 
 
 @click.command()
-@click.argument("identity")
+@click.argument("identity", shell_complete=completion.identities)
 @click.option("--for", "for_s", type=Seconds(), required=True, help="How long: 10m, 2h, at most a week.")
 @expect_option
 @socket_option
@@ -97,7 +104,7 @@ def deny(client: AdminClient, identity: str, for_s: float, expected: int | None,
 
 
 @click.command()
-@click.argument("which", metavar="[IDENTITY|ID]", required=False)
+@click.argument("which", metavar="[IDENTITY|ID]", required=False, shell_complete=completion.denied)
 @click.option("--all", "everybody", is_flag=True, help="End all denials.")
 @socket_option
 @json_option

@@ -1,4 +1,4 @@
-"""``tlsidecar status | connections | certificates``: what a running sidecar tells."""
+"""``tlsidecar connections | certificates``: what a running sidecar tells."""
 
 from __future__ import annotations
 
@@ -20,73 +20,6 @@ PAGE_ROWS = 1000
 
 RATES_WITHIN_S = 4.0
 LOOK_AGAIN_S = 0.25
-
-
-@click.command()
-@socket_option
-@json_option
-def status(client: AdminClient, as_json: bool) -> None:
-    """State, listeners and whatever needs attention."""
-    document = client.get("/v1/status")
-    if as_json:
-        echo_json(document)
-        return
-    click.echo(
-        safe_text(
-            f"tlsidecar {document['version']} on {document['node']}, pid {document['pid']}, "
-            f"up {duration(document['uptime_s'])}: {document['state']}"
-        )
-    )
-    for certificate in document["identities"]:
-        whose = f"{certificate['name']}: " if len(document["identities"]) > 1 else ""
-        click.echo(
-            safe_text(
-                f"{whose}{certificate['identity']}, serial {certificate['serial']}, "
-                f"generation {certificate['generation']}, "
-                f"expires {remaining(certificate['not_after'], document['now'])} ({moment(certificate['not_after'])})"
-            )
-        )
-    for problem in document["problems"]:
-        subject = f" [{problem['subject']}]" if problem["subject"] else ""
-        told = f"{problem['severity']}: {problem['message']}{subject} since {moment(problem['since'])}"
-        click.echo(safe_text(f"! {told}"))
-    if document.get("sandbox"):  # which an older sidecar does not tell
-        click.echo(safe_text(f"sandbox: {_sandbox(document['sandbox'])}"))
-    click.echo()
-    click.echo(
-        table(
-            ("LISTENER", "MODE", "PROTOCOL", "LISTEN", "UPSTREAM", "OPEN", "TOTAL", "REFUSED", "P99", "IN", "OUT"),
-            [_listener_row(listener) for listener in document["listeners"]],
-            frozenset({"OPEN", "TOTAL", "REFUSED", "P99", "IN", "OUT"}),
-        )
-    )
-
-
-def _sandbox(sandbox: dict[str, Any]) -> str:
-    if not sandbox["holds"]:
-        return f"none: {sandbox['reason']}"
-    covered = ", ".join(each.replace("_", " ") for each in sandbox["covers"])
-    return f"Landlock ABI {sandbox['abi']}: {covered}; not covered: {'; '.join(sandbox['gaps'])}"
-
-
-def _listener_row(listener: dict[str, Any]) -> tuple[object, ...]:
-    upstreams = ", ".join(
-        upstream["address"] + ("" if upstream["healthy"] else " (down)") for upstream in listener["upstreams"]
-    )
-    p99_s = listener["handshake_p99_s"]
-    return (
-        listener["name"],
-        listener["mode"],
-        listener["protocol"],
-        listener["bound"] or f"{listener['listen']} (not bound)",
-        upstreams,
-        listener["connections_active"],
-        listener["connections_total"],
-        listener["refusals_total"],
-        "-" if p99_s is None else f"{p99_s * 1000:g} ms",
-        size(listener["bytes_in"]),
-        size(listener["bytes_out"]),
-    )
 
 
 @click.command()

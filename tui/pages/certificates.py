@@ -153,7 +153,7 @@ def _expiry_line(
 ) -> Line:
     until_width = 20
     note_width = 10
-    name_width = max(10, look.width - 2 - 8 - 1 - 10 - 1 - 1 - note_width - 1 - until_width - 1)
+    name_width = min(64, max(10, look.width - 2 - 8 - 1 - 10 - 1 - 1 - note_width - 1 - until_width - 1))
     return line(
         gap(2),
         column(until(validity.not_after, look.now), 8, stage.role, right=True),

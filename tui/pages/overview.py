@@ -269,7 +269,7 @@ _EXPIRY_COLUMNS: Sequence[Column[Expiry]] = (
     Column("left", 8, _left, right=True),
     Column("state", 10, _stage),
     Column("what", 15, lambda expiry, look: literal(expiry.what)),
-    Column("name", 20, lambda expiry, look: Span(expiry.name), share=1, shorten=shorten_identity),
+    Column("name", 20, lambda expiry, look: Span(expiry.name), share=1, most=64, shorten=shorten_identity),
     Column("renewal", 18, _renewal, rank=1),
     Column("until", 20, lambda expiry, look: Span(utc(expiry.validity.not_after), Role.MUTED), rank=2),
 )

@@ -32,18 +32,44 @@ def test_json_is_the_reply_of_the_api(served: Served, command: str) -> None:
 
 
 def test_status_for_people(served: Served) -> None:
+    """In the order of the console's overview."""
     served.control.found_problems = [critical()]
     done = served.run("status")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert ": ready" in lines[0]
     assert lines[1].startswith("spiffe://prod.example/ns/shop/sa/web, serial ")
-    assert lines[2] == ("! critical: the key does not belong to the certificate [tls.key] since 2026-11-23T23:15:00Z")
+    titles = [line.split()[0] for line in lines if line[:1].isupper()]
+    assert titles == ["Problems", "Refused", "Expires", "Traffic", "LISTENER"]
+    at = lines.index("Problems  1 critical")
+    assert (
+        lines[at + 1] == "! critical: the key does not belong to the certificate [tls.key] since 2026-11-23T23:15:00Z"
+    )
     assert lines[-2].split()[:5] == ["LISTENER", "MODE", "PROTOCOL", "LISTEN", "UPSTREAM"]
-    assert lines[-1].split() == [
-        *("web", "terminate", "http", "0.0.0.0:8443", "127.0.0.1:8080", "2", "42", "3"),
-        *("10000", "ms", "123", "B", "456", "B"),
-    ]
+    row = lines[-1].split()
+    assert row[:6] == ["web", "terminate", "http", "0.0.0.0:8443", "127.0.0.1:8080", "2"]
+    assert row[8:] == ["42", "3", "10000", "ms", "123", "B", "456", "B"]
+
+
+def test_status_tells_what_failed_and_who_was_refused(served: Served) -> None:
+    failure = Failure(
+        at=1.0,
+        listener="web",
+        upstream="127.0.0.1:8080",
+        reason=Reason.UPSTREAM_REFUSED,
+        peer_address="10.0.0.7:1",
+        identity="cart",
+    )
+    for _ in range(3):
+        served.control.failures.record(failure)
+    served.control.refusals.record(made_refusal())
+    lines = served.run("status").out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("Failed  3 since the start"))
+    assert "3x" in lines[at + 1]
+    assert "upstream_refused" in lines[at + 1]
+    at = next(number for number, line in enumerate(lines) if line.startswith("Refused  1 since the start"))
+    assert "1x" in lines[at + 1]
+    assert "nothing is wrong" in "\n".join(lines)
 
 
 def test_connections_are_filtered_sorted_and_cut(served: Served) -> None:
