@@ -7,9 +7,11 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shlex
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,14 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
-from support import configs
+from support import configs, inside
 from support.containers import IMAGE, ROOT, RUN_OPTIONS, USER, Container, Engine, give_away, obstacle
 from support.mtls import Alerted, connected
 from support.pki import Pair, Pki
 from support.raw_http import read_answer, request
 from support.services import http_service
 from support.waiting import eventually
+
+from tlsidecar.sandbox import landlock
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("IMAGE_TEST") != "1", reason="make image-test runs it: it builds an image"),
@@ -248,19 +251,68 @@ def test_what_the_build_was_given_is_not_in_it(engine: Engine) -> None:
     assert engine.podman("run", "--rm", *RUN_OPTIONS, *look).out.split() == ["tlsidecar"]
 
 
-def test_what_compose_runs_works(engine: Engine, tmp_path: Path) -> None:
-    """Its `pki` service on fresh volumes, twice, then the sidecar on what that made."""
-    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
-    pki = compose["pki"]
-    volumes = [argument for volume in pki["volumes"] for argument in ("--volume", f"test-{volume}")]
-    for _ in range(2):
-        entrypoint = ("--entrypoint", json.dumps(pki["entrypoint"]))
-        engine.podman("run", "--rm", *RUN_OPTIONS, *volumes, *entrypoint, IMAGE, *pki["command"], timeout=120)
-    config, state = compose["tlsidecar"]["volumes"]
-    run = tmp_path / "run"
-    run.mkdir(mode=0o700)
-    give_away(run)
-    mounts = ("--volume", f"{ROOT}/deploy/{config}", "--volume", f"test-{state}", "--volume", f"{run}:/run/tlsidecar")
-    with engine.running("compose", *mounts) as container:
-        container.exec("tlsidecar", "wait", "--timeout", "30s")
-        assert container.exec("tlsidecar", "check").code == 0
+def test_the_kernel_holds_it_there_as_well_as_here(engine: Engine, world: World) -> None:
+    """What somebody could do who has taken over the process in the container: tried in that process."""
+    probed = "/probe"
+    denied = [("read", "/etc/debian_version"), ("list", "/opt"), ("connect", 1), ("bind", 1025), ("run", "/bin/true")]
+    allowed = [("read", "/var/lib/tlsidecar/tls.key"), ("list", "/etc/tlsidecar")]
+    probe = ("--volume", f"{Path(inside.__file__).parent}:{probed}:ro", "--env", f"PYTHONPATH={probed}")
+    with engine.running(
+        "sandboxed", *world.mounts, *probe, "--env", f"PROBE={json.dumps([*denied, *allowed])}"
+    ) as container:
+        container.exec("tlsidecar", "wait", "--timeout", "15s")
+        sandbox = json.loads(container.exec("tlsidecar", "status", "--json").out)["sandbox"]
+        assert (sandbox["mode"], sandbox["holds"], sandbox["abi"]) == ("auto", True, landlock.abi())
+        engine.podman("kill", "--signal", str(int(inside.SIGNAL)), container.name)
+        report = eventually(lambda: [each for each in container.log.splitlines() if each.startswith(inside.REPORT)])[0]
+        _, found = json.loads(report.removeprefix(inside.REPORT))
+        denials = {(what, argument) for what, argument, how in found if how in ("EACCES", "EPERM")}
+        assert denials == set(denied), found
+
+
+def test_its_admin_protocol_goes_through_a_pipe(engine: Engine, container: Container, tmp_path: Path) -> None:
+    """As `docker exec -i` carries it for the console's target docker://."""
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\nexec {shlex.join(engine.command())} "$@"\n')
+    docker.chmod(0o700)
+    shown = subprocess.run(
+        [sys.executable, "-m", "tlsidecar", "ui", "--once", f"docker://{container.name}", "-o", "json"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout)["sidecars"][0]["status"]["pid"] == 1
+
+
+def test_compose_runs_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    """deploy/compose.yaml: its CA made once, the sidecar before the service, one network for both, then all ended."""
+    engine.podman("tag", IMAGE, "localhost/tlsidecar:0.1.0")
+    podman = tmp_path / "podman"
+    podman.write_text(f'#!/bin/sh\nexec {shlex.join(engine.command())} "$@"\n')
+    podman.chmod(0o700)
+    options = "--runtime runc --ulimit nofile=20000:20000 --ulimit nproc=4096:4096"
+    command = [Path(sys.prefix) / "manifests/bin/podman-compose", "--podman-path", podman, "--in-pod", "false"]
+    command += ["-p", "composed", f"--podman-run-args={options}", "-f", ROOT / "deploy/compose.yaml"]
+
+    def compose(*arguments: str) -> str:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    try:
+        compose("up", "--detach", "--no-build")
+        sidecar = Container(engine, "composed_tlsidecar_1")
+        sidecar.exec("tlsidecar", "wait", "--timeout", "30s")
+        assert sidecar.exec("tlsidecar", "check").code == 0
+        (volume,) = json.loads(engine.podman("volume", "inspect", "composed_clients").out)
+        clients = Path(volume["Mountpoint"])
+        curl = ["curl", "-sS", "--cacert", clients / "ca.crt", "--max-time", "20", "https://localhost:8443/"]
+        pair = ["--cert", clients / "tls.crt", "--key", clients / "tls.key"]
+        eventually(lambda: subprocess.run([*curl, *pair], capture_output=True, check=False).returncode == 0, 30)
+        assert subprocess.run(curl, capture_output=True, check=False).returncode != 0
+        assert json.loads(sidecar.exec("tlsidecar", "status", "--json").out)["sandbox"]["holds"]
+    finally:
+        compose("down", "--volumes")

@@ -50,7 +50,11 @@ class Engine:
 
     def podman(self, *arguments: str, code: int | None = 0, timeout: float = _COMMAND_S) -> Done:
         """``code`` is the exit code to insist on; None takes any."""
-        return _done(["podman", *self._storage, "--cgroup-manager", "cgroupfs", *arguments], code, timeout)
+        return _done([*self.command(), *arguments], code, timeout)
+
+    def command(self) -> list[str]:
+        """What begins each command with these images and containers."""
+        return ["podman", *self._storage, "--cgroup-manager", "cgroupfs"]
 
     def build(self) -> None:
         """The base, then our Dockerfile on it. The OCI format would drop HEALTHCHECK."""
