@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support import configs, inside
+from support.certs_cli import certs
 from support.mtls import connected
 from support.pki import Pki, replace
 from support.services import echo, serving
@@ -272,6 +273,73 @@ def test_where_the_kernel_refuses(pki: Pki, tmp_path: Path, error: str) -> None:
         checked = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
         assert checked.returncode == 0
         assert json.loads(checked.stdout)["sandbox"]["holds"] is False
+
+
+@needs_landlock
+@pytest.mark.parametrize("older", [1, 3, 5])
+def test_on_older_kernels(pki: Pki, tmp_path: Path, older: int) -> None:
+    """What its ABI knows holds, and the sources that write go on working; what it does not know is told."""
+    under = [sys.executable, str(Path(inside.__file__).with_name("older_landlock.py")), str(older)]
+    certs("init", tmp_path / "ca", "--name", "Dev CA")
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    with (
+        serving(echo) as service,
+        serving(echo) as other,
+        socket.socket() as free,
+        socket.socket(socket.AF_UNIX) as near,
+    ):
+        free.bind(("127.0.0.1", 0))
+        near.bind(f"\0{tmp_path.name}-{os.getpid()}")
+        near.listen()
+        tries: dict[tuple[str, object], int] = {  # and the ABI that denies it
+            ("read", str(secret)): 1,
+            ("append", str(secret)): 1,
+            ("run", "/bin/true"): 1,
+            ("truncate", str(secret)): 3,
+            ("connect", other.port): 4,
+            ("bind", free.getsockname()[1]): 4,
+            ("connect_abstract", f"{tmp_path.name}-{os.getpid()}"): 6,
+            ("signal", os.getpid()): 6,
+        }
+        free.close()
+        env = {"PYTHONPATH": str(Path(inside.__file__).parent), "PROBE": json.dumps([*tries])}
+        config = f'[identity]\nauthority = "{tmp_path}/ca"\ndns = ["localhost"]\n' + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config, env=env, under=under) as sidecar:
+            sandbox = sidecar.status()["sandbox"]
+            assert (sandbox["holds"], sandbox["abi"]) == (True, older)
+            assert any("truncating" in each for each in sandbox["gaps"]) is (older < 3)
+            assert sidecar.call("POST", "/v1/rotate")[0] == 200
+            assert generation(sidecar) == 2
+            found = tried_inside(sidecar, sidecar.pid)
+            assert {each for each, how in found.items() if how in DENIED} == {
+                each for each, since in tries.items() if since <= older
+            }
+        if older < 4:
+            required = Sidecar(tmp_path / "required", config, env={"TLSIDECAR_SANDBOX": "required"}, under=under)
+            required.start(wait=False)
+            assert required.wait() == 2
+            assert (
+                f'"required", and this kernel knows no TCP ports in it (Landlock ABI {older} of 4)' in required.log_text
+            )
+            assert "Traceback" not in required.log_text
+
+
+def test_a_local_ca_may_come_late(tmp_path: Path, pki: Pki) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    config = f'[identity]\nauthority = "{state}/deep/ca"\ndns = ["localhost"]\n' + configs.terminate("127.0.0.1:1")
+    sidecar = Sidecar(tmp_path / "sidecar", config, env={"TLSIDECAR_WAIT_FOR_MATERIAL": "60s"})
+    try:
+        sidecar.start(wait=False)
+        eventually(lambda: "waiting for material" in sidecar.log_text)
+        certs("init", state / "deep" / "ca", "--name", "Dev CA")
+        sidecar.answers()
+        assert any(f"{state} and all that is below it" in gap for gap in sidecar.status()["sandbox"]["gaps"])
+        assert sidecar.stop() == 0
+    finally:
+        sidecar.kill()
 
 
 def test_it_can_be_switched_off(pki: Pki, tmp_path: Path) -> None:

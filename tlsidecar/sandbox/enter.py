@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 
 from tlsidecar.sandbox.landlock import LandlockUnavailable, Ports, Ruleset, Scopes
 from tlsidecar.sandbox.level import Level, level_of, without
-from tlsidecar.sandbox.needs import needs_of
+from tlsidecar.sandbox.needs import Needs, needs_of
 from tlsidecar.sandbox.system import places
 from tlsidecar.settings import Settings
 
 _DIRECTORY_MODE = 0o700
+
+_log = logging.getLogger("tlsidecar.sandbox")
 
 
 def enter(settings: Settings) -> Level:
@@ -25,6 +28,7 @@ def enter(settings: Settings) -> Level:
         with contextlib.suppress(OSError):
             os.makedirs(directory, _DIRECTORY_MODE, exist_ok=True)
     needs = needs_of(settings)
+    _warn_of_late_authorities(settings, needs)
     ports = Ports.CONNECT if needs.bind is None else Ports.CONNECT | Ports.BIND
     try:
         with Ruleset(level.abi, ports, Scopes.ABSTRACT_UNIX_SOCKET | Scopes.SIGNAL) as ruleset:
@@ -39,3 +43,16 @@ def enter(settings: Settings) -> Level:
     except LandlockUnavailable as error:
         return without(settings, str(error))
     return level
+
+
+def _warn_of_late_authorities(settings: Settings, needs: Needs) -> None:
+    """Of those that will appear where others keep their things, too: nothing is allowed there for one of them."""
+    awaited = {place.awaits for place in needs.places}
+    for identity in settings.identities:
+        authority = identity.authority
+        if authority is not None and not authority.exists() and authority.resolve() not in awaited:
+            _log.warning(
+                "identity.authority: %s is not there, and once it is the sandbox will not let it be used: make it, "
+                "or a directory for it, before the start",
+                authority,
+            )

@@ -27,6 +27,9 @@ _MISSING = {
     "abstract_sockets": "abstract Unix sockets (Linux 6.12)",
     "signals": "signals to other processes (Linux 6.12)",
 }
+# On kernels before Linux 6.2 nothing of Landlock's says who may do it.
+_TRUNCATING = "truncating files (Linux 6.2)"
+_TRUNCATING_SINCE = 3
 _NEVER = ("UDP, and whatever else is not TCP", "connecting to Unix sockets that have a path")
 
 
@@ -76,6 +79,8 @@ def _level(settings: Settings, abi: int, needs: Needs) -> Level:
     if settings.sandbox == REQUIRED and "tcp_ports" not in covers:
         raise SandboxError(f'"required", and this kernel knows no TCP ports in it (Landlock ABI {abi} of 4)')
     gaps = [_MISSING[what] for since, what in _SINCE if abi < since]
+    if abi < _TRUNCATING_SINCE:
+        gaps.append(_TRUNCATING)
     if needs.bind is None and "tcp_ports" in covers:
         gaps.append("which TCP ports are bound: a listener has a name for a host, and port 0")
     system = (place for place in places(resolves=needs.resolves, starts_python=False) if place.key == str(RESOLVER))
@@ -83,4 +88,6 @@ def _level(settings: Settings, abi: int, needs: Needs) -> Level:
     for path in sorted({place.path for place in shared}):
         keys = ", ".join(dict.fromkeys(place.key for place in shared if place.path == path))
         gaps.append(f"{path} and all that is below it: {keys} is there")
+    awaited = (place for place in needs.places if place.awaits is not None)
+    gaps.extend(f"{place.path} and all that is below it: {place.key} is to appear there" for place in awaited)
     return Level(settings.sandbox, abi, "", covers, (*gaps, *_NEVER))

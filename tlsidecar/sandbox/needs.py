@@ -35,6 +35,7 @@ class Place:
     path: Path
     access: Files
     key: str
+    awaits: Path | None = None  # what is not there yet and will be below it
 
     @property
     def is_shared(self) -> bool:
@@ -137,7 +138,8 @@ def _written(settings: Settings) -> Iterator[Place]:
     if settings.log.file is not None:
         yield from _log(settings.log.file)
     for key, directory in (each for identity in settings.identities for each in _kept(identity)):
-        yield Place(directory.resolve(), KEEP, f"identity.{key}")
+        real = directory.resolve()
+        yield (_awaited(real) if key == "authority" else None) or Place(real, KEEP, f"identity.{key}")
 
 
 def _kept(identity: IdentitySettings) -> Iterator[tuple[str, Path]]:
@@ -147,6 +149,15 @@ def _kept(identity: IdentitySettings) -> Iterator[tuple[str, Path]]:
         yield "authority", identity.authority
     if identity.acme is not None:
         yield "acme.state", identity.acme.state
+
+
+def _awaited(authority: Path) -> Place | None:
+    """Where a CA will appear that is to be waited for: the next directory above it that is there, if it is ours alone.
+    There can be no rule about what is not there."""
+    if authority.exists():
+        return None
+    above = next(each for each in authority.parents if each.is_dir())
+    return None if is_common(above) else Place(above, KEEP, "identity.authority", awaits=authority)
 
 
 def _own(settings: Settings) -> Iterator[Path]:

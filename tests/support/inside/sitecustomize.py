@@ -64,6 +64,7 @@ TRIES: dict[str, Callable[..., object]] = {
     "write": lambda path: os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)),
     "append": lambda path: os.close(os.open(path, os.O_WRONLY | os.O_APPEND)),
     "remove": os.unlink,
+    "truncate": lambda path: os.truncate(path, 0),
     "bind": _bind,
     "connect": lambda port: _connect(socket.AF_INET, ("127.0.0.1", port)),
     "connect_abstract": lambda name: _connect(socket.AF_UNIX, "\0" + name),

@@ -24,7 +24,8 @@ def test_each_abi_is_asked_what_it_knows() -> None:
 @pytest.mark.parametrize(
     ("abi", "covers", "missing"),
     [
-        (1, ("files",), ("TCP ports", "ioctl", "abstract", "signals")),
+        (1, ("files",), ("TCP ports", "ioctl", "abstract", "signals", "truncating")),
+        (3, ("files",), ("TCP ports", "ioctl", "abstract", "signals")),
         (4, ("files", "tcp_ports"), ("ioctl", "abstract", "signals")),
         (5, ("files", "tcp_ports", "devices"), ("abstract", "signals")),
         (7, ("files", "tcp_ports", "devices", "abstract_sockets", "signals"), ()),
@@ -37,7 +38,7 @@ def test_older_kernels(
     monkeypatch.setattr(landlock, "abi", lambda: abi)
     level = level_of(SETTINGS)
     assert (level.holds, level.abi, level.covers) == (True, abi, covers)
-    for word in ("TCP ports", "ioctl", "abstract", "signals"):
+    for word in ("TCP ports", "ioctl", "abstract", "signals", "truncating"):
         assert any(word in gap for gap in level.gaps) is (word in missing)
     assert any("UDP" in gap for gap in level.gaps)
     if abi < 4:

@@ -102,6 +102,21 @@ def test_an_authority_is_written_by_the_source_alone(settings: Settings, tmp_pat
     assert needs_of(changed).own == ()
 
 
+def test_an_authority_that_is_to_come_is_awaited_where_nobody_else_keeps_things(
+    settings: Settings, tmp_path: Path
+) -> None:
+    def places(authority: Path) -> set[tuple[Path, Path | None]]:
+        identity = replace(settings.identities[0], authority=authority)
+        found = needs_of(replace(settings, identities=(identity,))).places
+        return {(each.path, each.awaits) for each in found if each.key == "identity.authority"}
+
+    late = tmp_path / "not" / "yet"
+    assert places(late) == {(tmp_path.resolve(), late)}
+    assert places(Path("/var/lib/tlsidecar-none/ca")) == {(Path("/var/lib/tlsidecar-none/ca"), None)}
+    late.mkdir(parents=True)
+    assert places(late) == {(late.resolve(), None)}
+
+
 def test_ports(settings: Settings) -> None:
     needs = needs_of(
         replace(
