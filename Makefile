@@ -139,7 +139,7 @@ lock:
 	@$(FIND_PYTHON); tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	"$$python" -m venv "$$tools" && "$$tools/bin/python" -m pip install -qq --disable-pip-version-check uv && \
 	$(UV_COMPILE) pyproject.toml locks/build.in --extra fast --extra otel --extra ui --extra yaml --group dev -o locks/dev.txt && \
-	$(UV_COMPILE) pyproject.toml --extra fast --constraint locks/dev.txt -o locks/image.txt && \
+	$(UV_COMPILE) pyproject.toml --constraint locks/dev.txt -o locks/image.txt && \
 	$(UV_COMPILE) locks/build.in --constraint locks/dev.txt -o locks/build.txt && \
 	$(UV_COMPILE) locks/fuzz.in -o locks/fuzz.txt && \
 	$(UV_COMPILE) locks/manifests.in -o locks/manifests.txt
