@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def read_blocks(data: bytes, path: Path | None = None) -> list[Block]:
         detail = f"the block that begins in line {begin}, the last one, has no END line"
         raise MaterialError(MaterialReason.PEM_INCOMPLETE, detail, path, retry=True)
     if not blocks:
-        raise MaterialError(MaterialReason.PEM_INVALID, "no PEM block in the file (DER?)", path, retry=True)
+        raise MaterialError(MaterialReason.PEM_INVALID, f"no PEM block in the file{_guess(data)}", path, retry=True)
     if not data.endswith((b"\n", b"\r")) and _BEGIN.startswith(line):  # the next block is being written
         raise _damaged(line, number, path)
     return blocks
@@ -148,7 +148,16 @@ def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> Revo
         raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None
 
 
-def key_in(blocks: Iterable[Block], passphrase: bytes | None, path: Path | None = None) -> PrivateKeyTypes:
+def _guess(data: bytes) -> str:
+    """What it may be that is not PEM."""
+    if data.startswith(b"\x30"):
+        return "; it looks like DER: convert it with openssl x509 or pkey, -inform DER"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "; it looks like UTF-16: save it as plain text"
+    return ""
+
+
+def key_in(blocks: Sequence[Block], passphrase: bytes | None, path: Path | None = None) -> PrivateKeyTypes:
     """The one private key among ``blocks``. A passphrase that is not needed is ignored.
 
     Raises :class:`MaterialError` (``key_missing``, ``pem_invalid``, ``key_encrypted``, ``passphrase_wrong``,
@@ -156,7 +165,9 @@ def key_in(blocks: Iterable[Block], passphrase: bytes | None, path: Path | None 
     """
     keys = [block for block in blocks if block.is_key]
     if not keys:
-        raise MaterialError(MaterialReason.KEY_MISSING, "no private key in the file", path)
+        held = next((block.label for block in blocks), "")
+        detail = f'the file has "{held}", and no "PRIVATE KEY"' if held else "no private key in the file"
+        raise MaterialError(MaterialReason.KEY_MISSING, detail, path)
     if len(keys) > 1:
         raise MaterialError(MaterialReason.PEM_INVALID, f"{len(keys)} private keys in one file", path)
     block = keys[0]

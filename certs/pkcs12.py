@@ -9,12 +9,15 @@ from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.material import PrivateKey
 
-_DER_SEQUENCE = b"\x30"  # what every PKCS #12 file begins with, and no PEM file
+_SEQUENCE, _INTEGER = 0x30, 0x02  # a PKCS #12 file is a sequence that begins with its version, a certificate's does not
 
 
 def is_pkcs12(data: bytes) -> bool:
-    """Whether it may be one, and is no PEM."""
-    return data.startswith(_DER_SEQUENCE) and b"-----BEGIN" not in data
+    """Whether it may be one, and is neither PEM nor a certificate in DER."""
+    if len(data) < 2 or data[0] != _SEQUENCE or b"-----BEGIN" in data:
+        return False
+    length_bytes = data[1] & 0x7F if data[1] & 0x80 else 0
+    return data[2 + length_bytes : 3 + length_bytes] == bytes((_INTEGER,))
 
 
 def read_pkcs12(

@@ -117,7 +117,7 @@ class _Judging:
             self.found(key, f"an array is needed, not {quoted(written)}", _suggest_array(written))
             return None
         if len(written) < form.at_least:
-            self.found(key, "is empty", "leave it out" if not entry.required else "")
+            self.found(key, "is empty", "write at least one" + ("" if entry.required else ", or leave it out"))
             return None
         items = [self.one(form.item.parse, item, (*key, at)) for at, item in enumerate(written)]
         return None if None in items else tuple(items)
@@ -148,6 +148,9 @@ def _suggest_array(written: object) -> str:
 
 def _suggest_key(table: Table, name: str) -> str:
     """The key that was probably meant: the same name in another table, or one like it in this."""
+    name = name.replace("-", "_")
+    if name in set(table.keys()):
+        return f'did you mean "{name}"?'
     within_listener = {f"listener.{home}": other for home, other in ROOT.arrays["listener"].tables.items()}
     homes = {"": ROOT, **ROOT.tables, **ROOT.arrays, **within_listener}
     for home, other in homes.items():

@@ -199,7 +199,7 @@ def _read_text(path: Path, shown: str, layers: Layers) -> str | None:
         layers.problems.append(ConfigProblem("", f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=shown))
         return None
     try:
-        return content.decode()
+        return content.decode().removeprefix("\ufeff")  # TOML 1.1 ignores it, and Windows' editors write it
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         layers.problems.append(ConfigProblem("", "is not UTF-8", where=f"{shown}:{line}"))

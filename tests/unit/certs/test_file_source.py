@@ -454,3 +454,48 @@ def test_an_unchanged_file_that_settled_is_not_read_again(files: forge.Files) ->
 
 def test_fingerprints_do_not_give_contents_away(files: forge.Files) -> None:
     assert source_of(files).fingerprint() != source_of(files).fingerprint()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+@pytest.mark.parametrize("what", ["certificate", "public key", "nothing"])
+def test_a_file_without_a_key_is_told_as_that_whoever_may_read_it(files: forge.Files, what: str, mode: int) -> None:
+    content = {
+        "certificate": files.cert.read_bytes(),
+        "public key": b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        "nothing": b"",
+    }[what]
+    files.key.write_bytes(content)
+    files.key.chmod(mode)
+    found = refusal(source_of(files))
+    assert found.reason is (MaterialReason.KEY_MISSING if content else MaterialReason.PEM_INCOMPLETE)
+    assert not content or '", and no "PRIVATE KEY"' in found.detail
+
+
+def test_what_may_be_a_key_in_another_form_is_still_a_secret(files: forge.Files) -> None:
+    for content in (
+        b"\x30\x03\x02\x01\0",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+    ):
+        files.key.write_bytes(content)
+        files.key.chmod(0o644)
+        assert refusal(source_of(files)).reason is MaterialReason.KEY_PERMISSIONS
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (lambda _: LEAF.der, "looks like DER"),
+        (lambda pem: pem.decode().encode("utf-16"), "looks like UTF-16"),
+        (lambda _: b"hello", "no PEM block in the file"),
+    ],
+)
+def test_what_is_not_pem_is_told_as_what_it_is(
+    files: forge.Files, change: Callable[[bytes], bytes], detail: str
+) -> None:
+    for path in (files.cert, files.trust):
+        before = path.read_bytes()
+        path.write_bytes(change(before))
+        found = refusal(source_of(files))
+        path.write_bytes(before)
+        assert (found.reason, found.path) == (MaterialReason.PEM_INVALID, path)
+        assert detail in found.detail

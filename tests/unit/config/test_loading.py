@@ -425,3 +425,10 @@ def test_grpc_is_http2_and_nothing_else(tmp_path: Path) -> None:
 )
 def test_what_alpn_agrees_on(written: str, offered: tuple[bytes, ...], tmp_path: Path) -> None:
     assert load(write(tmp_path, MINIMAL + written + "\n"), {}, {}).listeners[0].offered == offered
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    plain = load(write(tmp_path), {}, {})
+    path = tmp_path / "tlsidecar.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.lstrip().replace("\n", "\r\n").encode())
+    assert load(path, {}, {}) == plain

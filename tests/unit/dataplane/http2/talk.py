@@ -83,6 +83,8 @@ class Side:
 
     def hear(self, data: bytes) -> None:
         self.raw += data
+        if self.raw.startswith(b"HTTP/1.1 505 "):
+            return  # what a client is told that does not speak HTTP/2
         begin, found = self._reader.read(data, len(data))
         source = self._reader.data
         if begin:
