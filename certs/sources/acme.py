@@ -7,6 +7,7 @@ restart orders nothing. Who may vouch for peers comes from elsewhere: a public C
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -44,6 +45,21 @@ ASK_TIMEOUT_S = 60.0
 
 ACCOUNT_FILE = "account.key"
 CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
+
+# What nobody but a new order mends.
+_DAMAGED = frozenset(
+    {
+        MaterialReason.KEY_MISMATCH,
+        MaterialReason.KEY_MISSING,
+        MaterialReason.KEY_UNPARSABLE,
+        MaterialReason.MISSING_FILE,
+        MaterialReason.PEM_INCOMPLETE,
+        MaterialReason.PEM_INVALID,
+        MaterialReason.CERTIFICATE_UNPARSABLE,
+    }
+)
+
+_log = logging.getLogger("tlsidecar.source")
 
 KEY_TYPES: dict[str, Callable[[], SigningKey]] = {
     "ecdsa-p256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -115,7 +131,13 @@ class AcmeSource:
             self._account_key(make=False)
             self._external()
             return None
-        material = await self._files.read()
+        try:
+            material = await self._files.read()
+        except MaterialError as error:
+            if error.reason not in _DAMAGED or (error.path is not None and error.path.parent != self._account.state):
+                raise
+            _log.warning("what was issued last is damaged, another one is to be ordered: %s", error)
+            return None
         expired = material.leaf.not_valid_after_utc <= self._clock.now()
         if expired or not self._is_for_names(material):
             return None
