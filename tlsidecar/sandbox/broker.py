@@ -57,7 +57,7 @@ class Broker:
         with theirs:
             arguments = [
                 sys.executable,
-                "-P",
+                "-PS",  # what there is to import stands in PYTHONPATH
                 "-m",
                 "tlsidecar.sandbox.broker_main",
                 json.dumps(_told(settings, recipe)),

@@ -1,13 +1,13 @@
 """The broker's own process: see :mod:`.broker`. It has no keys, no listening socket and no connection, and ends when
 the last process that could ask has ended.
 
-An interpreter of its own, and a bare one: a fork of the sidecar would keep 12 MB of it alive, this needs 4
-(docs/decisions.md). The configuration is read only once it has changed.
+An interpreter of its own, and a bare one: a fork of the sidecar would keep 12 MB of it alive, this needs less than half
+(docs/decisions.md). So it goes without pathlib and typing, which nobody else here wants; the configuration is read only
+once it has changed, by a process that ends then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -15,11 +15,13 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from tlsidecar.process import keep_memory_private, name_process
+from tlsidecar.process import give_back_memory, keep_memory_private, name_process
 from tlsidecar.sandbox.places import directories_of, is_below
+
+TYPE_CHECKING = False  # as mypy knows it, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 _MESSAGE_BYTES = 65536
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -42,7 +44,9 @@ def main(told: Mapping[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    serve(sock, Grants(told))
+    grants = Grants(told)
+    give_back_memory()
+    serve(sock, grants)
 
 
 def serve(sock: socket.socket, grants: Grants) -> None:
@@ -62,7 +66,7 @@ def serve(sock: socket.socket, grants: Grants) -> None:
                 os.close(descriptor)
 
 
-def fingerprint(file: Path | None) -> tuple[int, ...]:
+def fingerprint(file: str | os.PathLike[str] | None) -> tuple[int, ...]:
     """Another one when the file has changed."""
     if file is None:
         return ()
@@ -80,13 +84,13 @@ class Grants:
     def __init__(self, told: Mapping[str, Any]) -> None:
         """``told`` is what the sidecar says as it starts us (:mod:`.broker`)."""
         self._told = told
-        self._file = None if told["file"] is None else Path(told["file"])
+        self._file: str | None = told["file"]
         self._seen: Sequence[int] = tuple(told["seen"])
-        self._material = {Path(name) for name in told["material"]}
+        self._material: set[str] = set(told["material"])
         self._ports: set[int] = set()
         self._programs = {_of_program(argv, variables) for argv, variables in told["programs"]}
 
-    def may_read(self, path: Path) -> bool:
+    def may_read(self, path: str) -> bool:
         """Where links lead by now."""
         self._look()
         return any(is_below(path, directories_of(file)) for file in self._material)
@@ -104,33 +108,43 @@ class Grants:
         if found == self._seen:
             return
         self._seen = found
-        named = _read(self._told)
-        self._material |= named.material
-        self._ports |= named.ports
-        self._programs |= named.programs
+        named = _named(self._told)
+        self._material |= set(named["material"])
+        self._ports |= set(named["ports"])
+        self._programs |= {_of_program(argv, variables) for argv, variables in named["programs"]}
 
 
-class _Named:
-    """What one form of the configuration names; nothing when it is not valid."""
+def _named(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration names now, nothing when it is not valid: found out by a process of its own, for what reads
+    a configuration is three times as large as we are."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.close(reading)
+            with open(writing, "w") as answer:
+                json.dump(_read(told), answer)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as answer:
+        text = answer.read()
+    return json.loads(text) if text else {"material": [], "ports": [], "programs": []}
 
-    def __init__(self) -> None:
-        self.material: set[Path] = set()
-        self.ports: set[int] = set()
-        self.programs: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
 
+def _read(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises ConfigError."""
+    from pathlib import Path
 
-def _read(told: Mapping[str, Any]) -> _Named:
-    from tlsidecar.config import ConfigError, load
+    from tlsidecar.config import load
     from tlsidecar.sandbox.needs import material_of, needs_of
 
-    named = _Named()
-    with contextlib.suppress(ConfigError):
-        config = told["config"]
-        settings = load(None if config is None else Path(config), told["flags"], os.environ)
-        named.material = {path for each in settings.identities for _, path in material_of(each)}
-        named.ports = set(needs_of(settings).connect)
-        named.programs = {_of_program(each.command, each.command_env) for each in settings.identities if each.command}
-    return named
+    config = told["config"]
+    settings = load(None if config is None else Path(config), told["flags"], os.environ)
+    return {
+        "material": [str(path) for each in settings.identities for _, path in material_of(each)],
+        "ports": sorted(needs_of(settings).connect),
+        "programs": [[each.command, each.command_env] for each in settings.identities if each.command],
+    }
 
 
 def _of_program(argv: Any, variables: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -162,7 +176,7 @@ def _open(name: str, flags: int, descriptors: list[int], answers: socket.socket,
         answers.send(b"%d" % (error.errno or errno.EACCES))
         return
     try:
-        if grants.may_read(Path(os.readlink(f"/proc/self/fd/{opened}"))):
+        if grants.may_read(os.readlink(f"/proc/self/fd/{opened}")):
             socket.send_fds(answers, [b"0"], [opened])
         else:
             answers.send(b"%d" % errno.EACCES)

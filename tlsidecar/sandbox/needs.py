@@ -176,7 +176,7 @@ def _log(file: Path) -> Iterator[Place]:
 
 def _file(path: Path, key: str) -> Iterator[Place]:
     for directory in directories_of(path):
-        yield Place(directory, READ, key)
+        yield Place(Path(directory), READ, key)
 
 
 def _directory(path: Path) -> Path:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tlsidecar.sandbox.places import directories_of, is_below, is_common
+from tlsidecar.sandbox import places
+from tlsidecar.sandbox.places import is_below, is_common
+
+
+def directories_of(file: Path) -> list[Path]:
+    return [Path(each) for each in places.directories_of(file)]
 
 
 def test_a_file_stands_for_its_directory(tmp_path: Path) -> None:
@@ -70,6 +75,7 @@ def test_what_is_common(path: str, common: bool) -> None:
 
 
 def test_below() -> None:
-    assert is_below(Path("/a/b/c"), [Path("/x"), Path("/a/b")])
-    assert is_below(Path("/a/b"), [Path("/a/b")])
-    assert not is_below(Path("/a/bc"), [Path("/a/b")])
+    assert is_below("/a/b/c", ["/x", "/a/b"])
+    assert is_below("/a/b", ["/a/b"])
+    assert not is_below("/a/bc", ["/a/b"])
+    assert is_below("/tls.crt", ["/tls.crt"])
