@@ -32,6 +32,8 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 class EncodedExtension(NamedTuple):
+    """An extension as it is encoded; ``value`` is its DER."""
+
     critical: bool
     value: bytes
 

@@ -52,6 +52,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
+    """What was made, renamed or removed in it is on the disk when this returns. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -71,6 +72,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def write_all(fd: int, content: bytes) -> None:
+    """Every byte of ``content``, however many calls it takes. Raises OSError."""
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]

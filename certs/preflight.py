@@ -74,13 +74,6 @@ def preflight(
     return tuple(inspection.warnings)
 
 
-def problems(
-    material: Material, roles: Collection[Role], now: datetime, skew: timedelta = DEFAULT_SKEW
-) -> list[MaterialError]:
-    """Everything that keeps ``material`` from being served, the most telling first."""
-    return inspect(material, roles, now, skew).problems
-
-
 @dataclass(slots=True)
 class Inspection:
     """What was found: ``problems`` keep material from being served, ``warnings`` do not."""

@@ -117,6 +117,7 @@ class Issuer:
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
+    """P-256, for a CA as for a leaf."""
     return ec.generate_private_key(ec.SECP256R1())
 
 

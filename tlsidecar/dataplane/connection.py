@@ -60,6 +60,8 @@ _POLITE = frozenset(
 
 
 class ConnectionState(StrEnum):
+    """See the module."""
+
     HANDSHAKING = "handshaking"
     CONNECTING = "connecting"
     RELAYING = "relaying"

@@ -62,6 +62,8 @@ def _first(size: int) -> memoryview:
 
 
 class Flow(Enum):
+    """One direction; see the module."""
+
     OPEN = auto()
     ENDING = auto()
     DISCARDING = auto()

@@ -21,6 +21,8 @@ MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 
 class Kind(IntEnum):
+    """What a frame is."""
+
     QUESTION = 1
     ANSWER = 2
     FAILURE = 3
@@ -154,11 +156,13 @@ class Channel(asyncio.Protocol):
 
 
 def message(verb: str, body: bytes) -> bytes:
+    """The payload of a question, or of something told: ``verb``, of at most 255 bytes, and ``body``."""
     name = verb.encode()
     return bytes([len(name)]) + name + body
 
 
 def taken_apart(payload: bytes) -> tuple[str, bytes]:
+    """The verb and the body of what :func:`message` made."""
     length = payload[0] if payload else 0
     return payload[1 : 1 + length].decode("ascii", "replace"), payload[1 + length :]
 

@@ -22,7 +22,7 @@ from certs.handshake import prove_handshake
 from certs.identity import Role
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, key_in, parse_certificate, read_blocks
-from certs.preflight import inspect, preflight, problems
+from certs.preflight import inspect, preflight
 from certs.revocation_list import RevocationList
 from certs.sources.files import FileSource
 
@@ -175,7 +175,7 @@ def test_no_extended_key_usage_is_only_warned_of() -> None:
 def test_a_not_before_ahead_of_our_clock(ahead: timedelta, verdict: str) -> None:
     material = good(starts=forge.NOW + ahead)
     if verdict == "waits":
-        (problem,) = problems(material, BOTH, forge.NOW)
+        (problem,) = inspect(material, BOTH, forge.NOW).problems
         assert problem.reason is MaterialReason.NOT_YET_VALID
         assert problem.retry_at == forge.NOW + timedelta(seconds=1)
         assert preflight(material, BOTH, problem.retry_at)
@@ -217,7 +217,7 @@ def test_a_sha1_signature_is_weak(tmp_path: Path) -> None:
     subprocess.run([*command, "-CA", str(root), "-CAkey", str(root_key), *extensions], check=True, capture_output=True)
     material = FileSource(out, key, root).load()
     now = material.identity.not_before
-    found = [problem.reason for problem in problems(material, [Role.SERVER], now)]
+    found = [problem.reason for problem in inspect(material, [Role.SERVER], now).problems]
     assert found == [MaterialReason.WEAK_SIGNATURE]
 
 
@@ -320,7 +320,7 @@ def test_a_key_for_rsa_pss_alone_is_refused_in_a_sentence(tmp_path: Path) -> Non
     (leaf,) = certificates_in(read_blocks((tmp_path / "c").read_bytes()))
     (problem,) = [
         each
-        for each in problems(Material(leaf, (), key, (leaf,)), BOTH, datetime.now(UTC))
+        for each in inspect(Material(leaf, (), key, (leaf,)), BOTH, datetime.now(UTC)).problems
         if each.reason is MaterialReason.UNSUPPORTED_KEY
     ]
     assert "a plain RSA key signs by RSA-PSS in TLS as well" in problem.detail
@@ -331,7 +331,7 @@ def test_a_path_length_in_a_leaf_is_told_in_our_words() -> None:
     ca = odd.authority()
     made = odd.leaf(ca, extensions=(pathlen,), without=(x509.OID_BASIC_CONSTRAINTS,))
     material = Material(Certificate(made.der), (), PrivateKey(made.key), (Certificate(ca.der),))
-    (problem,) = problems(material, BOTH, datetime.now(UTC))
+    (problem,) = inspect(material, BOTH, datetime.now(UTC)).problems
     assert problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE
     assert "it is no CA, and yet has a path length (pathlen)" in problem.detail
 
@@ -363,4 +363,4 @@ def test_hostile_leaves_are_problems_never_exceptions() -> None:
         except MaterialError:
             continue
         material = forge.material(forge.Made(certificate, made.key), MIDDLE, trust=[ROOT])
-        assert problems(material, BOTH, forge.NOW)
+        assert inspect(material, BOTH, forge.NOW).problems

@@ -31,6 +31,15 @@ from tlsidecar.outcomes import AccessEntry, Culprit, EndedRequest, Failure, Reas
 IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
 
 
+class Clock(Protocol):
+    """Whoever speaks a version of HTTP asks it when things happen."""
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds, as of this turn of the loop."""
+        ...
+
+
 class Admission(Protocol):
     """What bounds the requests of one client."""
 

@@ -20,6 +20,8 @@ BAD_BYTE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
 # Methods are uppercase here: services differ over the case of others. \Z stands for "the rest is still to come".
 METHOD_START = re.compile(rb"([A-Z][A-Z-]{0,31})(?: |\Z)")
 MAX_METHOD_BYTES = 32
+# Services may do anything on TRACE but echo it, and what we add must not be echoed (nginx, too, answers 405).
+REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 ORIGIN_FORM = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 ABSOLUTE_FORM = re.compile(

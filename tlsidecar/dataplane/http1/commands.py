@@ -27,11 +27,15 @@ class SendUpstream:
 
 @dataclass(slots=True)
 class SendDownstream:
+    """For the upstream connection at hand, in the order in which these come."""
+
     data: bytes | memoryview
 
 
 @dataclass(slots=True)
 class ReleaseUpstream:
+    """For the client."""
+
     """Done with the upstream connection: keep it for reuse, where ``bound`` by this client alone, or else close it
     now."""
 

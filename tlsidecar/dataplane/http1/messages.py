@@ -10,9 +10,8 @@ Invariants:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
 
-from tlsidecar.dataplane.http.exchange import Downstream, Exchange
+from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
@@ -38,12 +37,6 @@ from tlsidecar.outcomes import Reason
 
 # Neighbouring pieces are joined up to the size of a TLS record: one copy costs less than one more system call.
 JOINED_BYTES = 16 * 1024
-
-
-class Clock(Protocol):
-    """``now`` is monotonic seconds."""
-
-    now: float
 
 
 class Messages(Life, ABC):

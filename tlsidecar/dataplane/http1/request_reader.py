@@ -14,9 +14,6 @@ from tlsidecar.dataplane.http1.head_reader import Buffer, HeadReader
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.outcomes import Reason
 
-# Services may do anything on TRACE but echo it, and what we add must not be echoed (nginx, too, answers 405).
-REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
-
 _Refusal: TypeAlias = "Callable[[Reason, str], MessageRefused]"
 
 
@@ -45,7 +42,7 @@ class RequestReader(HeadReader):
         if match.end() == match.end(1):
             return  # no space yet
         self._method = match.group(1)
-        if self._method in REFUSED_METHODS:
+        if self._method in grammar.REFUSED_METHODS:
             raise MessageRefused(405, Reason.METHOD_REFUSED)
         if self._method == b"PRI":
             raise MessageRefused(505, Reason.BAD_VERSION, "the HTTP/2 preface")

@@ -19,6 +19,8 @@ from enum import Enum, auto
 
 
 class State(Enum):
+    """See the module."""
+
     IDLE = auto()
     HEAD = auto()
     SENDING = auto()
@@ -30,6 +32,8 @@ class State(Enum):
 
 
 class Event(Enum):
+    """What moves a conversation from one state to the next."""
+
     HEAD_BEGUN = auto()
     REQUEST_BEGUN = auto()  # its head was forwarded, a body follows
     REQUEST_WHOLE = auto()  # its last byte was forwarded

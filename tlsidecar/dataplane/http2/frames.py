@@ -298,6 +298,7 @@ def settings_in(payload: bytes) -> list[tuple[int, int]]:
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A whole frame (RFC 9113 section 4.1)."""
     return _HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
@@ -319,18 +320,22 @@ def data(stream: int, content: bytes, *, end_stream: bool) -> bytes:
 
 
 def settings(values: Iterable[tuple[int, int]]) -> bytes:
+    """SETTINGS of these identifiers and values (section 6.5)."""
     return frame(SETTINGS, 0, 0, b"".join([_SETTING.pack(number, value) for number, value in values]))
 
 
 def goaway(last_stream: int, code: int) -> bytes:
+    """GOAWAY (section 6.8): streams above ``last_stream`` were not and will not be dealt with."""
     return frame(GOAWAY, 0, 0, _LONG.pack(last_stream) + _LONG.pack(code))
 
 
 def rst_stream(stream: int, code: int) -> bytes:
+    """RST_STREAM (section 6.4)."""
     return _HEAD.pack(4 << 8 | RST_STREAM, 0, stream) + _LONG.pack(code)
 
 
 def window_update(stream: int, increment: int) -> bytes:
+    """WINDOW_UPDATE (section 6.9); ``stream`` 0 is the connection."""
     return _HEAD.pack(4 << 8 | WINDOW_UPDATE, 0, stream) + _LONG.pack(increment)
 
 

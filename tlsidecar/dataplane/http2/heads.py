@@ -24,7 +24,6 @@ _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31}")
 _STATUS: Final = re.compile(rb"[1-5][0-9][0-9]")
-_REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
 
 # RFC 9113 section 8.2.2: a message that has one is malformed.
@@ -161,7 +160,7 @@ class Heads:
         method, target = head.method, head.target
         if not _METHOD.fullmatch(method):
             raise _malformed("the method is not one word in uppercase, or missing", Reason.BAD_REQUEST_LINE)
-        if method in _REFUSED_METHODS:
+        if method in grammar.REFUSED_METHODS:
             raise MessageRefused(405, Reason.METHOD_REFUSED)
         if said.get(b":scheme") not in (b"http", b"https"):
             raise _malformed("the scheme is neither http nor https", Reason.BAD_TARGET)

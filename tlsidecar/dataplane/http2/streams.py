@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from certs.identity import Identity
-from tlsidecar.dataplane.http.exchange import Downstream, Exchange
+from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budget
@@ -53,17 +53,16 @@ BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
 
 
 class State(Enum):
+    """See :mod:`.session`."""
+
     OPENING = auto()
     RELAYING = auto()
     ALONE = auto()
 
 
-class Clock(Protocol):
-    @property
-    def now(self) -> float: ...
-
-
 class GrpcAccount(Protocol):
+    """Where gRPC calls report."""
+
     def grpc_answered(self, status: str) -> None:
         """A gRPC call ended with this status, or with none."""
         ...
