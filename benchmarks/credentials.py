@@ -62,6 +62,15 @@ def make_pki(directory: Path) -> Pki:
     return _pki(directory, "server-2")
 
 
+def issue_clients(directory: Path, count: int) -> list[Path]:
+    """More clients of the CA that :func:`make_pki` made in ``directory``, each of its own name."""
+    made = [directory / f"client-{number}" for number in range(count)]
+    for path in made:
+        spiffe = f"{CLIENT_ID}/{path.name}"
+        _certs("issue", directory / "ca", "--out", path, "--spiffe", spiffe, "--cn", path.name, "--ttl", "48h")
+    return made
+
+
 def make_foreign_pki(directory: Path, name: str) -> Pki:
     """One of :data:`FOREIGN`. There is no second set to rotate to."""
     has_intermediate, make_key = FOREIGN[name]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,11 +113,13 @@ def main() -> int:
     return 0
 
 
-def measure(socket: Path, columns: int, rows: int, seconds: float, keys: int) -> None:
+def measure(
+    socket: Path, columns: int, rows: int, seconds: float, keys: int, looks: Sequence[tuple[str, bytes, bytes]] = LOOKS
+) -> None:
     console = Console(socket, columns, rows)
     try:
         print(f"| {columns}x{rows} | key to screen, median | 90 of 100 | UI | to the terminal |\n|---|---|---|---|---|")
-        for label, way, pressed in LOOKS:
+        for label, way, pressed in looks:
             time.sleep(SETTLE_S)
             console.press(way)
             time.sleep(SETTLE_S)

@@ -4,13 +4,11 @@ out actions. The screens draw."""
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -21,17 +19,15 @@ from textual.timer import Timer
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
-from tlsidecar.api.words import EVENT_KINDS
 from tui.changes import Changes
 from tui.clock import SYSTEM_CLOCK, Clock
+from tui.farewell import leave
 from tui.fleet import Fleet
-from tui.keys import help_page
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Target
 from tui.monitor import Monitor
 from tui.options import Options
 from tui.pace import REPAINT_INTERVAL_S, SHORTEST_REPAINT_S, Pace
 from tui.pages.chrome import Banner
-from tui.pages.fleet import FLEET_COLUMNS
 from tui.palette import system_commands
 from tui.plan import Ask, Interest
 from tui.recorder import Recorder
@@ -40,21 +36,17 @@ from tui.replay.player import Player
 from tui.roster import Roster
 from tui.screens.actions import ActionMenu
 from tui.screens.base import ConsoleScreen
-from tui.screens.choice import Reading, Switches
 from tui.screens.detail import DetailScreen
 from tui.screens.fleet import FleetScreen
+from tui.screens.help import Help
 from tui.screens.main import MainScreen
 from tui.screens.replay import ReplayKeys
-from tui.sheet import Column
 from tui.tabs import TABS
 from tui.tabs.tab import Tab
 from tui.text import EMPTY, SafeText, ascii_only, safe_text
 from tui.view import View
 from tui.watch import Watch
 from tui.widgets.rows import Rows
-
-_FAREWELL_S = 3.0
-"""What the terminal gets to be put in order when a signal ends the console."""
 
 _TOAST_S = 5.0
 _BAD_TOAST_S = 15.0
@@ -114,7 +106,7 @@ class Console(App[int]):
         if not self.is_headless:
             # By default these end the process at once, with the terminal still in the hands of the console.
             for number in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, self._end, 128 + number)
+                asyncio.get_running_loop().add_signal_handler(number, leave, self, 128 + number, self.options.processes)
         if self.is_fleet:
             self.push_screen(FleetScreen(self.fleet, at=""))
         if self.options.automatic:
@@ -125,18 +117,6 @@ class Console(App[int]):
                 self.run_worker(self._recorder.run(), group="recording", exit_on_error=False)
         if self.player is not None and self.player.playback.recording.complaint:
             self.tell(self.player.playback.recording.complaint, Severity.WARNING)
-
-    def _end(self, code: int) -> None:
-        """Leave because of a signal. Writing to a terminal that is gone can hang the toolkit's farewell for ever."""
-
-        def leave() -> None:
-            self.options.processes.kill()
-            os._exit(code)
-
-        last_resort = threading.Timer(_FAREWELL_S, leave)
-        last_resort.daemon = True
-        last_resort.start()
-        self.exit(code)
 
     async def on_unmount(self) -> None:
         if self._recorder is not None:
@@ -279,7 +259,12 @@ class Console(App[int]):
 
     def _repaint_soon(self) -> None:
         if self.options.automatic and self._repaint_timer is None:
-            self._repaint_timer = self.set_timer(max(SHORTEST_REPAINT_S, self._rest_s), self.repaint)
+            self._repaint_timer = self.set_timer(max(SHORTEST_REPAINT_S, self._rest_s), self._repaint_when_due)
+
+    def _repaint_when_due(self) -> None:
+        """What was drawn last may have been on its way to the terminal when this was planned, and not counted yet."""
+        self._repaint_timer = None
+        self._repaint_in_turn()
 
     def _tell_changes(self) -> None:
         """Toasts for what the reader would otherwise have to notice."""
@@ -303,19 +288,11 @@ class Console(App[int]):
         """Whether the events of the sidecar shown are subscribed to."""
         return self._watch.follows_events
 
-    def choose_kinds(self) -> None:
-        """Kinds of events, switched on and off until the reader leaves."""
-        state = self.monitor.tab(self.main.tab)
-        switches = Switches(SafeText("Events to show"), EVENT_KINDS, state.hidden)
-
-        def left(_: str | None) -> None:
-            if switches.off != state.hidden:
-                state.hidden = switches.off
-                self._watch.leave_events()
-                self.interest_changed()
-                self.repaint()
-
-        self.push_screen(switches, left)
+    def kinds_changed(self) -> None:
+        """Other kinds of events are wanted than are subscribed to."""
+        self._watch.leave_events()
+        self.interest_changed()
+        self.repaint()
 
     def refresh_now(self) -> None:
         for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
@@ -392,20 +369,8 @@ class Console(App[int]):
         self.refresh_now()
 
     def action_help(self) -> None:
-        sortable: dict[str, Sequence[Column[Any]]] = {tab.name: tab.columns for tab in TABS if tab.columns}
-        if self.is_fleet:
-            sortable = {"Sidecars": FLEET_COLUMNS, **sortable}
-        self.push_screen(
-            Reading(
-                help_page(
-                    self.glyphs,
-                    min(78, self.size.width - 6),
-                    sortable,
-                    read_only=self.options.read_only,
-                    replay=self.player is not None,
-                )
-            )
-        )
+        replay = self.player is not None
+        self.push_screen(Help(self.is_fleet, read_only=self.options.read_only, replay=replay))
 
     # Details.
 

@@ -175,7 +175,7 @@ def _listener_row(listener: Json, rates: tuple[float, float, float] | None) -> t
         "-" if rates is None else f"{rates[1]:.1f}",
         listener["connections_total"],
         listener["refusals_total"],
-        "-" if p99_s is None else f"{p99_s * 1000:g} ms",
+        "-" if p99_s is None else f"{p99_s * 1000:.{0 if p99_s >= 0.01 else 1}f} ms",
         size(listener["bytes_in"]),
         size(listener["bytes_out"]),
     )

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
+from tlsidecar.api.words import EVENT_KINDS
 from tui.keys import KeyHint
 from tui.lines import Kind, Role, Span, gap
 from tui.pages.chrome import TabLabel, tab_labels
@@ -19,6 +20,7 @@ from tui.peers import Peer
 from tui.plan import Interest
 from tui.records import Connection, Json
 from tui.screens.base import ConsoleScreen
+from tui.screens.choice import Switches
 from tui.sheet import Look, Sheet, Table, message_page
 from tui.tabs import OVERVIEW, TABS
 from tui.tabs.tab import Tab, TabState, Window
@@ -184,8 +186,18 @@ class MainScreen(ConsoleScreen):
             self.repaint()
 
     def action_kinds(self) -> None:
-        if self._tab.follows_events:
-            self.console.choose_kinds()
+        """Switched on and off until the reader leaves."""
+        if not self._tab.follows_events:
+            return
+        state = self.state
+        switches = Switches(SafeText("Events to show"), EVENT_KINDS, state.hidden)
+
+        def left(_: str | None) -> None:
+            if switches.off != state.hidden:
+                state.hidden = switches.off
+                self.console.kinds_changed()
+
+        self.app.push_screen(switches, left)
 
     def action_sort(self) -> None:
         """By the next column that can be sorted by."""
