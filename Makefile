@@ -109,7 +109,7 @@ OUTAGE_MINUTES ?= 10
 soak-certs: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m soak.certificates --renewals $(RENEWALS) --kills $(KILLS)
 	@PYTHONPATH=tests $(BIN)/python -m soak.outages --minutes $(OUTAGE_MINUTES)
-	@ROLLOVER_CLIENTS=20 $(BIN)/python -m pytest -n0 -q -s --no-header \
+	@ROLLOVER_CLIENTS=20 $(BIN)/python -m pytest -n0 -q -s --no-header --timeout=0 -o faulthandler_timeout=0 \
 		tests/scenarios/test_a_ca_is_rolled_over_without_a_failure.py
 
 conformance: $(READY)
