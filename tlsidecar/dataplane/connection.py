@@ -26,19 +26,13 @@ from enum import StrEnum
 
 from certs.identity import Identity
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.handshake import Handshake, Peer
+from tlsidecar.dataplane.handshake import PLAINTEXT_ANSWER, Handshake, Peer
 from tlsidecar.dataplane.policy import kept_chain
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
 from tlsidecar.dataplane.stream import Parameters
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
-
-# For a client that speaks plain HTTP to the TLS port, as nginx has it.
-PLAINTEXT_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n"
-    b"A plain HTTP request was sent to TLS port\n"
-)
 
 _log = logging.getLogger("tlsidecar.dataplane")
 

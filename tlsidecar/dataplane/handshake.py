@@ -30,6 +30,12 @@ _UNPROVED = (
 )
 _VERIFY_FAILED = "certificate verify failed"
 
+# For a client that speaks plain HTTP to the TLS port, as nginx has it.
+PLAINTEXT_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n"
+    b"A plain HTTP request was sent to TLS port\n"
+)
+
 # The other end is done sending, or gone.
 _LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
