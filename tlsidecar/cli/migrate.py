@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def ghostunnel(flags: tuple[str, ...]) -> None:
     """Its command line: tlsidecar import ghostunnel -- server --listen … --target …"""
     from tlsidecar.migrate import ghostunnel as reader
 
-    _write("ghostunnel", lambda: reader.read(flags))
+    _write("", lambda: reader.read(flags))
 
 
 @migrate.command()
@@ -67,10 +68,31 @@ def _write(place: str, read: Callable[[], Draft]) -> None:
     try:
         with yaml_needed():
             draft = read()
+        text = draft.text()
+        _judge(draft, text)
     except MigrateError as error:
-        raise Failure(f"{place}: {error}", EXIT_BAD_INPUT) from None
-    click.echo(draft.text(), nl=False)
+        raise Failure(f"{place}: {error}" if place else str(error), EXIT_BAD_INPUT) from None
+    click.echo(text, nl=False)
     for lost in dict.fromkeys(draft.lost):
         click.echo(f"not carried over: {safe_text(lost)}", err=True)
     if draft.lost:
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _judge(draft: Draft, text: str) -> None:
+    """A port or a timeout that nobody could use is said before it is written down; what is missing, the draft tells by
+    itself. Raises :class:`MigrateError`."""
+    from tlsidecar.config import ConfigError, load
+
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "tlsidecar.toml"
+        file.write_text(text)
+        try:
+            load(file, {}, {"XDG_RUNTIME_DIR": place})
+        except ConfigError as error:
+            for problem in error.problems:
+                table, _, rest = problem.key.partition(".")
+                number, _, key = rest.partition(".")
+                if table == "listener" and key in draft.listeners[int(number)]:
+                    said = f"{problem.label}: {problem.message}"
+                    raise MigrateError(f"it gives what is not taken here: {said}") from None

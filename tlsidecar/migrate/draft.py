@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +88,16 @@ def seconds(text: str) -> str:
     if not (text.isascii() and text.isdigit()) or int(text) == 0:
         raise MigrateError(f"{text!r} is not a number of seconds")
     return f"{int(text)}s"
+
+
+def port_of(text: str) -> int:
+    """A port by its number, or by its name in /etc/services; 0 where it is neither."""
+    if text.isascii() and text.isdigit():
+        return int(text) if len(text) <= 5 and int(text) < 65536 else 0
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, ValueError):
+        return 0
 
 
 def loopback(address: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tlsidecar.migrate.draft import Draft, MigrateError, loopback
+from tlsidecar.migrate.draft import Draft, MigrateError, loopback, port_of
 
 _HARMLESS = {
     "backlog": "the queue is as long as the system allows",
@@ -56,7 +56,11 @@ def read(text: str) -> Draft:
     fronts: list[str] = []
     for line, key, value in entries:
         if key == "frontend":
-            fronts.append(_address(_of(value, "host", "port") if not isinstance(value, str) else value, line))
+            address, _, certificate = (_of(value, "host", "port") if not isinstance(value, str) else value).partition(
+                "+"
+            )
+            fronts.append(_address(address, line))
+            draft.use("frontend", cert=certificate)
             if not isinstance(value, str):
                 for _, inner, material in value:
                     if inner == "pem-file":
@@ -155,13 +159,12 @@ def _of(block: list[Entry], *keys: str) -> str:
 
 
 def _address(text: str, line: int) -> str:
-    """``[HOST]:PORT`` with an optional ``+CERT``, or a Unix socket's path."""
+    """``[HOST]:PORT``, or a Unix socket's path."""
     if text.startswith("/"):
         return f"unix:{text}"
-    address, plus, _ = text.partition("+")
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not (port.isascii() and port.isdigit()) or plus:
+    host, _, name = text.rpartition(":")
+    host, port = host.strip("[]"), port_of(name)
+    if not port:
         at = f"line {line}: " if line else ""
         raise MigrateError(f"{at}{text!r} is not an address as [HOST]:PORT")
     if host in ("", "*"):

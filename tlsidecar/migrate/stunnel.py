@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback, seconds
+from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback, port_of, seconds
 
 # What guards nothing and has no counterpart, with why; an empty reason is not worth a word.
 _HARMLESS = {
@@ -213,9 +213,10 @@ def _address(text: str, host: str) -> str:
     """``[HOST:]PORT`` or a Unix socket's path."""
     if text.startswith("/"):
         return f"unix:{text}"
-    before, colon, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise MigrateError(f"{text!r} is not an address: [HOST:]PORT with the port as a number")
+    before, colon, name = text.rpartition(":")
+    port = port_of(name)
+    if not port:
+        raise MigrateError(f"{text!r} is not an address: [HOST:]PORT, the port by its number or its name")
     if not colon:
         return f"{host}:{port}"
     before = before.strip("[]") or "::"

@@ -30,3 +30,11 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     assert done.err == f"Error: {file}: line 1: a service's name has no end: '[web'\n"
     assert tlsidecar("import", "envoy", tmp_path / "missing").code == 2
     assert tlsidecar("import", "squid", file).code == 2
+
+
+def test_what_nobody_could_use_is_not_written_down() -> None:
+    done = tlsidecar("import", *GHOSTUNNEL.replace(":8080", ":99999").split(), "--allow-all")
+    assert (done.code, done.out) == (2, "")
+    assert "listener[server].upstream: port 99999 is not between" in done.err
+    without = tlsidecar("import", *GHOSTUNNEL.split())  # who may connect is missing, and that is told in the draft
+    assert (without.code, "names nobody who may connect" in without.err) == (1, True)

@@ -138,6 +138,22 @@ def test_stunnel_as_a_client_of_2005(tmp_path: Path) -> None:
     assert (first.name, second.name, first.mode) == ("pop3s", "imaps", Mode.ORIGINATE)
 
 
+def test_ports_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /etc/services has them, which need not be on this machine."""
+    monkeypatch.setattr("socket.getservbyname", lambda name, _protocol: {"https": 443, "pop3": 110}[name])
+    (listener,) = settings_of(
+        stunnel.read(STUNNEL.replace("8443", "https").replace("8080", "pop3")), tmp_path
+    ).listeners
+    assert [each.port for each in (listener.listen, *listener.upstreams)] == [443, 110]
+
+
+def test_hitch_with_a_certificate_of_one_frontend(tmp_path: Path) -> None:
+    draft = hitch.read('frontend = "[*]:8443+one.pem"\nfrontend = "[*]:9443+two.pem"\nbackend = "[127.0.0.1]:80"\n')
+    assert [each.listen.port for each in settings_of(draft, tmp_path).listeners] == [8443, 9443]
+    assert draft.identity["cert"] == "one.pem"
+    assert any("two.pem" in each for each in draft.lost)
+
+
 @pytest.mark.parametrize(("protocol", "starttls"), [("smtp", "smtp"), ("pgsql", "postgres")])
 def test_stunnel_that_agrees_on_tls_in_the_protocol(tmp_path: Path, protocol: str, starttls: str) -> None:
     draft = stunnel.read(STUNNEL + f"protocol = {protocol}\n")
@@ -358,7 +374,7 @@ def test_what_guarded_envoy_and_is_lost_is_told(change: Callable[[dict[str, Any]
         (stunnel.read, "", "no service"),
         (stunnel.read, "[a\n", "line 1"),
         (stunnel.read, "[a]\nwhat is this\n", "line 2: neither a service nor option"),
-        (stunnel.read, "[a]\naccept = https\nconnect = 1\n", "'https' is not an address"),
+        (stunnel.read, "[a]\naccept = nobody\nconnect = 1\n", "'nobody' is not an address"),
         (stunnel.read, "[a]\naccept = 1\nconnect = 2\nTIMEOUTidle = soon\n", "'soon' is not a number of seconds"),
         (hitch.read, "", "no backend"),
         (hitch.read, "frontend {\n", "line 1: frontend is not followed by ="),
