@@ -84,7 +84,8 @@ def _problems(problems: Sequence[Json], now: str) -> Iterator[str]:
     numbers = Counter(problem["severity"] for problem in problems)
     yield from ("", "Problems  " + ", ".join(f"{number} {severity}" for severity, number in numbers.items()))
     for problem in problems:
-        subject = f" [{problem['subject']}]" if problem["subject"] else ""
+        is_named = not problem["subject"] or problem["subject"] in problem["message"]
+        subject = "" if is_named else f" [{problem['subject']}]"
         yield f"! {problem['severity']}: {problem['message']}{subject} since {moment(problem['since'])}"
         if problem.get("advice"):
             yield f"  {problem['advice']}"
@@ -182,9 +183,12 @@ def _listener_row(listener: Json, rates: tuple[float, float, float] | None) -> t
 
 
 def _ago(at: Any, now: str) -> str:
-    """``1m 06s ago``; a moment that is hardly over is ``now``."""
-    told = remaining(at, now)
-    return "now" if told.startswith("in ") else told
+    """``1m 6s ago``, in whole seconds; a moment that is hardly over is ``now``."""
+    begin, end = parse_time(at), parse_time(now)
+    if begin is None or end is None:
+        return "-"
+    seconds = int((end - begin).total_seconds())
+    return f"{duration(seconds)} ago" if seconds > 0 else "now"
 
 
 def _aligned(rows: Iterator[Sequence[str]]) -> Iterator[str]:
