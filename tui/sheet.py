@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tui.amounts import UNKNOWN
 from tui.lines import BLANK, UNICODE_GLYPHS, Glyphs, Kind, Line, Role, Span, Target, gap, line, spread
-from tui.text import ELLIPSIS, SafeText, cell_width, common_beginning, pad, shorten, shorten_middle, wrap
+from tui.text import ELLIPSIS, EMPTY, SafeText, cell_width, common_beginning, pad, shorten, shorten_middle, wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class Column(Generic[T_contra]):
     sort: Hashable = None
     mirrored: bool = False
     letter: str = ""  # shift and this letter sort by it
+    aside: SafeText = EMPTY  # behind the label
     factored: bool = False  # what all cells begin with stands once, in the header, where they do not fit
 
 
@@ -141,7 +142,7 @@ def header_line(
         is_sorted = column.sort is not None and column.sort == sort
         falls = descending is not column.mirrored
         arrow = (glyphs.descending if falls else glyphs.ascending) if is_sorted else ""
-        label = SafeText(column.label + arrow)
+        label = SafeText(column.label + arrow + (f" {column.aside}" if column.aside else ""))
         spans += [Span(pad(label, width, right=column.right), Role.KEY if is_sorted else Role.HEADING), gap(GAP)]
     return Line(tuple(spans[:-1]))
 
@@ -194,8 +195,8 @@ class Table(Generic[T]):
             whole = column.cell(item, look)
             return replace(whole, text=SafeText(ELLIPSIS + whole.text[len(beginning) :]))
 
-        label = f"{column.label} {shorten_middle(SafeText(beginning + ELLIPSIS), room)}"
-        return replace(column, label=label, cell=cell, shorten=shorten_middle)
+        aside = shorten_middle(SafeText(beginning + ELLIPSIS), room)
+        return replace(column, aside=aside, cell=cell, shorten=shorten_middle)
 
     def column_at(self, cell: int) -> Column[T] | None:
         """The column that this cell of the header is in, or that the gap before it leads to."""

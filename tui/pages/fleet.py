@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -156,8 +156,11 @@ FLEET_COLUMNS: Sequence[Column[FleetRow]] = (
 )
 """On the screen: rates are over the last ten seconds; of a TCP listener they are of connections."""
 
-ONCE_COLUMNS: Sequence[Column[FleetRow]] = (NAME, STATE, _PROBLEM, _CERTIFICATE, _OPEN, GENERATION, _VERSION, _NODE)
-"""Of a single look, which knows no rates."""
+ONCE_COLUMNS: Sequence[Column[FleetRow]] = (
+    replace(NAME, factored=False),
+    *(STATE, _PROBLEM, _CERTIFICATE, _OPEN, GENERATION, _VERSION, _NODE),
+)
+"""Of a single look, which knows no rates, and whose rows are read each by itself."""
 
 LARGEST_FIRST = frozenset({FleetSort.REQUESTS, FleetSort.FAILURES, FleetSort.OPEN, FleetSort.GENERATION})
 

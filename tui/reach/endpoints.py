@@ -18,10 +18,6 @@ _LONGEST_LOGIN_RETRY_S = 60.0
 """A login that fails is tried again less often than a socket: it costs the other machine something, and is logged."""
 
 
-_USUAL_NAME = "admin.sock"
-"""A socket of this name is known by its directory."""
-
-
 class Endpoint(Protocol):
     """One sidecar's admin API. ``name`` is what was asked for and tells it from all others, ``label`` what it is called
     in a list; ``login_s`` is what opening may take beyond what an answer takes, ``longest_retry_s`` the longest pause
@@ -55,8 +51,7 @@ class SocketEndpoint:
 
     def __post_init__(self) -> None:
         if not self.label:
-            named = self.path.parent if self.path.name == _USUAL_NAME and self.path.parent.name else self.path
-            object.__setattr__(self, "label", safe_text(str(named)))
+            object.__setattr__(self, "label", self.name)
 
     @property
     def name(self) -> SafeText:
