@@ -26,7 +26,7 @@ class Setting:
 
 
 SETTINGS = {
-    SHIPPED: Setting(HTTP, is_shipped=True, has_two_workers=True),
+    SHIPPED: Setting(HTTP, is_shipped=True),
     TCP: Setting(TCP, has_two_workers=True, is_measured_alone=True),
     HTTP: Setting(HTTP, has_two_workers=True, is_measured_alone=True),
     NO_INTERMEDIATE: Setting(TCP, pki=NO_INTERMEDIATE),
