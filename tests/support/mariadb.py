@@ -43,6 +43,7 @@ def mariadb(sql: str, *settings: str, files: Mapping[str, bytes] | None = None) 
         (port,) = free_ports(1)
         lines = [
             f"datadir = {data}",
+            f"tmpdir = {place}",
             f"socket = {place / 'socket'}",
             f"init-file = {place / 'begin.sql'}",
             "bind-address = 127.0.0.1",
