@@ -255,7 +255,7 @@ class Console(App[int]):
 
     @property
     def _rest_s(self) -> float:
-        return self._pace.wait_s(SYSTEM_CLOCK.monotonic(), self._cells_drawn)
+        return self._pace.wait_s(SYSTEM_CLOCK.monotonic(), self._cells_drawn, self.size.area)
 
     def _repaint_soon(self) -> None:
         if self.options.automatic and self._repaint_timer is None:
@@ -295,6 +295,7 @@ class Console(App[int]):
         self.repaint()
 
     def refresh_now(self) -> None:
+        self._pace.asked()
         for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
             monitor.wake()
 

@@ -28,9 +28,14 @@ class Pace:
         """The screen is drawn now; it has drawn so many cells up to here."""
         self.at, self.cells_before = now, cells
 
-    def wait_s(self, now: float, cells: int) -> float:
-        """Until it may be drawn again by itself: what the last drawing sent has to be through."""
+    def asked(self) -> None:
+        """Somebody pressed a key that asks the sidecar for something: the answer is drawn when it comes."""
+        self.at = None
+
+    def wait_s(self, now: float, cells: int, screen: int) -> float:
+        """Until it may be drawn again by itself: what the last drawing sent has to be through. That is at most the
+        ``screen``, in cells: another one in front has another count, and keys draw in between."""
         if self.at is None:
             return 0.0
-        sent = max(0, cells - self.cells_before) * OCTETS_A_CELL
+        sent = min(screen, max(0, cells - self.cells_before)) * OCTETS_A_CELL
         return max(0.0, self.at + sent / MOST_OCTETS_A_SECOND - now)
