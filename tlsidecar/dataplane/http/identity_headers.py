@@ -172,6 +172,7 @@ def _merge(stated: Fields, kept: Fields) -> Fields:
     return fields
 
 
+@lru_cache(maxsize=512)
 def _address(address: str) -> tuple[bytes, bytes]:
     """The address for X-Forwarded-For and the node for Forwarded (RFC 7239 section 6)."""
     if not address:

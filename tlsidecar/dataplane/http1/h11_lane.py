@@ -83,7 +83,9 @@ class H11Lane:
         while isinstance(event, (h11.Data, h11.EndOfMessage)):
             if isinstance(event, h11.EndOfMessage):
                 self._response_ended = True
-                event = h11.EndOfMessage(headers=self._kept(event))
+                # A client of HTTP/1.0 gets no chunks, hence no trailers (RFC 9112 section 7.1.2).
+                trailers = self._kept(event) if self._server.their_http_version != b"1.0" else []
+                event = h11.EndOfMessage(headers=trailers)
             sent.append(self._server.send(event))
             if self._response_ended:
                 break

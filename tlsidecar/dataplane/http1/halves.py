@@ -217,10 +217,13 @@ class ResponseHalf:
         return self.lane.response_closed() if self.lane is not None else rest
 
     def _fast_head(self, buffer: Buffer, start: int, end: int, request: RequestHead) -> ResponseHead | None:
-        # What is written anew is written from the fields that only a precise head has.
-        if self.lane is not None or request.minor == 0:
+        if self.lane is not None:
             return None
-        return self._rules.responses.fast(buffer, start, end, request.method)
+        head = self._rules.responses.fast(buffer, start, end, request.method)
+        # A client of HTTP/1.0 gets no chunks: its head is written anew, from the fields that only a precise one has.
+        if head is not None and request.minor == 0 and head.framing is Framing.CHUNKED:
+            return None
+        return head
 
     def _head(self, response: ResponseHead, buffer: Buffer, *, close: bool) -> Piece:
         if self.lane is None:

@@ -137,8 +137,8 @@ _RESPONSE_FIELD = st.tuples(
 
 
 @st.composite
-def responses(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """The request's method, and a response whose end is certain."""
+def responses(draw: st.DrawFn) -> tuple[bytes, bytes, bool]:
+    """The request's method, a response, and whether it ends with its connection."""
     method = draw(st.sampled_from([b"GET", b"GET", b"HEAD", b"POST"]))
     status = draw(
         st.sampled_from([b"200 OK", b"200 ", b"404 Not Found", b"204 No Content", b"304 Not Modified", b"500 \xe9"])
@@ -147,9 +147,11 @@ def responses(draw: st.DrawFn) -> tuple[bytes, bytes]:
     fields += draw(st.sampled_from([[], [b"Connection: keep-alive"], [b"Connection: close"], [b"Connection: server"]]))
     body = b""
     bodiless = method == b"HEAD" or status[:3] in (b"204", b"304")
-    framing = draw(st.sampled_from(["length", "chunked"]))
+    framing = draw(st.sampled_from(["length", "chunked", "end"]))
     if status[:3] == b"204":
         pass
+    elif framing == "end":
+        body = draw(st.binary(max_size=40))
     elif framing == "length":
         body = draw(st.binary(max_size=40))
         fields.insert(draw(st.integers(0, len(fields))), b"Content-Length:" + draw(_SPACE) + b"%d" % len(body))
@@ -162,13 +164,13 @@ def responses(draw: st.DrawFn) -> tuple[bytes, bytes]:
         st.sampled_from([b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
     )
     head = b"HTTP/1.1 " + status + b"\r\n" + b"".join(f + b"\r\n" for f in fields) + b"\r\n"
-    return method, interim + head + (b"" if bodiless else body)
+    return method, interim + head + (b"" if bodiless else body), framing == "end" and not bodiless
 
 
-@given(case=responses(), cuts=_CUTS)
-def test_all_ways_pass_a_response_on_alike(case: tuple[bytes, bytes], cuts: list[int]) -> None:
-    method, response = case
-    request = method + b" / HTTP/1.1\r\nHost: a\r\n\r\n"
+@given(case=responses(), cuts=_CUTS, minor=st.sampled_from([1, 1, 0]))
+def test_all_ways_pass_a_response_on_alike(case: tuple[bytes, bytes, bool], cuts: list[int], minor: int) -> None:
+    method, response, ends = case
+    request = b"%b / HTTP/1.%d\r\nHost: a\r\n\r\n" % (method, minor)
     heard = []
     for pieces, force_h11, in_one in (
         ([], False, True),
@@ -177,19 +179,23 @@ def test_all_ways_pass_a_response_on_alike(case: tuple[bytes, bytes], cuts: list
         (cuts, True, False),
     ):
         talk = Conversation(SETTINGS, force_h11=force_h11, in_one=in_one).client(request).upstream(response, pieces)
+        if ends:
+            talk.upstream_ends()
         assert [record.reason for record in talk.records] == [None]
         heard.append((bytes(talk.heard), talk.closed, talk.upstreams[0].released))
     first, *others = heard
     for wire, closed, reusable in others:
         assert (closed, reusable) == first[1:]
-        assert response_of(wire, method) == response_of(first[0], method)
-    if not response.startswith(b"HTTP/1.1 1"):
+        assert response_of(wire, method, ended=not minor) == response_of(first[0], method, ended=not minor)
+    if ends:
+        assert heard[1] == heard[2]  # of what comes in other pieces other chunks are made
+    elif not response.startswith(b"HTTP/1.1 1"):
         # Without an interim response it is the plain lane, which keeps every byte of a body.
         assert heard[0] == heard[1] == heard[2]
 
 
-def response_of(wire: bytes, method: bytes) -> object:
-    (message,) = parse_responses(wire, [method])
+def response_of(wire: bytes, method: bytes, *, ended: bool) -> object:
+    (message,) = parse_responses(wire, [method], ended=ended)
     first, headers, *rest = message.comparable()
     # h11 says of an answer to HEAD how the one to GET would be framed; the plain lane leaves that out.
     said = [field for field in headers if method != b"HEAD" or field[0] != b"transfer-encoding"]  # type: ignore[attr-defined]

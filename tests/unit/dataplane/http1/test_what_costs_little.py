@@ -144,6 +144,14 @@ def test_a_head_without_a_length_is_judged_whole(close: bytes, monkeypatch: pyte
     assert talk.upstreams[0].released is False
 
 
+def test_an_answer_to_a_client_of_http_1_0_is_judged_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Conversation().client(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+    monkeypatch.setattr(HeadReader, "read", None)
+    talk.upstream(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok")
+    assert bytes(talk.heard) == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    assert talk.upstreams[0].released is True
+
+
 def test_many_small_reads_are_kept_for_a_retry_without_counting_them_all_again() -> None:
     talk = Conversation().client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     half = talk.machine._request
