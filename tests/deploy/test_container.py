@@ -23,6 +23,7 @@ from support import configs, inside
 from support.containers import IMAGE, ROOT, RUN_OPTIONS, USER, Container, Engine, give_away, obstacle
 from support.mtls import Alerted, connected
 from support.pki import Pair, Pki
+from support.ports import free_port
 from support.raw_http import read_answer, request
 from support.services import http_service
 from support.waiting import eventually
@@ -101,13 +102,6 @@ class World:
             certificate = tls.getpeercert()
         assert certificate is not None
         return int(str(certificate["serialNumber"]), 16)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

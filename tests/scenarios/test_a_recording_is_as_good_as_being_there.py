@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scenarios.test_an_outage_is_critical_until_the_service_answers import curl, free_port, problem
+from scenarios.test_an_outage_is_critical_until_the_service_answers import curl, problem
 from support import configs
 from support.pki import Pki
+from support.ports import free_port
 from support.sidecar import running
 from support.waiting import eventually
 

@@ -78,7 +78,7 @@ def test_many_slow_and_hostile(pki: Pki, tmp_path: Path) -> None:
                 thread.join(30)
             assert answers == ["ready"] * MANY
             # The test's own threads compete with it for the machine: what is shown is that nothing waits for them.
-            assert meanwhile_s < 20 * idle_s + 0.05
+            assert meanwhile_s < 20 * idle_s + 0.25
             with _admin(sidecar) as sock:  # asks for much, reads none of it, leaves
                 sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
             assert sidecar.status()["state"] == "ready"

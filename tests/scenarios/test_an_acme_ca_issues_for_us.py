@@ -13,8 +13,9 @@ from cryptography import x509
 from OpenSSL import SSL
 from support import configs
 from support.mtls import Peer, client_context
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
 from support.pki import Pki
+from support.ports import free_ports
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually

@@ -12,15 +12,10 @@ import pytest
 from support import configs
 from support.mtls import connected
 from support.pki import Pair, Pki
+from support.ports import free_port
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def curl(sidecar: Sidecar, pki: Pki, client: Pair, name: str = "in") -> str:

@@ -14,8 +14,9 @@ import grpc
 import pytest
 from support import configs
 from support.grpc_calls import SERVICE, channel, credentials, grpc_service, unary
-from support.h2_services import free_port, listening
+from support.h2_services import listening
 from support.pki import Pki
+from support.ports import free_port
 from support.sidecar import running
 from support.waiting import eventually
 

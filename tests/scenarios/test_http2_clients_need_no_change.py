@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pytest
 from support import configs
-from support.h2_services import BODY, free_port, listening, nghttpd
+from support.h2_services import BODY, listening, nghttpd
 from support.pki import Pair, Pki
+from support.ports import free_port
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 

@@ -17,8 +17,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 from support import configs
 from support.certs_cli import certs, issued
-from support.pebble import free_ports
 from support.pki import Pki
+from support.ports import free_ports
 from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenarios.test_an_outage_is_critical_until_the_service_answers import answer, curl, free_port
+from scenarios.test_an_outage_is_critical_until_the_service_answers import answer, curl
 from support import configs
 from support.pki import Pki
+from support.ports import free_port
 from support.services import serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually

@@ -30,8 +30,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from support import configs
 from support.certs_cli import certs
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
 from support.pki import Pair, Pki, replace
+from support.ports import free_ports
 from support.services import echo, http_service, serving
 from support.sidecar import Sidecar, running
 from support.spiffe_agent import Agent, Identity, response

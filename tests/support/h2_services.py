@@ -14,6 +14,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 
+from support.ports import free_port
 from support.waiting import eventually
 
 # A size that no window setting of a test reaches by chance.
@@ -106,11 +107,3 @@ def listening(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port() -> int:
-    """For a program that cannot be told to choose one and to say which."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

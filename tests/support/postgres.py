@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from support.pebble import free_ports
+from support.ports import free_ports
 from support.waiting import eventually, listens
 
 USER = "postgres"

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from support.ports import free_port
 
 from certs.acme.challenges import Challenge, ChallengeType
 from certs.acme.messages import AcmeError
@@ -21,12 +22,6 @@ WAIT_S = 10.0
 
 async def in_thread(action: Callable[[Challenge], None], challenge: Challenge) -> None:
     await asyncio.to_thread(action, challenge)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def ask(port: int, request: bytes) -> bytes:
