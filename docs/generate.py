@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from inspect import cleandoc
 from pathlib import Path
 
 from tlsidecar.admin.routes import ROUTES
@@ -55,7 +56,9 @@ def reference_text(text: str) -> str:
 def api_text(text: str) -> str:
     """The admin API's page with the records between its markers made anew."""
     records = reachable(route.reply for route in ROUTES if isinstance(route.reply, type))
-    sections = "\n".join(f"### {record.__name__}\n{record.__doc__}\n\n{record_rows(record)}" for record in records)
+    sections = "\n".join(
+        f"### {record.__name__}\n{cleandoc(record.__doc__ or '')}\n\n{record_rows(record)}" for record in records
+    )
     return _RECORDS.sub(lambda block: block[1] + sections + block[2], text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
 from typing import Any
 
 from tlsidecar.api.declare import Field, fields_of
@@ -41,7 +42,7 @@ def _object(record: type, vocabularies: Mapping[str, Iterable[str]]) -> Schema:
     fields = fields_of(record)
     return {
         "type": "object",
-        "description": (record.__doc__ or "").strip(),
+        "description": cleandoc(record.__doc__ or ""),
         "properties": {
             field.name: _field(field, vocabularies.get(f"{record.__name__}.{field.name}", ())) for field in fields
         },
