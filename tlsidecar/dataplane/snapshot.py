@@ -143,12 +143,17 @@ class UpstreamRecord:
     checked: bool | None = None  # what the active checks hold it for; None: there are none, or not yet
     checks_total: int = 0
     checks_failed: int = 0
-    tried_at: float = 0.0  # CLOCK_MONOTONIC, which all workers of a machine share; 0: never
+    tried_at: float = 0.0  # by anybody; CLOCK_MONOTONIC, which all workers of a machine share; 0: never
+    greeted_at: float = 0.0  # by this listener; the same
+    greeting_failed: bool = False  # the handshake, by this listener's rules
 
 
 def latest(records: Iterable[UpstreamRecord]) -> UpstreamRecord:
-    """What the worker knows of one address that tried it last. Raises ValueError for no records."""
-    return max(records, key=lambda record: record.tried_at)
+    """What the worker knows of one address that tried it last; but a handshake that this listener refused is mended by
+    none that another listener made there. Raises ValueError for no records."""
+    known = list(records)
+    greeted = max(known, key=lambda record: record.greeted_at)
+    return greeted if greeted.greeting_failed else max(known, key=lambda record: record.tried_at)
 
 
 @dataclass(frozen=True, slots=True)

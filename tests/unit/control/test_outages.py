@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unit.control.world import at, snapshot, upstream
 
 from tlsidecar.control.outages import Outage, Outages
-from tlsidecar.dataplane.snapshot import ListenerCounters
+from tlsidecar.dataplane.snapshot import ListenerCounters, latest
 
 
 class Traffic:
@@ -133,3 +135,11 @@ def test_the_worker_that_tried_an_upstream_last_knows_best() -> None:
     down, up = upstream(up=False, tried_at=5.0), upstream(up=True, tried_at=6.0)
     outages.observe(at(1), 1.0, [snapshot(None, down), snapshot(None, up, worker=1)])
     assert outages.now() == []
+
+
+def test_another_listeners_success_in_another_worker_mends_no_handshake_that_this_one_refuses() -> None:
+    refused = replace(upstream(up=False, tried_at=5.0), greeted_at=5.0, greeting_failed=True)
+    others = upstream(up=True, tried_at=6.0)  # somebody else was served there
+    assert latest(iter([refused, others])) is refused
+    ours = replace(others, greeted_at=6.0)
+    assert latest(iter([refused, ours])) is ours

@@ -106,7 +106,7 @@ class Upstream:
     def answered(self, now: float) -> None:
         """It answered on a connection it had, at ``now`` on the loop's clock."""
         connecting = self._connecting
-        connecting.tried_at = now
+        connecting.tried_at = self._greeting.tried_at = now
         if connecting.row or self._greeting.row:
             connecting.clear()
             self._greeting.clear()
@@ -136,6 +136,8 @@ class Upstream:
             checks_total=self.checks_total,
             checks_failed=self.checks_failed,
             tried_at=max(self._connecting.tried_at, self._greeting.tried_at),
+            greeted_at=self._greeting.tried_at,
+            greeting_failed=self._greeting.failures > 0,
         )
 
 
