@@ -122,16 +122,12 @@ class MysqlServer:
         self.opening = with_tls(greeting, offered=True)
 
     def look(self, shown: bytes) -> Step:
-        if len(shown) < HEADER_BYTES:
-            return WAIT
-        if shown[0] == TLS_HANDSHAKE and shown[1] == 3 and shown[2]:  # no answer is so long
-            return Step(Next.TLS)
-        length, sequence = header_of(shown)
-        if sequence != 1 or length < _FIXED_BYTES:
-            return _refused(_HANDSHAKE_ERROR, "what was sent is not MySQL's answer to a greeting")
-        if len(shown) < HEAD_BYTES:
-            return WAIT
-        capabilities = int.from_bytes(shown[HEADER_BYTES : HEADER_BYTES + 4], "little")
+        if len(shown) >= HEADER_BYTES and shown[0] == TLS_HANDSHAKE and shown[1] == 3 and shown[2]:
+            return Step(Next.TLS)  # no answer is so long
+        head = _answer_head(shown)
+        if isinstance(head, Step):
+            return head
+        length, capabilities = head
         if not capabilities & CLIENT_SSL or length > _FIXED_BYTES:
             text = "mutual TLS is required here: a MySQL client without ssl-mode=REQUIRED or better, and a certificate"
             return _refused(_SECURE_TRANSPORT_REQUIRED, text)
@@ -147,19 +143,28 @@ class MysqlLocal:
         self.opening = with_tls(greeting, offered=False)
 
     def look(self, shown: bytes) -> Step:
-        if len(shown) < HEADER_BYTES:
-            return WAIT
-        length, sequence = header_of(shown)
-        if sequence != 1 or length < _FIXED_BYTES:
-            return _refused(_HANDSHAKE_ERROR, "what was sent is not MySQL's answer to a greeting")
-        if len(shown) < HEAD_BYTES:
-            return WAIT
-        capabilities = int.from_bytes(shown[HEADER_BYTES : HEADER_BYTES + 4], "little")
+        head = _answer_head(shown)
+        if isinstance(head, Step):
+            return head
+        _, capabilities = head
         if capabilities & CLIENT_SSL:
             return _refused(_HANDSHAKE_ERROR, "the application wants TLS, which is spoken for it here")
         if not capabilities & _CLIENT_PROTOCOL_41:
             return _refused(_HANDSHAKE_ERROR, "a client older than MySQL 4.1")
         return Step(Next.PLAIN, HEAD_BYTES)
+
+
+def _answer_head(shown: bytes) -> tuple[int, int] | Step:
+    """The length of a client's answer to a greeting, in bytes, and what it says it can do; or what is to be done where
+    that is not there, or is none."""
+    if len(shown) < HEADER_BYTES:
+        return WAIT
+    length, sequence = header_of(shown)
+    if sequence != 1 or length < _FIXED_BYTES:
+        return _refused(_HANDSHAKE_ERROR, "what was sent is not MySQL's answer to a greeting")
+    if len(shown) < HEAD_BYTES:
+        return WAIT
+    return length, int.from_bytes(shown[HEADER_BYTES : HEADER_BYTES + 4], "little")
 
 
 def _refused(code: int, text: str) -> Step:
