@@ -36,7 +36,8 @@ def mariadb(sql: str, *settings: str, files: Mapping[str, bytes] | None = None) 
             f"--datadir={data}",
             "--auth-root-authentication-method=normal",
         ]
-        subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=120)
+        done = subprocess.run([*install, "--skip-test-db"], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         (place / "begin.sql").write_text(sql)
         for file, content in (files or {}).items():
             (data / file).write_bytes(content)
