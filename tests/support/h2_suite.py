@@ -242,4 +242,9 @@ def ends(client: Client) -> None:
 
 
 def stream_ends(client: Client) -> None:
-    client.until(lambda event: event.kind in (DATA, HEADERS) and bool(event.flags & END_STREAM))
+    client.until(
+        lambda event: (
+            (event.kind in (DATA, HEADERS) and bool(event.flags & END_STREAM))
+            or (event.kind == RST_STREAM and event.code == "NO_ERROR")
+        )
+    )

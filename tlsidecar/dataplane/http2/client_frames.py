@@ -20,7 +20,6 @@ from tlsidecar.dataplane.http2.streams import (
     MAY_BE_OWED,
     NO_TABLE,
     PASSES,
-    SHUTDOWN_PING,
     SWALLOWED,
     UPSTREAM,
     State,
@@ -79,9 +78,9 @@ class ClientFrames(Streams):
         if kind == frames.PING:
             if not flags & frames.ACK:
                 self._upstream_credit += 1
-            if flags & frames.ACK and payload == SHUTDOWN_PING:
-                if self._shutdown is not None:
-                    self._say_last()
+            if flags & frames.ACK and payload == self._shutdown_ping:
+                self._shutdown_ping = b""  # any other one is the upstream's to hear of
+                self._say_last()
                 return False
             if not relays and not flags & frames.ACK:
                 self._made_client.append(frames.frame(frames.PING, frames.ACK, 0, payload))

@@ -40,7 +40,6 @@ class Http2Connection(HttpConnection):
         "_close_wanted",
         "_goodbye",
         "_heads",
-        "_held_at",
         "_reach",
         "_read_at",
         "_session",
@@ -60,7 +59,6 @@ class Http2Connection(HttpConnection):
         self._close_wanted: tuple[Reason, str] | None = None
         self._goodbye = False  # the client is to read what was said last
         self._read_at = self.accepted_at  # when a queue was last seen to shrink
-        self._held_at = 0.0  # since when one side is kept waiting by half a frame of the other's; 0: it is not
 
     # What is reported of it.
 
@@ -103,13 +101,7 @@ class Http2Connection(HttpConnection):
             self.close(Reason.SLOW_READER if client.queued_bytes else Reason.UPSTREAM_TIMEOUT)
             return
         self.reactor.refresh()
-        session.check_time(now)
-        if stuck or not (session.client_must_wait or session.upstream_must_wait):
-            self._held_at = 0.0
-        elif not self._held_at:
-            self._held_at = now
-        elif now - self._held_at > self.frontend.limits.body_idle_timeout_s:
-            session.give_up_waiting()
+        session.check_time(now, is_stuck=bool(stuck))
         self._pump()
 
     def close(self, reason: Reason, detail: str = "") -> None:

@@ -14,6 +14,7 @@ ALONE answers for an upstream that is not there, and says goodbye. The session i
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Final
 
 from certs.identity import Identity
@@ -22,7 +23,7 @@ from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
-from tlsidecar.dataplane.http2.streams import CLIENT, SHUTDOWN_PING, WAITING_FRAMES, State, Stream
+from tlsidecar.dataplane.http2.streams import CLIENT, WAITING_FRAMES, State, Stream
 from tlsidecar.outcomes import Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
@@ -253,12 +254,20 @@ class Session(OrdinaryFrames):
             self._say_last()
         self._settle()
 
-    def give_up_waiting(self) -> None:
-        """Who is in the middle of a DATA frame, and has kept the other side waiting for too long, is not waited for."""
-        if self.client_must_wait:
-            self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "half a DATA frame")
-        elif self.upstream_must_wait:
-            self._client_fault(_late("half a DATA frame"), Reason.BODY_TIMEOUT)
+    def _check_half_frames(self, now: float, *, is_stuck: bool) -> None:
+        """Who is in the middle of a DATA frame, and keeps what is ours from the other side for too long, is not waited
+        for: both ends may be such a one."""
+        upstream_holds = self._upstream.left and self._upstream_passes and (self._made_client or self._client_window)
+        client_holds = self._client.left and self._client_passes and (self._made_upstream or self._upstream_window)
+        if is_stuck or not (upstream_holds or client_holds):
+            self._held_since = 0.0
+        elif not self._held_since:
+            self._held_since = now
+        elif now - self._held_since > self._limits.body_idle_timeout_s:
+            if upstream_holds:
+                self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "half a DATA frame")
+            else:
+                self._client_fault(_late("half a DATA frame"), Reason.BODY_TIMEOUT)
 
     def client_gone(self, reason: Reason, detail: str = "") -> None:
         """Nothing can be told to it any more."""
@@ -275,11 +284,17 @@ class Session(OrdinaryFrames):
             self.end = (reason, "")
             return
         self._made_client.append(frames.goaway(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
-        self._made_client.append(frames.frame(frames.PING, 0, 0, SHUTDOWN_PING))
+        self._shutdown_ping = secrets.token_bytes(8)  # so that nobody's PING before it is taken for it
+        self._made_client.append(frames.frame(frames.PING, 0, 0, self._shutdown_ping))
+        self._client_credit += 1
         self._settle()
 
-    def check_time(self, now: float) -> None:
-        """End what has taken too long at ``now``."""
+    def check_time(self, now: float, *, is_stuck: bool) -> None:
+        """End what has taken too long at ``now``. ``is_stuck``: a side does not take what is written to it, and the
+        other may not be read for that."""
+        if self.end is not None:
+            return
+        self._check_half_frames(now, is_stuck=is_stuck)
         if self.end is not None:
             return
         limits = self._limits

@@ -7,7 +7,6 @@ of the connection's window, or is swallowed and its window given back where we o
 
 from __future__ import annotations
 
-import secrets
 from enum import Enum, auto
 from itertools import islice
 from typing import Final, Protocol
@@ -31,7 +30,6 @@ CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for wha
 WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
 CLOSED_REMEMBERED: Final = 128
 BLOCKS_REMEMBERED: Final = 8
-SHUTDOWN_PING: Final = secrets.token_bytes(8)  # so that no PING of anybody's can be taken for it
 
 CLIENT: Final = 1  # may still send on the stream
 UPSTREAM: Final = 2
@@ -132,6 +130,7 @@ class Streams:
         "_has_client_settings",
         "_has_upstream_settings",
         "_heads",
+        "_held_since",
         "_idle_since",
         "_known_requests",
         "_last",
@@ -148,6 +147,7 @@ class Streams:
         "_said_last",
         "_shutdown",
         "_shutdown_at",
+        "_shutdown_ping",
         "_stated",
         "_swallowed",
         "_upstream",
@@ -222,12 +222,14 @@ class Streams:
         self._remote: tuple[Identity | None, str, Side] | None = None
         self._shutdown: Reason | None = None
         self._shutdown_at = 0.0
+        self._shutdown_ping = b""  # what ours holds, until it is answered
         self._alone_until = 0.0  # 0: not at all
         self._said_last = False
         self._begun_at = now
         self._idle_since = now  # while there is no stream
         self._gone = (Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)  # why, once it is
         self._ready_at = 0.0  # when the upstream was reached
+        self._held_since = 0.0  # since when half a DATA frame has kept what is ours from the other side; 0: it does not
         self._block_since = 0.0  # since when the client's header block, or half a frame, is under way; 0: none is
         self._client_window = 0  # of the connection's window: to be given back to the client, who is not to wait for it
         self._upstream_window = 0

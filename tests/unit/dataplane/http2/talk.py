@@ -60,6 +60,13 @@ def _code(payload: bytes) -> str:
     return ErrorCode(number).name if number in list(ErrorCode) else str(number)
 
 
+def pong(talk: Talk) -> bytes:
+    """The client's answer to the last PING that it heard."""
+    payload = talk.at_client.of("ping")[-1][1]
+    assert isinstance(payload, bytes)
+    return frames.frame(frames.PING, frames.ACK, 0, payload)
+
+
 class Clock:
     now = 1000.0
 
@@ -196,9 +203,9 @@ class Talk:
         self._collect()
         return self
 
-    def wait(self, seconds: float) -> Talk:
+    def wait(self, seconds: float, *, is_stuck: bool = False) -> Talk:
         self.clock.now += seconds
-        self.session.check_time(self.clock.now)
+        self.session.check_time(self.clock.now, is_stuck=is_stuck)
         self._collect()
         return self
 

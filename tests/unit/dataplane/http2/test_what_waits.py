@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head
+from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head, pong
 
 from tlsidecar.dataplane.http2 import frames, hpack
-from tlsidecar.dataplane.http2.streams import SHUTDOWN_PING
 from tlsidecar.outcomes import Reason
 
 _PING = frames.frame(frames.PING, 0, 0, b"12345678")
@@ -83,6 +82,29 @@ def test_credit_is_not_saved_up_for_ever() -> None:
     assert talk.end is Reason.H2_FLOOD
 
 
+def test_half_a_data_frame_keeps_nobody_waiting_for_long() -> None:
+    """One frame of ours is enough: here the answer to a request that was malformed."""
+    talk = _in_the_middle().wait(3000)
+    talk.client(head(3, [*GET, (b"connection", b"x")])).wait(1)
+    assert talk.end is None
+    talk.wait(61)
+    assert talk.end is Reason.UPSTREAM_TIMEOUT
+
+
+def test_a_client_that_stays_in_a_data_frame_is_told_why() -> None:
+    talk = Talk().client(head(1, CALL, end=False), head(3, CALL, end=False)).client(_HALF)
+    talk.upstream(frames.data(3, b"before the head", end_stream=False)).wait(1).wait(61)
+    assert [reason for reason, _ in talk.faults] == [Reason.BODY_TIMEOUT]
+
+
+def test_who_is_not_read_is_not_late() -> None:
+    talk = _in_the_middle().client(head(3, [*GET, (b"connection", b"x")]))
+    talk.wait(1, is_stuck=True).wait(61, is_stuck=True)
+    assert talk.end is None
+    talk.upstream(b"x" * 59).wait(1).wait(61)
+    assert talk.end is None
+
+
 def test_a_busy_client_is_not_a_stalled_one() -> None:
     talk = Talk().client(head(1, end=False))
     piece = frames.data(1, b"x" * 100, end_stream=False)
@@ -110,7 +132,7 @@ def test_an_upstream_that_says_nothing_is_given_up() -> None:
 
 def test_goaway_after_ours_still_says_which_streams_it_drops() -> None:
     talk = Talk().client(head(1, end=False), head(3, end=False)).shut_down()
-    talk.client(frames.frame(frames.PING, frames.ACK, 0, SHUTDOWN_PING))
+    talk.client(pong(talk))
     talk.upstream(frames.goaway(1, 0))
     assert talk.at_client.of("reset") == [("reset", 3, "REFUSED_STREAM")]
 

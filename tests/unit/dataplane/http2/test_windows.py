@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head
+from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head, pong
 
 from tlsidecar.dataplane.http2 import frames
-from tlsidecar.dataplane.http2.streams import SHUTDOWN_PING
 from tlsidecar.outcomes import Reason
 
 _MOST = frames.MAX_WINDOW
 _WINDOW = frames.DEFAULT_WINDOW
 _PIECE = frames.data(1, b"x" * 16384, end_stream=False)
-_PONG = frames.frame(frames.PING, frames.ACK, 0, SHUTDOWN_PING)
 
 
 def _initial(size: int) -> bytes:
@@ -106,8 +104,18 @@ def test_nobodys_ping_is_taken_for_ours() -> None:
     ping = frames.frame(frames.PING, 0, 0, b"tlsdrain")
     talk = _call().upstream(ping).client(frames.frame(frames.PING, frames.ACK, 0, b"tlsdrain"))
     assert talk.at_upstream.heard[-1] == ("pong", b"tlsdrain")
-    talk.client(_PONG)
-    assert talk.at_upstream.heard[-1] == ("pong", b"tlsdrain")  # we have not asked, but nor has anybody else
+
+
+def test_an_upstreams_ping_is_answered_though_it_holds_what_ours_does() -> None:
+    """RFC 9113 section 6.7. It may know what ours held from a client that is in league with it."""
+    talk = _call().shut_down()
+    answer = pong(talk)
+    payload = answer[frames.HEAD_BYTES :]
+    talk.upstream(frames.frame(frames.PING, 0, 0, payload)).client(answer)
+    assert not talk.at_upstream.of("pong")  # the first answer is to the first PING, which was ours
+    assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
+    talk.client(answer)
+    assert talk.at_upstream.of("pong") == [("pong", payload)]
 
 
 def test_a_data_frame_that_is_wrong_from_its_head_on_does_not_pass() -> None:
@@ -128,7 +136,9 @@ def test_ends_that_keep_each_other_waiting_are_given_up() -> None:
         talk.clock.now += 1
         number += 2
     talk.client(frames.data(3, b"x" * 100, end_stream=False)[:50])
-    talk.session.give_up_waiting()
+    talk.wait(1)
+    assert talk.end is None
+    talk.wait(61)
     assert talk.session.end == (Reason.UPSTREAM_TIMEOUT, "half a DATA frame")
     assert talk.reasons[-2:] == [Reason.UPSTREAM_TIMEOUT] * 2
 
