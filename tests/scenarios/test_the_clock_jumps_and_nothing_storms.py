@@ -18,7 +18,7 @@ from support.waiting import eventually
 @pytest.mark.needs("faketime")
 def test_ahead_back_and_back_again(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    clock = WallClock(tmp_path / "pki" / "clock")  # where it may read
+    clock = WallClock(tmp_path / "clock")
     with serving(echo) as service:
         config = configs.limits(idle_timeout="20s") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,12 @@ def remote(trust: Path, pair: Pair, *, asks: bool = True, seen: list[object] | N
 def talk(port: int, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            raise ConnectionResetError(errno.ECONNRESET, "it was reset before we had ended") from None
         received = b""
         while more := sock.recv(65536):
             received += more
