@@ -1,7 +1,7 @@
 """When to renew: pure arithmetic on wall-clock times, with the randomness given.
 
 A renewal is due at about two thirds of the lifetime. Since wall clocks jump and machines sleep, nobody sleeps until a
-renewal: :class:`RenewalSchedule` is asked what to do at least once a minute and answers from the wall clock of then.
+renewal: :class:`RenewalSchedule` is asked every second whether to attempt, and answers from the wall clock of then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ LEAST_INTERVAL = timedelta(seconds=1)  # of lives of seconds
 ATTEMPTS_IN_A_LIFE = 30  # of one that a minute between attempts would leave no room for
 MAX_BACKOFF = timedelta(hours=1)
 FIRST_BACKOFF = timedelta(minutes=2)
-MAX_SLEEP_S = 60.0
 JUMP = timedelta(seconds=30)  # a wall clock this far from where the monotonic one says it should be has jumped
 
 RandomUnit = Callable[[], float]  # from 0 up to 1
@@ -64,8 +63,8 @@ def backoff(failures: int, remaining: timedelta, random_unit: RandomUnit, life: 
 
 @dataclass(slots=True)
 class RenewalSchedule:
-    """When the next attempt is due, through successes, failures and clock jumps. Owned by the control loop, which
-    calls :meth:`sleep_s`, sleeps that long at most, and then asks :meth:`is_due`."""
+    """When the next attempt is due, through successes, failures and clock jumps. Whoever owns it calls :meth:`observe`
+    and asks :meth:`is_due`, again and again."""
 
     random_unit: RandomUnit
     due: datetime | None = None
@@ -121,12 +120,3 @@ class RenewalSchedule:
             return False
         last = self.last_attempt_monotonic
         return last is None or monotonic - last >= spacing(self.life).total_seconds()
-
-    def sleep_s(self, now: datetime, monotonic: float) -> float:
-        """Seconds to sleep before asking again: never negative, never over a minute."""
-        if self.due is None:
-            return MAX_SLEEP_S
-        wait_s = (self.due - now).total_seconds()
-        if self.last_attempt_monotonic is not None:
-            wait_s = max(wait_s, self.last_attempt_monotonic + spacing(self.life).total_seconds() - monotonic)
-        return min(max(wait_s, 0.0), MAX_SLEEP_S)

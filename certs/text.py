@@ -92,4 +92,5 @@ def signature_text(certificate: Certificate) -> str:
 
 
 def certificate_pem(certificate: Certificate | x509.Certificate) -> bytes:
+    """One CERTIFICATE block (RFC 7468 section 5.1)."""
     return certificate.public_bytes(Encoding.PEM)

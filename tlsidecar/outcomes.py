@@ -86,7 +86,6 @@ class Reason(StrEnum):
     SLOW_READER = "slow_reader", Culprit.PEER, "the peer did not read what was sent to it"
     CLOSE_TIMEOUT = "close_timeout", Culprit.PEER, "the other side did not finish within the close timeout"
     APP_RESET = "app_reset", Culprit.PEER, "the local application reset the connection"
-    APP_CLOSED = "app_closed", Culprit.PEER, "the local application went away before the upstream was reached"
 
     # The handshake.
     HANDSHAKE_TIMEOUT = "handshake_timeout", Culprit.PEER, "no complete handshake within the handshake timeout"

@@ -30,6 +30,8 @@ class Mode(StrEnum):
 
 
 class Protocol(StrEnum):
+    """What is spoken inside TLS, as far as we look."""
+
     TCP = "tcp"
     HTTP = "http"
 
@@ -275,6 +277,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Log:
+    """``file``: of the access log and the process log alike, in place of standard error."""
+
     access: str = "json"  # json | text | off
     level: str = "info"
     file: Path | None = None

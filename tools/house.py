@@ -155,6 +155,7 @@ def unowned_tasks(path: Path) -> list[int]:
 
 
 def main() -> int:
+    """Print what is wrong; 1 when something is."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {}).get("house", {})
     modules = modules_in(ROOT, PACKAGES)
     problems = import_problems(modules, known.get("known_arrows", ()))

@@ -23,6 +23,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Verb(StrEnum):
+    """What an action is called in the audit of a session and in tests."""
+
     RELOAD = "reload"
     ROTATE = "rotate"
     DRAIN = "drain"

@@ -21,6 +21,7 @@ _LARGEST_DURATION_S = 9999 * _YEAR_S
 
 
 def seconds_between(earlier: datetime, later: datetime) -> float:
+    """Negative where ``later`` is earlier."""
     return (later - earlier).total_seconds()
 
 

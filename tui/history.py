@@ -32,14 +32,12 @@ class Counters:
     ok: int = 0  # HTTP requests answered 2xx or 3xx
     client_errors: int = 0  # 4xx
     server_errors: int = 0  # 5xx, ours and the service's
-    upstream_errors: int = 0
     served: int = 0  # requests, and connections that carry none
     failed: int = 0  # those of them that failed
 
     @staticmethod
     def of(listener: Listener) -> Counters:
         requests = {str(name): number for name, number in listener.requests.items()}
-        errors = sum(listener.upstream_errors.values())
         is_http = listener.protocol != "tcp"
         return Counters(
             connections=listener.connections_total,
@@ -51,9 +49,8 @@ class Counters:
             ok=requests.get("2xx", 0) + requests.get("3xx", 0),
             client_errors=requests.get("4xx", 0),
             server_errors=requests.get("5xx", 0),
-            upstream_errors=errors,
             served=sum(requests.values()) if is_http else listener.connections_total - listener.refusals_total,
-            failed=requests.get("5xx", 0) if is_http else errors,
+            failed=requests.get("5xx", 0) if is_http else sum(listener.upstream_errors.values()),
         )
 
 
@@ -73,7 +70,6 @@ class Rates:
     connections_per_minute: float | None = None
     failures_per_minute: float | None = None
     refusals_per_minute: float | None = None
-    upstream_errors_per_minute: float | None = None
     bytes_in_per_s: float | None = None
     bytes_out_per_s: float | None = None
     requests_per_s: float | None = None
@@ -148,12 +144,11 @@ class History:
             return self._rate(window_s, lambda sample: total(counters(sample)))
 
         minute = (rate(WINDOW_S, total) for total in _PER_MINUTE)
-        connections, failures, refusals, upstream_errors = (None if value is None else value * 60 for value in minute)
+        connections, failures, refusals = (None if value is None else value * 60 for value in minute)
         return Rates(
             connections_per_minute=connections,
             failures_per_minute=failures,
             refusals_per_minute=refusals,
-            upstream_errors_per_minute=upstream_errors,
             bytes_in_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_in),
             bytes_out_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.bytes_out),
             requests_per_s=rate(TRAFFIC_WINDOW_S, lambda total: total.requests),
@@ -177,11 +172,10 @@ class History:
         return max(0, total(last) - total(first)) / (last.at - first.at)
 
 
-_SUMMED = ("ok", "client_errors", "server_errors", "upstream_errors", "served", "failed")
+_SUMMED = ("ok", "client_errors", "server_errors", "served", "failed")
 
 _PER_MINUTE: tuple[Callable[[Counters], int], ...] = (
     lambda total: total.connections,
     lambda total: total.handshakes_failed,
     lambda total: total.refusals,
-    lambda total: total.upstream_errors,
 )

@@ -29,6 +29,8 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
+    """Text in one role: the theme decides on its colour."""
+
     text: SafeText
     role: Role = Role.TEXT
 
@@ -88,6 +90,7 @@ def literal(text: str, role: Role = Role.TEXT) -> Span:
 
 @cache
 def gap(width: int = 1) -> Span:
+    """``width`` blank cells."""
     return Span(SafeText(" " * width))
 
 

@@ -53,6 +53,8 @@ _WIDE_CONNECTIONS = 50
 
 
 class Format(StrEnum):
+    """What is printed: columns, all columns, or JSON."""
+
     TABLE = "table"
     WIDE = "wide"
     JSON = "json"
@@ -60,6 +62,8 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnceOptions:
+    """What a run without a screen was asked for."""
+
     sources: tuple[Source, ...]
     format: Format = Format.TABLE
     watch: bool = False

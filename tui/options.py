@@ -14,6 +14,8 @@ DEFAULT_THEME = "textual-dark"
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What the console was started with."""
+
     sources: tuple[Source, ...]
     read_only: bool = False
     mouse: bool = True

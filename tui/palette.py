@@ -37,6 +37,7 @@ class Commands(Protocol):
 
 
 def system_commands(app: Commands) -> Iterator[SystemCommand]:
+    """What the command palette offers."""
     for number, tab in enumerate(TABS, 1):
         yield SystemCommand(tab.name, f"Go to tab {number}", lambda number=number: app.action_view(number))
     if not app.options.read_only:

@@ -56,6 +56,7 @@ class Peer:
 
 
 def close_identity(peer: Peer, number: int) -> Action:
+    """Cuts all connections of a peer, while they are about ``number``."""
     query = urlencode({"identity": peer.name, "expected": number})
     return Action(
         Verb.CLOSE_MANY,
@@ -68,6 +69,7 @@ def close_identity(peer: Peer, number: int) -> Action:
 
 
 def close_matching(wanted: str, number: int) -> Action:
+    """Cuts all connections that match, while they are about ``number``."""
     query = urlencode({"filter": wanted, "expected": number})
     shown = shorten_middle(safe_text(wanted), _NAME_WIDTH)
     return Action(
@@ -97,6 +99,7 @@ def deny(peer: Peer, how_long: str, number: int) -> Action:
 
 
 def undeny(denial: Denial) -> Action:
+    """Ends a denial before its time."""
     name = shorten_middle(denial.identity, _NAME_WIDTH)
     return Action(
         Verb.UNDENY,
@@ -117,6 +120,7 @@ def older_connections(snapshot: Snapshot) -> int:
 
 
 def drain_older(snapshot: Snapshot) -> Action:
+    """Ends connections of older generations, each after its exchange."""
     number = older_connections(snapshot)
     return Action(
         Verb.DRAIN_OLDER,
@@ -134,6 +138,7 @@ def drain_older(snapshot: Snapshot) -> Action:
 
 
 def undrain(snapshot: Snapshot) -> Action:
+    """Has a drained sidecar accept again."""
     return Action(
         Verb.UNDRAIN,
         SafeText("Undrain"),
@@ -145,4 +150,5 @@ def undrain(snapshot: Snapshot) -> Action:
 
 
 def lengths() -> Sequence[str]:
+    """Of time that one may be kept out for, as the dialog offers them."""
     return tuple(DENY_FOR)

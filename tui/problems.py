@@ -28,6 +28,7 @@ def problem_age(problem: Problem, look: Look) -> SafeText:
 
 
 def worst_severity(found: Iterable[Problem]) -> Severity | None:
+    """None when nothing is wrong."""
     return min((problem.severity for problem in found), key=lambda severity: severity.rank, default=None)
 
 

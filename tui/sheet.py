@@ -27,6 +27,8 @@ class Look:
 
 
 class Sheet(Protocol):
+    """Lines to scroll over, made one by one when they are shown. It knows no toolkit."""
+
     @property
     def header(self) -> Line | None:
         """The line that stays at the top."""

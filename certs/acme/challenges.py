@@ -25,6 +25,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class ChallengeType(StrEnum):
+    """RFC 8555 section 8.3, and RFC 8737."""
+
     HTTP_01 = "http-01"
     TLS_ALPN_01 = "tls-alpn-01"
 

@@ -77,10 +77,13 @@ def known_identity(control: Control, name: object) -> str:
 
 
 async def denials(api: Api, request: Request) -> Reply:
+    """``GET /v1/denials``: who is kept out, until when, and by whom."""
     return api.json_reply(encoded(Denials(api.control.clock.now(), api.control.denials.kept_out)))
 
 
 async def deny(api: Api, request: Request) -> Reply:
+    """``POST /v1/denials``: keeps an identity out for a while and closes what it has open. 409 when too many are kept
+    out already, or when the number of its connections is not about the one expected."""
     body = request.json_body()
     no_fields(body, ("identity", "for_s", "expected"))
     identity = body.get("identity")
@@ -101,6 +104,7 @@ async def deny(api: Api, request: Request) -> Reply:
 
 
 async def undeny(api: Api, request: Request) -> Reply:
+    """``DELETE /v1/denials/{id}``: ends a denial before its time. 404 when there is none of that number."""
     no_fields(request.json_body(), ())
     text = request.path_values["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
@@ -124,6 +128,7 @@ def check_number(found: int, expected: int) -> None:
 
 
 def expected_in_body(body: Mapping[str, object]) -> int | None:
+    """How many connections the caller saw when it asked; None: it does not say. Raises ApiError."""
     return None if body.get("expected") is None else int(_number(body, "expected", 0.0, 0, MOST_EXPECTED))
 
 

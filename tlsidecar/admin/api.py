@@ -167,6 +167,7 @@ class Api:
 
 
 def error_code(status: int) -> str:
+    """The ``code`` of an error's JSON body."""
     return ERROR_CODES.get(status, "error")
 
 

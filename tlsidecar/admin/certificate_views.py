@@ -22,10 +22,12 @@ def certificate_record(der: bytes) -> Certificate[str]:
 
 
 def certificate_records(certificates: Iterable[certificate.Certificate]) -> tuple[Certificate[str], ...]:
+    """In the order given."""
     return tuple(certificate_record(each.der) for each in certificates)
 
 
 def crl_records(material: Material) -> tuple[RevocationList[str], ...]:
+    """Of the revocation lists that peers are judged by."""
     return tuple(
         RevocationList(
             issuer=crl.issuer.text,

@@ -19,11 +19,13 @@ from tlsidecar.control.interface import Attempt, CannotUndrain, Outcome, Trigger
 
 
 async def reload(api: Api, request: Request) -> Reply:
+    """``POST /v1/reload``: answers when configuration and material have been read, judged and used or refused."""
     no_fields(request.json_body(), ())
     return _attempts_reply(api, await api.control.reload(Trigger.ADMIN))
 
 
 async def rotate(api: Api, request: Request) -> Reply:
+    """``POST /v1/rotate``: of one identity, or of all; answers when what was renewed is in use or refused."""
     body = request.json_body()
     no_fields(body, ("identity",))
     name = known_identity(api.control, body["identity"]) if "identity" in body else None
@@ -42,6 +44,7 @@ def _attempts_reply(api: Api, attempts: Sequence[Attempt]) -> Reply:
 
 
 async def drain(api: Api, request: Request) -> Reply:
+    """``POST /v1/drain``: answers when the last connection has ended, or was cut at the end of the time."""
     body = request.json_body()
     no_fields(body, ("timeout_s", "expected"))
     expected = expected_in_body(body)
@@ -60,6 +63,7 @@ async def drain(api: Api, request: Request) -> Reply:
 
 
 async def undrain(api: Api, request: Request) -> Reply:
+    """``POST /v1/undrain``. 409 where the listeners cannot accept again."""
     no_fields(request.json_body(), ())
     try:
         await api.control.undrain()
@@ -69,6 +73,7 @@ async def undrain(api: Api, request: Request) -> Reply:
 
 
 async def shutdown(api: Api, request: Request) -> Reply:
+    """``POST /v1/shutdown``: answers 202 first, then drains and ends the process."""
     no_fields(request.json_body(), ())
     return replace(
         api.json_reply(encoded(Stopping(api.control.clock.now(), "stopping")), 202), afterwards=api.begin_shutdown
@@ -76,6 +81,7 @@ async def shutdown(api: Api, request: Request) -> Reply:
 
 
 async def log_level(api: Api, request: Request) -> Reply:
+    """``PUT /v1/log-level``: of the process log, until the process ends."""
     body = request.json_body()
     no_fields(body, ("level",))
     level = body.get("level")
@@ -90,6 +96,7 @@ async def log_level(api: Api, request: Request) -> Reply:
 
 
 async def close_connection(api: Api, request: Request) -> Reply:
+    """``DELETE /v1/connections/{id}``: with a reset, whatever it is doing."""
     no_fields(request.json_body(), ())
     connection_id = connection_id_of(request)
     if not await api.control.close_connection(connection_id):

@@ -47,6 +47,7 @@ async def refusal(api: Api, request: Request) -> Reply:
 
 
 async def connection(api: Api, request: Request) -> Reply:
+    """``GET /v1/connections/{id}/explanation``: its peer, judged again by the rules and the trust of now."""
     connection_id = connection_id_of(request)
     control = api.control
     detail = await control.connection(connection_id)
@@ -68,6 +69,8 @@ def _without_certificate(mode: str) -> Explanation[str]:
 
 
 async def certificate(api: Api, request: Request) -> Reply:
+    """``GET /v1/explain``: a chain that nobody needs to have shown yet, as it would be judged. 400 for what is no
+    certificate."""
     query = request.query
     try:
         chain = from_text(query.get("certificate", ""))

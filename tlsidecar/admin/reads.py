@@ -30,10 +30,13 @@ ROWS_AT_ONCE = 50
 
 
 async def status(api: Api, request: Request) -> Reply:
+    """``GET /v1/status``."""
     return api.json_reply(encoded(views.status(api.control, await api.control.snapshots())))
 
 
 async def connections(api: Api, request: Request) -> Reply:
+    """``GET /v1/connections``: a page of those that match, or of groups of them. A large page is encoded in pieces, and
+    traffic goes on between them."""
     if request.query.get("group"):
         return await _connection_groups(api, request)
     query = ConnectionQuery(
@@ -70,6 +73,7 @@ async def _connection_groups(api: Api, request: Request) -> Reply:
 
 
 async def connection(api: Api, request: Request) -> Reply:
+    """``GET /v1/connections/{id}``. 404 once it is closed."""
     connection_id = connection_id_of(request)
     detail = await api.control.connection(connection_id)
     if detail is None:
@@ -78,10 +82,12 @@ async def connection(api: Api, request: Request) -> Reply:
 
 
 async def certificates(api: Api, request: Request) -> Reply:
+    """``GET /v1/certificates``: of each identity leaf, chain, trust and revocation lists, and how it came to them."""
     return api.json_reply(encoded(views.certificates(api.control, await api.control.snapshots())))
 
 
 async def refusals(api: Api, request: Request) -> Reply:
+    """``GET /v1/refusals``: the newest first, and all of them in groups. What workers have seen until now is in it."""
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, REFUSAL_FIELDS)
     await api.control.caught_up()
@@ -89,6 +95,7 @@ async def refusals(api: Api, request: Request) -> Reply:
 
 
 async def failures(api: Api, request: Request) -> Reply:
+    """``GET /v1/failures``: in groups, the newest first. What workers have seen until now is in it."""
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, FAILURE_FIELDS)
     await api.control.caught_up()
@@ -96,10 +103,12 @@ async def failures(api: Api, request: Request) -> Reply:
 
 
 async def history(api: Api, request: Request) -> Reply:
+    """``GET /v1/history``: series of counters over the last two hours at most."""
     return api.json_reply(encoded(await history_of(api.control, request.query)))
 
 
 async def events(api: Api, request: Request) -> Stream:
+    """``GET /v1/events``: server-sent events, from the one after ``Last-Event-ID`` on while it is kept."""
     matches = event_matcher(filter_of(request.query, EVENT_FIELDS), api.control.clock.now)
     text = request.headers.get("last-event-id", "").strip()
     if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
@@ -109,24 +118,28 @@ async def events(api: Api, request: Request) -> Stream:
 
 
 async def openapi(api: Api, request: Request) -> Reply:
+    """``GET /v1/openapi.json``."""
     from tlsidecar.admin.openapi import document
 
     return Reply(200, encode(document(api.routes)))
 
 
 async def metrics(api: Api, request: Request) -> Reply:
+    """``GET /metrics``: Prometheus' text format, version 0.0.4."""
     from tlsidecar.admin import metrics
 
     return Reply(200, (await metrics.exposition(api.control)).encode(), metrics.CONTENT_TYPE)
 
 
 async def healthz(api: Api, request: Request) -> Reply:
+    """``GET /healthz``: 503 when no worker is alive. Of several one is replaced without it."""
     if api.control.is_live():
         return Reply(200, b"live\n", PLAIN_TEXT)
     return Reply(503, b"not live\n", PLAIN_TEXT)
 
 
 async def readyz(api: Api, request: Request) -> Reply:
+    """``GET /readyz``: 503, and why in a line each, while it starts or drains or something critical is wrong."""
     control = api.control
     if control.is_ready():
         return Reply(200, b"ready\n", PLAIN_TEXT)
@@ -140,6 +153,7 @@ async def readyz(api: Api, request: Request) -> Reply:
 
 
 def connection_id_of(request: Request) -> int:
+    """From the path. Raises ApiError for what is no number."""
     text = request.path_values["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ApiError(400, "a connection's id is a number")

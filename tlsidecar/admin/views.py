@@ -47,6 +47,7 @@ ATTEMPTS_SHOWN = 50
 
 
 def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> Status[str]:
+    """All workers together."""
     now = control.clock.now()
     merged = merge_listeners(snapshots)
     records: dict[str, list[ListenerRecord]] = {}
@@ -92,10 +93,12 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
 
 
 def connection_in_full(detail: snapshot.ConnectionDetail) -> ConnectionInFull[str]:
+    """With the chain that its peer showed."""
     return ConnectionInFull(**vars(detail.record), chain=tuple(map(certificate_record, detail.chain)))
 
 
 def connection_groups(control: interface.Control, query: GroupQuery, page: GroupPage) -> Connections[str]:
+    """In the place of connections, which stay empty."""
     rates = page.over_s > 0
     return Connections(
         now=control.clock.now(),
@@ -170,6 +173,7 @@ def _number(state: interface.IdentityState) -> int:
 
 
 def refusal(number: int, recorded: outcomes.Refusal) -> Refusal[str]:
+    """``number`` is its place among all since the start, by which it is asked for."""
     return Refusal(
         id=f"r{number}",
         seq=number,
@@ -242,6 +246,7 @@ def _refusal_group(group: RefusalsOfOne) -> RefusalGroup[str]:
 
 
 def failures(control: interface.Control, limit: int, wanted: Filter = EVERYTHING) -> Failures[str]:
+    """At most ``limit`` groups, the newest first."""
     now = control.clock.now()
     matches = failure_matcher(wanted, now)
     rows = (

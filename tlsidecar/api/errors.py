@@ -59,4 +59,5 @@ def connect_failure(path: Path, error: OSError) -> Unreachable:
 
 
 def os_error(error: OSError) -> SafeText:
+    """In the system's words, or where it has none as the end of a stream."""
     return safe_text(error.strerror or "the sidecar closed it", 80)

@@ -164,6 +164,7 @@ def connection_texts(row: Connection[Any]) -> tuple[str, ...]:
 
 
 def refusal_matcher(wanted: Filter, now: datetime) -> Callable[[Refusal[Any]], bool]:
+    """Whether a refusal matches, ages taken at ``now``."""
     readers = {
         **_attributes(
             (
@@ -182,6 +183,7 @@ def refusal_matcher(wanted: Filter, now: datetime) -> Callable[[Refusal[Any]], b
 
 
 def failure_matcher(wanted: Filter, now: datetime) -> Callable[[Failure[Any]], bool]:
+    """Whether a group of failures matches, ages taken at ``now``."""
     readers = {
         **_attributes(("listener", "upstream", "reason", "count"), identity="last_identity"),
         **_parts_of("last_identity"),

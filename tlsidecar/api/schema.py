@@ -15,6 +15,7 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 
 
 def reference(name: str) -> Schema:
+    """To a record that the OpenAPI document has under its name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 

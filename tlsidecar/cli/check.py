@@ -26,7 +26,7 @@ from tlsidecar.settings import IdentitySettings, Settings
 
 @dataclass(slots=True)
 class MaterialProblem:
-    """What was found about the material; ``reason`` is a label, empty for a warning."""
+    """What is wrong with the material; ``reason`` is its label, empty for what has none (OpenSSL would not take it)."""
 
     reason: str
     sentence: str
@@ -79,11 +79,11 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
     )
     ok = not faults and not any(report.problems for report in reports)
     if as_json:
-        told = [problem.as_dict() for problem in faults]
+        problems = [problem.as_dict() for problem in faults]
         documents = [_document(report) for report in reports]
         level = {"mode": sandbox.mode, "abi": sandbox.abi, "reason": sandbox.reason}
         level |= {"holds": sandbox.holds, "covers": list(sandbox.covers), "gaps": list(sandbox.gaps)}
-        echo_json({"ok": ok, "problems": told, "material": documents[0], "materials": documents, "sandbox": level})
+        echo_json({"ok": ok, "problems": problems, "material": documents[0], "materials": documents, "sandbox": level})
     else:
         for problem in faults:
             click.echo(safe_text(str(problem)))
@@ -119,9 +119,9 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
         soft_crl = identity.crl_policy == "soft"
         found = inspect(material, roles_of(settings, identity.name), clock.now(), skew, soft_crl=soft_crl)
         report.warnings = [*found.warnings, *future, *prospects.of_clock(material, files, clock, skew)]
-        report.problems = [_finding(problem) for problem in found.problems]
+        report.problems = [_material_problem(problem) for problem in found.problems]
         if any(problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE for problem in found.problems):
-            return report  # which has been told
+            return report  # nothing of it can be read
         report.identity = material.identity.name
         report.serial = material.identity.serial
         report.not_after = second_text(material.identity.not_after)
@@ -129,7 +129,7 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
         if not report.problems:
             build_contexts(settings, identity.name, material, 1)
     except MaterialError as error:
-        report.problems.append(_finding(error))
+        report.problems.append(_material_problem(error))
     except (CertsError, SSL.Error) as error:
         report.problems.append(MaterialProblem("", str(error)))
     return report
@@ -153,10 +153,11 @@ def _print_sandbox(settings: Settings, sandbox: Level) -> None:
 
 
 def safe_lines(text: str) -> str:
+    """Of several lines, each made safe to show."""
     return "\n".join(safe_text(line) for line in text.split("\n"))
 
 
-def _finding(error: MaterialError) -> MaterialProblem:
+def _material_problem(error: MaterialError) -> MaterialProblem:
     return MaterialProblem(error.reason.value, error.reason.sentence, error.detail, str(error.path or ""))
 
 

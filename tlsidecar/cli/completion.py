@@ -22,7 +22,7 @@ from tlsidecar.cli.text import safe_text
 from tlsidecar.config import default_admin_socket
 
 _ANSWER_S = 1.0
-_MOST = 50
+_MOST_ROWS = 50
 _HELP_CHARACTERS = 60
 
 
@@ -34,26 +34,30 @@ def sockets(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 def connections(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The numbers of open connections, each with whose it is."""
-    rows = _rows(context, "connections", sort="opened_at", order="desc", limit=_MOST)
+    rows = _rows(context, "connections", sort="opened_at", order="desc", limit=_MOST_ROWS)
     return _items(((str(row["id"]), _of_connection(row)) for row in rows), incomplete)
 
 
 def explainable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Refusals (``r17``), and open connections (``c42``)."""
     refused = (
-        (str(row["id"]), f"{row['reason']} {row['identity']}") for row in _rows(context, "refusals", limit=_MOST)
+        (str(row["id"]), f"{row['reason']} {row['identity']}") for row in _rows(context, "refusals", limit=_MOST_ROWS)
     )
-    rows = _rows(context, "connections", sort="opened_at", order="desc", limit=_MOST) if incomplete[:1] == "c" else ()
+    rows = (
+        _rows(context, "connections", sort="opened_at", order="desc", limit=_MOST_ROWS) if incomplete[:1] == "c" else ()
+    )
     opened = ((f"c{row['id']}", _of_connection(row)) for row in rows)
     return _items((*refused, *opened), incomplete)
 
 
 def identities(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Who is connected, the most connections first, and who was refused; whole names, as the commands want them."""
-    query = {"group": "identity", "sort": "connections", "order": "desc", "limit": _MOST}
+    query = {"group": "identity", "sort": "connections", "order": "desc", "limit": _MOST_ROWS}
     groups = _rows(context, "groups", path="connections", **query)
     connected = ((str(each["key"]), f"{each['connections']} connections") for each in groups)
-    refused = ((str(row["identity"]), f"refused: {row['reason']}") for row in _rows(context, "refusals", limit=_MOST))
+    refused = (
+        (str(row["identity"]), f"refused: {row['reason']}") for row in _rows(context, "refusals", limit=_MOST_ROWS)
+    )
     return _items((*connected, *refused), incomplete)
 
 

@@ -110,7 +110,7 @@ def call(
 
 
 class Number(click.IntRange):
-    """A whole number; what is none is told so in words that are not click's (``not a valid integer range``)."""
+    """A whole number, so named in error messages, where click would speak of an ``integer range``."""
 
     name = "whole number"
 

@@ -39,19 +39,19 @@ def events(
 
     Goes on until interrupted. With --json, one JSON object a line.
     """
-    told = 0
+    number = 0
     try:
         last = "" if after is None and follow else str(after or 0)
-        for told, event in enumerate(client.events(last, wanted=str(wanted), follow=follow), start=1):
+        for number, event in enumerate(client.events(last, wanted=str(wanted), follow=follow), start=1):
             data = json.loads(event.data)
             click.echo(json.dumps({"event": event.event, **data}) if as_json else _line(event.event, data))
-            if told == count:
+            if number == count:
                 return
     except KeyboardInterrupt:
         return
     if follow:
         raise Unreachable(SafeText("the sidecar ended the stream"))
-    if not told and not as_json:
+    if not number and not as_json:
         click.echo("No event matches the filter." if wanted else "No event is kept.")
 
 

@@ -39,7 +39,7 @@ def status(client: AdminClient, as_json: bool) -> None:
         f"tlsidecar {document['version']} on {document['node']}, pid {document['pid']}, "
         f"up {duration(document['uptime_s'])}: {document['state']}",
         *_identities(document),
-        *_problems(document["problems"], now),
+        *_problems(document["problems"]),
         *_failed(_read(client, f"/v1/failures?limit={_MOST_ROWS}"), now),
         *_refused(_read(client, "/v1/refusals?limit=1"), now),
         *_expiring(_read(client, "/v1/certificates"), now),
@@ -77,7 +77,7 @@ def _sandbox(sandbox: Json) -> str:
     return f"Landlock ABI {sandbox['abi']}: {covered}; not covered: {'; '.join(sandbox['gaps'])}"
 
 
-def _problems(problems: Sequence[Json], now: str) -> Iterator[str]:
+def _problems(problems: Sequence[Json]) -> Iterator[str]:
     if not problems:
         yield from ("", "Problems  nothing is wrong")
         return

@@ -210,6 +210,7 @@ def parse_trust(value: object) -> TrustFile:
 
 
 def show_trust(trusted: TrustFile) -> object:
+    """As :func:`parse_trust` would read it again."""
     if not trusted.trust_domain:
         return str(trusted.path)
     return {"path": str(trusted.path), "trust_domain": trusted.trust_domain}

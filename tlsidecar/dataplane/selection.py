@@ -78,6 +78,7 @@ def goes_by(connection: Connection, name: str) -> bool:
 
 
 def ordered(connections: list[Connection], query: ConnectionQuery) -> list[Connection]:
+    """By the key and in the direction that is asked for."""
     return sorted(connections, key=SORT_KEYS[query.sort], reverse=query.runs_down)
 
 

@@ -181,4 +181,5 @@ def _host(server_name: bytes) -> str:
 
 
 def der_of(certificate: crypto.X509) -> bytes:
+    """In DER, by which the rest of the house knows certificates."""
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)

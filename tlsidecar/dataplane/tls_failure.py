@@ -97,6 +97,8 @@ _BY_TEXT = {
 
 
 class FailureKind(Enum):
+    """Who ended a TLS stream, and how far one can tell."""
+
     TRUNCATED = auto()  # the transport ended without close_notify
     RESET = auto()  # the transport failed
     ALERT = auto()  # the peer sent a fatal alert

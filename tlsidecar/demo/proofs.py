@@ -23,6 +23,7 @@ Proof = Callable[[DemoSetup], list[str]]
 
 
 def a_request_goes_all_the_way(stage: DemoSetup) -> list[str]:
+    """Through both sidecars to a service that is told who calls, whatever the caller says of itself."""
     connection = http.client.HTTPConnection("127.0.0.1", stage.shop.port, timeout=10)
     try:
         connection.request("GET", "/", headers={"X-Forwarded-Client-Cert": "URI=spiffe://demo.example/forged"})
@@ -41,12 +42,14 @@ def a_request_goes_all_the_way(stage: DemoSetup) -> list[str]:
 
 
 def without_a_certificate_nobody_gets_in(stage: DemoSetup) -> list[str]:
+    """Refused, and recorded as such."""
     error = _call_directly(stage, stage.client_context())
     refusal = _refusal(stage, "no_certificate")
     return [f"a client without a certificate is refused: {error}", f"recorded: {refusal['sentence']}"]
 
 
 def the_wrong_identity_is_refused_and_named(stage: DemoSetup) -> list[str]:
+    """Of the same CA, but allowed by no rule."""
     error = _call_directly(stage, stage.client_context("stranger"))
     refusal = _refusal(stage, "not_allowed")
     if refusal["identity"] != STRANGER:
@@ -58,6 +61,7 @@ def the_wrong_identity_is_refused_and_named(stage: DemoSetup) -> list[str]:
 
 
 def rotation_loses_no_request(stage: DemoSetup) -> list[str]:
+    """New key and certificate on both sides, one after the other, under requests that must all be answered."""
     lines = []
     with Traffic(stage) as traffic:
         for sidecar in stage.sidecars:

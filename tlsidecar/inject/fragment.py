@@ -51,6 +51,7 @@ def container(plan: Plan, upstream_port: int) -> dict[str, Any]:
 
 
 def volumes(plan: Plan, workload: str) -> list[dict[str, Any]]:
+    """Those that the container mounts."""
     found: list[dict[str, Any]] = []
     if plan.config_map:
         found.append({"name": "tlsidecar-config", "configMap": {"name": plan.config_map}})

@@ -73,6 +73,7 @@ def matches(texts: Sequence[str], wanted: str) -> bool:
 def arranged_refusals(
     refusals: Sequence[Refusal], wanted: str, sort: ListSort, descending: bool, now: datetime
 ) -> Sequence[Refusal]:
+    """Those that match, in order; the newer ones follow where ``sort`` finds no difference."""
     means = refusal_matcher(parse(wanted, REFUSAL_FIELDS), now)
     kept = [refusal for refusal in refusals if means(refusal)]
     read = _REFUSAL_KEYS.get(sort, _REFUSAL_KEYS[ListSort.AT])
@@ -104,6 +105,7 @@ def arranged_groups(
 def arranged_failures(
     failures: Sequence[Failure], wanted: str, sort: ListSort, descending: bool, now: datetime
 ) -> Sequence[Failure]:
+    """Those that match, in order."""
     means = failure_matcher(parse(wanted, FAILURE_FIELDS), now)
     return sorted(filter(means, failures), key=_FAILURE_KEYS[sort], reverse=descending)
 

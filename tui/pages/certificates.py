@@ -18,6 +18,7 @@ _OUTCOME_ROLES = {"applied": Role.GOOD, "unchanged": Role.GOOD, "refused": Role.
 
 
 def certificates_page(snapshot: Snapshot, look: Look, wanted: str = "") -> Page:
+    """Each identity with its leaf, chain, trust and lists, then the line of time."""
     certificates = snapshot.certificates
     if certificates is None:
         trouble = snapshot.troubles.get("certificates")

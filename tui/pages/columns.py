@@ -16,11 +16,15 @@ from tui.text import SafeText, shorten_identity, shorten_middle
 
 
 class OnListener(Protocol):
+    """A record that belongs to a listener."""
+
     @property
     def listener(self) -> SafeText: ...
 
 
 class OfPeer(Protocol):
+    """A record that has a peer."""
+
     @property
     def peer_address(self) -> SafeText: ...
 

@@ -13,6 +13,7 @@ from tui.text import SafeText
 
 
 def config_page(snapshot: Snapshot, look: Look) -> Page:
+    """The process, then each listener as it runs."""
     status = snapshot.status
     if status is None:
         return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
@@ -61,6 +62,7 @@ def listener_page(snapshot: Snapshot, name: str, look: Look) -> Page:
 
 
 def listener_lines(listener: Listener, look: Look) -> list[Line]:
+    """One listener: addresses, rules, and its limits beside what is used of them."""
     lines = [heading(f"Listener {listener.name}", SafeText(f"{listener.mode}, {listener.protocol}"))]
     bound = "" if listener.bound in ("", listener.listen) else f", bound as {listener.bound}"
     lines += field_lines("listen", SafeText(f"{listener.listen}{bound}"), look)

@@ -10,6 +10,7 @@ from tui.text import SafeText
 
 
 def connecting_page(snapshot: Snapshot, monotonic: float, look: Look) -> Page:
+    """In the place of every tab while there is no sidecar to ask."""
     link = snapshot.link
     if not link.is_lost:
         return message_page([Span(SafeText(f"connecting to {snapshot.socket}"), Role.MUTED)], look)

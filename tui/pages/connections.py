@@ -75,6 +75,7 @@ CONNECTION_COLUMNS: Sequence[Column[Connection]] = (
 
 
 def connections_table(snapshot: Snapshot, look: Look) -> Table[Connection] | Page:
+    """The page at hand, or what there is to say in its place."""
     page = snapshot.connections
     query = snapshot.connections_query
     if page is None or Ask.CONNECTIONS in snapshot.troubles or query.group:

@@ -32,6 +32,7 @@ EVENT_COLUMNS: Sequence[Column[Event]] = (
 def events_table(
     snapshot: Snapshot, look: Look, wanted: str = "", hidden: frozenset[str] = frozenset()
 ) -> Table[Event] | Page:
+    """Those of kinds that are not hidden, or what there is to say in their place."""
     events = arranged_events(snapshot.events, wanted, look.now)
     if hidden:
         events = [event for event in events if event.kind not in hidden]

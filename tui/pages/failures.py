@@ -53,6 +53,7 @@ def failure_key(failure: Failure) -> str:
 def failures_table(
     snapshot: Snapshot, look: Look, wanted: str = "", sort: ListSort = ListSort.AT, descending: bool = True
 ) -> Table[Failure] | Page:
+    """In groups, or what there is to say in their place."""
     if snapshot.failures is None or Ask.FAILURES in snapshot.troubles:
         return not_known(snapshot, Ask.FAILURES, look)
     if not snapshot.failures.failures:

@@ -23,6 +23,8 @@ _BROAD = 110
 
 
 class FleetSort(StrEnum):
+    """What sidecars are ordered by."""
+
     WORST = "worst"
     NAME = "name"
     CERTIFICATE = "certificate"

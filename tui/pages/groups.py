@@ -104,6 +104,7 @@ GROUP_COLUMNS: Sequence[Column[ConnectionGroup]] = (
 
 
 def groups_table(snapshot: Snapshot, look: Look) -> Table[ConnectionGroup] | Page:
+    """Connections in groups, or what there is to say in their place."""
     page = snapshot.connections
     query = snapshot.connections_query
     if page is None or Ask.CONNECTIONS in snapshot.troubles or not query.group:

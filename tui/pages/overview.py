@@ -32,6 +32,7 @@ _LEAST_ROWS = 2  # of each section, whatever the room
 
 
 def overview(snapshot: Snapshot, found: Sequence[Problem], look: Look) -> Page:
+    """Problems whole; what is left of the height is shared among the sections."""
     problems = _problems(found, look)
     makers = (_failed, _refused, _expiring, _traffic)
     sections = [rows for rows in (make(snapshot, look) for make in makers) if rows]

@@ -14,6 +14,7 @@ from tui.text import SafeText
 
 
 def problem_page(found: Sequence[Problem], key: str, look: Look) -> Page:
+    """One problem, with what to do about it. It may be over before it is looked at."""
     problem = next((each for each in found if each.key == key), None)
     if problem is None:
         return message_page([Span(SafeText("this problem is over"), Role.GOOD)], look)

@@ -63,6 +63,7 @@ _EXAMPLE_COLUMNS: Sequence[Column[Refusal]] = (
 def refusals_table(
     snapshot: Snapshot, look: Look, wanted: str = "", sort: ListSort = ListSort.AT, descending: bool = True
 ) -> Table[Refusal] | Page:
+    """Each refusal, or what there is to say in their place."""
     if snapshot.refusals is None or Ask.REFUSALS in snapshot.troubles:
         return not_known(snapshot, Ask.REFUSALS, look)
     if not snapshot.refusals.refusals:

@@ -161,6 +161,7 @@ ROLLOVER_COLUMNS: Sequence[Column[RolloverRow]] = (
 
 
 def rollover_table(rollover: Rollover, look: Look) -> Table[RolloverRow]:
+    """A row for each sidecar."""
     return Table(ROLLOVER_COLUMNS, rollover.rows, look, Kind.SIDECAR, lambda each: each.row.name)
 
 

@@ -70,6 +70,7 @@ def traffic_past(snapshot: Snapshot, span_name: str) -> Past | None:
 
 
 def traffic_note(snapshot: Snapshot, span_name: str) -> SafeText:
+    """The span shown."""
     return SafeText(f"last {_span(snapshot, span_name).name}")
 
 

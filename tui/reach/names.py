@@ -21,6 +21,7 @@ def is_host(text: str) -> bool:
 
 
 def is_user(text: str) -> bool:
+    """Whether it may stand before the @ of an address for ssh."""
     return bool(_USER.fullmatch(text))
 
 
@@ -35,6 +36,7 @@ def is_context(text: str) -> bool:
 
 
 def is_label(key: str, value: str) -> bool:
+    """Whether key and value may be a label of Kubernetes."""
     return bool(_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))
 
 

@@ -142,6 +142,7 @@ def _number(text: str | None, otherwise: int) -> int:
 
 
 def error_body(status: int, message: str) -> bytes:
+    """As a sidecar would have it."""
     code = {400: "bad_request", 404: "not_found"}.get(status, "refused")
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 

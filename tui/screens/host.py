@@ -16,6 +16,8 @@ from tui.view import View
 
 
 class Host(Protocol):
+    """What screens and their mixins may ask of the console that shows them."""
+
     options: Options
     glyphs: Glyphs
     clock: Clock

@@ -14,6 +14,8 @@ from tui.tabs.tab import Tab, TabState
 
 
 class Certificates(Tab):
+    """What we show and whom we trust, as it is in use."""
+
     name = "Certificates"
     short = "Certs"
     needs = frozenset({Ask.CERTIFICATES})

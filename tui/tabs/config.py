@@ -12,6 +12,8 @@ from tui.tabs.tab import Tab, TabState
 
 
 class Config(Tab):
+    """What the process runs with."""
+
     name = "Config"
     short = "Conf"
 

@@ -24,6 +24,8 @@ _MOST_WINDOW = 1000
 
 
 class Connections(Tab):
+    """Those open now, in pages: the sidecar sorts and filters them."""
+
     name = "Connections"
     short = "Conns"
     needs = frozenset({Ask.CONNECTIONS})

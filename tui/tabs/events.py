@@ -18,6 +18,8 @@ HIDDEN_AT_FIRST = frozenset({"opened", "closed"})
 
 
 class Events(Tab):
+    """As they come."""
+
     name = "Events"
     hints = (ENTER, FILTER, KINDS, FOLLOW)
     vocabulary = EVENT_FIELDS

@@ -17,6 +17,8 @@ from tui.text import SafeText
 
 
 class Failures(Tab):
+    """Exchanges that no peer is to blame for, in groups."""
+
     name = "Failures"
     short = "Fails"
     needs = frozenset({Ask.FAILURES})

@@ -23,6 +23,8 @@ _LEAST_CHARTS = 10
 
 
 class Overview(Tab):
+    """What needs a person, and on large screens the charts of traffic."""
+
     name = "Overview"
     needs = frozenset({Ask.CERTIFICATES, Ask.REFUSALS, Ask.FAILURES})
     hints = (ENTER,)

@@ -18,6 +18,8 @@ from tui.text import SafeText
 
 
 class Refusals(Tab):
+    """Who was turned away and why, by party or each."""
+
     name = "Refusals"
     needs = frozenset({Ask.REFUSALS})
     hints = (ENTER, FILTER, SORT, GROUP)

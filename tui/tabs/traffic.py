@@ -16,6 +16,8 @@ from tui.text import SafeText
 
 
 class Traffic(Tab):
+    """Charts of the history."""
+
     name = "Traffic"
     short = "Flow"
     needs = frozenset({Ask.HISTORY})

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.certs import forge
 
-from certs.renewal import MAX_BACKOFF, MAX_SLEEP_S, MIN_INTERVAL, RenewalSchedule, backoff, renewal_time, spacing
+from certs.renewal import MAX_BACKOFF, MIN_INTERVAL, RenewalSchedule, backoff, renewal_time, spacing
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 LIFETIME = 24 * HOUR
 BACKDATE = 5 * MINUTE
+LONGEST_SLEEP_S = 60.0
 
 
 @given(
@@ -60,7 +61,7 @@ def test_back_off_grows() -> None:
 
 
 class Simulation:
-    """The control loop as it uses a schedule: sleep as told, look at the clocks, attempt when due."""
+    """The control loop as it uses a schedule: look at the clocks, attempt when due; what is not due is slept over."""
 
     def __init__(self, seed: int = 1, lifetime: timedelta = LIFETIME) -> None:
         self.clock = forge.ManualClock()
@@ -77,9 +78,7 @@ class Simulation:
     def run(self, duration: timedelta) -> None:
         end = self.clock.monotonic() + duration.total_seconds()
         while self.clock.monotonic() < end:
-            sleep_s = self.schedule.sleep_s(self.clock.now(), self.clock.monotonic())
-            assert 0 <= sleep_s <= MAX_SLEEP_S
-            step = timedelta(seconds=max(sleep_s, 0.001))
+            step = timedelta(seconds=max(self._asleep_s(), 0.001))
             self.clock.advance(step)
             assert self.schedule.not_after is not None
             if self.clock.now() > self.schedule.not_after:
@@ -89,6 +88,15 @@ class Simulation:
                 self.jumps.append(jump)
             if self.schedule.is_due(self.clock.now(), self.clock.monotonic()):
                 self._attempt()
+
+    def _asleep_s(self) -> float:
+        """Until the next attempt, as far as one can tell now; never over a minute, since clocks may jump."""
+        schedule, last = self.schedule, self.schedule.last_attempt_monotonic
+        assert schedule.due is not None
+        assert last is not None
+        wait_s = (schedule.due - self.clock.now()).total_seconds()
+        wait_s = max(wait_s, last + spacing(schedule.life).total_seconds() - self.clock.monotonic())
+        return min(max(wait_s, 0.0), LONGEST_SLEEP_S)
 
     def _attempt(self) -> None:
         self.attempts.append((self.clock.monotonic(), self.clock.now()))
@@ -160,7 +168,7 @@ def test_a_jump_of_the_clock_makes_no_storm_and_no_gap(jump: timedelta) -> None:
     # Renewals go on at their usual pace whatever the wall clock says.
     assert 5 <= simulation.successes <= 12
     # After a jump forward the certificate is expired until the renewal that the jump makes due.
-    assert simulation.expired_s <= 2 * MAX_SLEEP_S
+    assert simulation.expired_s <= 2 * LONGEST_SLEEP_S
 
 
 def test_a_clock_that_was_wrong_and_is_set_right_again() -> None:
@@ -252,8 +260,9 @@ def test_a_jump_makes_nothing_due_within_a_minute_of_the_last_attempt() -> None:
     schedule.succeeded(clock.now(), clock.now() + LIFETIME, clock.now(), clock.monotonic())
     clock.jump(timedelta(days=2))
     assert not schedule.is_due(clock.now(), clock.monotonic())
-    assert schedule.sleep_s(clock.now(), clock.monotonic()) == MIN_INTERVAL.total_seconds()
-    clock.advance(MINUTE)
+    clock.advance(MINUTE - timedelta(milliseconds=1))
+    assert not schedule.is_due(clock.now(), clock.monotonic())
+    clock.advance(timedelta(milliseconds=1))
     assert schedule.is_due(clock.now(), clock.monotonic())
 
 
@@ -261,7 +270,6 @@ def test_nothing_is_due_before_the_first_success() -> None:
     schedule = RenewalSchedule(random.Random(1).random)
     clock = forge.ManualClock()
     assert not schedule.is_due(clock.now(), clock.monotonic())
-    assert schedule.sleep_s(clock.now(), clock.monotonic()) == MAX_SLEEP_S
     schedule.failed(clock.now(), clock.monotonic())
     assert not schedule.is_due(clock.now(), clock.monotonic())
     clock.advance(2 * MINUTE)

@@ -49,6 +49,7 @@ def _of_each(judgement: Callable[[IdentityState, datetime], Iterator[Found]]) ->
 
 @_of_each
 def own_certificate(own: IdentityState, now: datetime) -> Iterator[Found]:
+    """Expired, about to, or not valid yet; in time where its source does not renew it."""
     if own.generation is None:
         return
     leaf = own.generation.material.leaf
@@ -92,6 +93,7 @@ def renewal(own: IdentityState, now: datetime) -> Iterator[Found]:
 
 @_of_each
 def authorities(own: IdentityState, now: datetime) -> Iterator[Found]:
+    """CAs of our chain and of those we trust that have expired, or will."""
     if own.generation is None:
         return
     material = own.generation.material
@@ -111,6 +113,7 @@ def authorities(own: IdentityState, now: datetime) -> Iterator[Found]:
 
 @_of_each
 def revocation_lists(own: IdentityState, now: datetime) -> Iterator[Found]:
+    """Out of date, or about to be. Under the hard policy that refuses each peer that the list covers."""
     if own.generation is None:
         return
     for revocations in own.generation.material.crls:
@@ -132,6 +135,7 @@ def revocation_lists(own: IdentityState, now: datetime) -> Iterator[Found]:
 
 @_of_each
 def crl_downloads(own: IdentityState, now: datetime) -> Iterator[Found]:
+    """URLs that a list cannot be had from. The list that is kept serves until it expires."""
     for url, failing in own.crls_failing.items():
         message = (
             f"the revocation list at {url} cannot be had: {failing.detail}; the one that is kept goes on being used"
@@ -141,6 +145,7 @@ def crl_downloads(own: IdentityState, now: datetime) -> Iterator[Found]:
 
 @_of_each
 def refused(own: IdentityState, now: datetime) -> Iterator[Found]:
+    """The newest candidate was not taken."""
     refusal = own.refusal
     if refusal is not None:
         message = f"new material was refused, the old one goes on serving: {refusal.detail}"

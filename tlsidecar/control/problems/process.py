@@ -11,6 +11,7 @@ LOOP_LAG_LIMIT_S = 0.5
 
 
 def workers(facts: Facts) -> Iterator[Found]:
+    """Workers that end again and again, and those that are late with everything."""
     for number, (message, since) in facts.workers_failing.items():
         yield Found(Severity.CRITICAL, "worker_failing", f"worker {number} {message}", since, f"worker {number}")
     for snapshot in facts.snapshots:
@@ -20,6 +21,7 @@ def workers(facts: Facts) -> Iterator[Found]:
 
 
 def configuration(facts: Facts) -> Iterator[Found]:
+    """The file on disk is not what runs: nobody reloaded it, it would be refused, or it needs a restart."""
     state = facts.configuration
     if state is None:
         return
@@ -34,6 +36,7 @@ def configuration(facts: Facts) -> Iterator[Found]:
 
 
 def clock(facts: Facts) -> Iterator[Found]:
+    """Every lifetime is judged by the wall clock, so a jump of it is said."""
     if facts.clock_jump is not None:
         at, seconds = facts.clock_jump
         message = f"the wall clock jumped by {seconds:+.0f} s: is the machine's time right?"
@@ -41,23 +44,27 @@ def clock(facts: Facts) -> Iterator[Found]:
 
 
 def log(facts: Facts) -> Iterator[Found]:
+    """Lines that were dropped because whoever reads them was too slow, or the disk full."""
     if facts.dropped_log_lines:
         message = f"{facts.dropped_log_lines} log lines could not be written"
         yield Found(Severity.WARNING, "log_lines_dropped", message, facts.now)
 
 
 def draining(facts: Facts) -> Iterator[Found]:
+    """No fault, but whoever looks has to know."""
     if facts.draining_since is not None:
         yield Found(Severity.NOTICE, "draining", "no new connections are accepted", facts.draining_since)
 
 
 def denied(facts: Facts) -> Iterator[Found]:
+    """Identities kept out by hand: a forgotten one is a riddle later."""
     for denial in facts.denied:
         message = f"{denial.identity} is kept out until {denial.until:%H:%M:%SZ}, by {denial.by}"
         yield Found(Severity.WARNING, "identity_denied", message, denial.since or facts.now, denial.identity)
 
 
 def defects(facts: Facts) -> Iterator[Found]:
+    """Errors of our own that a guard has caught."""
     for name, defect in facts.defects.items():
         times = "" if defect.count == 1 else f", {defect.count} times"
         message = f"a defect in the sidecar ({name}{times}): {defect.error}"

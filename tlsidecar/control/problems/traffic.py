@@ -21,6 +21,7 @@ MOST_REPEATED = 3  # the problems of the few who are refused most; the rest is a
 
 
 def outages(facts: Facts) -> Iterator[Found]:
+    """Listeners whose exchanges fail, and why."""
     for outage in facts.outages:
         cost = f"{outage.cost} {outage.what} failed since {outage.since:%H:%M:%S}Z"
         if outage.upstreams:
@@ -65,6 +66,7 @@ def upstreams(facts: Facts) -> Iterator[Found]:
 
 
 def limits(facts: Facts) -> Iterator[Found]:
+    """Listeners near their most connections or handshakes, of all workers together."""
     connections: dict[str, tuple[int, int]] = {}
     handshakes: dict[str, tuple[int, int]] = {}
     for snapshot in facts.snapshots:

@@ -88,7 +88,6 @@ class Downstream:
         "listener",
         "own_identity",
         "peer_address",
-        "protocol",
         "rule",
         "wall",
     )
@@ -102,7 +101,6 @@ class Downstream:
         *,
         wall: Callable[[], float],
         listener: str = "",
-        protocol: str = "http",
         connection_id: int = 0,
         generation: int = 0,
         own_identity: str = "",
@@ -119,7 +117,6 @@ class Downstream:
         self.admission = admission
         self.wall = wall
         self.listener = listener
-        self.protocol = protocol
         self.connection_id = connection_id
         self.generation = generation
         self.own_identity = own_identity
@@ -286,7 +283,7 @@ class Exchange:
         wait_s = self.attached_at - self.begun_at if attached else total_s if self.was_wanted else 0.0
         return AccessEntry(
             downstream.wall(),
-            downstream.protocol,
+            _PROTOCOL,
             downstream.listener,
             downstream.connection_id,
             downstream.generation,
@@ -338,6 +335,7 @@ class Exchange:
 
 
 # Looking a member up in its enumeration costs more than what is done with it.
+_PROTOCOL = "http"  # as a listener's protocol is called, whichever version is spoken
 _REQUEST = Stage.REQUEST
 _LOCAL = Side.LOCAL
 _COMPLETED = Reason.COMPLETED

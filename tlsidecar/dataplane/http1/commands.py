@@ -22,20 +22,20 @@ class Connect:
 
 @dataclass(slots=True)
 class SendUpstream:
-    data: bytes | memoryview
-
-
-@dataclass(slots=True)
-class SendDownstream:
     """For the upstream connection at hand, in the order in which these come."""
 
     data: bytes | memoryview
 
 
 @dataclass(slots=True)
-class ReleaseUpstream:
+class SendDownstream:
     """For the client."""
 
+    data: bytes | memoryview
+
+
+@dataclass(slots=True)
+class ReleaseUpstream:
     """Done with the upstream connection: keep it for reuse, where ``bound`` by this client alone, or else close it
     now."""
 

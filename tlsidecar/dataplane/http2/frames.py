@@ -291,6 +291,7 @@ def number(payload: bytes) -> int:
 
 
 def settings_in(payload: bytes) -> list[tuple[int, int]]:
+    """Pairs of identifier and value, in order; the length must have been judged (RFC 9113 section 6.5.1)."""
     return list(_SETTING.iter_unpack(payload))
 
 

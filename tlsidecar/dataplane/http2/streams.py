@@ -355,8 +355,10 @@ def overgrown(window: int) -> bool:
 
 
 def flow_control(detail: str) -> ConnectionFault:
+    """What ends the connection where a window was overrun or overgrown."""
     return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, detail)
 
 
 def broken(detail: str) -> ConnectionFault:
+    """What ends the connection where a rule of the protocol was broken."""
     return ConnectionFault(ErrorCode.PROTOCOL_ERROR, detail)

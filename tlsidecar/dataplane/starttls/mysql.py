@@ -36,15 +36,19 @@ _HANDSHAKE_ERROR = 1043
 
 
 class Header(NamedTuple):
+    """Of a packet: its payload's bytes, and its number in the conversation."""
+
     length: int
     sequence: int
 
 
 def header_of(data: bytes) -> Header:
+    """The first four bytes."""
     return Header(int.from_bytes(data[:3], "little"), data[3])
 
 
 def packet(sequence: int, payload: bytes) -> bytes:
+    """With its header. The number wraps at 256."""
     return len(payload).to_bytes(3, "little") + bytes([sequence & 0xFF]) + payload
 
 
