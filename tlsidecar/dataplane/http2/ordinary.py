@@ -27,6 +27,7 @@ from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, St
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
 _WHOLE: Final = END_HEADERS | END_STREAM
+_COLUMNS_PAY: Final = 16  # frames; for fewer a comparison for each is the faster
 _GRANT: Final = 4 << 8 | WINDOW_UPDATE  # the length and the kind of each
 
 
@@ -38,23 +39,40 @@ def _run_of_data(data: frames.Buffer, at: int, size: int, number: int, room: int
     while size - at > HEAD_BYTES:
         word, flags, stream = unpack(data, at)
         length = word >> 8
+        end = at + HEAD_BYTES + length
         # The kind is zero, as are the flags.
-        if stream != number or flags or word & 0xFF or not 0 < length <= MAX_FRAME_BYTES:
+        if stream != number or flags or word & 0xFF or not 0 < length <= MAX_FRAME_BYTES or end > size or length > room:
             break
-        # Messages of one length, as they often are, have one frame head.
-        head, step = data[at : at + HEAD_BYTES], HEAD_BYTES + length
-        most = min((size - at) // step, room // length)
-        begun = at
-        for _ in range(most):
-            if not data.startswith(head, at):
-                break
-            at += step
-        if at == begun:
-            break
-        alike = (at - begun) // step
-        count += alike
-        room -= alike * length
+        count += 1
+        room -= length
+        if data[end : end + HEAD_BYTES] == data[at : at + HEAD_BYTES]:
+            # Messages of one length, as they often are, have one frame head.
+            step = end - at
+            alike = _alike(data, at, step, min((size - end) // step, room // length))
+            end += alike * step
+            count += alike
+            room -= alike * length
+        at = end
     return at, count
+
+
+def _alike(data: frames.Buffer, at: int, step: int, most: int) -> int:
+    """How many frames of ``step`` bytes after the one at ``at``, of at most ``most``, have the same head."""
+    head = data[at : at + HEAD_BYTES]
+    begun = at + step
+    if most >= _COLUMNS_PAY:
+        # Column by column: nine comparisons instead of one for each frame.
+        stop = begun + most * step
+        for column in range(HEAD_BYTES):
+            if data[begun + column : stop : step] != head[column : column + 1] * most:
+                break
+        else:
+            return most
+    at = begun
+    stop = begun + most * step
+    while at < stop and data.startswith(head, at):
+        at += step
+    return (at - begun) // step
 
 
 class OrdinaryFrames(ClientFrames, UpstreamFrames):
@@ -130,7 +148,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             elif self._limits.max_body_bytes is not None:
                 break
             count = 1
-            if not flags and end < size:
+            if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
                 room = self._upstream_room if left < 0 else min(self._upstream_room, left)
                 end, more = _run_of_data(data, end, size, number, room - length)
                 count += more
@@ -204,7 +222,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 if left >= 0 and (length > left or (flags and length < left)):
                     break
                 count = 1
-                if not flags and end < size:
+                if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
                     room = self._client_room if left < 0 else min(self._client_room, left)
                     end, more = _run_of_data(data, end, size, number, room - length)
                     count += more

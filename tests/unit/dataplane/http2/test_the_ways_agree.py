@@ -218,6 +218,18 @@ def test_both_ways_say_the_same_of_bodies(
 
 
 @pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
+@pytest.mark.parametrize("column", range(frames.HEAD_BYTES))
+@pytest.mark.parametrize("at", [1, 20, 39])
+def test_one_head_that_differs_ends_a_run_of_messages(at: int, column: int, side: str) -> None:
+    """Forty of one length, and one byte of one of their heads is another."""
+    wire = bytearray(frames.data(5, b"\0\0\0\0\2hi", end_stream=False) * 40)
+    wire[at * 16 + column] ^= 1
+    said = [*_LEARNT, (CLIENT, head(5, CALL, end=False)), (UPSTREAM, head(5, OK, end=False)), (side, bytes(wire))]
+    ways = [_told(said, [], kind, routes=False, limited=False) for kind in (Session, Precise)]
+    assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
 def test_what_follows_the_begin_of_a_head_is_no_frame(side: str) -> None:
     content = b"\0\0\0\0\0\5hello"  # behind the last three bytes of its frame's head: a frame
     wire = frames.data(5, content, end_stream=False)
