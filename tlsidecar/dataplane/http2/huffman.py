@@ -38,33 +38,43 @@ class HuffmanError(ValueError):
 
 def decode(coded: bytes) -> bytes:
     """The string that ``coded`` stands for. Raises :class:`HuffmanError`."""
-    known = _STEPS.get
-    node = 0
+    state = _START
     parts = []
     for byte in coded:
-        step = known(node << 8 | byte)
-        if step is None:
-            step = _walk(node, byte)
-        node, text = step
-        if text:
-            parts.append(text)
-    if node not in _MAY_END:
+        state, text = state.steps[byte] or state.walk(byte)
+        parts.append(text)
+    if not state.may_end:
         raise HuffmanError("padding that is not the start of EOS")
     return b"".join(parts)
 
 
-def _walk(node: int, byte: int) -> tuple[int, bytes]:
-    found = bytearray()
-    at = node
-    for shift in range(7, -1, -1):
-        at = _TREE[at][byte >> shift & 1]
-        if at < 0:
-            if ~at == EOS:
-                raise HuffmanError("EOS within a string")
-            found.append(~at)
-            at = 0
-    step = _STEPS[node << 8 | byte] = (at, bytes(found))
-    return step
+class _State:
+    """Between two bytes: at an inner ``node`` of the tree. ``steps`` has, for each byte that was met here, the state
+    after it and the symbols that it completes."""
+
+    __slots__ = ("may_end", "node", "steps")
+
+    def __init__(self, node: int) -> None:
+        self.node = node
+        self.may_end = node in _MAY_END
+        self.steps: list[tuple[_State, bytes] | None] = [None] * 256
+
+    def walk(self, byte: int) -> tuple[_State, bytes]:
+        """The step that ``byte`` makes, for the first time. Raises :class:`HuffmanError`."""
+        found = bytearray()
+        at = self.node
+        for shift in range(7, -1, -1):
+            at = _TREE[at][byte >> shift & 1]
+            if at < 0:
+                if ~at == EOS:
+                    raise HuffmanError("EOS within a string")
+                found.append(~at)
+                at = 0
+        state = _STATES.get(at)
+        if state is None:
+            state = _STATES[at] = _State(at)
+        step = self.steps[byte] = (state, bytes(found))
+        return step
 
 
 def _grow() -> list[list[int]]:
@@ -96,4 +106,5 @@ def _ends() -> frozenset[int]:
 
 _TREE: Final = _grow()
 _MAY_END: Final = _ends()
-_STEPS: Final[dict[int, tuple[int, bytes]]] = {}
+_START: Final = _State(0)
+_STATES: Final = {0: _START}
