@@ -9,11 +9,11 @@ from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from tlsidecar.dataplane.http2.frames import Frame
-from tlsidecar.dataplane.http2.heads import KnownRequest, Malformed, RequestHead
+from tlsidecar.dataplane.http2.heads import Malformed, RequestHead
 from tlsidecar.dataplane.http2.hpack import literal
+from tlsidecar.dataplane.http2.known_requests import KnownRequest
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import (
-    BLOCKS_REMEMBERED,
     CLIENT,
     CREDIT_SAVED,
     FORBIDDEN,
@@ -208,10 +208,10 @@ class ClientFrames(Streams):
 
     def _request(self, number: int, block: bytes, *, ends: bool) -> None:
         decoder = self._client_decoder
-        if self._blocks_version == decoder.version and len(self.streams) < MAX_STREAMS:
-            known = self._known_requests.get(block)
+        if self._known_requests.version == decoder.version and len(self.streams) < MAX_STREAMS:
+            known = self._known_requests.find(block)
             if known is not None and self.state is not State.ALONE and not (ends and known.length > 0):
-                frame = self._known_request(known, number, len(block), ends=ends)
+                frame = self._known_request(known, number, block, ends=ends)
                 if frame is not None:
                     self._made_upstream.append(frame)
                 return
@@ -248,7 +248,7 @@ class ClientFrames(Streams):
             if not self._downstream.admits_all:
                 exchange.admit()
                 if head.target != target:
-                    path = literal(b":path", head.target)
+                    path = self._heads.path(head)
             ours = self._stated.block(head)
             if head.destination is not None:
                 ours += literal(names.DESTINATION, head.destination)
@@ -265,36 +265,33 @@ class ClientFrames(Streams):
             exchange.attach(self._address, now)
         self._last_passed = number
         self._client_credit += 2
-        said = b"%b%b%b%b" % (head.before, path, head.after, ours)
+        if version == decoder.version and head.destination is None and not head.dropped_headers:
+            self._remember_request(block, head, target, request_id)
+        said = head.written(path, ours)
         if self._first_request:
             self._first_request = False
             said = NO_TABLE + said
         self._made_upstream.append(frames.headers(number, said, end_stream=ends))
-        if version == decoder.version and not head.has_secret and head.destination is None and not head.dropped_headers:
-            self._remember_request(block, head, target, request_id)
 
     def _remember_request(self, block: bytes, head: RequestHead, target: bytes, request_id: bytes) -> None:
         """``target`` and ``request_id`` are the client's."""
         stated = self._stated
         if not stated.repeats(head):
             return
-        version = self._client_decoder.version
-        if self._blocks_version != version or len(self._known_requests) >= BLOCKS_REMEMBERED:
-            self._known_requests.clear()
-            self._blocks_version = version
         head.request_id, given = request_id, head.request_id
-        after = head.after + stated.before_request_id(head)
+        ours = stated.before_request_id(head)
         head.request_id = given
-        self._known_requests[block] = KnownRequest(head, target, after, request_id)
+        version = self._client_decoder.version
+        self._known_requests.remember(block, version, head, target=target, request_id=request_id, ours=ours)
 
-    def _known_request(self, known: KnownRequest, number: int, block_bytes: int, *, ends: bool) -> bytes | None:
+    def _known_request(self, known: KnownRequest, number: int, block: bytes, *, ends: bool) -> bytes | None:
         """A request whose block is remembered: the frame that goes on, or None where it was refused."""
         now = self._clock.now
         self.requests += 1
         self._last = number
         request = Request(known.method, known.target, known.host)
         exchange = Exchange(self._downstream, request, now)
-        exchange.bytes_in = block_bytes + frames.HEAD_BYTES
+        exchange.bytes_in = len(block) + frames.HEAD_BYTES
         stream = self.streams[number] = Stream(number, exchange, now, is_grpc=known.is_grpc)
         if ends:
             stream.open = UPSTREAM
@@ -320,13 +317,13 @@ class ClientFrames(Streams):
             request_id = b""
         else:
             request_id = request.request_id = self._stated.next_request_id()
-        said = b"%b%b%b%b" % (known.before, path, known.after, request_id)
+        said = b"%b%b%b%b" % (known.before, path, known.rest(block, self._client_decoder), request_id)
         return frames.headers(number, said, end_stream=ends)
 
     def _request_head(self, block: bytes) -> tuple[RequestHead, Malformed | MessageRefused | None]:
         fields = self._client_decoder.decode(block)
         try:
-            return self._heads.request(fields), None
+            return self._heads.request(fields, self._client_decoder.never_indexed), None
         except (Malformed, MessageRefused) as problem:
             told = dict(fields)
             shown = RequestHead(told.get(b":method", b""), told.get(b":path", b""), b"")
@@ -342,7 +339,7 @@ class ClientFrames(Streams):
             self._malformed(stream, "content-length is not what came", Reason.BAD_CONTENT_LENGTH)
             return
         try:
-            coded = self._heads.request_trailers(fields)
+            coded = self._heads.request_trailers(fields, self._client_decoder.never_indexed)
         except StreamFault as fault:
             self._malformed(stream, fault.detail, Reason.BAD_TRAILER)
             return

@@ -7,7 +7,7 @@ means nothing to us is judged once and its bytes remembered; the names that do m
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tlsidecar.dataplane.http import grammar, names
@@ -48,46 +48,36 @@ _NOT_IN_TRAILERS: Final = SECRET_NAMES | {
     b"cache-control",
 }
 
+# A KnownRequest has these of every request; where one is never to be indexed, none is made.
+_KEPT_OF_EACH: Final = _PSEUDO | {b"host", names.REQUEST_ID}
+
 _NO_LENGTH: Final = -1
 _GRPC: Final = b"application/grpc"
 
 
 class RequestHead(Request):
-    """One request whose block is being judged. The block that goes on is ``before``, the path, ``after`` and what we
-    state; ``length`` is -1 where none is stated."""
+    """One request whose block is being judged. The block that goes on is ``before``, the path, ``parts``, one for each
+    of the other fields, and what we state; ``length`` is -1 where none is stated. ``hides`` is whether the client wants
+    its path, its authority or the like not to be indexed."""
 
-    __slots__ = ("after", "before", "has_secret", "is_grpc", "length", "path")
+    __slots__ = ("before", "has_secret", "hides", "is_grpc", "length", "parts", "path")
 
     def __init__(self, method: bytes, target: bytes, host: bytes) -> None:
         super().__init__(method, target, host)
         self.before = b""
         self.path = b""  # the target, encoded
-        self.after = b""
+        self.parts: Sequence[bytes] = ()
         self.length = _NO_LENGTH
         self.is_grpc = False
         self.has_secret = False
+        self.hides = False
 
-
-class KnownRequest:
-    """What the same block meant before: the block that goes on is ``before``, the path, ``after`` and, where the client
-    has not given one, a request id."""
-
-    __slots__ = ("after", "before", "host", "is_grpc", "length", "method", "path", "request_id", "target")
-
-    def __init__(self, head: RequestHead, target: bytes, after: bytes, request_id: bytes) -> None:
-        """``target`` is the client's, ``after`` all that follows the path, ``request_id`` the client's or empty."""
-        self.method = head.method
-        self.target = target
-        self.host = head.host
-        self.before = head.before
-        self.path = head.path
-        self.after = after
-        self.length = head.length
-        self.is_grpc = head.is_grpc
-        self.request_id = request_id
-
-    def __repr__(self) -> str:
-        return f"<KnownRequest {self.method!r} {self.target[:80]!r}>"
+    def written(self, path: bytes, ours: bytes) -> bytes:
+        """The block that goes on. What is encoded, credentials among it, is not kept any longer."""
+        block = b"%b%b%b%b" % (self.before, path, b"".join(self.parts), ours)
+        self.before = self.path = b""
+        self.parts = ()
+        return block
 
 
 class ResponseHead:
@@ -127,8 +117,12 @@ class Heads:
 
     # Requests.
 
-    def request(self, fields: list[Field]) -> RequestHead:
-        """Raises :class:`StreamFault` where it is malformed, :class:`MessageRefused` where it is not to be had."""
+    def request(self, fields: list[Field], never_indexed: Collection[int] = ()) -> RequestHead:
+        """Raises :class:`StreamFault` where it is malformed, :class:`MessageRefused` where it is not to be had.
+
+        Of all that is decoded, fields by their places that are ``never_indexed`` are written so again, and remembered
+        nowhere (RFC 7541 section 6.2.3).
+        """
         said: dict[bytes, bytes] = {}
         at = 0
         for name, value in fields:
@@ -143,18 +137,30 @@ class Heads:
         head = RequestHead(said.get(b":method", b""), said.get(b":path", b""), said.get(b":authority", b""))
         known = self._request_fields.get
         parts: list[bytes] = []
-        for field in fields[at:] if at else fields:
-            coded = known(field)
+        for place, field in enumerate(fields[at:] if at else fields, at):
+            is_secret = place in never_indexed
+            coded = None if is_secret else known(field)
             if coded is None:
-                coded = self._request_field(field, head)
+                coded = self._request_field(field, head, is_secret=is_secret)
             parts.append(coded)
         self._judge_request(head, said)
+        head.parts = parts
         host = self.rules.host_rewrite or head.host
-        encode = self._encoder.encode
-        head.before = encode((b":method", head.method)) + self._scheme + encode((b":authority", host))
-        head.path = encode((b":path", head.target))
-        head.after = b"".join(parts)
+        if any(fields[place][0] in _KEPT_OF_EACH for place in never_indexed):
+            head.hides = True
+            hidden = [literal(*field, secret=True) for field in ((b":method", head.method), (b":authority", host))]
+            head.before = self._scheme.join(hidden)
+        else:
+            encode = self._encoder.encode
+            head.before = encode((b":method", head.method)) + self._scheme + encode((b":authority", host))
+        head.path = self.path(head)
         return head
+
+    def path(self, head: RequestHead) -> bytes:
+        """The target as it is now, encoded."""
+        if head.hides:
+            return literal(b":path", head.target, secret=True)
+        return self._encoder.encode((b":path", head.target))
 
     def _judge_request(self, head: RequestHead, said: dict[bytes, bytes]) -> None:
         method, target = head.method, head.target
@@ -174,10 +180,14 @@ class Heads:
         if limit is not None and head.length > limit:
             raise MessageRefused(413, Reason.BODY_TOO_LARGE)
 
-    def _request_field(self, field: Field, head: RequestHead) -> bytes:
+    def _request_field(self, field: Field, head: RequestHead, *, is_secret: bool) -> bytes:
         name, value = field
         _judge_field(name, value)
         rules = self.rules.heads
+        encode = self._encoder.encode
+        if is_secret or name in SECRET_NAMES:
+            is_secret = head.has_secret = True
+            encode = _encode_secret
         if name == b"host":
             if head.host and head.host.lower() != value.lower():
                 raise _malformed("Host is not the authority", Reason.BAD_HOST)
@@ -188,15 +198,15 @@ class Heads:
             if length is None or head.length != _NO_LENGTH:
                 raise _malformed("content-length is malformed or doubled", Reason.BAD_CONTENT_LENGTH)
             head.length = length
-            return self._encoder.encode(field)
+            return encode(field)
         if name == b"te":
             if value != b"trailers":
                 raise _malformed("te is not trailers")
-            return self._encoder.encode(field)
+            return encode(field)
         if name == b"expect":
             if value.lower() != b"100-continue":
                 raise MessageRefused(417, Reason.EXPECTATION_FAILED)
-            return self._encoder.encode(field)
+            return encode(field)
         folded = fold(name)
         if folded != name:
             if folded in names.FRAMING:
@@ -217,22 +227,20 @@ class Heads:
             return b""
         if name == names.REQUEST_ID and self._takes_request_ids and value:
             head.request_id = head.request_id or value
-            return self._encoder.encode(field)
+            return encode(field)
         if name == b"content-type":
             head.is_grpc = head.is_grpc or value.startswith(_GRPC)
-            return self._encoder.encode(field)
-        if name in SECRET_NAMES:
-            head.has_secret = True
-            dropped = folded in rules.removed or name in _REQUEST_DROPPED
-            return b"" if dropped else literal(name, value, secret=True)
+            return encode(field)
         dropped = folded in rules.removed or folded in _REQUEST_DROPPED
-        return _remember(self._request_fields, field, b"" if dropped else self._encoder.encode(field))
+        coded = b"" if dropped else encode(field)
+        return coded if is_secret else _remember(self._request_fields, field, coded)
 
-    def request_trailers(self, fields: list[Field]) -> bytes:
+    def request_trailers(self, fields: list[Field], never_indexed: Collection[int] = ()) -> bytes:
         """The block that goes on, without what a trailer must not say. Raises :class:`StreamFault`."""
         rules = self.rules.heads
         kept = []
-        for name, value in fields:
+        for place, field in enumerate(fields):
+            name, value = field
             _judge_field(name, value)
             folded = fold(name)
             if not (
@@ -243,12 +251,12 @@ class Heads:
                 or folded in _NOT_IN_TRAILERS
                 or (b"_" in name and rules.underscores != "allow")
             ):
-                kept.append((name, value))
-        return self._encoder.block(kept)
+                kept.append(_encode_secret(field) if place in never_indexed else self._encoder.encode(field))
+        return b"".join(kept)
 
     # Responses.
 
-    def response(self, fields: list[Field], method: bytes) -> ResponseHead:
+    def response(self, fields: list[Field], method: bytes, never_indexed: Collection[int] = ()) -> ResponseHead:
         """Raises :class:`StreamFault`."""
         if not fields or fields[0][0] != b":status" or not _STATUS.fullmatch(fields[0][1]):
             raise _malformed("no status, or one that is malformed")
@@ -258,42 +266,48 @@ class Heads:
             raise _malformed("101, which HTTP/2 does not have")
         known = self._response_fields.get
         parts = [self._encoder.encode(fields[0])]
-        for field in fields[1:]:
-            coded = known(field)
-            parts.append(coded if coded is not None else self._response_field(field, head))
+        for place, field in enumerate(fields[1:], 1):
+            is_secret = place in never_indexed
+            coded = None if is_secret else known(field)
+            parts.append(coded if coded is not None else self._response_field(field, head, is_secret=is_secret))
         if method == b"HEAD" or head.status in (204, 304):
             head.length = 0  # whatever is stated, there is no body
         head.block = b"".join(parts)
         return head
 
-    def _response_field(self, field: Field, head: ResponseHead) -> bytes:
+    def _response_field(self, field: Field, head: ResponseHead, *, is_secret: bool) -> bytes:
         name, value = field
         _judge_field(name, value)
+        encode = self._encoder.encode
+        if is_secret or name in SECRET_NAMES:
+            is_secret = head.has_secret = True
+            encode = _encode_secret
         if name == b"content-length":
             length = grammar.content_length(value)
             if length is None or head.length != _NO_LENGTH:
                 raise _malformed("content-length is malformed or doubled")
             head.length = length
-            return self._encoder.encode(field)
+            return encode(field)
         if name == b"grpc-status":
             head.grpc_status = value
-            return self._encoder.encode(field)
-        if name in SECRET_NAMES:
-            head.has_secret = True
-            return literal(name, value, secret=True)
-        coded = b"" if name in _RESPONSE_DROPPED else self._encoder.encode(field)
-        return _remember(self._response_fields, field, coded)
+            return encode(field)
+        coded = b"" if name in _RESPONSE_DROPPED else encode(field)
+        return coded if is_secret else _remember(self._response_fields, field, coded)
 
-    def response_trailers(self, fields: list[Field]) -> ResponseHead:
+    def response_trailers(self, fields: list[Field], never_indexed: Collection[int] = ()) -> ResponseHead:
         """Raises :class:`StreamFault`."""
         head = ResponseHead()
         parts = []
-        for field in fields:
-            coded = self._response_field(field, head)
+        for place, field in enumerate(fields):
+            coded = self._response_field(field, head, is_secret=place in never_indexed)
             if field[0] not in names.FRAMING:
                 parts.append(coded)
         head.block = b"".join(parts)
         return head
+
+
+def _encode_secret(field: Field) -> bytes:
+    return literal(*field, secret=True)
 
 
 def _judge_field(name: bytes, value: bytes) -> None:

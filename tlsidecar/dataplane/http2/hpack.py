@@ -102,7 +102,7 @@ class Decoder:
     """One direction of one connection. ``max_fields`` and ``max_bytes`` bound one block's fields, each counted as
     RFC 7541 section 4.1 counts an entry of the table, references into the table as often as they are made."""
 
-    __slots__ = ("_max_bytes", "_max_fields", "_size", "_table", "_table_bytes", "version")
+    __slots__ = ("_max_bytes", "_max_fields", "_size", "_table", "_table_bytes", "never_indexed", "version")
 
     def __init__(self, max_fields: int, max_bytes: int) -> None:
         self._max_fields = max_fields
@@ -110,6 +110,7 @@ class Decoder:
         self._table: list[Field] = []  # the newest last
         self._size = 0
         self._table_bytes = TABLE_BYTES
+        self.never_indexed: list[int] = []  # which fields of the last block no hop may index (section 6.2.3)
         self.version = 0  # changes with the table: the same block means the same while it does not
 
     def __repr__(self) -> str:
@@ -126,8 +127,13 @@ class Decoder:
         except IndexError:
             raise _bad("a block that ends in the middle, or an index beyond the table") from None
 
+    def entry(self, index: int) -> Field:
+        """What a block says by this index, which was found in one (section 2.3.3)."""
+        return STATIC_TABLE[index - 1] if index <= _STATIC_ENTRIES else self._table[_STATIC_ENTRIES - index]
+
     def _decode(self, block: bytes) -> list[Field]:
         fields: list[Field] = []
+        self.never_indexed = never_indexed = []
         table = self._table
         left = self._max_bytes
         updates = 0
@@ -171,6 +177,8 @@ class Decoder:
                 field = (name, value)
                 if prefix == 0x3F:
                     self._insert(field)
+                elif first & 0x10:
+                    never_indexed.append(len(fields))
             left -= len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
             if left < 0:
                 raise Flood("a header list over the limit")
@@ -241,6 +249,33 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
         raise _bad(str(error)) from None
 
 
+def values_in(block: bytes) -> list[slice | int]:
+    """For each field of a block that was decoded: where its value is, encoded and with its length, or the index of the
+    entry that has it."""
+    found: list[slice | int] = []
+    at = 0
+    while at < len(block):
+        first = block[at]
+        if first & 0x80:
+            index, at = _integer(block, at, 0x7F)
+            found.append(index)
+        elif first & 0x60 == 0x20:
+            _, at = _integer(block, at, 0x1F)
+        else:
+            index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+            if not index:
+                at = _after_string(block, at)
+            end = _after_string(block, at)
+            found.append(slice(at, end))
+            at = end
+    return found
+
+
+def _after_string(block: bytes, at: int) -> int:
+    length, at = _integer(block, at, 0x7F)
+    return at + length
+
+
 def _bad(detail: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.COMPRESSION_ERROR, detail)
 
@@ -289,6 +324,11 @@ def literal(name: bytes, value: bytes, *, secret: bool = False) -> bytes:
     index = _STATIC_NAME_INDEX.get(name)
     start = integer(index, 0x0F, kind) if index is not None else bytes((kind,)) + integer(len(name), 0x7F) + name
     return start + integer(len(value), 0x7F) + value
+
+
+def is_never_indexed(coded: bytes) -> bool:
+    """Whether it is a field that no hop may index (section 6.2.3)."""
+    return bool(coded) and coded[0] & 0xF0 == 0x10
 
 
 def integer(value: int, prefix: int, kind: int = 0) -> bytes:

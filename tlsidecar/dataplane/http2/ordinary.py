@@ -91,11 +91,11 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             or self._upstream_window
             or reader.in_a_block
             or (reader.left and not self._client_passes)
-            or self._blocks_version != self._client_decoder.version
+            or self._known_requests.version != self._client_decoder.version
         ):
             return 0
         unpack = frames.unpack_head
-        known_requests, streams = self._known_requests, self.streams
+        find, streams = self._known_requests.find, self.streams
         out = self.to_upstream
         view = data if isinstance(data, bytes) else memoryview(data)
         run = 0  # what is from here on goes on as it came
@@ -107,7 +107,8 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             length = word >> 8
             end = at + HEAD_BYTES + length
             if kind == HEADERS:
-                known = known_requests.get(bytes(view[at + HEAD_BYTES : end])) if end <= size else None
+                block = bytes(view[at + HEAD_BYTES : end])
+                known = find(block) if end <= size else None
                 if (
                     known is None
                     or flags | END_STREAM != _WHOLE
@@ -121,7 +122,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 if at > run:
                     out.append(view[run:at])
                 at = run = end
-                frame = self._known_request(known, number, length, ends=flags == _WHOLE)
+                frame = self._known_request(known, number, block, ends=flags == _WHOLE)
                 if frame is None:
                     break  # it was answered, and there is something to say now
                 out.append(frame)

@@ -18,8 +18,9 @@ from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budget
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
 from tlsidecar.dataplane.http2.frames import Frame, FrameReader
-from tlsidecar.dataplane.http2.heads import Heads, KnownRequest, ResponseHead
+from tlsidecar.dataplane.http2.heads import Heads, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
+from tlsidecar.dataplane.http2.known_requests import KnownRequests
 from tlsidecar.dataplane.http2.stated import Stated
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -29,7 +30,6 @@ SWALLOWED_FRAMES: Final = (10_000, 1000)  # DATA for streams that have ended: as
 CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
 WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
 CLOSED_REMEMBERED: Final = 128
-BLOCKS_REMEMBERED: Final = 8
 
 CLIENT: Final = 1  # may still send on the stream
 UPSTREAM: Final = 2
@@ -109,7 +109,6 @@ class Streams:
         "_alone_until",
         "_begun_at",
         "_block_since",
-        "_blocks_version",
         "_client",
         "_client_credit",
         "_client_decoder",
@@ -215,9 +214,9 @@ class Streams:
         # this shows which of them breaks it.
         self._client_room = self._client_initial = frames.DEFAULT_WINDOW
         self._upstream_room = self._upstream_initial = frames.DEFAULT_WINDOW
-        self._known_requests: dict[bytes, KnownRequest] = {}
+        self._known_requests = KnownRequests()
         self._response_blocks: dict[tuple[bytes, bytes], ResponseHead] = {}
-        self._blocks_version = self._response_version = 0
+        self._response_version = 0
         self._address = ""
         self._remote: tuple[Identity | None, str, Side] | None = None
         self._shutdown: Reason | None = None

@@ -7,8 +7,8 @@ from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from tlsidecar.dataplane.http2.frames import Frame
 from tlsidecar.dataplane.http2.heads import ResponseHead
+from tlsidecar.dataplane.http2.known_requests import BLOCKS_REMEMBERED
 from tlsidecar.dataplane.http2.streams import (
-    BLOCKS_REMEMBERED,
     CREDIT_SAVED,
     FORBIDDEN,
     MAY_BE_OWED,
@@ -212,7 +212,11 @@ class UpstreamFrames(Streams):
         version = decoder.version
         fields = decoder.decode(block)
         heads = self._heads
-        head = heads.response_trailers(fields) if trailers else heads.response(fields, method)
+        never_indexed = decoder.never_indexed
+        if trailers:
+            head = heads.response_trailers(fields, never_indexed)
+        else:
+            head = heads.response(fields, method, never_indexed)
         if version == decoder.version and not head.has_secret:
             if self._response_version != version or len(self._response_blocks) >= BLOCKS_REMEMBERED:
                 self._response_blocks.clear()

@@ -274,16 +274,6 @@ def test_a_service_that_invents_streams(bad: bytes) -> None:
     assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
 
 
-def test_nothing_decoded_is_kept() -> None:
-    secret = b"Bearer 0123456789abcdef"
-    talk = Talk().client(*[head(number, [*GET, (b"authorization", secret)]) for number in (1, 3)])
-    assert talk.at_upstream.heads(3)[0][b"authorization"] == secret
-    talk.upstream(head(1, OK), head(3, OK))
-    assert not talk.session._known_requests
-    for remembered in (talk.session._heads._request_fields, talk.session._heads._encoder._known):
-        assert secret not in repr(remembered).encode()
-
-
 def _a_clients_bytes() -> bytes:
     client = H2Connection(H2Configuration(header_encoding=None))
     client.initiate_connection()

@@ -98,6 +98,30 @@ def test_secrets_are_not_remembered_and_never_indexed() -> None:
     assert repr(encoder) == "<Encoder 0 fields remembered>"
 
 
+def test_what_is_never_indexed_is_told() -> None:
+    """RFC 7541 section 6.2.3; each block anew."""
+    reader = decoder()
+    block = (
+        hpack.literal(b"a", b"1") + hpack.literal(b"cookie", b"2", secret=True) + hpack.literal(b"b", b"", secret=True)
+    )
+    assert reader.decode(block) == [(b"a", b"1"), (b"cookie", b"2"), (b"b", b"")]
+    assert reader.never_indexed == [1, 2]
+    reader.decode(b"\x82")
+    assert not reader.never_indexed
+
+
+def test_where_the_values_are() -> None:
+    reader = decoder()
+    block = b"\x20\x3f\xe1\x1f\x82\x40\x01a\x011\xbe" + hpack.literal(b"cookie", b"x" * 300, secret=True)
+    fields = reader.decode(block)
+    values = hpack.values_in(block)
+    assert len(values) == len(fields)
+    assert values[:3] == [2, slice(8, 10), 62]
+    assert reader.entry(2) == (b":method", b"GET")
+    assert reader.entry(62) == (b"a", b"1")
+    assert block[values[3]] == b"\x7f\xad\x01" + b"x" * 300  # type: ignore[index]
+
+
 def test_the_encoder_remembers_a_bounded_number() -> None:
     encoder = hpack.Encoder(capacity=8)
     for number in range(20):

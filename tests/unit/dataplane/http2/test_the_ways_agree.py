@@ -64,6 +64,7 @@ _REQUESTS = st.sampled_from(
         ((b":method", b"HEAD"), *GET[1:]),
         (*GET[:3], (b":path", b"/private/./a")),
         (*GET, (b"authorization", b"Bearer x")),
+        (*CALL, (b"cookie", b"a=b"), (b"x-tail", b"1"), (b"authorization", b"Bearer y")),
         (*GET, (b"connection", b"close")),
     ]
 )
