@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from typing import cast
 
 from certs.acme.challenges import HTTP_PATH, Challenge
 from certs.acme.messages import AcmeError
@@ -83,10 +84,10 @@ class _Client(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         if len(self._clients) >= MAX_CLIENTS:
-            transport.abort()
+            self.close()
             return
         self._clients.add(self)
         self._timer = asyncio.get_running_loop().call_later(CLIENT_TIMEOUT_S, self.close)

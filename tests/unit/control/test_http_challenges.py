@@ -40,7 +40,18 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode()
 
 
-async def test_it_answers_what_is_presented_and_then_nobody() -> None:
+def uvloop_event_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
+    return loop
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, uvloop_event_loop])
+def test_it_answers_what_is_presented_and_then_nobody(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(_present_ask_and_withdraw())
+
+
+async def _present_ask_and_withdraw() -> None:
     port = free_port()
     challenges = HttpChallenges(Address("127.0.0.1", port))
     await in_thread(challenges.present, ONE)
