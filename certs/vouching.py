@@ -9,6 +9,7 @@ from certs.certificate import Certificate
 from certs.chain import issued, verification_error
 from certs.form import authority_defect, chain_defect
 from certs.material import Material
+from certs.policies import restricts_policies
 
 # A CA in the bundle with any other extension (name constraints, an extended key usage, policies …) has a say in what
 # those under it may issue, which would be lost.
@@ -52,6 +53,8 @@ def _vouches(authority: Certificate, issuer: Certificate) -> bool:
     # Neither is looked at again in a peer's chain, which ends at the issuer then.
     if authority.extensions_defect or authority_defect(issuer) or chain_defect(issuer, [authority]):
         return False
+    if restricts_policies(issuer):
+        return False  # an anchor's say in policies is not heard
     if any(not isinstance(extension.value, _SAYS_NOTHING_OF_OTHERS) for extension in authority.extensions):
         return False
     if authority.not_valid_before_utc > issuer.not_valid_before_utc:

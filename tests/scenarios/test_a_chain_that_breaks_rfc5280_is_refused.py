@@ -34,6 +34,8 @@ def chains(root: odd.Odd) -> dict[str, tuple[tuple[odd.Odd, ...], str]]:
     mail_only = odd.authority(middle, issuer=root, extensions=(subtree(0xA0, 0x81, b"x.example"),))
     uncritical = odd.extension("2.5.29.19", bytes.fromhex("30030101ff"))
     policies = odd.extension("2.5.29.36", bytes.fromhex("3003800100"))
+    explicit = odd.extension("2.5.29.36", bytes.fromhex("3003800100"), critical=True)
+    no_mailbox = x509.RFC822Name._init_without_validation("a@b@x.example")
     return {
         "good": (under(), ""),
         "basic constraints not critical": (under(without=BASIC, extensions=(uncritical,)), "4.2.1.9"),
@@ -52,6 +54,8 @@ def chains(root: odd.Odd) -> dict[str, tuple[tuple[odd.Odd, ...], str]]:
             (odd.leaf(mail_only, names=(x509.DNSName("a.example"), x509.RFC822Name("a@y.example"))), mail_only),
             "4.2.1.10",
         ),
+        "a policy that is required and not there": (under(extensions=(explicit,)), "6.1"),
+        "an e-mail address that is none": ((odd.leaf(root, names=(no_mailbox,)),), "4.2.1.6"),
         "a leaf that does not say who signed it": ((odd.leaf(root, without=AUTHORITY_KEY),), "4.2.1.1"),
         "name constraints in a leaf": ((odd.leaf(root, extensions=(subtree(0xA1, 0x82, b"z"),)),), "4.2.1.10"),
         "no subject, and names that are not critical": ((odd.leaf(root, odd.name()),), "4.2.1.6"),

@@ -17,6 +17,7 @@ from certs.identity import Role
 CLIENT = {"clientAuth": Role.CLIENT.purpose}
 STRICT = crypto.X509StoreFlags.PARTIAL_CHAIN | crypto.X509StoreFlags.X509_STRICT
 BASIC, USAGE, SUBJECT_KEY = x509.OID_BASIC_CONSTRAINTS, x509.OID_KEY_USAGE, x509.OID_SUBJECT_KEY_IDENTIFIER
+AUTHORITY_KEY = x509.OID_AUTHORITY_KEY_IDENTIFIER
 CONSTRAINTS = "2.5.29.30"
 
 
@@ -47,6 +48,10 @@ AUTHORITIES: dict[str, tuple[Callable[[], odd.Odd], str]] = {
     "no keyCertSign": (
         lambda: odd.authority(without=(USAGE,), extensions=(odd.extension("2.5.29.15", b"\x03\x02\x07\x80"),)),
         "4.2.1.3",
+    ),
+    "signed by another, and not saying by whom": (
+        lambda: odd.authority(issuer=odd.authority(), without=(AUTHORITY_KEY,)),
+        "4.2.1.1",
     ),
     "no subject key identifier": (lambda: odd.authority(without=(SUBJECT_KEY,)), "4.2.1.2"),
     "policy constraints not critical": (
@@ -148,6 +153,11 @@ LEAVES: dict[str, tuple[dict[str, object], str]] = {
     "two dots": ({"names": (x509.DNSName("a..example"),)}, "4.2.1.6"),
     "a blank": ({"names": (x509.DNSName(" "),)}, "4.2.1.6"),
     "a star within": ({"names": (x509.DNSName("a.*.example"),)}, "4.2.1.6"),
+    "an e-mail address": ({"names": (x509.RFC822Name("me@x.example"),)}, ""),
+    "what is no e-mail address": ({"names": (x509.RFC822Name._init_without_validation("a@b@x.example"),)}, "4.2.1.6"),
+    "a URI": ({"names": (x509.UniformResourceIdentifier("urn:a:b"),)}, ""),
+    "a URI without a scheme": ({"names": (x509.UniformResourceIdentifier("/a/b"),)}, "4.2.1.6"),
+    "half an address": ({"names": (), "extensions": (odd.extension("2.5.29.17", b"\x30\x04\x87\2\0\1"),)}, "4.2.1.6"),
     "a label too long": ({"names": (x509.DNSName("a" * 64 + ".example"),)}, "4.2.1.6"),
 }
 
@@ -205,6 +215,19 @@ def test_each_but_the_anchor_says_who_signed_it() -> None:
     ):
         assert "4.2.1.1)" in _chain(leaf, ca)
     assert _chain(odd.leaf(ca), ca) == ""
+
+
+def test_a_name_of_a_ca_between_is_bound_unless_it_is_self_issued() -> None:
+    """OpenSSL looks at these, but not at what a wildcard stands for."""
+    wildcard = odd.extension("2.5.29.17", odd.tlv(0x30, odd.tlv(DNS, b"*.x.example")))
+    bound = odd.authority(extensions=(constraints(EXCLUDED, DNS, b"b.x.example"),))
+    middle = odd.authority(odd.name((odd.UTF8, b"Middle")), issuer=bound, extensions=(wildcard,))
+    assert "'*.x.example' is excluded, by CN=Some CA" in _chain(odd.leaf(middle), middle, bound)
+    itself = odd.authority(issuer=bound, extensions=(wildcard,))
+    assert _chain(odd.leaf(itself), itself, bound) == ""
+    malformed = odd.extension("2.5.29.17", b"\x30\x02\x82\x05")
+    middle = odd.authority(odd.name((odd.UTF8, b"Middle")), issuer=bound, extensions=(malformed,))
+    assert "malformed" in _chain(odd.leaf(middle), middle, bound)
 
 
 def _chain(leaf: odd.Odd, *above: odd.Odd) -> str:

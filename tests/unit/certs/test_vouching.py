@@ -43,6 +43,11 @@ def test_what_its_own_authority_says_of_those_under_it_is_not_lost(extension: tu
     assert vouched_issuer(issued_by(forge.authority("Issuing", root, path_length=0), root)) is None
 
 
+def test_what_it_says_itself_of_policies_is_not_lost() -> None:
+    root = forge.authority()
+    assert vouched_issuer(issued_by(forge.authority("Issuing", root, path_length=0, extra=[NO_POLICIES]), root)) is None
+
+
 def test_it_is_not_valid_for_longer_than_what_vouches_for_it() -> None:
     root = forge.authority(starts=NOW - DAY, ends=NOW + DAY)
     for starts, ends in ((NOW - DAY - SECOND, NOW + DAY), (NOW - DAY, NOW + DAY + SECOND)):

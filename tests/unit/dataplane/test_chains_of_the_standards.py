@@ -243,6 +243,10 @@ def unknown(*, critical: bool) -> Extension:
     return x509.UnrecognizedExtension(PRIVATE_OID, b""), critical
 
 
+def policy() -> Extension:
+    return x509.CertificatePolicies([x509.PolicyInformation(PRIVATE_OID, None)]), False
+
+
 def access(*, critical: bool) -> Extension:
     issuers = x509.AccessDescription(x509.AuthorityInformationAccessOID.CA_ISSUERS, x509.DNSName(HOST))
     return x509.AuthorityInformationAccess([issuers]), critical
@@ -395,6 +399,12 @@ PASS: dict[str, Callable[[], Chain]] = {
     "excluded networks, a name": lambda: constrained(None, ["192.0.2.0/24"], HOST),
     "a permitted directory name": lambda: constrained([directory("foo")], None, HOST, directory("foo"), subject="foo"),
     "a self-issued CA in the middle is not bound": lambda: self_issued(san="not-example.com"),
+    "a SPIFFE ID below its domain": lambda: constrained(
+        [x509.UniformResourceIdentifier("prod_1")], None, HOST, x509.UniformResourceIdentifier("spiffe://prod_1/web")
+    ),
+    "an explicit policy that is required and there": lambda: below(
+        middle={"more": [(x509.PolicyConstraints(0, None), True), policy()]}, more=[policy()]
+    ),
     "a kind of name that is excluded and not there": lambda: constrained([HOST], [DER_NULL], HOST),
     "an expired way beside a good one": expired_way,
     "cross signatures in a circle beside a root": web_of_cross_signatures,
@@ -514,6 +524,22 @@ NOT: dict[str, Callable[[], Chain]] = {
     "a key of DSA": lambda: direct(key=dsa.generate_private_key(2048)),
     "a key on P-192": lambda: direct(key=ec.generate_private_key(ec.SECP192R1())),
     "a root with a key of DSA": lambda: direct(root={"key": dsa.generate_private_key(2048)}),
+    "a root that another signed, without saying so": cross_signed,
+    "an e-mail address that is none": lambda: below(
+        [general("me@example.com"), general("a@b@example.com")],
+        middle={"more": [constraints(["example.com", general("me@example.com")])]},
+        san=(alternative(HOST, "me@example.com", "a@b@example.com"), False),
+    ),
+    "a URI without a host, where hosts are excluded": lambda: constrained(
+        None, [x509.UniformResourceIdentifier("x.example")], HOST, x509.UniformResourceIdentifier("http://192.0.2.1/")
+    ),
+    "a constraint to a URI with a scheme": lambda: constrained(
+        None, [x509.UniformResourceIdentifier("http://x.example")], HOST
+    ),
+    "a URI without a scheme": lambda: direct([HOST, x509.UniformResourceIdentifier("/a/b")]),
+    "an explicit policy that is required and not there": lambda: below(
+        middle={"more": [(x509.PolicyConstraints(0, None), True)]}
+    ),
     "RSA of 1024 bits": lambda: direct(key=forge.rsa_key(1024)),
 }
 
@@ -550,7 +576,6 @@ FORUM: dict[str, tuple[Callable[[], Chain], bool]] = {
     "a common name that is none of the names": (lambda: direct(subject="other.example.com"), True),
     "an RSA key for no use": (lambda: direct(key=forge.rsa_key(2048), key_usage=(usage(), True)), False),
     "constraints that are not critical": (lambda: direct(root={"more": [constraints([HOST], critical=False)]}), False),
-    "a root that another signed, without saying so": (cross_signed, True),
 }
 
 # Ours: for showing a client certificate of our own.
