@@ -68,6 +68,8 @@ class Certificate:
         self._extension_list = next((each for each in rest if each.tag == _EXTENSIONS), None)
         self.defect = "a date in it cannot be read" if None in times else ""
         self._is_exact = True
+        self._openssl: crypto.X509 | None = None
+        self._made_by: dict[bytes, bool] = {}  # whether the key with this DER made its signature
         self._reading: x509.Certificate | None = None
         try:
             self._reading = x509.load_der_x509_certificate(encoded)
@@ -203,8 +205,12 @@ class Certificate:
 
     def signed(self, certificate: Certificate) -> bool:
         """Whether this one's key signed ``certificate``. Names are not looked at."""
-        reading = certificate._reading
-        return reading is not None and verified(self.key, reading, certificate._parts[0].der)
+        found = certificate._made_by.get(self.key_der)
+        if found is None:
+            reading = certificate._reading
+            found = reading is not None and verified(self.key, reading, certificate._parts[0].der)
+            certificate._made_by[self.key_der] = found
+        return found
 
     def public_bytes(self, encoding: Encoding) -> bytes:
         """Its DER, or PEM."""
@@ -217,8 +223,11 @@ class Certificate:
         return self._reading if self._is_exact else None
 
     def openssl(self) -> crypto.X509:
-        """The same for OpenSSL. Raises :class:`OpenSSL.crypto.Error` when OpenSSL cannot read it."""
-        return crypto.load_certificate(crypto.FILETYPE_ASN1, self.der)
+        """The same for OpenSSL, one object for all contexts and stores that it stands in. Raises
+        :class:`OpenSSL.crypto.Error` when OpenSSL cannot read it."""
+        if self._openssl is None:
+            self._openssl = crypto.load_certificate(crypto.FILETYPE_ASN1, self.der)
+        return self._openssl
 
     def _loosened(self) -> bytes:
         """The same with names whose values are all UTF8Strings, which a parser does not check until it is asked."""
@@ -252,21 +261,21 @@ def verified(
 def show_certificate(context: SSL.Context, certificate: Certificate) -> None:
     """Have ``context`` show it as its own. Raises :class:`OpenSSL.SSL.Error`."""
     with _without_the_deprecation():
-        context.use_certificate(certificate.to_cryptography() or certificate.openssl())
+        context.use_certificate(certificate.openssl())
 
 
 def show_chain(context: SSL.Context, chain: tuple[Certificate, ...]) -> None:
     """Have ``context`` show these after its own. Raises :class:`OpenSSL.SSL.Error`."""
     with _without_the_deprecation():
         for certificate in chain:
-            context.add_extra_chain_cert(certificate.to_cryptography() or certificate.openssl())
+            context.add_extra_chain_cert(certificate.openssl())
 
 
 def name_authorities(context: SSL.Context, authorities: tuple[Certificate, ...]) -> None:
     """Have ``context``, a server's, tell clients whose certificates it takes. Raises :class:`OpenSSL.SSL.Error`."""
     with _without_the_deprecation():
         for certificate in authorities:
-            context.add_client_ca(certificate.to_cryptography() or certificate.openssl())
+            context.add_client_ca(certificate.openssl())
 
 
 class _without_the_deprecation(warnings.catch_warnings):

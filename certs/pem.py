@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -37,6 +38,10 @@ _BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9][A-Z0-9 ]{0,62}[A-Z0-9])----
 _BEFORE_BOUNDARY = b" \t\v\f\xef\xbb\xbf"
 _ALMOST_BOUNDARY = re.compile(rb"[ \t\v\f\xef\xbb\xbf]*--+ ?(BEGIN|END)\b", re.ASCII | re.IGNORECASE)
 _BEGIN = b"-----BEGIN "
+
+# By what is encoded, and where that was read: a bundle that is read again, the same as before, is not parsed and
+# verified once more for as long as what was made of it is in use.
+_in_use: WeakValueDictionary[tuple[bytes, str], Certificate] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +121,15 @@ def certificates_in(blocks: Iterable[Block], path: Path | None = None) -> list[C
 
 
 def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "") -> Certificate:
-    """``place``: where in the file. Raises :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot
-    read, either."""
+    """``place``: where in the file. Of what is in use already, read at the same place, the same object. Raises
+    :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot read, either."""
     at = f"{place}: " if place else ""
+    origin = f"{path}, {place}" if path is not None and place else place
+    known = _in_use.get((encoded, origin))
+    if known is not None:
+        return known
     try:
-        certificate = Certificate(encoded, f"{path}, {place}" if path is not None and place else place)
+        certificate = Certificate(encoded, origin)
     except ValueError:
         digest = hashlib.sha256(encoded).hexdigest()
         detail = f"{at}what is encoded there is no X.509 certificate (sha256:{digest})"
@@ -130,6 +139,7 @@ def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "")
     except crypto.Error as error:
         detail = f"{at}{certificate.title}: OpenSSL cannot read it: {describe_error(error)}"
         raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
+    _in_use[encoded, origin] = certificate
     return certificate
 
 

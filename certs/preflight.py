@@ -242,9 +242,16 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
 def _inspect_chain(
     material: CertificateSet, now: datetime, judge_time: bool, own_chain_suffices: bool, found: Inspection
 ) -> None:
-    """Builds the chain with OpenSSL, as our peers will."""
+    """Builds the chain with OpenSSL, as our peers will: the strictest of them first, since what passes there passes
+    everywhere."""
     partial = crypto.X509StoreFlags.PARTIAL_CHAIN
+    strict = partial | crypto.X509StoreFlags.X509_STRICT
     anchors = material.trust
+    # The leaf may start a little after our clock's now, within the allowance for skew, judged before.
+    moment = max(now, material.leaf.not_valid_before_utc) if judge_time else None
+    if _verify(material, anchors, moment, strict) is None:
+        _warn_of_form(chain_defect(material.leaf, _upwards(material)), found)
+        return
     error = _verify(material, anchors, None, partial)
     own = _top_of_chain(material) if own_chain_suffices else None
     is_incomplete = error is not None and _REASON_OF_VERIFY_ERROR.get(error[0]) is MaterialReason.CHAIN_INCOMPLETE
@@ -253,9 +260,8 @@ def _inspect_chain(
         error = _verify(material, anchors, None, partial)
         if error is None:
             found.warn(f"our own chain ends in {own.title}, which is not in the trust bundle: peers must trust it")
-    if error is None and judge_time:
-        # The leaf may start a little after our clock's now, within the allowance for skew, judged before.
-        error = _verify(material, anchors, max(now, material.leaf.not_valid_before_utc), partial)
+    if error is None and moment is not None:
+        error = _verify(material, anchors, moment, partial)
     if error is not None:
         number, depth, text = error
         reason = _REASON_OF_VERIFY_ERROR.get(number, MaterialReason.CHAIN_INVALID)
@@ -264,8 +270,11 @@ def _inspect_chain(
             hint = "; where peers trust other CAs than we do, put the certificate of its issuer behind it"
         found.refuse(reason, f"{text} (at depth {depth} of the chain){hint}")
         return
-    error = _verify(material, anchors, None, partial | crypto.X509StoreFlags.X509_STRICT)
-    problem = error[2] if error is not None else chain_defect(material.leaf, _upwards(material))
+    error = _verify(material, anchors, None, strict)
+    _warn_of_form(error[2] if error is not None else chain_defect(material.leaf, _upwards(material)), found)
+
+
+def _warn_of_form(problem: str, found: Inspection) -> None:
     if problem:
         found.warn(f"peers that verify strictly (RFC 5280), such as another tlsidecar, refuse the chain: {problem}")
 

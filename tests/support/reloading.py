@@ -82,7 +82,8 @@ def reload_under_load(
         stop.set()
         for client in clients:
             client.join(30)
-    assert [client.error for client in clients if client.error] == []
+    failed = [client.error for client in clients if client.error]
+    assert not failed, failed  # said here: pytest does not rewrite what stands in this module
     assert not any(client.is_alive() for client in clients)
     assert sidecar.json("/v1/certificates")["generation"] == generation
     assert sidecar.metric("tlsidecar_reloads_total", outcome="refused", reason="key_mismatch") == RELOADS // 3

@@ -95,7 +95,7 @@ class Configuration:
         except MaterialError as hangs:
             error = hangs.detail
         else:
-            keys = tuple(changed_keys(self.in_force, found))
+            keys = tuple(changed_keys(self.in_force, found)) if found != self.in_force else ()
             if keys:
                 held = self._beyond(found) if self._beyond is not None else frozenset()
                 change = Change(

@@ -36,6 +36,7 @@ from tlsidecar.control.interface import (
 )
 from tlsidecar.control.life import Life
 from tlsidecar.control.outages import Outages
+from tlsidecar.control.pace import Pace
 from tlsidecar.control.problems import Facts, Problems
 from tlsidecar.control.requests import Answer
 from tlsidecar.control.upstream_health import UpstreamHealth
@@ -117,6 +118,7 @@ class Controller:
             hub,
             self,
             self._configuration,
+            Pace(lambda: any(worker.connections_on_our_loop for worker in self.workers)),
             attempted=self.problems,
             random_unit=random_unit,
         )

@@ -22,6 +22,7 @@ from certs.renewal import RandomUnit
 from certs.sources import Candidate, Source
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Trigger, most_telling
+from tlsidecar.control.pace import Pace
 from tlsidecar.control.requests import Answer, Batch, RequestQueue
 from tlsidecar.control.rotation import Proved, Rotation, refusal
 from tlsidecar.control.sources import crl_downloads_of
@@ -74,6 +75,7 @@ class Identities:
         hub: EventHub,
         supervisor: Applier,
         configuration: ConfigurationOnDisk,
+        pace: Pace,
         *,
         attempted: Callable[[], object] = lambda: None,
         random_unit: RandomUnit = random.random,
@@ -87,6 +89,7 @@ class Identities:
         self._hub = hub
         self._supervisor = supervisor
         self._configuration = configuration
+        self._pace = pace
         self._attempted = attempted
         self._random_unit = random_unit
         self._begin: Begin | None = None
@@ -104,6 +107,7 @@ class Identities:
             self._clock,
             self._hub,
             self._supervisor.apply,
+            self._pace,
             attempted=self._attempted,
             crl_downloads=crl_downloads_of(identity, self._clock),
             random_unit=self._random_unit,
@@ -195,6 +199,7 @@ class Identities:
         found: Sequence[Attempt]
         try:
             change = await self._configuration.look()
+            await self._pace.step()
             batches = {rotation.name: _joined(rotation, reload) for rotation in self.rotations}
             if change is None or change.restart_keys:
                 found = await asyncio.gather(*(self._attempt(each, batches[each.name]) for each in self.rotations))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -11,6 +10,7 @@ from OpenSSL import SSL
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
 from certs.preflight import preflight
+from tlsidecar.control.pace import Pace
 from tlsidecar.control.sources import roles_of
 from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
 from tlsidecar.settings import Mode, Settings
@@ -42,19 +42,15 @@ def build_contexts(settings: Settings, name: str, material: Material, number: in
     return contexts
 
 
-async def build_contexts_beside_traffic(settings: Settings, name: str, material: Material, number: int) -> Contexts:
-    """:func:`build_contexts`, where connections are served by the same loop: after each step, of a millisecond or two,
-    they have their turn. Raises :class:`MaterialError`."""
-    await give_way()
+async def build_contexts_beside_traffic(
+    settings: Settings, name: str, material: Material, number: int, pace: Pace
+) -> Contexts:
+    """:func:`build_contexts`, where connections are served by the same loop. Raises :class:`MaterialError`."""
+    await pace.step()
     contexts = _unproved(settings, name, material, number)
     for _ in _proved(settings, name, contexts):
-        await give_way()
+        await pace.step()
     return contexts
-
-
-async def give_way() -> None:
-    """Let the loop make one turn."""
-    await asyncio.sleep(0)
 
 
 def _unproved(settings: Settings, name: str, material: Material, number: int) -> Contexts:
@@ -63,11 +59,15 @@ def _unproved(settings: Settings, name: str, material: Material, number: int) ->
 
 
 def _proved(settings: Settings, name: str, contexts: Contexts) -> Iterator[None]:
-    """Makes the context of each listener and proves it, in steps."""
+    """Makes the context of each listener and proves it, in steps; what several have in common, once."""
+    proved: set[SSL.Context] = set()
     for listener in settings.listeners_of(name):
         server_side = listener.mode is Mode.TERMINATE
         try:
             context = contexts.make(listener)
+            if context in proved:
+                continue
+            proved.add(context)
             yield
             yield from trial_handshakes(context, contexts.material, server_side=server_side)
         except ProofError as error:

@@ -26,6 +26,7 @@ from certs.sources.crl_downloads import CrlDownloads
 from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
+from tlsidecar.control.pace import Pace
 from tlsidecar.control.proof import build_contexts_beside_traffic, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
 from tlsidecar.dataplane.tls import Contexts
@@ -66,13 +67,14 @@ class Rotation:
         clock: Clock,
         hub: EventHub,
         apply: Apply,
+        pace: Pace,
         *,
         attempted: Callable[[], object] = lambda: None,
         crl_downloads: CrlDownloads | None = None,
         random_unit: RandomUnit = random.random,
     ) -> None:
-        """``name`` is that of the identity in ``settings``, and ``source`` is its; ``attempted`` is called after each
-        attempt, before whoever asked for it goes on."""
+        """``name`` is that of the identity in ``settings``, and ``source`` is its; ``pace`` is that of all who share
+        the loop. ``attempted`` is called after each attempt, before whoever asked for it goes on."""
         self.name = name
         self.settings = settings
         self.source = source
@@ -87,6 +89,7 @@ class Rotation:
         self._clock = clock
         self._hub = hub
         self._apply = apply
+        self._pace = pace
         self._attempted = attempted
         self._renewals = RenewalSchedule(random_unit)
         self._readings = RenewalSchedule(random_unit)  # of what is there, while it cannot be used
@@ -225,12 +228,13 @@ class Rotation:
         return replace(await self._judged(material, settings, proved.source), crl_downloads=proved.crl_downloads)
 
     async def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
+        await self._pace.step()
         warnings = judge_material(settings, self.name, material, self._clock.now())
         before = self.generation
         contexts = None
         if settings is not self.settings or before is None or material.digest != before.material.digest:
             number = before.number + 1 if before else 1
-            contexts = await build_contexts_beside_traffic(settings, self.name, material, number)
+            contexts = await build_contexts_beside_traffic(settings, self.name, material, number, self._pace)
         return Proved(source, material, contexts, warnings, before)
 
     def adopt(self, proved: Proved, trigger: Trigger, settings: Settings | None = None) -> Attempt:

@@ -44,6 +44,11 @@ class WorkerHandle(Protocol):
         """What is wrong with it, and since when, if it does not stay up."""
         ...
 
+    @property
+    def connections_on_our_loop(self) -> int:
+        """How many it serves on the loop of whoever asks."""
+        ...
+
     async def apply(self, contexts: Contexts) -> None:
         """Returns when new connections under its identity get this generation."""
         ...

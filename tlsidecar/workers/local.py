@@ -55,6 +55,10 @@ class LocalWorker:
     def is_live(self) -> bool:
         return True  # whoever asks runs on the loop in question
 
+    @property
+    def connections_on_our_loop(self) -> int:
+        return self._worker.connection_count
+
     async def apply(self, contexts: Contexts) -> None:
         self._worker.apply(contexts)
 

@@ -270,6 +270,10 @@ class RemoteWorker:
         return self._silence.seconds < NOT_LIVE_AFTER_S
 
     @property
+    def connections_on_our_loop(self) -> int:
+        return 0
+
+    @property
     def failing(self) -> tuple[str, datetime] | None:
         if self._failing_since is None:
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
+import weakref
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,19 @@ def test_blocks_come_in_order_with_text_between_them_ignored() -> None:
     data = b"subject=CN = web\r\n" + LEAF.pem.replace(b"\n", b"\r\n") + b"\n# the root\n" + ROOT.pem.rstrip(b"\n")
     assert certificates_in(read_blocks(data)) == [LEAF.read, ROOT.read]
     assert crls_in(read_blocks(CRL + data))[0].issuer == ROOT.read.subject
+
+
+def test_what_is_read_again_is_the_same_object_while_it_is_in_use() -> None:
+    path = Path("bundle.pem")
+    leaf, root = certificates_in(read_blocks(BUNDLE), path)
+    assert all(a is b for a, b in zip(certificates_in(read_blocks(BUNDLE), path), (leaf, root), strict=True))
+    assert root.openssl() is root.openssl(), "one for all contexts"
+    elsewhere = certificates_in(read_blocks(ROOT.pem + LEAF.pem), path)
+    assert [each.origin for each in elsewhere] != [root.origin, leaf.origin], "what is said of it names the place"
+    gone = weakref.ref(leaf)
+    del leaf, elsewhere
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("content", [LEAF.pem, LEAF.key_pem(), ROOT.pem, CRL], ids=["cert", "key", "trust", "crl"])

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -13,10 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, mldsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
 from support import odd
 from unit.certs import forge
 
 from certs.certificate import Certificate
+from certs.chain import verification_error
 from certs.errors import MaterialError, MaterialReason
 from certs.handshake import prove_handshake
 from certs.identity import Role
@@ -57,6 +60,18 @@ def reasons(material: Material, roles: tuple[Role, ...] = BOTH, **more: object) 
 def test_good_material_passes_and_shakes_hands(material: Material, role: Role) -> None:
     assert preflight(material, [role], forge.NOW) == ()
     prove_handshake(material, role, forge.NOW)
+
+
+def test_a_good_chain_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+
+    def counted(*arguments: Any) -> tuple[int, int, str] | None:
+        built.append(arguments[-1])
+        return verification_error(*arguments)
+
+    monkeypatch.setattr("certs.preflight.verification_error", counted)
+    assert preflight(good(), BOTH, forge.NOW) == ()
+    assert built == [crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN]
 
 
 @pytest.mark.parametrize("role", Role)

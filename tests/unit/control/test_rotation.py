@@ -18,6 +18,7 @@ from certs.sources import Candidate, Failed, RenewalWanted
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.identities import Identities
 from tlsidecar.control.interface import Attempt, ConfigurationState, Outcome, Trigger
+from tlsidecar.control.pace import Pace
 from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
@@ -50,6 +51,7 @@ class Story:
             EventHub(self.clock),
             self,
             self,
+            Pace(lambda: False),
             random_unit=lambda: 0.5,
         )
         self.rotation = self.identities.rotations[0]
