@@ -14,9 +14,23 @@ from support.pki import Pki
 from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
+from unit.dataplane.http2.talk import OK, head
+
+from tlsidecar.dataplane.http2 import frames
 
 READERS = 25
 KIB = 1024
+
+
+# The largest windows that there are, of the stream and of the connection, and a request.
+_ASKS = b"".join(
+    (
+        frames.PREFACE,
+        frames.settings([(frames.INITIAL_WINDOW_SIZE, frames.MAX_WINDOW)]),
+        frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW),
+        head(1),
+    )
+)
 
 
 def _floods(sock: socket.socket) -> None:
@@ -25,7 +39,20 @@ def _floods(sock: socket.socket) -> None:
         sock.sendall(block)
 
 
-@pytest.mark.parametrize("direction", ["to the peer", "to the service"])
+def _floods_a_stream(sock: socket.socket) -> None:
+    said = sock.recv(65536)
+    while b"a.test" not in said:  # the authority of what it is asked
+        said += sock.recv(65536)
+    sock.sendall(frames.settings([]) + frames.SETTINGS_ACK + head(1, OK, end=False))
+    block = frames.data(1, bytes(frames.MAX_FRAME_BYTES), end_stream=False)
+    while True:
+        sock.sendall(block)
+
+
+_SERVICES = {"to the peer": _floods, "to an HTTP/2 client": _floods_a_stream}
+
+
+@pytest.mark.parametrize("direction", [*_SERVICES, "to the service"])
 def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     held: list[socket.socket] = []
@@ -33,17 +60,22 @@ def test_memory_is_bounded_and_the_time_too(direction: str, pki: Pki, tmp_path: 
     def reads_nothing(sock: socket.socket) -> None:
         held.append(sock.dup())
 
-    with serving(_floods if direction == "to the peer" else reads_nothing) as service:
+    is_http2 = direction == "to an HTTP/2 client"
+    with serving(_SERVICES.get(direction, reads_nothing)) as service:
         config = configs.limits(write_timeout="4s") + configs.identity(server, pki.trust)
-        config += configs.terminate(service.address)
+        config += configs.terminate(service.address, **({"protocol": "http", "http2": "only"} if is_http2 else {}))
         with running(tmp_path / "sidecar", config) as sidecar, contextlib.ExitStack() as stack:
             before = sidecar.resident_bytes()
             context = client_context(pki.trust, client)
+            if is_http2:
+                context.set_alpn_protos([b"h2"])
             peers = []
             for _ in range(READERS):
                 sock = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.port()), 10))
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 peers.append(Peer(context, sock, name="localhost").handshake())
+                if is_http2:
+                    peers[-1].send(_ASKS)
             eventually(lambda: sidecar.status()["totals"]["connections_active"] == READERS)
 
             most = [0]
