@@ -100,10 +100,12 @@ class ClientFrames(Streams):
         return kind == frames.GOAWAY and relays
 
     def _must_be_known(self, number: int) -> None:
+        """Any other frame than HEADERS on a stream that is idle ends the connection (RFC 9113 section 5.1)."""
         if number > self._last or not number & 1:
             raise broken("a frame on a stream that was not opened")
 
     def _client_settings(self, payload: bytes) -> None:
+        """Only the windows are held against what the upstream sends (RFC 9113 section 6.9.2)."""
         for setting, value in frames.settings_in(payload):
             if setting == frames.INITIAL_WINDOW_SIZE:
                 self._client_initial = value
@@ -128,6 +130,7 @@ class ClientFrames(Streams):
         return True
 
     def _client_data(self, frame: Frame) -> bool:
+        """DATA (RFC 9113 section 6.1), of which the end may still be to come: whether it goes on."""
         _, flags, number, at, end, _ = frame
         stream = self.streams.get(number)
         content = frames.content_bytes(self._client.data, frame)
@@ -174,6 +177,7 @@ class ClientFrames(Streams):
             raise flow_control("more DATA than the window allows")
 
     def _client_reset(self, number: int) -> bool:
+        """RST_STREAM (RFC 9113 section 6.4): whether it goes on."""
         self._must_be_known(number)
         self._resets.spend(self._clock.now)
         stream = self.streams.get(number)
@@ -184,6 +188,8 @@ class ClientFrames(Streams):
         return self.state is not State.ALONE
 
     def _client_headers(self, number: int, flags: int, block: bytes) -> None:
+        """HEADERS (RFC 9113 sections 5.1.1 and 8.1): a request, trailers, or what comes too late. The block is decoded
+        whatever becomes of it, for it may change the table (section 4.3)."""
         stream = self.streams.get(number)
         ends = bool(flags & frames.END_STREAM)
         if stream is not None:

@@ -63,6 +63,8 @@ unpack_head: Final = _HEAD.unpack_from  # length and kind, flags, stream with it
 _SETTING: Final = Struct(">HI")
 
 # Of each kind: the least and the greatest length, and whether it is about a stream, the connection, or either (None).
+# What is wrong with a frame in itself ends the connection, also where the RFC would let it go with a stream (RFC 9113
+# section 5.4.1 allows it): who writes such frames writes others.
 _RULES: Final[tuple[tuple[int, int, bool | None], ...]] = (
     (0, MAX_FRAME_BYTES, True),  # DATA
     (0, MAX_FRAME_BYTES, True),  # HEADERS
@@ -221,7 +223,7 @@ def content(data: Buffer, frame: Frame) -> bytes:
 
 
 def _fragment(payload: bytes, flags: int, stream: int) -> bytes:
-    """What a HEADERS frame has of its header block."""
+    """What a HEADERS frame has of its header block, without padding and priority (RFC 9113 section 6.2)."""
     start = padding = 0
     if flags & PADDED:
         if not payload:
@@ -239,6 +241,7 @@ def _fragment(payload: bytes, flags: int, stream: int) -> bytes:
 
 
 def _judge(kind: int, flags: int, stream: int, payload: bytes) -> None:
+    """RFC 9113 sections 6.3, 6.5, 6.6 and 6.9, of frames that are all there and as long as they may be."""
     if kind == WINDOW_UPDATE:
         if not _LONG.unpack(payload)[0] & MAX_WINDOW:
             raise _broken("a window that grows by nothing")
@@ -270,6 +273,7 @@ def _judge_setting(number: int, value: int) -> None:
 
 
 def _judge_dependency(payload: bytes, at: int, stream: int) -> None:
+    """RFC 7540 section 5.3.1. RFC 9113 has no priorities any more; a peer of the older one must not do this."""
     if _LONG.unpack_from(payload, at)[0] & MAX_WINDOW == stream:
         raise _broken("a stream that depends on itself")
 

@@ -24,7 +24,8 @@ from tlsidecar.dataplane.http2.known_requests import KnownRequests
 from tlsidecar.dataplane.http2.stated import Stated
 from tlsidecar.outcomes import Reason, Side, Stage
 
-RESETS: Final = (200, 20)  # at once, and a second
+# Budgets: so many at once, and so many a second.
+RESETS: Final = (200, 20)
 IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
 SWALLOWED_FRAMES: Final = (10_000, 1000)  # DATA for streams that have ended: as much as was under way, and no more
 CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
@@ -45,7 +46,7 @@ SWALLOWED: Final = 2
 # The first block of a direction begins with a table of no size: whatever the peer allows, we need none.
 NO_TABLE: Final = b"\x20"
 
-
+# The rules of a stream that is closed: for the client's frames, and for the upstream's.
 NEITHER: Final = (FORBIDDEN, FORBIDDEN)
 BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
 
@@ -349,7 +350,7 @@ class Streams:
 
 
 def overgrown(window: int) -> bool:
-    """RFC 9113 section 6.9.1."""
+    """Whether a window is larger than there may be one (RFC 9113 section 6.9.1)."""
     return window > frames.MAX_WINDOW
 
 

@@ -80,10 +80,12 @@ class UpstreamFrames(Streams):
         return kind == frames.SETTINGS
 
     def _must_be_passed(self, number: int) -> None:
+        """A service answers on the streams that it was asked on (RFC 9113 section 5.1.1)."""
         if number > self._last_passed or not number & 1:
             raise broken("a frame on a stream that was not opened")
 
     def _upstream_settings(self, payload: bytes) -> None:
+        """Only the windows are held against what the client sends (RFC 9113 section 6.9.2)."""
         for setting, value in frames.settings_in(payload):
             if setting == frames.INITIAL_WINDOW_SIZE:
                 self._upstream_initial = value
@@ -108,6 +110,7 @@ class UpstreamFrames(Streams):
         return True
 
     def _upstream_data(self, frame: Frame) -> bool:
+        """DATA (RFC 9113 section 6.1), of which the end may still be to come: whether it goes on."""
         _, flags, number, at, end, _ = frame
         stream = self.streams.get(number)
         content = frames.content_bytes(self._upstream.data, frame)
@@ -151,6 +154,7 @@ class UpstreamFrames(Streams):
             raise flow_control("more DATA than the window allows")
 
     def _upstream_headers(self, number: int, flags: int, block: bytes) -> None:
+        """HEADERS (RFC 9113 section 8.1): interim and final heads, trailers, or what comes too late."""
         stream = self.streams.get(number)
         ends = bool(flags & frames.END_STREAM)
         if stream is None:
@@ -230,6 +234,8 @@ class UpstreamFrames(Streams):
         self._refuse(stream, MessageRefused(502, Reason.UPSTREAM_BAD_RESPONSE, detail, stage=Stage.UPSTREAM))
 
     def _upstream_reset(self, number: int, code: int) -> bool:
+        """RST_STREAM (RFC 9113 section 6.4): whether it goes on. NO_ERROR after a whole answer is no failure (section
+        8.1): the service does not want the rest of the request."""
         self._must_be_passed(number)
         stream = self.streams.get(number)
         if stream is None:
@@ -242,6 +248,7 @@ class UpstreamFrames(Streams):
         return True
 
     def _upstream_goaway(self, last: int) -> None:
+        """GOAWAY (RFC 9113 section 6.8): streams after ``last`` were not begun with, and may be tried again."""
         self._upstream_last = min(self._upstream_last, last)
         for stream in list(self.streams.values()):
             if stream.id > last:

@@ -183,27 +183,30 @@ def test_any_bytes_are_refused_or_understood_by_both(blocks: list[bytes]) -> Non
 
 def compare(ours: hpack.Decoder, theirs: oracle.Decoder, block: bytes) -> bool:
     """One block through both; whether it was taken. After one that was not their tables are not to be compared."""
-    expected, problem = decoded(theirs, block)
-    fields, refusal = decoded(ours, block)
+    expected, never_indexed, problem = decoded(theirs, block)
+    fields, ours_never_indexed, refusal = decoded(ours, block)
     if refusal:
         # We are stricter in what the RFC allows: integers are bounded, size updates are two at most, fields counted.
         stricter = any(word in refusal for word in ("does not end", "size update", "ENHANCE_YOUR_CALM"))
         assert problem or stricter, (block.hex(), refusal)
         return False
     assert not problem, (block.hex(), problem)
-    assert fields == expected
+    assert (fields, ours_never_indexed) == (expected, never_indexed)
     assert ours._table[::-1] == [tuple(entry) for entry in theirs.header_table.dynamic_entries]
     return True
 
 
-def decoded(reader: Any, block: bytes) -> tuple[list[tuple[bytes, bytes]], str]:
-    """The fields, or why there are none. The oracle lets an IndexError slip."""
+def decoded(reader: Any, block: bytes) -> tuple[list[tuple[bytes, bytes]], list[int], str]:
+    """The fields and which of them are never to be indexed, or why there are none. The oracle lets an IndexError
+    slip."""
     try:
         if isinstance(reader, hpack.Decoder):
-            return reader.decode(block), ""
-        return [tuple(field) for field in reader.decode(block, raw=True)], ""
+            return reader.decode(block), reader.never_indexed, ""
+        fields = reader.decode(block, raw=True)
+        never_indexed = [at for at, field in enumerate(fields) if not field.indexable]
+        return [tuple(field) for field in fields], never_indexed, ""
     except (ConnectionFault, oracle.HPACKError, IndexError) as error:
-        return [], str(error) or repr(error)
+        return [], [], str(error) or repr(error)
 
 
 @given(st.binary(max_size=100))
