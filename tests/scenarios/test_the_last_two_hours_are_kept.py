@@ -4,6 +4,7 @@ over all workers, without a client having watched."""
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from scenarios.test_an_outage_is_critical_until_the_service_answers import answer, curl
 from support import configs
+from support.mtls import Peer, client_context
 from support.pki import Pki
 from support.ports import free_port
-from support.services import serving
+from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
@@ -70,6 +72,25 @@ def test_an_outage_is_still_seen_when_it_is_over(pki: Pki, tmp_path: Path, worke
         lists = [*of_one["requests"].values(), *(value for value in of_one.values() if isinstance(value, list))]
         assert {len(each) for each in lists} == {told["steps"]}
 
+        # Of that upstream alone, of that client alone, and of whoever else there was.
+        upstream = f"127.0.0.1:{port}"
+        split = history(sidecar, f"since=1m&step=1s&upstream={upstream}&identity=*")
+        (to_it,) = split["upstreams"]
+        by_it, others = split["identities"]
+        assert (to_it["name"], by_it["name"], others["key"]) == (upstream, "client.test", "")
+        assert [each["name"] for each in split["kept_upstreams"]] == [upstream]
+        assert [each["key"] for each in split["kept_identities"]] == [by_it["key"]]
+        assert sum(to_it["requests"]["2xx"]) == sum(by_it["requests"]["2xx"]) == sum(of_one["requests"]["2xx"])
+        assert sum(to_it["failures"]["upstream_refused"]) == sum(by_it["requests"]["5xx"]) == failed
+        assert sum(by_it["failures"]["upstream_refused"]) == failed
+        assert sum(by_it["connections"]) == sum(of_one["connections"])
+        assert sum(by_it["bytes_out"]) == sum(of_one["bytes_out"])
+        assert any(by_it["handshake_p99_s"])
+        assert (others["requests"], sum(others["connections"])) == ({}, 0)
+        # As often as a service answered it was connected to, unless a connection was used again.
+        assert 1 <= sum(to_it["connections"]) <= sum(to_it["requests"]["2xx"])
+        assert history(sidecar, "since=1m&step=1s&identity=nobody")["identities"] == []
+
         # In the order in which it happened, at the steps where it was counted.
         assert marks(sidecar)[0] == ("reload", "applied")
         assert marks(sidecar).index(("problem", "upstream_down")) < marks(sidecar).index(
@@ -90,7 +111,50 @@ def test_an_outage_is_still_seen_when_it_is_over(pki: Pki, tmp_path: Path, worke
         assert (
             json.loads(tlsidecar(sidecar, "history", "--since", "2m", "--step", "1s", "--json").stdout)["step_s"] == 1
         )
+        for of in (("--upstream", upstream), ("--identity", "client.test"), ("--identity", by_it["key"])):
+            table = tlsidecar(sidecar, "history", "--since", "2m", *of)
+            assert (table.returncode, table.stderr) == (0, "")
+            rows = table.stdout.split("\n\n")[0].splitlines()[1:]
+            assert sum(int(row.split()[1]) for row in rows) >= 6
+        nobody = tlsidecar(sidecar, "history", "--identity", "nobody.test")
+        assert (nobody.returncode, nobody.stdout) == (2, "")
+        assert "no identity that is kept is called 'nobody.test'; there are client.test" in nobody.stderr
         refused = tlsidecar(sidecar, "history", "--since", "yesterday")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "since is a time (RFC 3339) or a duration" in refused.stderr
         assert tlsidecar(sidecar, "history", "--listener", "nobody").returncode == 2
+
+
+def test_a_connection_that_stays_open_is_counted_as_it_goes(pki: Pki, tmp_path: Path) -> None:
+    """Over TCP, to two upstreams and from two identities: while they talk, not when they are done."""
+    server = pki.issue("server", "localhost")
+    names = ("one.test", "two.test")
+    with serving(echo) as first, serving(echo) as second:
+        upstreams = [f"127.0.0.1:{service.port}" for service in (first, second)]
+        config = configs.identity(server, pki.trust)
+        config += configs.terminate(upstreams)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            peers = [
+                Peer(
+                    client_context(pki.trust, pki.issue(name, name)),
+                    socket.create_connection(("127.0.0.1", sidecar.port()), 10),
+                    name="localhost",
+                ).handshake()
+                for name in names
+            ]
+            for size, peer in zip((1000, 50_000), peers, strict=True):
+                peer.send(b"x" * size)
+                assert len(peer.recv_exactly(size)) == size
+
+            def told() -> Any:
+                split = history(sidecar, "since=1m&step=1s&upstream=*&identity=*")
+                moved = {each["name"]: sum(each["bytes_in"]) for each in split["identities"]}
+                assert moved == {"one.test": 1000, "two.test": 50_000, "others": 0}
+                return split
+
+            split = eventually(told)
+            assert sorted(sum(each["bytes_out"]) for each in split["upstreams"]) == [1000, 50_000]
+            assert {each["name"] for each in split["upstreams"]} == set(upstreams)
+            assert [each["connections_active"][-1] for each in split["upstreams"]] == [1, 1]
+            for peer in peers:
+                peer.close()

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 
 from certs.durations import InvalidDuration, parse_seconds
 from tlsidecar.admin.messages import ApiError
+from tlsidecar.api import history as api
 from tlsidecar.api.encode import SECONDS_DIGITS
-from tlsidecar.api.history import SPAN_S, History, ListenerSeries, Mark, Series
+from tlsidecar.api.history import EACH, OTHERS, SPAN_S, ChartedSeries, History, ListenerSeries, Mark, Series
 from tlsidecar.api.times import moment
 from tlsidecar.api.words import MarkKind, Outcome, Severity
-from tlsidecar.control.history import COARSE_STEP_S, FINE_SPAN_S, FINE_STEP_S, ProblemMark, TooFine, Window
+from tlsidecar.control.history import Charted, ProblemMark, TooFine, Window
 from tlsidecar.control.interface import Attempt, Control
 from tlsidecar.control.series import REQUEST_CLASSES, Sums
+from tlsidecar.control.tracks import COARSE_STEP_S, FINE_SPAN_S, FINE_STEP_S
 
 # Where no step is asked for: a minute, and shorter ones for less than an hour.
 _DEFAULT_STEPS = ((FINE_SPAN_S, FINE_STEP_S), (1800, COARSE_STEP_S), (SPAN_S, 60))
@@ -43,6 +45,9 @@ async def history(control: Control, query: Mapping[str, str]) -> History[str]:
         for sums, other in zip(total, steps, strict=True):
             sums.beside(other)
         listeners.append(ListenerSeries(**vars(await _series(steps)), name=name))
+    identities = await _chosen(window, window.identities, query.get("identity", ""))
+    if query.get("identity") in (EACH, OTHERS):
+        identities = (*identities, await _others(window, total))
     return History(
         now=now,
         since=window.since,
@@ -52,8 +57,36 @@ async def history(control: Control, query: Mapping[str, str]) -> History[str]:
         steps=window.steps,
         total=await _series(total),
         listeners=tuple(listeners),
+        kept_upstreams=tuple(map(_listed, window.upstreams)),
+        kept_identities=tuple(map(_listed, window.identities)),
+        upstreams=await _chosen(window, window.upstreams, query.get("upstream", "")),
+        identities=identities,
         marks=_marks(control, window),
     )
+
+
+def _listed(charted: Charted) -> api.Charted[str]:
+    return api.Charted(key=charted.key, name=charted.name, since=charted.since)
+
+
+async def _chosen(window: Window, kept: Sequence[Charted], wanted: str) -> tuple[ChartedSeries[str], ...]:
+    """Those of this key or name, or each of them."""
+    return tuple(
+        [
+            ChartedSeries(**vars(await _series(window.steps_of(each.ring))), key=each.key, name=each.name)
+            for each in kept
+            if wanted and wanted in (EACH, each.key, each.name)
+        ]
+    )
+
+
+async def _others(window: Window, total: Sequence[Sums]) -> ChartedSeries[str]:
+    """What all did, without those that are kept each by itself."""
+    left = [sums.of_peers() for sums in total]
+    for each in window.identities:
+        left = [sums.without(part) for sums, part in zip(left, window.steps_of(each.ring), strict=True)]
+        await asyncio.sleep(0)
+    return ChartedSeries(**vars(await _series(left)), key="", name=OTHERS)
 
 
 def asked(query: Mapping[str, str], now: datetime) -> tuple[datetime, int]:

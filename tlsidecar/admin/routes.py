@@ -37,6 +37,12 @@ _PAGE = (
 _HISTORY = (
     Parameter("since", "a time (RFC 3339), or a duration before now, as 15m; two hours without it"),
     Parameter("step", "a duration, 1s or more for the last two minutes, 10s or more for the last two hours"),
+    Parameter("upstream", "include the series of the upstream at this address, or of each with *"),
+    Parameter(
+        "identity",
+        "include the series of the identity of this key or name, of each with *, or of all that are not kept each by"
+        " itself with others",
+    ),
 )
 
 ROUTES: tuple[Route, ...] = (

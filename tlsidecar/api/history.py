@@ -10,6 +10,12 @@ from typing import Annotated, Generic
 from tlsidecar.api.declare import Doc, T
 from tlsidecar.api.words import MarkKind, Severity
 
+EACH = "*"
+"""Asks for each upstream or identity that is kept, and for the others."""
+
+OTHERS = "others"
+"""Asks for all identities that are not kept each by itself, and for who has shown none."""
+
 SPAN_S = 7200
 """Seconds that the sidecar keeps."""
 
@@ -49,6 +55,26 @@ class ListenerSeries(Series[T], Generic[T]):
 
 
 @dataclass(frozen=True)
+class Charted(Generic[T]):
+    """An upstream or an identity whose series is kept."""
+
+    key: Annotated[T, Doc("to ask for it by; of an identity, what stands for all names in its certificate")]
+    name: Annotated[T, Doc("the upstream's address, or the identity's name for showing")]
+    since: Annotated[datetime | None, Doc("kept since then; what it did before is among the others", always=True)]
+
+
+@dataclass(frozen=True)
+class ChartedSeries(Series[T], Generic[T]):
+    """The series of one upstream or identity, or of all other identities together, whose key is empty.
+
+    Of an upstream, connections and handshakes are those to it, and bytes of requests are counted when the request is
+    over where there are several upstreams. Of an identity, connections are those whose handshake succeeded."""
+
+    key: Annotated[T, Doc("as it is listed; empty for the others")]
+    name: Annotated[T, Doc("as it is listed")]
+
+
+@dataclass(frozen=True)
 class Mark(Generic[T]):
     """A moment to see beside the series."""
 
@@ -74,4 +100,8 @@ class History(Generic[T]):
     steps: Annotated[int, Doc("how many there are")]
     total: Annotated[Series[T], Doc("over all listeners")]
     listeners: Annotated[tuple[ListenerSeries[T], ...], Doc("in the order of the configuration")]
+    kept_upstreams: Annotated[tuple[Charted[T], ...], Doc("upstreams whose series are kept, the busiest first")]
+    kept_identities: Annotated[tuple[Charted[T], ...], Doc("identities whose series are kept, the busiest first")]
+    upstreams: Annotated[tuple[ChartedSeries[T], ...], Doc("those that were asked for")]
+    identities: Annotated[tuple[ChartedSeries[T], ...], Doc("those that were asked for")]
     marks: Annotated[tuple[Mark[T], ...], Doc("reloads and problems, the oldest first")]

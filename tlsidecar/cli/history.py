@@ -12,7 +12,7 @@ import click
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.decode import decoded
 from tlsidecar.api.errors import Refused
-from tlsidecar.api.history import History, ListenerSeries, Mark, Series
+from tlsidecar.api.history import Charted, ChartedSeries, History, ListenerSeries, Mark, Series
 from tlsidecar.api.text import SafeText
 from tlsidecar.api.words import MarkKind
 from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure, echo_json, json_option, socket_option
@@ -41,14 +41,22 @@ _NUMBERS = (
 @click.option("--since", default="", metavar="WHEN", help="A time (RFC 3339), or so long ago: 15m.  [default: 2h]")
 @click.option("--step", default="", metavar="DURATION", help="The length of a step: 10s or more; 1s for the last 2m.")
 @click.option("--listener", default="", metavar="NAME", help="One listener only.")
+@click.option("--upstream", default="", metavar="ADDRESS", help="What went to one upstream.")
+@click.option("--identity", default="", metavar="NAME", help="What one identity did; others: all that are not listed.")
 @socket_option
 @json_option
-def history(client: AdminClient, since: str, step: str, listener: str, as_json: bool) -> None:
+def history(
+    client: AdminClient, since: str, step: str, listener: str, upstream: str, identity: str, as_json: bool
+) -> None:
     """What the last two hours were like, step by step, and when something was reloaded or went wrong.
 
-    Counts are of each step; times are its 99th percentile.
+    Counts are of each step; times are its 99th percentile. The six busiest upstreams and the ten
+    busiest identities are kept each by itself.
     """
-    query = {name: value for name, value in (("since", since), ("step", step)) if value}
+    if sum(map(bool, (listener, upstream, identity))) > 1:
+        raise click.UsageError("--listener, --upstream and --identity exclude each other")
+    asked = {"since": since, "step": step, "upstream": upstream, "identity": identity}
+    query = {name: value for name, value in asked.items() if value}
     try:
         document = client.get(f"/v1/history?{urlencode(query)}" if query else "/v1/history")
     except Refused as error:
@@ -59,7 +67,13 @@ def history(client: AdminClient, since: str, step: str, listener: str, as_json: 
         echo_json(document)
         return
     told = decoded(History[SafeText], document)
-    series: Series[SafeText] = told.total if not listener else _listener(told.listeners, listener)
+    series: Series[SafeText] = told.total
+    if listener:
+        series = _listener(told.listeners, listener)
+    elif upstream:
+        series = _charted("upstream", upstream, told.upstreams, told.kept_upstreams)
+    elif identity:
+        series = _charted("identity", identity, told.identities, told.kept_identities)
     click.echo(table(("FROM", *_NUMBERS), _rows(told, series), frozenset(_NUMBERS)))
     if told.marks:
         click.echo()
@@ -73,6 +87,18 @@ def _listener(listeners: Sequence[ListenerSeries[SafeText]], name: str) -> Serie
         known = ", ".join(each.name for each in listeners)
         raise Failure(f"no listener is called {name!a}; there are {known}", EXIT_BAD_INPUT)
     return found
+
+
+def _charted(
+    kind: str, name: str, found: Sequence[ChartedSeries[SafeText]], kept: Sequence[Charted[SafeText]]
+) -> Series[SafeText]:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(each.key for each in found if each.key)
+        raise Failure(f"{len(found)} go by {name!a}: ask for one by its key, {keys}", EXIT_BAD_INPUT)
+    known = ", ".join(each.name for each in kept) or "none"
+    raise Failure(f"no {kind} that is kept is called {name!a}; there are {known}", EXIT_BAD_INPUT)
 
 
 def _rows(told: History[SafeText], series: Series[SafeText]) -> list[tuple[object, ...]]:

@@ -1,9 +1,10 @@
-"""The last two hours: what happened on each listener, and when something was reloaded or went wrong.
+"""The last two hours: what happened on each listener, at each upstream and for the busiest identities, and when
+something was reloaded or went wrong.
 
-Once a second the counters that the workers keep anyway are looked at, and what they grew by is kept: the last two
-minutes second by second, the last two hours in steps of ten seconds (:mod:`tlsidecar.control.series`). The data plane
-knows nothing of it. Seconds are counted on the monotonic clock, so that a wall clock that jumps tears no hole; what is
-told is on the wall clock of the moment.
+Once a second the counters that the workers keep anyway are looked at, and what they grew by is kept
+(:mod:`tlsidecar.control.tracks`): a few hundred KB of it, one megabyte at the very most for one listener. The data
+plane knows nothing of it. Seconds are counted on the monotonic clock, so that a wall clock that jumps tears no hole;
+what is told is on the wall clock of the moment.
 """
 
 from __future__ import annotations
@@ -17,12 +18,20 @@ from certs.clock import Clock
 from tlsidecar.api.problems import Problem
 from tlsidecar.api.words import Severity
 from tlsidecar.control.series import Ring, Sums
+from tlsidecar.control.tracks import (
+    COARSE_SPAN_S,
+    COARSE_STEP_S,
+    FINE_SPAN_S,
+    FINE_STEP_S,
+    Busiest,
+    Source,
+    Track,
+)
 from tlsidecar.dataplane.snapshot import WorkerSnapshot, merge_listeners
 
-FINE_STEP_S = 1
-FINE_SPAN_S = 120
-COARSE_STEP_S = 10
-COARSE_SPAN_S = 7200
+# Upstreams and identities that are kept, the busiest: of the others nothing is known but that they are part of all.
+MOST_UPSTREAMS = 6
+MOST_IDENTITIES = 10
 
 # Beginnings and ends of problems that are kept.
 KEPT_MARKS = 500
@@ -49,6 +58,16 @@ class ProblemMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Charted:
+    """An upstream or an identity that is kept, ``since`` when."""
+
+    key: str
+    name: str
+    since: datetime
+    ring: Ring
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What happened from ``since`` to ``until``, in ``steps`` steps of ``step_s`` seconds, of which the first begins at
     ``first_at``."""
@@ -60,6 +79,8 @@ class Window:
     steps: int
     _first: int  # the number of the first step
     _rings: Mapping[str, Ring]
+    upstreams: Sequence[Charted]
+    identities: Sequence[Charted]  # both: the busiest first
 
     @property
     def listeners(self) -> Sequence[str]:
@@ -67,32 +88,12 @@ class Window:
 
     def of(self, listener: str) -> Sequence[Sums]:
         """The steps of one listener. Two hours of them take milliseconds: let the loop turn between two."""
-        ring = self._rings[listener]
+        return self.steps_of(self._rings[listener])
+
+    def steps_of(self, ring: Ring) -> Sequence[Sums]:
+        """The same of an upstream or an identity."""
         each = self.step_s // ring.step_s
-        return [
-            ring.joined(number * each, (number + 1) * each) for number in range(self._first, self._first + self.steps)
-        ]
-
-
-class _Track:
-    """One listener."""
-
-    def __init__(self, second: int) -> None:
-        self.fine = Ring(FINE_STEP_S, FINE_SPAN_S)
-        self.coarse = Ring(COARSE_STEP_S, COARSE_SPAN_S // COARSE_STEP_S + 1)
-        self._counted = Sums()
-        self._second = second  # up to which it is counted
-
-    def take(self, second: int, counted: Sums) -> None:
-        """The counters as they are at the beginning of ``second``."""
-        passed = second - self._second
-        if passed <= 0:
-            return
-        shares = counted.since(self._counted).shares(min(passed, COARSE_SPAN_S))
-        for number, happened in enumerate(shares, second - len(shares)):
-            self.fine.add(number, happened)
-            self.coarse.add(number, happened)
-        self._counted, self._second = counted, second
+        return ring.spans(self._first * each, each, self.steps)
 
 
 class History:
@@ -103,7 +104,9 @@ class History:
         self._ahead_s = clock.now().timestamp() - clock.monotonic()  # of the wall clock, as it was when we began
         self._began = int(self._position())
         self._until = self._began
-        self._tracks: dict[str, _Track] = {}
+        self._tracks: dict[str, Track] = {}
+        self._upstreams = Busiest(MOST_UPSTREAMS)
+        self._identities = Busiest(MOST_IDENTITIES)
         self._present: dict[str, Problem[str]] = {}
         self._marks: deque[ProblemMark] = deque(maxlen=KEPT_MARKS)
 
@@ -133,9 +136,33 @@ class History:
         second = self._second()
         for name, counters in merge_listeners(snapshots).items():
             if name not in self._tracks:
-                self._tracks[name] = _Track(self._until)
-            self._tracks[name].take(second, Sums.of(counters))
-        self._until = max(self._until, second)
+                self._tracks[name] = Track(self._until, shift=len(self._tracks))
+            self._tracks[name].take(second, {"": Sums.of(counters)})
+        if second > self._until:
+            self._observe_peers(second, snapshots)
+            self._until = second
+
+    def _observe_peers(self, second: int, snapshots: Sequence[WorkerSnapshot]) -> None:
+        """Upstreams, by their address, and identities, on whichever listeners and in whichever workers."""
+        upstreams: dict[str, dict[Source, Sums]] = {}
+        identities: dict[str, dict[Source, Sums]] = {}
+        names: dict[str, str] = {}
+        for snapshot in snapshots:
+            for record in snapshot.listeners:
+                source = (snapshot.worker, snapshot.pid, record.name)
+                for upstream in record.upstreams:
+                    upstreams.setdefault(upstream.address, {})[source] = Sums.of(upstream.traffic)
+                for party in record.parties:
+                    identities.setdefault(party.key, {})[*source, party.number] = Sums.of(party.traffic)
+                    names[party.key] = party.name
+        self._upstreams.observe(self._until, second, upstreams, {address: address for address in upstreams})
+        self._identities.observe(self._until, second, identities, names)
+
+    @property
+    def bytes_kept(self) -> int:
+        """Roughly what the rings take, without the steps that are being filled."""
+        peers = [track for busiest in (self._upstreams, self._identities) for _, _, track in busiest]
+        return sum(track.bytes_kept for track in (*self._tracks.values(), *peers))
 
     def note(self, problems: Sequence[Problem[str]]) -> None:
         """The problems of now: what is new among them began, what is missing is over."""
@@ -177,6 +204,14 @@ class History:
             steps=beyond - first,
             _first=first,
             _rings={name: track.fine if is_recent else track.coarse for name, track in self._tracks.items()},
+            upstreams=self._charted(self._upstreams, is_recent=is_recent),
+            identities=self._charted(self._identities, is_recent=is_recent),
+        )
+
+    def _charted(self, busiest: Busiest, *, is_recent: bool) -> Sequence[Charted]:
+        return tuple(
+            Charted(key, name, self._wall(track.began), track.fine if is_recent else track.coarse)
+            for key, name, track in busiest
         )
 
 

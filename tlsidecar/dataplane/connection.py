@@ -27,6 +27,7 @@ from enum import StrEnum
 from certs.identity import Identity
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.handshake import PLAINTEXT_ANSWER, Handshake, Peer
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.dataplane.policy import kept_chain
 from tlsidecar.dataplane.report import Opened
 from tlsidecar.dataplane.snapshot import ConnectionDetail, ConnectionRecord
@@ -154,6 +155,15 @@ class Connection(ABC):
         return 0
 
     @property
+    def under_way(self) -> tuple[str, int, int] | None:
+        """As :class:`.parties.PartyConnection` says."""
+        return None
+
+    @property
+    def party(self) -> Party | None:
+        return self.peer.party if self.peer is not None else None
+
+    @property
     def identity(self) -> Identity | None:
         if self.peer is not None:
             return self.peer.identity
@@ -206,7 +216,9 @@ class Connection(ABC):
         self.handshake_s = handshake.seconds
         self.contexts = handshake.contexts
         if handshake.reason is None:
-            self.peer = Peer(handshake)
+            parties = self.frontend.tally.parties
+            met = parties.rest if handshake.is_probe else parties.met(handshake.judge.identity, handshake.seconds)
+            self.peer = Peer(handshake, met)
             self.handshake = None
             if handshake.is_probe:
                 self._probed()
@@ -273,7 +285,7 @@ class Connection(ABC):
         if self.handshake is not None and self.handshake.is_running:
             tally.handshake_dropped()
         self._end(polite=True)
-        tally.turned_away(refusal)
+        tally.turned_away(refusal, self.party)
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the connection, whatever state it is in; nothing happens when it has ended."""
@@ -284,7 +296,7 @@ class Connection(ABC):
             return
         entry = self.entry(reason)
         self._end(polite=reason in _POLITE, ended=reason is Reason.COMPLETED)
-        self.frontend.tally.closed(entry)
+        self.frontend.tally.closed(entry, self.party)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""

@@ -14,6 +14,7 @@ from certs.served import PROBE_PROTOCOL
 from tlsidecar.dataplane.choice import Choice
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.engine import Stream
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.reactor import EDGE, READ, WRITE, Reactor
 from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
@@ -43,12 +44,13 @@ _LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 class Peer:
     """Who was at the other end of a handshake that succeeded, and the stream to it: all that is kept of it."""
 
-    __slots__ = ("identity", "rule", "stream")
+    __slots__ = ("identity", "party", "rule", "stream")
 
-    def __init__(self, handshake: Handshake) -> None:
+    def __init__(self, handshake: Handshake, party: Party) -> None:
         judge = handshake.judge
         assert judge.identity is not None
         self.identity = judge.identity
+        self.party = party
         self.rule = judge.rule.text if judge.rule is not None else ""
         self.stream = handshake.stream
 

@@ -23,7 +23,7 @@ from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.protocols import connection_maker, health_call, usual_handshakes
 from tlsidecar.dataplane.reactor import EDGE, READ, Reactor
 from tlsidecar.dataplane.shared import Shared
-from tlsidecar.dataplane.snapshot import ListenerRecord
+from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, TrafficCounters
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import ListenerSettings, Protocol
@@ -251,6 +251,8 @@ class Listener:
             self._let_go(connection.frontend, 1)
         if self.on_gone is not None:
             self.on_gone(connection)
+        if connection.party is not None:
+            connection.party.ended(connection.requests, bytes_in, bytes_out)
         active = self.tally.gone(bytes_in, bytes_out)
         if self.turn is not None:
             self.turn.active(active)
@@ -319,9 +321,17 @@ class Listener:
         return min(5.0, max(0.02, min(shortest) / 8))
 
     def record(self) -> ListenerRecord:
-        counters = self.tally.counters
-        live_in = sum(connection.bytes_in for connection in self.connections.values())
-        live_out = sum(connection.bytes_out for connection in self.connections.values())
+        tally, upstreams = self.tally, self._frontend.outbound.upstreams.all
+        live = tally.parties.look(
+            self.connections.values(), {upstream.text for upstream in upstreams}, self.reactor.loop.time()
+        )
+        exchanges = tally.parties.total()
+        counters = tally.counters.copy()
+        counters.bytes_in += live.bytes_in
+        counters.bytes_out += live.bytes_out
+        counters.streams_active = live.streams
+        counters.requests = exchanges.requests
+        counters.exchange_seconds = exchanges.exchange_seconds
         wall = self.shared.wall()
         settings = self.settings
         return ListenerRecord(
@@ -330,14 +340,25 @@ class Listener:
             protocol=settings.protocol.value,
             listen=str(settings.listen),
             bound=bound_address(self.sockets) if self.accepting else "",
-            upstreams=tuple(upstream.record(wall) for upstream in self._frontend.outbound.upstreams.all),
+            upstreams=tuple(upstream.record(wall, self._traffic_at(upstream.text, counters)) for upstream in upstreams),
             max_connections=self.max_connections,
             max_handshakes=self.max_handshakes,
-            counters=counters.copy_with(
-                bytes_in=counters.bytes_in + live_in,
-                bytes_out=counters.bytes_out + live_out,
-                streams_active=sum(connection.streams for connection in self.connections.values()),
-            ),
+            counters=counters,
+            parties=tally.parties.records(),
+        )
+
+    def _traffic_at(self, upstream: str, counters: ListenerCounters) -> TrafficCounters:
+        """What is counted of an upstream, but for what it counts itself; ``counters`` are the listener's."""
+        share = self.tally.parties.at(upstream)
+        moved = (share.bytes_in, share.bytes_out) if self._frontend.terminates else (share.bytes_out, share.bytes_in)
+        if len(self._frontend.outbound.upstreams.all) == 1:  # all there is, what is under way included
+            moved = (counters.bytes_in, counters.bytes_out)
+        return TrafficCounters(
+            bytes_in=moved[0],
+            bytes_out=moved[1],
+            requests=share.requests,
+            exchange_seconds=share.exchange_seconds,
+            failures=dict(self.tally.failures_at.get(upstream, {})),
         )
 
 

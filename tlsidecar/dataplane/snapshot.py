@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from tlsidecar.api import connections
@@ -17,6 +17,9 @@ from tlsidecar.api import connections
 HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The same for HTTP exchanges, from the last byte of the request head to the last byte of the response.
 EXCHANGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Where it is asked who does most, so many bytes count as much as one request.
+BYTES_LIKE_A_REQUEST = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -69,12 +72,10 @@ def _add_counts(into: dict[Key, int], other: Mapping[Key, int]) -> None:
 
 
 @dataclass(slots=True)
-class ListenerCounters:
-    """Everything counted on one listener. Plain integers, changed by the data plane, read by the control plane."""
+class TrafficCounters:
+    """What is counted of whatever is charted: a listener, an upstream, a party."""
 
     connections_active: int = 0
-    handshakes_active: int = 0
-    streams_active: int = 0  # HTTP/2
     connections: dict[str, int] = field(
         default_factory=dict
     )  # outcome: accepted, established, refused, failed, probe, empty, and each Reason
@@ -83,11 +84,19 @@ class ListenerCounters:
     bytes_in: int = 0  # from the mTLS peer (terminate) or the remote (originate) towards the plaintext side
     bytes_out: int = 0
     requests: dict[str, int] = field(default_factory=dict)  # "1xx" … "5xx"
-    grpc: dict[str, int] = field(default_factory=dict)  # gRPC's status codes, "unknown", "none"
     exchange_seconds: Histogram = field(default_factory=lambda: Histogram(EXCHANGE_BUCKETS_S))
-    dropped_headers: int = 0  # of requests, for an underscore in the name
     refusals: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason)
     failures: dict[str, int] = field(default_factory=dict)  # reason: what could not be served
+
+
+@dataclass(slots=True)
+class ListenerCounters(TrafficCounters):
+    """Everything counted on one listener. Plain integers, changed by the data plane, read by the control plane."""
+
+    handshakes_active: int = 0
+    streams_active: int = 0  # HTTP/2
+    grpc: dict[str, int] = field(default_factory=dict)  # gRPC's status codes, "unknown", "none"
+    dropped_headers: int = 0  # of requests, for an underscore in the name
     upstream_errors: dict[str, int] = field(default_factory=dict)  # reason: each address that was tried in vain
 
     def add(self, other: ListenerCounters) -> None:
@@ -108,21 +117,16 @@ class ListenerCounters:
         _add_counts(self.failures, other.failures)
         _add_counts(self.upstream_errors, other.upstream_errors)
 
-    def copy_with(self, *, bytes_in: int, bytes_out: int, streams_active: int) -> ListenerCounters:
-        """A copy that stays as it is, with these bytes and streams."""
-        return ListenerCounters(
-            connections_active=self.connections_active,
-            handshakes_active=self.handshakes_active,
-            streams_active=streams_active,
+    def copy(self) -> ListenerCounters:
+        """One that stays as it is."""
+        return replace(
+            self,
             connections=dict(self.connections),
             handshakes=dict(self.handshakes),
             handshake_seconds=self.handshake_seconds.copy(),
-            bytes_in=bytes_in,
-            bytes_out=bytes_out,
             requests=dict(self.requests),
             grpc=dict(self.grpc),
             exchange_seconds=self.exchange_seconds.copy(),
-            dropped_headers=self.dropped_headers,
             refusals=dict(self.refusals),
             failures=dict(self.failures),
             upstream_errors=dict(self.upstream_errors),
@@ -146,6 +150,7 @@ class UpstreamRecord:
     tried_at: float = 0.0  # by anybody; CLOCK_MONOTONIC, which all workers of a machine share; 0: never
     greeted_at: float = 0.0  # by this listener; the same
     greeting_failed: bool = False  # the handshake, by this listener's rules
+    traffic: TrafficCounters = field(default_factory=TrafficCounters)
 
 
 def latest(records: Iterable[UpstreamRecord]) -> UpstreamRecord:
@@ -154,6 +159,17 @@ def latest(records: Iterable[UpstreamRecord]) -> UpstreamRecord:
     known = list(records)
     greeted = max(known, key=lambda record: record.greeted_at)
     return greeted if greeted.greeting_failed else max(known, key=lambda record: record.tried_at)
+
+
+@dataclass(frozen=True, slots=True)
+class PartyRecord:
+    """One of those who talk most. ``key`` stands for all its names; ``number`` tells this count from one before it in
+    the same process."""
+
+    key: str
+    name: str  # for showing
+    number: int
+    traffic: TrafficCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +185,7 @@ class ListenerRecord:
     max_connections: int
     max_handshakes: int
     counters: ListenerCounters
+    parties: tuple[PartyRecord, ...] = ()
 
 
 ConnectionRecord: TypeAlias = connections.Connection[str]

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from tlsidecar.dataplane.parties import Parties, Party
 from tlsidecar.dataplane.report import Observer, Opened, UpstreamChange
 from tlsidecar.dataplane.snapshot import ListenerCounters
 from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, Stage
-
-_CODE_CLASSES = ("none", *(f"{first}xx" for first in range(1, 10)))
 
 _GRPC_CODES = frozenset(str(code) for code in range(17))  # grpc/doc/statuscodes.md
 
@@ -23,14 +22,16 @@ Key = TypeVar("Key")
 class Tally:
     """The counters of the listener of this name in this worker, and the observer."""
 
-    __slots__ = ("counters", "exchanged", "listener", "observer", "on_failure", "worker")
+    __slots__ = ("counters", "exchanged", "failures_at", "listener", "observer", "on_failure", "parties", "worker")
 
     def __init__(self, listener: str, observer: Observer, worker: int = 0) -> None:
         self.listener = listener
         self.observer = observer
         self.exchanged = observer.exchanged  # here, for each request asks
         self.worker = worker
-        self.counters = ListenerCounters()
+        self.counters = ListenerCounters()  # but for what the parties' shares count
+        self.parties = Parties()
+        self.failures_at: dict[str, dict[str, int]] = {}  # by the upstream's address, then by reason
         self.on_failure: Callable[[Failure], None] | None = None
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class Tally:
         _count(self.counters.connections, "established")
         self.observer.opened(connection)
 
-    def closed(self, entry: AccessEntry) -> None:
+    def closed(self, entry: AccessEntry, party: Party | None = None) -> None:
         """A connection that was opened is over."""
         _count(self.counters.connections, entry.reason.value)
         if entry.protocol == "tcp" and entry.reason.culprit is Culprit.UPSTREAM:
@@ -76,14 +77,15 @@ class Tally:
                     peer_address=entry.peer_address,
                     identity=entry.identity,
                     connection_id=entry.connection_id,
-                )
+                ),
+                party,
             )
         self.observer.closed(entry)
 
-    def turned_away(self, refusal: Refusal) -> None:
+    def turned_away(self, refusal: Refusal, party: Party | None = None) -> None:
         """A connection is over before it was opened."""
         _count(self.counters.connections, "failed" if refusal.is_failure else "refused")
-        self.refused(refusal)
+        self.refused(refusal, party)
 
     def probed(self) -> None:
         """One of our own probes has seen our leaf."""
@@ -101,19 +103,26 @@ class Tally:
         """A client came and went without a byte: a load balancer's probe, most likely."""
         _count(self.counters.connections, "empty")
 
-    def refused(self, refusal: Refusal) -> None:
+    def refused(self, refusal: Refusal, party: Party | None = None) -> None:
         """Somebody was turned away: a connection, or one request on it. What could only not be done is a failure."""
         if refusal.is_failure:
-            self.failed(Failure.of(refusal))
+            self.failed(Failure.of(refusal), party)
             return
+        if party is not None:
+            party.refusals += 1
         if refusal.stage is Stage.UPSTREAM:  # a drain came in between: as far as a request comes
             refusal = replace(refusal, stage=Stage.REQUEST)
         _count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
         self.observer.refused(refusal)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure, party: Party | None = None) -> None:
         """A connection or a request could not be served."""
-        _count(self.counters.failures, failure.reason.value)
+        reason = failure.reason.value
+        _count(self.counters.failures, reason)
+        if failure.upstream:
+            _count(self.failures_at.setdefault(failure.upstream, {}), reason)
+        if party is not None:
+            party.failed(reason)
         if self.on_failure is not None:
             self.on_failure(failure)
         self.observer.failed(failure)
@@ -148,14 +157,6 @@ class Tally:
     def dropped_headers(self, count: int) -> None:
         """A request had so many header fields that did not go on, for an underscore in their names."""
         self.counters.dropped_headers += count
-
-    def answered(self, status: int, seconds: float) -> None:
-        """A request was answered with ``status`` (0: with nothing) after so long."""
-        counters = self.counters
-        requests = counters.requests
-        code = _CODE_CLASSES[status // 100]
-        requests[code] = requests.get(code, 0) + 1
-        counters.exchange_seconds.observe(seconds)
 
     def grpc_answered(self, status: str) -> None:
         """A gRPC call ended with this status, or with none."""

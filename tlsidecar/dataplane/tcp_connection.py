@@ -39,6 +39,13 @@ class TcpConnection(Connection):
         return self.relay.bytes_out if self.relay is not None else 0
 
     @property
+    def under_way(self) -> tuple[str, int, int] | None:
+        if self.relay is None:
+            return None
+        carried = (self.relay.bytes_in, self.relay.bytes_out)
+        return (self.upstream_address, *(carried if self.frontend.terminates else carried[::-1]))
+
+    @property
     def active_at(self) -> float:
         return self.relay.active_at if self.relay is not None else self.accepted_at
 
@@ -143,6 +150,9 @@ class TcpConnection(Connection):
             self._reach = None
         if self.relay is not None:
             self.relay.stop()
+            carried = self.under_way
+            if carried is not None and self.party is not None:
+                self.party.carried(*carried)
         if self.upstream is not None:
             self.upstream.active -= 1
         if self.frontend.terminates:

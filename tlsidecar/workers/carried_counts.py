@@ -64,11 +64,7 @@ class CarriedCounts:
         latest = self.latest
         listeners = []
         for record in latest.listeners:
-            counters = record.counters.copy_with(
-                bytes_in=record.counters.bytes_in,
-                bytes_out=record.counters.bytes_out,
-                streams_active=record.counters.streams_active,
-            )
+            counters = record.counters.copy()
             counters.add(self._ended[record.name])
             upstreams = tuple(self._with_checks(record.name, upstream) for upstream in record.upstreams)
             listeners.append(replace(record, counters=counters, upstreams=upstreams))

@@ -374,6 +374,11 @@ async def test_history_adds_the_workers_and_the_listeners_up(served: Served) -> 
         assert (sum(series["handshakes"]), sum(series["handshakes_failed"])) == (8, 4)
         assert (sum(series["bytes_in"]), sum(series["bytes_out"])) == (246, 912)
         assert (series["handshake_p50_s"][-1], series["request_p99_s"][-1]) == (0.005, 60.0)
+    whole = (await served.wire().get("/v1/history?since=2m&step=1s&upstream=*&identity=*")).json
+    assert_as_documented("GET", "/v1/history", 200, whole)
+    assert [each["name"] for each in whole["upstreams"]] == [each["name"] for each in whole["kept_upstreams"]]
+    assert [each["name"] for each in whole["identities"]] == ["others"]  # nobody has a place
+    assert whole["identities"][0]["requests"] == reply["total"]["requests"]
     assert all(len(series) == reply["steps"] for series in (web["refusals"], web["requests"]["5xx"], web["bytes_in"]))
 
 

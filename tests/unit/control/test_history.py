@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from random import Random
 
 import pytest
 from unit.certs.forge import ManualClock
-from unit.control.world import snapshot
+from unit.control.world import snapshot, upstream
 
 from tlsidecar.api.words import Severity
-from tlsidecar.control.history import COARSE_STEP_S, History, ProblemMark, TooFine
+from tlsidecar.control.history import MOST_IDENTITIES, MOST_UPSTREAMS, History, ProblemMark, TooFine, Window
 from tlsidecar.control.interface import Problem
 from tlsidecar.control.series import REASONS, Ring, Sums
-from tlsidecar.dataplane.snapshot import ListenerCounters
+from tlsidecar.control.tracks import COARSE_STEP_S
+from tlsidecar.dataplane.snapshot import ListenerCounters, PartyRecord, TrafficCounters, UpstreamRecord, WorkerSnapshot
 
 
 class Past:
@@ -179,9 +181,7 @@ def test_a_ring_stays_as_large_as_it_is() -> None:
     ring = Ring(1, 120)
     for second in range(1000):
         ring.add(second, Sums(range(1, len(Sums().values) + 1), {"upstream_refused": 1}))
-    rows = [row for row in ring._rows if row is not None]
-    assert len(ring._rows) == 120
-    assert sum(map(sys.getsizeof, rows)) < 120 * 256
+    assert ring.bytes_kept < 120 * 256
     assert ring.joined(0, 1000).connections == 120 * Sums(range(1, len(Sums().values) + 1)).connections
     ring.add(5000, Sums())
     assert ring.joined(4000, 5001).requests["2xx"] == 0
@@ -226,3 +226,125 @@ def test_problems_that_flap_are_bounded() -> None:
         past.history.note([problem("upstream_down")])
         past.history.note([])
     assert len(turned(past)) == 500
+
+
+# Upstreams and identities.
+
+
+def traffic(requests: int, *, active: int = 0) -> TrafficCounters:
+    return TrafficCounters(connections_active=active, requests={"2xx": requests}, bytes_out=requests * 100)
+
+
+class Peers:
+    """A history of what parties did; ``worker`` and ``number`` tell which counter it is."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.history = History(self.clock)
+        self.parties: dict[tuple[int, str], PartyRecord] = {}
+        self.upstreams: dict[int, UpstreamRecord] = {}
+
+    def has_done(self, key: str, requests: int, *, worker: int = 0, number: int = 1) -> None:
+        self.parties[worker, key] = PartyRecord(key, f"name of {key}", number, traffic(requests, active=1))
+
+    def second(self, seconds: float = 1.0) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+        self.history.observe([self._snapshot(worker) for worker in sorted({worker for worker, _ in self.parties})])
+
+    def _snapshot(self, worker: int) -> WorkerSnapshot:
+        whole = snapshot(worker=worker)
+        parties = tuple(party for (each, _), party in self.parties.items() if each == worker)
+        upstreams = (self.upstreams[worker],) if worker in self.upstreams else ()
+        return replace(whole, listeners=(replace(whole.listeners[0], parties=parties, upstreams=upstreams),))
+
+    def window(self) -> Window:
+        return self.history.window(self.clock.now() - timedelta(seconds=60), 1)
+
+    def ok(self) -> dict[str, list[int]]:
+        window = self.window()
+        return {each.key: [sums.requests["2xx"] for sums in window.steps_of(each.ring)] for each in window.identities}
+
+
+def test_an_identity_is_kept_over_all_workers_and_from_its_first_request() -> None:
+    peers = Peers()
+    peers.second()
+    peers.has_done("a", 5)
+    peers.second()
+    peers.has_done("a", 7)
+    peers.has_done("a", 100, worker=1)
+    peers.second()
+    del peers.parties[1, "a"]  # it has nothing more to do with that worker
+    peers.has_done("a", 8)
+    peers.second()
+    peers.has_done("a", 2, number=2)  # counted anew
+    peers.second()
+    assert peers.ok() == {"a": [0, 5, 102, 1, 2]}
+    (charted,) = peers.window().identities
+    assert (charted.name, charted.since) == ("name of a", peers.clock.now() - timedelta(seconds=4))
+
+
+def test_who_does_more_takes_a_place_and_who_is_idle_loses_it() -> None:
+    peers = Peers()
+    for number in range(MOST_IDENTITIES):
+        peers.has_done(f"idle {number}", 3)
+    peers.second()
+    for done in range(0, 3000, 100):
+        peers.has_done("busy", done)
+        peers.second()
+    kept = peers.ok()
+    assert len(kept) == MOST_IDENTITIES
+    assert next(iter(kept)) == "busy"
+    assert sum(kept["busy"]) < 2900  # what it did before is not its own
+    assert set(kept["busy"]) == {0, 100}
+
+
+def test_as_busy_as_another_takes_no_place_from_it() -> None:
+    peers = Peers()
+    for done in range(0, 6000, 100):
+        for number in range(MOST_IDENTITIES + 3):
+            peers.has_done(f"busy {number}", done)
+        peers.second()
+    assert list(peers.ok()) == [f"busy {number}" for number in range(MOST_IDENTITIES)]
+
+
+def test_a_name_that_is_gone_for_hours_is_let_go() -> None:
+    peers = Peers()
+    peers.has_done("a", 5)
+    peers.second()
+    peers.parties = {(0, "b"): PartyRecord("b", "b", 1, traffic(1))}
+    for _ in range(1200):
+        peers.second(10)
+    assert [each.key for each in peers.window().identities] == ["b"]
+
+
+def test_an_upstream_is_kept_over_all_workers() -> None:
+    peers = Peers()
+    for worker in (0, 1):
+        peers.has_done("a", 1, worker=worker)
+        peers.upstreams[worker] = replace(upstream("s:1"), traffic=traffic(3 + worker, active=2))
+    peers.second()
+    (charted,) = peers.window().upstreams
+    (sums,) = peers.window().steps_of(charted.ring)
+    assert (charted.key, sums.requests["2xx"], sums.connections_active) == ("s:1", 7, 4)
+
+
+def test_two_hours_of_all_that_is_kept_take_less_than_a_megabyte() -> None:
+    """As busy as can be: every second another count in most columns of one listener, upstreams and identities."""
+    chance, clock = Random(13), ManualClock()
+    history = History(clock)
+    counters = ListenerCounters()
+    parties = [TrafficCounters() for _ in range(MOST_IDENTITIES)]
+    upstreams = [TrafficCounters() for _ in range(MOST_UPSTREAMS)]
+    for _ in range(7300 // 40):
+        for each in (counters, *parties, *upstreams):
+            each.requests = {name: each.requests.get(name, 0) + chance.randrange(3000) for name in ("2xx", "4xx")}
+            each.exchange_seconds.counts = [n + chance.randrange(900) for n in each.exchange_seconds.counts]
+            each.bytes_in += chance.randrange(10**7)
+            each.bytes_out += chance.randrange(10**8)
+            each.connections_active = chance.randrange(1000)
+        whole = snapshot(counters, *(replace(upstream(f"s:{n}"), traffic=each) for n, each in enumerate(upstreams)))
+        records = tuple(PartyRecord(str(number), "", 1, each) for number, each in enumerate(parties))
+        whole = replace(whole, listeners=(replace(whole.listeners[0], parties=records),))
+        clock.advance(timedelta(seconds=40))
+        history.observe([whole])
+    assert 100_000 < history.bytes_kept < 1_000_000

@@ -33,7 +33,7 @@ class Traffic:
             self.counters.failures[reason] = self.counters.failures.get(reason, 0) + failed
         self.second += 1
         upstreams = [upstream(f"u:{number}", up=up) for number, up in enumerate(self.up)]
-        copied = self.counters.copy_with(bytes_in=0, bytes_out=0, streams_active=0)
+        copied = self.counters.copy()
         self.outages.observe(
             at(self.second), float(self.second), [snapshot(copied, *upstreams, protocol=self.protocol)]
         )
@@ -125,7 +125,7 @@ def test_all_workers_count() -> None:
     for second, failed in ((1, 0), (2, 2)):
         counters = ListenerCounters()
         counters.requests = {"5xx": failed}
-        copies = [counters.copy_with(bytes_in=0, bytes_out=0, streams_active=0) for _ in range(2)]
+        copies = [counters.copy() for _ in range(2)]
         outages.observe(at(second), float(second), [snapshot(each, worker=n) for n, each in enumerate(copies)])
     assert [outage.cost for outage in outages.now()] == [4]
 

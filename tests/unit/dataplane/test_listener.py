@@ -80,7 +80,7 @@ class Listening(Accepted):
 
 
 class Connection:
-    identity = None
+    identity = party = None
     bytes_in = bytes_out = 0
 
     def __init__(self, world: World, sock: Any, peer_address: str) -> None:

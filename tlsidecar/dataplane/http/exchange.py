@@ -26,6 +26,7 @@ from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.routes import RouteGuard
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import AccessEntry, Culprit, EndedRequest, Failure, Reason, Refusal, Side, Stage
 
 IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
@@ -58,13 +59,11 @@ class Account(Protocol):
         """To be called with each request that is over, and when that was (monotonic seconds); None for nobody."""
         ...
 
-    def answered(self, status: int, seconds: float) -> None: ...
-
     def dropped_headers(self, count: int) -> None: ...
 
-    def refused(self, refusal: Refusal) -> None: ...
+    def refused(self, refusal: Refusal, party: Party | None) -> None: ...
 
-    def failed(self, failure: Failure) -> None: ...
+    def failed(self, failure: Failure, party: Party | None) -> None: ...
 
 
 class Downstream:
@@ -87,6 +86,7 @@ class Downstream:
         "identity",
         "listener",
         "own_identity",
+        "party",
         "peer_address",
         "rule",
         "wall",
@@ -107,6 +107,7 @@ class Downstream:
         peer_address: str = "",
         handshake_s: float = 0.0,
         identity: Identity | None = None,
+        party: Party | None = None,
         rule: str = "",
         chain: Callable[[], tuple[bytes, ...]] | None = None,
     ) -> None:
@@ -123,6 +124,7 @@ class Downstream:
         self.peer_address = peer_address
         self.handshake_s = handshake_s
         self.identity = identity
+        self.party = party if party is not None else Party("", "", {})
         self.rule = rule
         self._chain = chain
 
@@ -156,6 +158,7 @@ class Exchange:
         "identity",
         "is_admitted",
         "is_retried",
+        "party",
         "reason",
         "request",
         "rule",
@@ -181,6 +184,7 @@ class Exchange:
         self.side = _LOCAL
         self.rule = downstream.rule
         self.identity = downstream.identity
+        self.party = downstream.party
         self.upstream = ""
         self.tried = ""  # the upstream address it had, or was to have, last
         self.is_admitted = False  # by the admission, which is owed a release
@@ -218,10 +222,14 @@ class Exchange:
         self.upstream = self.tried = upstream
         self.attached_at = now
 
-    def knows_remote(self, identity: Identity | None, rule: str, side: Side = Side.LOCAL) -> None:
+    def knows_remote(
+        self, identity: Identity | None, rule: str, side: Side = Side.LOCAL, party: Party | None = None
+    ) -> None:
         """Who is at the upstream's end, where that shows a certificate; ``side`` tells who turned away whom if this was
         all that was learned of it."""
         self.identity = identity
+        if party is not None:
+            self.party = party
         self.rule = rule
         self.side = side
 
@@ -260,15 +268,16 @@ class Exchange:
         """It is over: reported once, and to be forgotten."""
         downstream = self.downstream
         account = downstream.account
-        account.answered(self.status, now - self.begun_at)
+        party = self.party
+        party.answered(self.upstream, self.status, now - self.begun_at, self.bytes_in, self.bytes_out)
         if self.is_admitted:
             assert downstream.admission is not None
             downstream.admission.leave()
         reason = self.reason
         if reason is not None and self.status >= 400:
-            account.refused(self._refusal(reason))
+            account.refused(self._refusal(reason), party)
         elif reason is not None and reason.culprit is _UPSTREAM:  # its answer had begun, and broke off
-            account.failed(Failure.of(self._refusal(reason)))
+            account.failed(Failure.of(self._refusal(reason)), party)
         exchanged = account.exchanged
         if exchanged is not None:
             exchanged(self, now)

@@ -25,6 +25,7 @@ from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
 from tlsidecar.dataplane.outbound.pool import upstream_pool
+from tlsidecar.dataplane.parties import names_of
 from tlsidecar.dataplane.policy import kept_chain
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
@@ -84,6 +85,7 @@ class HttpServices:
             peer_address=connection.peer_address,
             handshake_s=connection.handshake_s,
             identity=identity,
+            party=connection.party or frontend.tally.parties.rest,
             rule=connection.rule,
             chain=lambda: kept_chain(chain()),
         )
@@ -145,12 +147,8 @@ class _Admission:
 
 
 def rate_key(identity: Identity | None, host: str) -> Hashable:
-    """What a client's rate is counted by: all its names, which a new certificate leaves as they are, else the
-    certificate. Never the name that is shown, which others may share."""
-    if identity is None:
-        return host
-    names = (identity.uris, identity.dns, identity.ips, identity.emails, identity.common_name)
-    return (*names, identity.subject) if any(names) else identity.sha256
+    """What a client's rate is counted by: who it is, else where it is."""
+    return host if identity is None else names_of(identity)
 
 
 def _pem(chain: Sequence[bytes]) -> str:

@@ -86,6 +86,15 @@ class Http1Connection(UpstreamSide):
     def requests(self) -> int:
         return self._requests
 
+    @property
+    def under_way(self) -> tuple[str, int, int] | None:
+        exchange = self._conversation.exchange if self._conversation is not None else None
+        if exchange is None or not exchange.upstream:
+            return None
+        tunnel = self._tunnel
+        carried = (tunnel.bytes_in, tunnel.bytes_out) if tunnel is not None else (0, 0)
+        return exchange.upstream, exchange.bytes_in + carried[0], exchange.bytes_out + carried[1]
+
     # Life.
 
     def _converse(self, client: Endpoint, downstream: Downstream) -> None:

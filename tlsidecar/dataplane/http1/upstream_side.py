@@ -103,7 +103,7 @@ class UpstreamSide(HttpConnection):
         peer = upstream.peer
         if peer is not None:
             self.peer = peer
-            exchange.knows_remote(peer.identity, peer.rule)
+            exchange.knows_remote(peer.identity, peer.rule, party=peer.party)
 
     def _take_upstream(self) -> UpstreamConnection | None:
         """One that is open: the client's own, where it has one, or one that idles."""
@@ -226,7 +226,7 @@ class UpstreamSide(HttpConnection):
         upstream.endpoint.pause()
         exchange = conversation.exchange
         if exchange is not None and peer is not None:
-            exchange.knows_remote(peer.identity, peer.rule, Side.PEER)
+            exchange.knows_remote(peer.identity, peer.rule, Side.PEER, peer.party)
         self.frontend.tally.upstream_failed(Reason.REFUSED_BY_PEER)
         self._run(
             conversation.upstream_failed(

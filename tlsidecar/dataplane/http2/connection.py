@@ -71,6 +71,17 @@ class Http2Connection(HttpConnection):
         return self._session.requests if self._session is not None else 0
 
     @property
+    def under_way(self) -> tuple[str, int, int] | None:
+        if self._session is None or not self.upstream_address:
+            return None
+        exchanges = [stream.exchange for stream in self._session.streams.values()]
+        return (
+            self.upstream_address,
+            sum(each.bytes_in for each in exchanges),
+            sum(each.bytes_out for each in exchanges),
+        )
+
+    @property
     def streams(self) -> int:
         return len(self._session.streams) if self._session is not None else 0
 
@@ -169,7 +180,7 @@ class Http2Connection(HttpConnection):
             endpoint = RemoteEndpoint(reactor, reached.sock, peer.stream)
             self.peer = peer
             self.handshake_s = reached.handshake_s
-            session.knows_remote(peer.identity, peer.rule)
+            session.knows_remote(peer.identity, peer.rule, party=peer.party)
         reactor.refresh()
         if peer is not None and peer.stream.parameters().alpn != H2.decode():
             upstream.active -= 1
@@ -217,7 +228,7 @@ class Http2Connection(HttpConnection):
         if failure is not None and failure.kind is FailureKind.ALERT:
             # In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over.
             assert self._session is not None
-            self._session.knows_remote(self.identity, self.rule, Side.PEER)
+            self._session.knows_remote(self.identity, self.rule, Side.PEER, self.party)
             self._upstream_ended(Reason.REFUSED_BY_PEER, failure.text, Stage.VERIFY)
             return
         truncated = failure is not None and failure.kind is FailureKind.TRUNCATED

@@ -24,6 +24,7 @@ from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, 
 from tlsidecar.dataplane.http2.frames import Buffer
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
 from tlsidecar.dataplane.http2.streams import CLIENT, WAITING_FRAMES, State, Stream
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
@@ -205,11 +206,13 @@ class Session(OrdinaryFrames):
         """Whether the preface is there: the upstream is wanted from then on."""
         return not self._preface
 
-    def knows_remote(self, identity: Identity | None, rule: str, side: Side = Side.LOCAL) -> None:
+    def knows_remote(
+        self, identity: Identity | None, rule: str, side: Side = Side.LOCAL, party: Party | None = None
+    ) -> None:
         """Who is at the upstream's end, where that shows a certificate."""
-        self._remote = (identity, rule, side)
+        self._remote = (identity, rule, side, party)
         for stream in self.streams.values():
-            stream.exchange.knows_remote(identity, rule, side)
+            stream.exchange.knows_remote(identity, rule, side, party)
 
     def upstream_ready(self, address: str) -> None:
         """What was and will be in ``to_upstream`` goes there from now on."""

@@ -22,6 +22,7 @@ from tlsidecar.dataplane.http2.heads import Heads, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
 from tlsidecar.dataplane.http2.known_requests import KnownRequests
 from tlsidecar.dataplane.http2.stated import Stated
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import Reason, Side, Stage
 
 # Budgets: so many at once, and so many a second.
@@ -219,7 +220,7 @@ class Streams:
         self._response_blocks: dict[tuple[bytes, bytes], ResponseHead] = {}
         self._response_version = 0
         self._address = ""
-        self._remote: tuple[Identity | None, str, Side] | None = None
+        self._remote: tuple[Identity | None, str, Side, Party | None] | None = None
         self._shutdown: Reason | None = None
         self._shutdown_at = 0.0
         self._shutdown_ping = b""  # what ours holds, until it is answered

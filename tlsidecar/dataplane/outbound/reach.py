@@ -136,11 +136,14 @@ class Reach:
         assert upstream is not None
         self._attempt = None
         upstream.succeeded()
+        upstream.opened += 1
         peer = None
         handshake_s = 0.0
         if handshake is not None:
-            self._outbound.tally.handshake_over(None, handshake.seconds)
-            peer = Peer(handshake)
+            tally = self._outbound.tally
+            tally.handshake_over(None, handshake.seconds)
+            upstream.greeted("", handshake.seconds)
+            peer = Peer(handshake, tally.parties.met(handshake.judge.identity, handshake.seconds))
             handshake_s = handshake.seconds
         self._reached(Reached(upstream, sock, peer, handshake_s, self._contexts.generation, greeting))
 
@@ -154,6 +157,7 @@ class Reach:
         if handshake is not None:
             tally.handshake_over(missed.reason, handshake.seconds)
             tally.upstream_failed(missed.reason if missed.reason in _COUNTED_AS_THEY_ARE else Reason.UPSTREAM_TLS)
+            upstream.greeted(missed.reason.value, handshake.seconds)
             upstream.refused(missed.detail or missed.reason.sentence)
             self._missed(missed)
             return

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tlsidecar.dataplane.snapshot import UpstreamRecord
+from tlsidecar.dataplane.snapshot import HANDSHAKE_BUCKETS_S, Histogram, TrafficCounters, UpstreamRecord
 from tlsidecar.settings import Address
 
 EJECTION_S = 0.5
@@ -71,6 +71,9 @@ class Upstream:
         self.text = str(address)
         self.active = 0
         self.idle = 0
+        self.opened = 0
+        self.greetings: dict[tuple[str, str], int] = {}  # handshakes: outcome and reason, as a listener's
+        self.greeting_seconds = Histogram(HANDSHAKE_BUCKETS_S)
         self.checked: bool | None = None  # what the active checks hold it for; None: not checked, or not yet
         self.check_problem = ""
         self.checks_total = 0
@@ -120,8 +123,18 @@ class Upstream:
         self._connecting.clear()
         self._greeting.failed(detail)
 
-    def record(self, wall: float) -> UpstreamRecord:
-        """``wall`` is POSIX seconds."""
+    def greeted(self, reason: str, seconds: float) -> None:
+        """A handshake there took so long, and failed for ``reason``, if for any."""
+        outcome = ("failed", reason) if reason else ("ok", "")
+        self.greetings[outcome] = self.greetings.get(outcome, 0) + 1
+        self.greeting_seconds.observe(seconds)
+
+    def record(self, wall: float, traffic: TrafficCounters) -> UpstreamRecord:
+        """``wall`` is POSIX seconds; ``traffic`` is what others have counted of it."""
+        traffic.connections_active = self.active + self.idle
+        traffic.connections = {"accepted": self.opened}
+        traffic.handshakes = dict(self.greetings)
+        traffic.handshake_seconds = self.greeting_seconds.copy()
         failures = self.failures
         left_s = self.ejected_until - self._loop.time()
         return UpstreamRecord(
@@ -138,6 +151,7 @@ class Upstream:
             tried_at=max(self._connecting.tried_at, self._greeting.tried_at),
             greeted_at=self._greeting.tried_at,
             greeting_failed=self._greeting.failures > 0,
+            traffic=traffic,
         )
 
 

@@ -36,6 +36,7 @@ def downstream(
         peer_address="192.0.2.7:1234",
         handshake_s=0.25,
         identity=client,
+        party=ledger.party,
         rule="any",
     )
 

@@ -30,6 +30,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
+from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
 from tlsidecar.settings import Address, Http, Limits, ListenerSettings, Mode, Protocol
 
@@ -68,11 +69,23 @@ def rules_of(settings: ListenerSettings) -> Http1Rules:
     return Http1Rules(HttpRules.of(settings))
 
 
+class Recorded(Party):
+    """A party whose answers are kept one by one."""
+
+    def __init__(self) -> None:
+        super().__init__((), "", {})
+        self.durations: list[tuple[int, float]] = []  # by status
+
+    def answered(self, upstream: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
+        super().answered(upstream, status, seconds, bytes_in, bytes_out)
+        self.durations.append((status, seconds))
+
+
 @dataclass
 class Ledger:
     """What exchanges have reported."""
 
-    durations: list[tuple[int, float]] = field(default_factory=list)  # by status
+    party: Recorded = field(default_factory=Recorded)
     refusals: list[Refusal] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     entries: list[AccessEntry] = field(default_factory=list)
@@ -82,14 +95,15 @@ class Ledger:
     def dropped_headers(self, count: int) -> None:
         self.dropped += count
 
-    def answered(self, status: int, seconds: float) -> None:
-        self.durations.append((status, seconds))
-
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure, party: Party | None = None) -> None:
         self.failures.append(failure)
 
-    def refused(self, refusal: Refusal) -> None:
+    def refused(self, refusal: Refusal, party: Party | None = None) -> None:
         self.refusals.append(refusal)
+
+    @property
+    def durations(self) -> list[tuple[int, float]]:
+        return self.party.durations
 
     @property
     def exchanged(self) -> Callable[[EndedRequest, float], None] | None:
@@ -130,7 +144,9 @@ class Conversation:
         self.rules = rules_of(settings)
         self.ledger = Ledger()
         self.clock = Hand()
-        downstream = Downstream(self.ledger, identity_headers(settings), guard, admission, wall=lambda: 1.7e9)
+        downstream = Downstream(
+            self.ledger, identity_headers(settings), guard, admission, wall=lambda: 1.7e9, party=self.ledger.party
+        )
         self.machine = Machine(self.rules, downstream, self.clock, force_h11=force_h11)
         self._in_one = in_one
         self._buffer = bytearray(b"\xee" * BUFFER_BYTES)

@@ -8,6 +8,7 @@ import pytest
 from support.clock import ClockLoop
 
 from tlsidecar.dataplane.outbound.upstreams import FAILURE_STANDS_S, MAX_EJECTION_S, Health, Upstream, Upstreams
+from tlsidecar.dataplane.snapshot import TrafficCounters
 from tlsidecar.settings import Address
 
 A, B, C = (Address(host="127.0.0.1", port=port) for port in (1, 2, 3))
@@ -75,11 +76,11 @@ def test_one_success_ends_it_for_all_who_go_there() -> None:
     (a,), (other,) = world.upstreams.all, world.listener(A).all
     fails(a, 4)
     assert not other.healthy
-    assert other.record(0.0).last_error == "refused"
+    assert other.record(0.0, TrafficCounters()).last_error == "refused"
     other.succeeded()
     assert a.healthy
     assert a.available
-    assert a.record(0.0).failures == 0
+    assert a.record(0.0, TrafficCounters()).failures == 0
 
 
 def test_a_remote_that_is_somebody_else_is_so_for_one_listener() -> None:
@@ -87,7 +88,7 @@ def test_a_remote_that_is_somebody_else_is_so_for_one_listener() -> None:
     (a,), (other,) = world.upstreams.all, world.listener(A).all
     a.refused("not expected")
     assert other.healthy
-    assert a.record(0.0).last_error == "not expected"
+    assert a.record(0.0, TrafficCounters()).last_error == "not expected"
     other.succeeded()
     assert not a.healthy
     a.answered(world.clock.now)
@@ -110,7 +111,7 @@ def test_a_failure_stands_for_a_minute_and_is_then_forgotten() -> None:
     assert not a.healthy
     world.clock.pass_s(2)
     assert a.healthy
-    assert a.record(0.0).last_error == ""
+    assert a.record(0.0, TrafficCounters()).last_error == ""
     fails(a, 1)
     assert a.failures == 1
 
