@@ -9,9 +9,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tlsidecar.dataplane.bind import HeldSocket
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import Address, ListenerSettings
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,7 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
 from tlsidecar.handover import GRACE_S, HandoverError, Predecessor, Successor, handover_path
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog

@@ -18,9 +18,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.service_manager import READY, ServiceManager
 
 EXIT_FAILED = 1

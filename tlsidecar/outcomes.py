@@ -8,9 +8,10 @@ same words stand wherever the reason is shown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from tlsidecar.lazy_dataclass import dataclass
 
 
 class Culprit(StrEnum):

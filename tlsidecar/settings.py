@@ -5,9 +5,11 @@ Durations are in seconds, sizes in bytes. Nothing here validates: a ``Settings``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
+
+from tlsidecar.lazy_dataclass import dataclass
 
 KIB = 1024
 

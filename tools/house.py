@@ -1,4 +1,5 @@
-"""What the linters cannot say of our packages: no import cycle, and no task that nobody owns.
+"""What the linters cannot say of our packages: no import cycle, no task that nobody owns, no dataclass of tlsidecar's
+whose methods are made before anybody wants them.
 
 A cycle counts inside every package, between modules and between the rooms (sub-packages) that hold them; imports inside
 functions and under ``TYPE_CHECKING`` count like any other. A package's ``__init__`` is the module that is imported by
@@ -7,6 +8,8 @@ to close a cycle and are to go; one that closes none any more is an error, too.
 
 A task belongs to a ``TaskGroup``, and those are called ``tasks`` or ``group`` here, or to a ``Background``:
 ``create_task`` of anything else (a loop's, asyncio's own) is refused, whatever the way to it.
+
+A dataclass of ``tlsidecar`` is one of ``tlsidecar/lazy_dataclass.py``, which says why.
 
     python tools/house.py        prints what is wrong, and exits with 1 when something is
 """
@@ -23,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("certs", "tlsidecar", "tui")
 TASK_GROUPS = ("tasks", "group")
 OWNER_OF_TASKS = Path("tlsidecar/background.py")
+OWNER_OF_DATACLASSES = Path("tlsidecar/lazy_dataclass.py")
 
 Arrows = dict[str, set[str]]
 
@@ -154,6 +158,17 @@ def unowned_tasks(path: Path) -> list[int]:
     return lines
 
 
+def eager_dataclasses(path: Path) -> list[int]:
+    """The lines that name the standard library's decorator."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses":
+            lines += [node.lineno for each in node.names if each.name == "dataclass"]
+        elif isinstance(node, ast.Attribute) and node.attr == "dataclass":
+            lines.append(node.lineno)
+    return lines
+
+
 def main() -> int:
     """Print what is wrong; 1 when something is."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {}).get("house", {})
@@ -163,6 +178,9 @@ def main() -> int:
         place = path.relative_to(ROOT)
         if place != OWNER_OF_TASKS:
             problems += [f"{place}:{line}: a task that nobody owns" for line in unowned_tasks(path)]
+        if place.parts[0] == "tlsidecar" and place != OWNER_OF_DATACLASSES:
+            lines = eager_dataclasses(path)
+            problems += [f"{place}:{line}: take dataclass from tlsidecar.lazy_dataclass" for line in lines]
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from tlsidecar.admin import views
@@ -15,6 +15,7 @@ from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stre
 from tlsidecar.api.times import timestamp
 from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.events import LOST, Subscription
 
 MAX_EVENT_STREAMS = 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 
 from certs.clock import Clock
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.messages import ApiError, Reply, Request, Stream
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.audit import AuditLog, Caller
 
 # Fifty reloads in a second are a test, or a script that closes connections; ten a second for long is a runaway.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import NoReturn
 
 from tlsidecar.admin.access import Access
 from tlsidecar.api.times import timestamp
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.audit import Caller
 from tlsidecar.observe.text import visible
 

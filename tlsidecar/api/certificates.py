@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.declare import NO_TEXT, Doc, T
 from tlsidecar.api.words import Outcome, Trigger
+from tlsidecar.lazy_dataclass import dataclass
 
 # What is left of a lifetime when a certificate that is not renewed by itself is warned of, and when it is an alarm.
 # Fractions: a certificate may live an hour or a year.

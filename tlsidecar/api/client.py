@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
 import h11
@@ -14,6 +14,7 @@ import h11
 from tlsidecar.api.errors import BadReply, Cut, Refused
 from tlsidecar.api.sse import SseMessage, SseOverflow, SseParser
 from tlsidecar.api.text import SafeText, safe_text
+from tlsidecar.lazy_dataclass import dataclass
 
 READ_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024

@@ -26,11 +26,12 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, TypeVar
+
+from tlsidecar.lazy_dataclass import dataclass
 
 T = TypeVar("T", bound=str)
 """The text of a record."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.certificates import Certificate
 from tlsidecar.api.declare import NO_TEXT, Doc, T
 from tlsidecar.api.refusals import Refusal
+from tlsidecar.lazy_dataclass import dataclass
 
 # Of a length that whole bytes have.
 _BASE64URL = re.compile(r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,4})")

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from tlsidecar.api.filter_values import FilterField, Operator, Test
+from tlsidecar.lazy_dataclass import dataclass
 
 MOST_CHARACTERS = 4096
 MOST_TERMS = 32

@@ -10,10 +10,11 @@ import ipaddress
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeAlias
+
+from tlsidecar.lazy_dataclass import dataclass
 
 MOST_ASTERISKS = 16
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.declare import Doc, T
 from tlsidecar.api.words import MarkKind, Severity
+from tlsidecar.lazy_dataclass import dataclass
 
 EACH = "*"
 """Asks for each upstream or identity that is kept, and for the others."""

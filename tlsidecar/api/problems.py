@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.declare import NO_TEXT, Doc, T
 from tlsidecar.api.words import Severity
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import stat
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -30,6 +30,7 @@ from tlsidecar import __version__
 from tlsidecar.api.declare import Json
 from tlsidecar.api.text import EMPTY, SafeText, safe_text
 from tlsidecar.api.times import moment, timestamp
+from tlsidecar.lazy_dataclass import dataclass
 
 FORMAT = 1
 KIND = "recording"

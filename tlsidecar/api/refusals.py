@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic, cast
 
 from tlsidecar.api.declare import NO_TEXT, Doc, T
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic
 
 from tlsidecar.api.declare import Doc, T
 from tlsidecar.api.words import LOG_LEVELS, DrainEnd
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tlsidecar.lazy_dataclass import dataclass
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Generic, cast
 
 from tlsidecar.api.declare import NO_TEXT, Doc, T
 from tlsidecar.api.problems import Problem
 from tlsidecar.api.words import State
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

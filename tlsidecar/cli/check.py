@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
 from tlsidecar.cli.text import moment, safe_text
 from tlsidecar.config import ConfigError, ConfigProblem, load
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.sandbox.level import Level, SandboxError, level_of
 from tlsidecar.settings import IdentitySettings, Settings
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from certs.probe import ChainLink, ListInUse, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
+from tlsidecar.lazy_dataclass import dataclass
 
 PAGE_ROWS = 1000
 

@@ -7,12 +7,12 @@ of the admin socket, and have a tenth of a second to answer in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsidecar.config.places import default_admin_socket
 from tlsidecar.config.problems import ConfigError, ConfigProblem, render_problems
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:

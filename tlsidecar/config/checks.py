@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, did_you_mean, quoted
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import DEFAULT_IDENTITY, METRICS_LISTENER, Address, Limits
 
 _HTTP_KEYS = (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from certs.durations import DURATION_PATTERN
 from tlsidecar.config import http_values, values
 from tlsidecar.config.addresses import parse_dns_name, parse_ip_address, parse_listen_address, parse_upstream_address
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from tlsidecar.config.forms import Many
 from tlsidecar.config.problems import InvalidValue, Key, did_you_mean, quoted
 from tlsidecar.config.schema import ROOT
 from tlsidecar.config.tables import Entry, Table
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import Address, TrustFile
 
 

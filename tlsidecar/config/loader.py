@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from tlsidecar.config.build import build
@@ -12,6 +11,7 @@ from tlsidecar.config.judge import Finding, judge
 from tlsidecar.config.places import default_admin_socket
 from tlsidecar.config.problems import ConfigError, ConfigProblem, Key, dotted, labelled
 from tlsidecar.config.sources import Layers, Origin, read_layers
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import Mode, Settings
 
 

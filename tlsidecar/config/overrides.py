@@ -6,7 +6,6 @@ keys of ``[identity]`` and of the listener go without their table's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from tlsidecar.config.forms import Many
@@ -14,6 +13,7 @@ from tlsidecar.config.identity_tables import IDENTITY
 from tlsidecar.config.listener_tables import LISTENER
 from tlsidecar.config.schema import ROOT
 from tlsidecar.config.tables import Entry
+from tlsidecar.lazy_dataclass import dataclass
 
 
 class Kind(Enum):

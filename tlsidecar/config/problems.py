@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+
+from tlsidecar.lazy_dataclass import dataclass
 
 Key = tuple[str | int, ...]
 """Where a value stands in the tree: ``("listener", 0, "upstream")``."""

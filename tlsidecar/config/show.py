@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tlsidecar.config.identity_tables import ACME, IDENTITY
@@ -14,6 +13,7 @@ from tlsidecar.config.problems import Key, dotted, labelled
 from tlsidecar.config.schema import ROOT
 from tlsidecar.config.sources import Origin
 from tlsidecar.config.tables import Table
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import ListenerSettings
 
 _WIDEST_COLUMN = 72

@@ -10,7 +10,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VAR
 from tlsidecar.config.positions import key_lines
 from tlsidecar.config.problems import ConfigProblem, Key, closest, dotted, escaped, quoted
 from tlsidecar.config.schema import ROOT
+from tlsidecar.lazy_dataclass import dataclass
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50  # far more than any key has; scanners that recurse stay far from their end

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tlsidecar.config.forms import Form, Many
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

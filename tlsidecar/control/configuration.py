@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from certs.clock import Clock
@@ -14,6 +13,7 @@ from certs.errors import MaterialError
 from certs.sources.attempts import Attempts
 from tlsidecar.config import ConfigError
 from tlsidecar.control.interface import ConfigurationState
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.sink import LogFileError, try_file
 from tlsidecar.sandbox.needs import LOG
 from tlsidecar.settings import IdentitySettings, ListenerSettings, Settings

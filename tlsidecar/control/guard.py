@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from certs.clock import Clock
+from tlsidecar.lazy_dataclass import dataclass
 
 RESTART_AFTER_S = 1.0
 # A loop that has run for so long since its last defect is well again.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from certs.clock import Clock
@@ -28,6 +27,7 @@ from tlsidecar.control.tracks import (
     Track,
 )
 from tlsidecar.dataplane.snapshot import WorkerSnapshot, merge_listeners
+from tlsidecar.lazy_dataclass import dataclass
 
 # Upstreams and identities that are kept, the busiest: of the others nothing is known but that they are part of all.
 MOST_UPSTREAMS = 6

@@ -6,7 +6,7 @@ The controller implements :class:`Control`; nothing here does anything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -24,6 +24,7 @@ from tlsidecar.dataplane.snapshot import (
     GroupQuery,
     WorkerSnapshot,
 )
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from itertools import pairwise
 
 from tlsidecar.dataplane.snapshot import ListenerCounters, UpstreamRecord, WorkerSnapshot, latest
+from tlsidecar.lazy_dataclass import dataclass
 
 WINDOW_S = 60.0
 # An outage is over when in so short a time most succeeded.

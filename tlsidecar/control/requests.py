@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certs.sources import Candidate, Failed
 from tlsidecar.control.interface import Attempt, Trigger
+from tlsidecar.lazy_dataclass import dataclass
 
 Answer = asyncio.Future[tuple[Attempt, ...]]
 """What became of a request: the attempt of each identity that it led to one of."""

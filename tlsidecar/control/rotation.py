@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from tlsidecar.control.pace import Pace
 from tlsidecar.control.proof import build_contexts_beside_traffic, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
 from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
 from tlsidecar.settings import Settings

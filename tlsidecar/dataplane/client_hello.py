@@ -6,7 +6,7 @@ protocols (RFC 7301 section 3.1). Whatever cannot be read is nobody we look for:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tlsidecar.lazy_dataclass import dataclass
 
 MAX_HELLO_BYTES = 16 * 1024  # one record (RFC 8446 section 5.1): longer ones are not looked through
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from certs.identity import Identity
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from certs.identity import Role
@@ -25,6 +24,7 @@ from tlsidecar.dataplane.reactor import EDGE, READ, Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, TrafficCounters
 from tlsidecar.dataplane.tally import Tally
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 from tlsidecar.settings import ListenerSettings, Protocol
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from tlsidecar.api import connections
+from tlsidecar.lazy_dataclass import dataclass
 
 # Upper bounds of the handshake histogram's buckets, in seconds; one more bucket counts what is above the last.
 HANDSHAKE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason
 
 # OpenSSL reports an alert that the peer sent as this plus the alert's number (include/openssl/sslerr.h).

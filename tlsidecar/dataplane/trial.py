@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from OpenSSL import SSL
 
@@ -21,6 +20,7 @@ from tlsidecar.dataplane.policy import PeerJudge, Policy
 from tlsidecar.dataplane.stream import FAILED, WANT_READ
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.tls_failure import SENTENCES
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Tls
 

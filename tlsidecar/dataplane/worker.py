@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from certs.acme.challenges import Challenge
 from certs.clock import Clock
@@ -39,6 +38,7 @@ from tlsidecar.dataplane.snapshot import (
     WorkerSnapshot,
 )
 from tlsidecar.dataplane.tls import Contexts
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Mode, Settings
 

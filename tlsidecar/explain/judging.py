@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from certs.identity import Identity, Role
 from certs.rules import Rule
@@ -16,6 +16,7 @@ from tlsidecar.dataplane.http.routes import RouteTable, route_text
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.explain.allowing import config_line, exact_rule, with_rule
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import ListenerSettings, Mode
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
 from tlsidecar.inject.plan import InjectError
 from tlsidecar.inject.pod import Tree
+from tlsidecar.lazy_dataclass import dataclass
 
 # Where in each kind the pod template is.
 _TEMPLATES = {

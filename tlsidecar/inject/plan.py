@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from tlsidecar.lazy_dataclass import dataclass
 
 # A DNS label (RFC 1123), as Kubernetes wants names of Secrets, ConfigMaps and ports' owners to be.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

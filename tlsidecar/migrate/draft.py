@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tlsidecar.lazy_dataclass import dataclass
 
 Value = str | int | bool | Sequence[str]
 

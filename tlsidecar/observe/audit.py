@@ -11,9 +11,9 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from certs.clock import Clock
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.log import AUDIT_LOGGER
 from tlsidecar.observe.sink import LineSink
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 from certs.clock import Clock
+from tlsidecar.lazy_dataclass import dataclass
 
 HISTORY_EVENTS = 2048
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Failure, Reason
 
 # Listeners and upstreams are ours and few: this is only reached by a configuration of hundreds of addresses.

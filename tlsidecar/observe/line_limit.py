@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+
+from tlsidecar.lazy_dataclass import dataclass
 
 BURST_LINES = 10
 EVERY_S = 10.0

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from heapq import nlargest
 from typing import NamedTuple
 
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Refusal, Side, Stage
 
 # Parties that are kept, of those who are known and of strangers each, and refusals kept of each party.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.sandbox import landlock
 from tlsidecar.sandbox.landlock import LandlockUnavailable
 from tlsidecar.sandbox.needs import Needs, needs_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tlsidecar.config.addresses import ip_literal
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.sandbox.landlock import Files
 from tlsidecar.sandbox.places import directories_of, is_common
 from tlsidecar.settings import IdentitySettings, Settings

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from certs.errors import MaterialError
 from certs.material import Material
 from tlsidecar.dataplane.denials import Denial
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import Settings
 from tlsidecar.workers.wire import WireError
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 
 from certs.clock import Clock
 from tlsidecar.dataplane.board import Board
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.recorder import Collector
 from tlsidecar.settings import Settings
 from tlsidecar.workers.fork_server import ForkServer

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tlsidecar.lazy_dataclass import dataclass
+
 Plain = Any  # what json reads and writes
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ def value_of(kind: Any, plain: Plain) -> Any:
         raise WireError(f"not a {getattr(kind, '__name__', kind)}: {type(error).__name__}") from None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Codec:
     encode: Callable[[Any], Plain]
     decode: Callable[[Plain], Any]

@@ -76,3 +76,17 @@ def test_a_task_has_an_owner(tmp_path: Path, code: str, lines: list[int]) -> Non
     path = tmp_path / "module.py"
     path.write_text(dedent(code))
     assert house.unowned_tasks(path) == lines
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("from dataclasses import field, dataclass", [1]),
+        ("import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass A: ...", [2]),
+        ("from tlsidecar.lazy_dataclass import dataclass\nfrom dataclasses import field, replace", []),
+    ],
+)
+def test_a_dataclass_is_lazy(tmp_path: Path, code: str, lines: list[int]) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert house.eager_dataclasses(path) == lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from tlsidecar.control.guard import Defect
 from tlsidecar.control.interface import ConfigurationState, Denied, IdentityState, Severity
 from tlsidecar.control.outages import Outage
 from tlsidecar.dataplane.snapshot import WorkerSnapshot
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.refusals import RefusalGroup
 
 

@@ -7,7 +7,6 @@ is put together once; what is added to an ordinary head is one ready-made run of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
@@ -15,6 +14,7 @@ from itertools import count
 from tlsidecar.dataplane.http import names, xfcc
 from tlsidecar.dataplane.http.message import Fields, Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import ClientCertificateHeader
 

@@ -7,10 +7,10 @@ is neither letter nor digit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tlsidecar.dataplane.http.grammar import fold
+from tlsidecar.lazy_dataclass import dataclass
 
 # Fields that say where a message ends or whom it is for. Nothing may name them in Connection, and no other spelling
 # of them is let through.

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import product
 from urllib.parse import unquote_to_bytes
+
+from tlsidecar.lazy_dataclass import dataclass
 
 # In a pattern stands for "*": no path has it, for an encoded NUL is refused.
 ANY = "\0"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.identity import Identity
@@ -19,6 +18,7 @@ from tlsidecar.dataplane.http import paths, readings
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.readings import ANY, REST, Reading, begins_with
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Route
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.grammar import fold
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import ClientCertificateHeader, Http, Limits, ListenerSettings, Mode
 
 

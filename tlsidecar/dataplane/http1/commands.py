@@ -6,9 +6,8 @@ event loop. What cannot be written at once has to be copied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True)

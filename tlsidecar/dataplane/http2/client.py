@@ -7,13 +7,14 @@ received, and every window is given back as soon as its bytes have come. Nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import unquote
 
 from tlsidecar.dataplane.http2 import frames, hpack
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Http2Error, StreamFault
 from tlsidecar.dataplane.http2.frames import FrameReader
+from tlsidecar.lazy_dataclass import dataclass
 
 _STREAM: Final = 1
 _MESSAGE_HEAD_BYTES: Final = 5  # gRPC over HTTP/2: a byte for compression, four for the length

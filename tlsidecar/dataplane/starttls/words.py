@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tlsidecar.dataplane.starttls import mysql, postgres, smtp
@@ -11,6 +10,7 @@ from tlsidecar.dataplane.starttls.mysql_session import MysqlSession
 from tlsidecar.dataplane.starttls.script import Script
 from tlsidecar.dataplane.starttls.smtp_session import SmtpSession
 from tlsidecar.dataplane.starttls.translation import Translation
+from tlsidecar.lazy_dataclass import dataclass
 
 
 class Known(NamedTuple):
