@@ -134,9 +134,13 @@ class ResponseHalf:
         "_rules",
         "lane",
         "partial_head",
+        "passes",
     )
 
     def __init__(self, rules: Http1Rules) -> None:
+        """``passes`` is the body's own (:meth:`.body.BodyReader.passes`) while what it says may go down as it is: each
+        event of a stream is asked for."""
+        self.passes = _NO_BODY.passes
         self._rules = rules
         self.lane: H11Lane | None = None
         self._reader: ResponseReader | None = None
@@ -191,15 +195,12 @@ class ResponseHalf:
         if self.lane is not None:
             in_chunks = framing is Framing.CHUNKED  # h11 reads it as it came, and frames it anew
         self._body = body_reader(framing, response.length, self._rules.trailers, takes_chunks=in_chunks)
+        if self.lane is None:
+            self.passes = self._body.passes
         data = self._head(response, buffer, close=close)
         if self._body.done and self.lane is not None:
             return bytes(data) + self.lane.response_body(b"", ended=True)
         return data
-
-    def passes(self, buffer: Buffer, end: int) -> bool:
-        """Take all of ``buffer[:end]``, if it goes down as it is and the body goes on after it; else ``False``, and
-        nothing has happened."""
-        return self.lane is None and self._body.passes(buffer, end)
 
     def read(self, buffer: Buffer, start: int, end: int) -> tuple[int, list[Piece]]:
         """Where the body's part of ``buffer[start:end]`` ends, and what goes down for it. Raises

@@ -158,25 +158,27 @@ class UpstreamSide(HttpConnection):
         count = upstream.endpoint.read()
         if count > 0:
             self._active_at = self.reactor.now
-            exchange = None if self._upstream_answered else conversation.response_in_one(BUFFER, count)
-            if exchange is not None:
-                self._upstream = None
-                self._pool.give_back(upstream, reusable=True)
-                self._sent += count
-                sent = client.send_read(count)
-                exchange.finish(self.reactor.now)
-                if not sent:
-                    self.broken()
-                elif client.queued_bytes:
-                    self._settle()
-                return
-            if self._upstream_answered and conversation.response_data_in_one(BUFFER, count):
-                self._sent += count
-                if not client.send_read(count):
-                    self.broken()
-                elif client.queued_bytes:
-                    self._settle()
-                return
+            if self._upstream_answered:
+                if conversation.response_data_in_one(BUFFER, count):
+                    self._sent += count
+                    if not client.send_read(count):
+                        self.broken()
+                    elif client.queued_bytes:
+                        self._settle()
+                    return
+            else:
+                exchange = conversation.response_in_one(BUFFER, count)
+                if exchange is not None:
+                    self._upstream = None
+                    self._pool.give_back(upstream, reusable=True)
+                    self._sent += count
+                    sent = client.send_read(count)
+                    exchange.finish(self.reactor.now)
+                    if not sent:
+                        self.broken()
+                    elif client.queued_bytes:
+                        self._settle()
+                    return
             self._upstream_answered = True
             self._run(conversation.receive_upstream(BUFFER, 0, count))
             if count >= RECORD_BYTES:

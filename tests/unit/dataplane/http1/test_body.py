@@ -164,6 +164,20 @@ def test_what_passes_whole_is_what_would_be_read(chunks: list[bytes], cuts: list
     assert asked.done == never.done
 
 
+@pytest.mark.parametrize("count", [*range(1, 30), *range(255, 270), *range(4095, 4110)])
+def test_what_looks_like_one_chunk_is_one(count: int) -> None:
+    """No other size line than the one that fits, and nothing but CRLF after the data."""
+    for size in range(max(0, count - 12), count):
+        for line in (b"%x\r\n" % size, b"0%x\r\n" % size, b"%X\r\n" % size, b"\r\n", b"%x\n\n" % size):
+            for end in (b"\r\n", b"\n\n", b"\r\r", b""):
+                data = (line + b"x" * (count - len(line) - len(end)) + end)[:count]
+                reader = ChunkedReader()
+                if not reader.passes(data, len(data)):
+                    continue
+                assert (size, end) == (len(data) - len(line) - 2, b"\r\n")
+                assert int(line, 16) == size
+
+
 def test_without_frames_only_the_data_goes_on() -> None:
     data = b"3;a\r\nabc\r\n" + b"1\r\nd\r\n" * 5 + b"0\r\nX-Keep: 1\r\n\r\n"
     for step in (1, 4, 1000):

@@ -6,6 +6,7 @@ import h11
 import pytest
 from unit.dataplane.http1.conversation import Conversation, listener
 
+from tlsidecar.dataplane.http1 import chunked
 from tlsidecar.dataplane.http1.head_reader import HeadReader
 from tlsidecar.settings import Limits
 
@@ -71,6 +72,17 @@ def test_an_event_stream_passes_event_by_event() -> None:
     talk.upstream(b"0\r\n\r\n")
     assert (talk.passed_on, talk.upstreams[0].released, talk.records[0].reason) == (100, True, None)
     assert talk.records[0].bytes_out == len(talk.heard)
+
+
+def test_a_chunk_in_one_read_is_compared_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size line matched for each event cost as much as all else that is done about it."""
+    talk = Conversation().client(GET).upstream(HEAD)
+    monkeypatch.setattr(chunked, "_SIZE_LINE", None)
+    for size in (1, 15, 16, 41, 255, 256, 4095, 4096, 65535):
+        talk.upstream(b"%x\r\n%b\r\n" % (size, b"x" * size))
+    assert talk.passed_on == 9
+    again = Conversation().client(GET).upstream(HEAD + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n")
+    assert again.went_in_one == 2
 
 
 def test_a_large_body_passes_read_by_read() -> None:
