@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from json.encoder import encode_basestring_ascii as quote
-from typing import NamedTuple
 
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.observe.text import Timestamps, needs_visible, visible, word
@@ -25,13 +24,16 @@ TEMPLATES = 1024
 _NEEDS_NO_ESCAPE = re.compile(rb"[ !#-\[\]-~]{0,%d}+" % LOGGED_TEXT_CHARACTERS).fullmatch
 
 
-class _Template(NamedTuple):
+class _Template:
     """A connection's line, with places for what changes from request to request; good for the same identity and
     rule."""
 
-    identity: object
-    rule: str
-    line: bytes
+    __slots__ = ("identity", "line", "rule")
+
+    def __init__(self, identity: object, rule: str, line: bytes) -> None:
+        self.identity = identity
+        self.rule = rule
+        self.line = line
 
 
 class AccessLog:
@@ -43,6 +45,7 @@ class AccessLog:
         self.configure(log)
         self._templates: dict[int, _Template] = {}  # by connection
         self._upstreams: dict[str, bytes] = {}  # as JSON strings
+        self._plain_target = b""  # the last one found so: requests that repeat share theirs
         self._now = 0.0  # monotonic seconds
         self._now_text = b""
 
@@ -81,7 +84,7 @@ class AccessLog:
             or ended.reason is not None
             or asked.trace is not None
             or not upstream
-            or not _NEEDS_NO_ESCAPE(target)
+            or (target is not self._plain_target and not self._is_plain(target))
             or not method.isalpha()
             or not request_id.isalnum()
         ):
@@ -115,6 +118,13 @@ class AccessLog:
                 self._upstreams.get(upstream) or self._quoted(upstream),
             )
         )
+
+    def _is_plain(self, target: bytes) -> bool:
+        """Whether it needs no escaping."""
+        if not _NEEDS_NO_ESCAPE(target):
+            return False
+        self._plain_target = target
+        return True
 
     def _template(self, ended: EndedRequest, now: float) -> _Template:
         """The line of :meth:`_json` about this connection, with places for what changes."""

@@ -56,6 +56,7 @@ class LineSink:
         self._torn = False  # the last thing written stopped in the middle of a line
         self._awake = threading.Event()
         self._stop = threading.Event()
+        self._stopping = False  # the same, for each line asks
         self._abandoned = False
         self._thread: threading.Thread | None = None
 
@@ -105,12 +106,14 @@ class LineSink:
     def write_bytes(self, line: bytes) -> bool:
         """:meth:`write` for a line that is encoded."""
         with self._lock:
-            if self._buffered + len(line) > BUFFERED_BYTES or self._stop.is_set():
+            buffered = self._buffered + len(line)
+            if buffered > BUFFERED_BYTES or self._stopping:
                 self._dropped += 1
                 return False
-            self._lines.append(line)
-            self._buffered += len(line) + 1
-            if len(self._lines) > 1:
+            lines = self._lines
+            lines.append(line)
+            self._buffered = buffered + 1
+            if len(lines) > 1:
                 return True
         self._wake_writer()
         return True
@@ -139,6 +142,7 @@ class LineSink:
     def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> None:
         """Write what is left, for at most ``deadline_s``; what is left then is counted as dropped."""
         with self._lock:
+            self._stopping = True
             self._stop.set()
             thread = self._thread
         self._awake.set()

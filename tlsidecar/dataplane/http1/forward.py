@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.message import Fields
-from tlsidecar.dataplane.http1.head_reader import Buffer
+from tlsidecar.dataplane.http1.head_reader import Buffer, uncut
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
 
@@ -31,9 +31,11 @@ def request_bytes(
     suffix = identity.suffix(head)
     if last:
         suffix = _CLOSE_LINE + suffix
+    if head.copied:
+        return head.copied + suffix
     if not head.cuts:
         return b"".join((buffer[head.start : head.end - 2], suffix))
-    parts = _uncut(buffer, head.start, head.end - 2, head.cuts)
+    parts = uncut(buffer, head.start, head.end - 2, head.cuts)
     parts.append(suffix)
     return b"".join(parts)
 
@@ -71,7 +73,7 @@ def response_bytes(head: ResponseHead, buffer: Buffer, *, close: bool) -> bytes 
     becomes_chunked = head.goes_in_chunks and head.framing is Framing.CLOSE
     if not cuts and not close and not becomes_chunked:
         return memoryview(buffer)[head.start : head.end]
-    parts = _uncut(buffer, head.start, head.end - 2, cuts)
+    parts = uncut(buffer, head.start, head.end - 2, cuts)
     if becomes_chunked:
         parts.append(_CHUNKED_LINE)
     parts.append(_CLOSE_LINE + b"\r\n" if close else b"\r\n")
@@ -99,20 +101,9 @@ def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
-def _uncut(buffer: Buffer, start: int, end: int, cuts: Iterable[tuple[int, int]]) -> list[bytes | bytearray]:
-    parts = []
-    for cut_start, cut_end in cuts:
-        if cut_start > start:
-            parts.append(buffer[start:cut_start])
-        start = cut_end
-    if end > start:
-        parts.append(buffer[start:end])
-    return parts
-
-
 def _fields_of(buffer: Buffer, head: RequestHead) -> Fields:
     """A fast head's fields that are not cut. Its lines are known to be well-formed."""
-    text = b"".join(_uncut(buffer, head.start, head.end - 2, head.cuts))
+    text = b"".join(uncut(buffer, head.start, head.end - 2, head.cuts))
     fields = []
     for line in text.split(b"\r\n")[1:-1]:
         name, _, value = line.partition(b":")

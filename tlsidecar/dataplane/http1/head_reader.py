@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from tlsidecar.dataplane.http.grammar import BAD_BYTE, TCHAR, TOKEN, VALUE_BYTES
@@ -140,3 +140,15 @@ class HeadReader(ABC):
         if not self._started:
             raise self.refusal(Reason.BAD_REQUEST_LINE, f"a control byte (0x{found[0]:02x}) in the first line")
         raise self.refusal(Reason.BAD_HEADER, f"a control byte (0x{found[0]:02x}) in field {len(self.fields) + 1}")
+
+
+def uncut(buffer: Buffer, start: int, end: int, cuts: Iterable[tuple[int, int]]) -> list[Buffer]:
+    """What ``buffer[start:end]`` has beside these parts of it."""
+    parts = []
+    for cut_start, cut_end in cuts:
+        if cut_start > start:
+            parts.append(buffer[start:cut_start])
+        start = cut_end
+    if end > start:
+        parts.append(buffer[start:end])
+    return parts

@@ -3,7 +3,8 @@
 A head is judged in one of two ways that agree wherever both speak (a property test holds them to it):
 
 - *fast*: one anchored pattern for the whole head and one that finds the fields that mean something. It only ever
-  accepts, and only what an ordinary client sends. Lines that come again are looked up (:mod:`.repeats`).
+  accepts, and only what an ordinary client sends. What comes again is looked up (:mod:`.repeats`): a whole head, or all
+  of it but its first line.
 - *precise*: :class:`~.request_reader.RequestReader`, line by line, resumable; for everything else, and for every
   refusal.
 
@@ -16,8 +17,8 @@ import re
 
 from tlsidecar.dataplane.http import grammar, names
 from tlsidecar.dataplane.http.rules import RequestRules
-from tlsidecar.dataplane.http1.head_reader import Buffer
-from tlsidecar.dataplane.http1.repeats import Repeats
+from tlsidecar.dataplane.http1.head_reader import Buffer, uncut
+from tlsidecar.dataplane.http1.repeats import MOST_BYTES, Repeats
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
 from tlsidecar.dataplane.http1.request_reader import RequestReader
 
@@ -66,6 +67,7 @@ class RequestScanner:
         request_line = FAST_METHODS + target + rb" HTTP/1\.1\r\n"
         self._request_line = re.compile(request_line).match
         self._head = re.compile(request_line + host + lines + rb"\r\n").match
+        self._heads: Repeats[RequestHead] = Repeats()
         self._repeats: Repeats[_Lines] = Repeats()
         prefixes = [prefix + b"*" for prefix in rules.removed.prefixes]
         special = [
@@ -101,6 +103,32 @@ class RequestScanner:
 
     def fast(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         """The head, if it is whole and ordinary; ``None`` says nothing."""
+        heads = self._heads
+        if not heads.is_open:
+            heads.rest()
+            return self._of_lines(buffer, start, end)
+        if start:  # behind another: what is kept counts from the buffer's start
+            return self._of_lines(buffer, start, end)
+        stop = buffer.find(b"\r\n\r\n", 0, end)
+        if stop < 0:
+            return None
+        if stop > MOST_BYTES:
+            return self._of_lines(buffer, 0, end)
+        text = bytes(buffer[:stop])
+        known = heads.known.get(text)
+        if known is not None:
+            heads.hits += 1
+            return known.copy()
+        head = self._of_lines(buffer, 0, end)
+        # Queries rarely come again, and may be anybody's secret.
+        if head is not None and head.end == stop + 4 and b"?" not in head.target:
+            model = head.copy()
+            model.copied = b"".join(uncut(buffer, 0, stop + 2, head.cuts))
+            heads.missed(text, model)
+        return head
+
+    def _of_lines(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
+        """The same, with a look for the lines alone."""
         repeats = self._repeats
         if not repeats.is_open:
             repeats.rest()

@@ -65,10 +65,14 @@ class Pool(Generic[AnyPooled]):
         self._limit = limit
         self._make = make
         self._available: list[AnyPooled] = []
-        self._idle = 0
 
     def __repr__(self) -> str:
         return f"<Pool available={len(self._available)} idle={self._idle}>"
+
+    @property
+    def _idle(self) -> int:
+        """How many idle. To be asked rarely: they are all among the available ones."""
+        return sum(upstream.idle for upstream in self._upstreams.all)
 
     def take(self) -> AnyPooled | None:
         """A connection to the upstream that would be chosen now, for one exchange, or None."""
@@ -85,7 +89,6 @@ class Pool(Generic[AnyPooled]):
                 continue
             upstream = connection.upstream
             if connection.is_idle:
-                self._idle -= 1
                 upstream.idle -= 1
             upstream.active += 1
             connection.begin()
@@ -108,17 +111,17 @@ class Pool(Generic[AnyPooled]):
         if reusable:
             upstream.answered(now)
         idle = connection.is_idle
-        if not connection.is_available or (idle and self._idle >= self._limit):
+        available, limit = self._available, self._limit
+        if not connection.is_available or (idle and len(available) >= limit and self._idle >= limit):
             self._unlist(connection, was_idle=False)
             if idle:
                 connection.close()
             return
         if idle:
-            self._idle += 1
             upstream.idle += 1
         if not connection.is_listed:
             connection.is_listed = True
-            self._available.append(connection)
+            available.append(connection)
 
     def drop(self, connection: AnyPooled) -> None:
         """It ended, or spoke, while it carried no exchange."""
@@ -152,7 +155,6 @@ class Pool(Generic[AnyPooled]):
         connection.is_listed = False
         self._available.remove(connection)
         if connection.is_idle if was_idle is None else was_idle:
-            self._idle -= 1
             connection.upstream.idle -= 1
 
 

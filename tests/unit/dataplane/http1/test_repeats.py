@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.dataplane.http1.conversation import listener, rules_of
 
+from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http1.repeats import MOST_BYTES, MOST_KEPT, RESTS_FOR, Repeats
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.request_scanner import RequestScanner
@@ -13,7 +14,10 @@ from tlsidecar.settings import Limits
 
 
 def said(head: RequestHead | None) -> list[object] | None:
-    return [getattr(head, name) for name in RequestHead.__slots__] if head is not None else None
+    """But for ``copied``, which only one that comes again has."""
+    if head is None:
+        return None
+    return [getattr(head, name) for name in {*RequestHead.__slots__, *Request.__slots__} - {"copied"}]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,40 @@ def test_a_request_means_the_same_again(lines: bytes) -> None:
         fresh = RequestScanner(scanner.rules)
         assert said(scanner.fast(data, len(before), len(data))) == said(fresh.fast(data, len(before), len(data)))
         assert said(fresh.fast(data, len(before), len(data))) == said(fresh._judge(data, len(before), len(data)))
+
+
+def test_a_whole_head_that_comes_again_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"
+    scanner = RequestScanner(rules_of(listener()).requests.rules)
+    first = scanner.fast(data, 0, len(data))
+    monkeypatch.setattr(RequestScanner, "_of_lines", None)
+    again, once_more = scanner.fast(data, 0, len(data)), scanner.fast(data, 0, len(data))
+    assert first is not None
+    assert again is not None
+    assert again is not once_more  # each is a request of its own
+    assert said(first) == said(again) == said(once_more)
+    assert (first.copied, again.copied) == (b"", b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n")
+
+
+def test_queries_and_credentials_are_not_kept_whole() -> None:
+    scanner = RequestScanner(rules_of(listener()).requests.rules)
+    for line in (
+        b"GET /?key=1 HTTP/1.1\r\nHost: a",
+        b"GET / HTTP/1.1\r\nHost: a\r\nCookie: b",
+        b"GET /token HTTP/1.1\r\nHost: a",
+    ):
+        data = line + b"\r\n\r\n"
+        assert scanner.fast(data, 0, len(data)) is not None
+    assert scanner._heads.known == {}
+
+
+def test_a_copy_is_whole() -> None:
+    head = RequestHead(b"", b"", b"", 0, 0)
+    names = {*RequestHead.__slots__, *Request.__slots__}
+    for name in names:
+        setattr(head, name, object())
+    copy = head.copy()
+    assert [getattr(copy, name) for name in names] == [getattr(head, name) for name in names]
 
 
 def test_an_answer_means_the_same_again_whatever_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
