@@ -15,7 +15,7 @@ from support import configs
 from support.mtls import connected
 from support.pki import Pair, Pki
 from support.services import echo, serving
-from support.sidecar import Sidecar, running
+from support.sidecar import READY_WITHIN_S, STOP_WITHIN_S, Sidecar, running
 from support.waiting import eventually
 
 # `make storm` has 40,000 connects during ten, as fast as they come.
@@ -113,8 +113,8 @@ def test_nobody_is_turned_away(
                     follower = successor(tmp_path / str(number), config, current, workers)
                     follower.start(wait=False)
                     try:
-                        eventually(lambda follower=follower: "taken over" in follower.log_text, 30)
-                        assert current.wait(30) == 0, current.log_text
+                        eventually(lambda follower=follower: "taken over" in follower.log_text, READY_WITHIN_S)
+                        assert current.wait(STOP_WITHIN_S) == 0, current.log_text
                     finally:
                         current.kill()
                         current = follower

@@ -85,11 +85,11 @@ class Channel(asyncio.Protocol):
 
     def answer(self, number: int, body: bytes = b"") -> None:
         """Answer a question; nothing happens when whoever asked is gone."""
-        if not self._closed:
+        if not self._is_gone:
             self._send(Kind.ANSWER, number, body)
 
     def fail(self, number: int, text: str) -> None:
-        if not self._closed:
+        if not self._is_gone:
             self._send(Kind.FAILURE, number, text.encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
@@ -97,10 +97,16 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    @property
+    def _is_gone(self) -> bool:
+        """A write that failed closes the transport a turn before we are told so."""
+        return self._closed or self._transport is None or self._transport.is_closing()
+
     def _send(self, kind: Kind, number: int, payload: bytes) -> None:
-        if self._closed or self._transport is None or self._transport.is_closing():
+        transport = self._transport
+        if self._is_gone or transport is None:
             raise ChannelClosed("the other end is gone")
-        self._transport.write(frame(kind, number, payload))
+        transport.write(frame(kind, number, payload))
 
     # asyncio.Protocol.
 

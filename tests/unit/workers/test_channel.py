@@ -84,6 +84,18 @@ async def test_who_asks_a_channel_that_ends_is_not_left_waiting() -> None:
         channel.answer(1)  # to nobody: nothing happens
 
 
+async def test_an_answer_to_whoever_is_gone_is_no_error() -> None:
+    end = End()
+    async with open_channel(end) as (channel, theirs):
+        theirs.close()
+        channel.answer(1)  # this write fails, and closes the transport; we are told of it in the next turn only
+        assert not end.over.is_set()
+        channel.answer(2)
+        channel.fail(3, "no")
+        with pytest.raises(ChannelClosed):
+            channel.ask("status")
+
+
 @pytest.mark.parametrize(
     "broken",
     [

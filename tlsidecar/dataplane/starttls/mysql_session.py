@@ -3,7 +3,7 @@ wanted TLS and the other has not, so their sequence numbers are one apart, and s
 
 from __future__ import annotations
 
-from tlsidecar.dataplane.starttls.mysql import CLIENT_SSL, HEADER_BYTES, header_of
+from tlsidecar.dataplane.starttls.mysql import CLIENT_SSL, HEADER_BYTES
 from tlsidecar.dataplane.starttls.translation import Unfit
 
 _MOST_PACKET_BYTES = 128 * 1024  # a client's attributes have up to 64 KiB (connect_attrs)
@@ -19,34 +19,41 @@ class MysqlSession:
         self._shift = -1 if inside else 1  # from the client's numbers to the server's
         self._ssl = not inside
         self._answered = False
-        self._from_client = b""
-        self._from_server = b""
+        self._from_client = bytearray()
+        self._from_server = bytearray()
 
     def from_client(self, data: bytes) -> bytes:
-        held = self._from_client + data
-        passed = b""
-        while (whole := _whole(held)) and not self.over:
-            one, held = held[:whole], held[whole:]
+        held = self._from_client
+        held += data
+        passed = bytearray()
+        at = 0
+        while not self.over and (whole := _whole(held, at)):
+            one = bytes(held[at : at + whole])
+            at += whole
             if not self._answered:
                 self._answered = True
                 one = self._with_capabilities(one)
             passed += self._numbered(one, self._shift)
-        self._from_client = held
-        return passed
+        del held[:at]  # once for all of them: empty packets are four bytes each
+        return bytes(passed)
 
     def from_server(self, data: bytes) -> bytes:
-        held = self._from_server + data
-        passed = b""
-        while (whole := _whole(held)) and not self.over:
-            one, held = held[:whole], held[whole:]
+        held = self._from_server
+        held += data
+        passed = bytearray()
+        at = 0
+        while not self.over and (whole := _whole(held, at)):
+            one = bytes(held[at : at + whole])
+            at += whole
             self.over = one[HEADER_BYTES : HEADER_BYTES + 1] in (_OK, _ERROR)
             passed += self._numbered(one, -self._shift)
-        self._from_server = held
-        return passed
+        del held[:at]
+        return bytes(passed)
 
     def rest(self) -> tuple[bytes, bytes]:
-        held = (self._from_client, self._from_server)
-        self._from_client = self._from_server = b""
+        held = (bytes(self._from_client), bytes(self._from_server))
+        self._from_client.clear()
+        self._from_server.clear()
         return held
 
     def _with_capabilities(self, answer: bytes) -> bytes:
@@ -62,11 +69,11 @@ class MysqlSession:
         return one[:3] + bytes([(one[3] + shift) & 0xFF]) + one[HEADER_BYTES:] if one[3] else one
 
 
-def _whole(held: bytes) -> int:
-    """How long the packet is that ``held`` begins with, 0 while it is not whole. Raises :class:`Unfit`."""
-    if len(held) < HEADER_BYTES:
+def _whole(held: bytearray, at: int) -> int:
+    """How long the packet is that begins at ``at``, 0 while it is not whole. Raises :class:`Unfit`."""
+    if len(held) < at + HEADER_BYTES:
         return 0
-    whole = HEADER_BYTES + header_of(held).length
+    whole = HEADER_BYTES + int.from_bytes(held[at : at + 3], "little")
     if whole > _MOST_PACKET_BYTES:
         raise Unfit(f"a packet of more than {_MOST_PACKET_BYTES} bytes before the session has begun")
-    return whole if len(held) >= whole else 0
+    return whole if len(held) >= at + whole else 0

@@ -32,10 +32,7 @@ class SmtpSession:
         *whole, self._line = (self._line + data).split(b"\n")
         if len(self._line) > _MOST_HELD_BYTES:
             raise Unfit(f"a line of more than {_MOST_HELD_BYTES} bytes")
-        told = b""
-        for line in whole:
-            told += self._next_line(line + b"\n")
-        return told
+        return b"".join([self._next_line(line + b"\n") for line in whole])
 
     def _next_line(self, line: bytes) -> bytes:
         before, more = self._before, line[3:4] == b"-"

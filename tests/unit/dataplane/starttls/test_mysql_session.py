@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tlsidecar.dataplane.starttls.mysql import packet
@@ -63,3 +65,18 @@ def test_what_is_not_mysql_s_is_not_held() -> None:
         MysqlSession(inside=False).from_server(b"\x00\x00\x02\2")
     with pytest.raises(Unfit, match="too short"):
         MysqlSession(inside=True).from_client(packet(2, b"\0"))
+
+
+@pytest.mark.parametrize("of", ["client", "server"])
+def test_empty_packets_without_end_cost_what_they_weigh(of: str) -> None:
+    def seconds(count: int) -> float:
+        session = MysqlSession(inside=True)
+        take = session.from_client if of == "client" else session.from_server
+        session.from_client(packet(1, SSL + REST))
+        data = packet(1, b"" if of == "client" else MORE) * count
+        began = time.process_time()
+        assert len(take(data)) == len(data)
+        return time.process_time() - began
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (4_000, 64_000))
+    assert many < 60 * few  # sixteen times as many; were each to copy what follows it, it would be 256 times

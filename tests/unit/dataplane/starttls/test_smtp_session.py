@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +65,14 @@ def test_a_line_without_end_is_not_held_for_ever() -> None:
     session = SmtpSession()
     with pytest.raises(Unfit, match="2048"):
         session.from_server(b"x" * 2049)
+
+
+def test_empty_lines_without_end_cost_what_they_weigh() -> None:
+    def seconds(count: int) -> float:
+        session = SmtpSession()
+        began = time.process_time()
+        assert session.from_server(b"\n" * count) == b"\n" * count
+        return time.process_time() - began
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (16_000, 256_000))
+    assert many < 60 * few  # sixteen times as many; were each to copy what came before it, it would be 256 times
