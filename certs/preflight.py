@@ -108,7 +108,7 @@ def inspect(
         _inspect_validity(material, now, skew, found)
         _inspect_strength(material, found)
         _inspect_names(material, found)
-        _inspect_trust(material, roles, found)
+        _inspect_trust(material, roles, own_chain_suffices, found)
         if material.trust or material.federated:
             _inspect_crls(material, now, skew, soft_crl, found)
             _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, own_chain_suffices, found)
@@ -175,13 +175,20 @@ def _inspect_validity(material: CertificateSet, now: datetime, skew: timedelta, 
             found.warn(f"{authority.which} expired at {second_text(authority.not_valid_after_utc)}")
 
 
-def _inspect_trust(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
-    """A CA that can vouch for nobody is named when it is loaded, not by a riddle in somebody's handshake."""
+def _inspect_trust(material: CertificateSet, roles: Collection[Role], is_for_peers: bool, found: Inspection) -> None:
+    """A CA that can vouch for nobody is named when it is loaded, not by a riddle in somebody's handshake. Where that is
+    all there is, every handshake would fail: as good as an empty bundle."""
     needed = {f"{role.peer.value}Auth": role.peer.purpose for role in sorted(roles)}
+    defects: list[str] = []
     for authority in material.trust:
         problem = authority_defect(authority) or unusable(authority, needed)
         if problem:
-            found.warn(f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}")
+            defects.append(f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}")
+            found.warn(defects[-1])
+    others = (each for bundle in material.federated.values() for each in bundle)
+    is_alone = all(authority_defect(each) or unusable(each, needed) for each in others)
+    if is_for_peers and defects and len(defects) == len(material.trust) and is_alone:
+        found.refuse(MaterialReason.TRUST_UNUSABLE, defects[0])
 
 
 def _inspect_names(material: CertificateSet, found: Inspection) -> None:

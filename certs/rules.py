@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
@@ -102,6 +102,41 @@ def first_match(rules: Iterable[Rule], identity: Identity) -> Rule | None:
         if rule.matches(identity):
             return rule
     return None
+
+
+def hidden_rules(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
+    """Each rule that never decides, and the one before it that lets in all whom it would."""
+    for at, rule in enumerate(rules):
+        covering = next((other for other in rules[:at] if _covers(other, rule)), None)
+        if covering is not None:
+            yield rule, covering
+
+
+def _covers(one: Rule, other: Rule) -> bool:
+    """Whether ``one`` lets in all whom ``other`` does; False where it cannot be told from their texts."""
+    if one.kind is Kind.ANY or one.text == other.text:
+        return True
+    if one.kind is not other.kind:
+        return False
+    value, shown = one.text.partition(":")[2], other.text.partition(":")[2]
+    match one.kind:
+        case Kind.DNS:
+            value, shown = value.lower(), shown.lower()
+            return value == shown or (value.startswith("*.") and shown.partition(".")[2] == value[2:])
+        case Kind.IP:
+            return ip_address(value.strip("[]")) == ip_address(shown.strip("[]"))
+        case Kind.SHA256 | Kind.SPKI_SHA256:
+            return value.replace(":", "").lower() == shown.replace(":", "").lower()
+        case Kind.SPIFFE:
+            segments = value[2:].split("/")
+            takes_rest = segments[-1] == "**"
+            pattern = segments[:-1] if takes_rest else segments
+            others = shown[2:].split("/")
+            if len(others) <= len(pattern) if takes_rest else len(others) != len(pattern):
+                return False
+            return all(want in ("*", have) and have != "**" for want, have in zip(pattern, others, strict=False))
+        case _:
+            return False
 
 
 def _match_any(identity: Identity) -> str:

@@ -102,7 +102,7 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
 
     from certs.preflight import inspect
     from certs.sources import prospects
-    from tlsidecar.control.proof import build_contexts, never_shown
+    from tlsidecar.control.proof import build_contexts, never_deciding, never_shown
     from tlsidecar.control.sources import files_of, roles_of, source_of, state_of
 
     report = MaterialReport(identity.name)
@@ -110,16 +110,17 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
     future = [*prospects.of_files(files), *prospects.of_state(state_of(identity))]
     skew = timedelta(seconds=identity.clock_skew_s)
     try:
+        report.warnings = [*never_deciding(settings, identity.name)]
         source = source_of(identity, clock)
         report.source = source.describe()
         material = asyncio.run(source.read())
         if material is None:
             report.is_at_hand = False
-            report.warnings = future
+            report.warnings += future
             return report
         soft_crl = identity.crl_policy == "soft"
         found = inspect(material, roles_of(settings, identity.name), clock.now(), skew, soft_crl=soft_crl)
-        report.warnings = [*found.warnings, *future, *prospects.of_clock(material, files, clock, skew)]
+        report.warnings += [*found.warnings, *future, *prospects.of_clock(material, files, clock, skew)]
         report.problems = [_material_problem(problem) for problem in found.problems]
         if any(problem.reason is MaterialReason.CERTIFICATE_UNPARSABLE for problem in found.problems):
             return report  # nothing of it can be read

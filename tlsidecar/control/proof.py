@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from OpenSSL import SSL
@@ -10,8 +10,10 @@ from OpenSSL import SSL
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
 from certs.preflight import preflight
+from certs.rules import hidden_rules, parse_rules
 from tlsidecar.control.pace import Pace
 from tlsidecar.control.sources import roles_of
+from tlsidecar.dataplane.http.routes import hidden_routes, route_text
 from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
 from tlsidecar.settings import Mode, Settings
 
@@ -22,7 +24,27 @@ def judge_material(settings: Settings, name: str, material: Material, now: datet
     identity = settings.identity_called(name)
     skew = timedelta(seconds=identity.clock_skew_s)
     warnings = preflight(material, roles_of(settings, name), now, skew, soft_crl=identity.crl_policy == "soft")
-    return (*warnings, *never_shown(settings, name, material))
+    return (*warnings, *never_shown(settings, name, material), *never_deciding(settings, name))
+
+
+def never_deciding(settings: Settings, name: str) -> Iterator[str]:
+    """Rules of the listeners whose first identity is called ``name`` that can never decide, since those before them
+    always do."""
+    for listener in settings.listeners_of(name):
+        if name != listener.identities[0]:
+            continue
+        place = f"listener[{listener.name}]"
+        yield from _hidden(f"{place}.allow", listener.allow)
+        yield from _hidden(f"{place}.expect", listener.expect)
+        for route in listener.routes:
+            yield from _hidden(f"{place}.route ({route_text(route)}).allow", route.allow)
+        for route, before in hidden_routes(listener.routes):
+            yield f"{place}.route ({route_text(route)}) never decides: ({route_text(before)}) before it matches first"
+
+
+def _hidden(place: str, texts: Sequence[str]) -> Iterator[str]:
+    for rule, before in hidden_rules(parse_rules(texts)):
+        yield f'{place}: "{rule}" never decides: "{before}" before it lets in all whom it would'
 
 
 def never_shown(settings: Settings, name: str, material: Material) -> Iterator[str]:

@@ -327,7 +327,7 @@ class Rotation:
         elif attempt.outcome == Outcome.APPLIED:
             _log.info("material in use", extra={"fields": fields})
             for warning in attempt.warnings:
-                _log.warning("about the material: %s", warning)
+                _log.warning("in use, but: %s", warning)
         else:
             _log.debug("the material is unchanged", extra={"fields": fields})
 

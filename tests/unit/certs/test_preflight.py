@@ -298,17 +298,43 @@ def test_warnings_of_the_source_come_along() -> None:
     assert preflight(material, BOTH, forge.NOW) == ("the chain was not in order",)
 
 
-def test_a_chain_that_only_strict_peers_refuse_is_warned_of() -> None:
-    # A CA without subject key identifier: X509_V_FLAG_X509_STRICT minds, the default does not.
+def _lax_authority() -> forge.Made:
+    """A CA without key usage and subject key identifier: X509_V_FLAG_X509_STRICT minds, the default does not."""
     key = forge.new_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lax")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(forge.NOW - forge.DAY).not_valid_after(forge.NOW + forge.DAY)
     builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
-    lax = forge.Made(builder.sign(key, forge.Wish().hash_algorithm), key)
-    vouching, chain = preflight(forge.material(forge.leaf(lax), trust=[lax]), BOTH, forge.NOW)
+    return forge.Made(builder.sign(key, forge.Wish().hash_algorithm), key)
+
+
+def test_a_chain_that_only_strict_peers_refuse_is_warned_of() -> None:
+    lax = _lax_authority()
+    vouching, chain = preflight(forge.material(forge.leaf(lax), trust=[lax, ROOT]), BOTH, forge.NOW)
     assert "CN=Lax, in the trust bundle, can vouch for nobody: it has no key usage" in vouching
     assert "strict" in chain
+
+
+@pytest.mark.parametrize("what", ["a leaf", "a self-signed leaf", "a lax CA", "a leaf and a lax CA", "a CA for mail"])
+def test_a_bundle_that_vouches_for_nobody_is_as_good_as_none(what: str) -> None:
+    for_mail = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    mail = forge.authority("Mail", extra=[(for_mail, False)])
+    bundles = {
+        "a leaf": [forge.leaf(MIDDLE)],
+        "a self-signed leaf": [forge.leaf()],
+        "a lax CA": [_lax_authority()],
+        "a leaf and a lax CA": [forge.leaf(MIDDLE), _lax_authority()],
+        "a CA for mail": [mail],
+    }
+    material = forge.material(forge.leaf(MIDDLE), MIDDLE, trust=bundles[what])
+    found = inspect(material, BOTH, forge.NOW)
+    assert [problem.reason for problem in found.problems] == [MaterialReason.TRUST_UNUSABLE]
+    assert "can vouch for nobody: " in found.problems[0].detail
+    # Whoever only asks whether a file leads to it is told as much, and no more.
+    for_files = inspect(material, BOTH, forge.NOW, own_chain_suffices=False)
+    assert MaterialReason.TRUST_UNUSABLE not in [problem.reason for problem in for_files.problems]
+    beside_a_good_one = forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[*bundles[what], ROOT])
+    assert inspect(beside_a_good_one, BOTH, forge.NOW).problems == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from unit.certs import forge
 
 from certs.errors import RuleError
 from certs.identity import Identity
-from certs.rules import Rule, first_match, parse_rules
+from certs.rules import Rule, first_match, hidden_rules, parse_rules
 from certs.spiffe import SpiffeId
 
 CN, OU = NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME
@@ -327,3 +327,55 @@ def test_the_reason_says_what_is_different(text: str, reason: str) -> None:
 def test_what_is_no_svid_says_so_whatever_the_rule() -> None:
     assert Rule.parse("any").mismatch(BROKEN_SVID).startswith("it claims to be an X.509-SVID and is none: ")
     assert "CN is never taken" in Rule.parse("dns:web.internal").mismatch(dataclasses.replace(OTHER, dns=()))
+
+
+SHADOWS = [
+    "any", "ou:sre", "cn:Web", "dns:*.ops.internal", "dns:web.ops.internal", "dns:other.internal", "ip:10.0.0.7",
+    "spiffe://prod.example/**", "spiffe://prod.example/ns/**", "spiffe://prod.example/ns/*/sa/web",
+    "spiffe://prod.example/*/*/sa/*", "spiffe://prod.example/ns/shop/sa/web", "uri:https://Example.org/A",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "rule", "hidden"),
+    [
+        ("any", "ou:sre", True),
+        ("any", "spiffe://prod.example/ns/**", True),
+        ("ou:sre", "ou:sre", True),
+        ("ou:sre", "ou:SRE", False),
+        ("ou:sre", "cn:sre", False),
+        ("ou:sre", "any", False),
+        ("dns:*.ops.internal", "dns:a.ops.internal", True),
+        ("dns:*.ops.internal", "dns:A.OPS.internal", True),
+        ("dns:*.ops.internal", "dns:a.b.ops.internal", False),
+        ("dns:*.ops.internal", "dns:ops.internal", False),
+        ("dns:a.ops.internal", "dns:*.ops.internal", False),
+        ("ip:::1", "ip:[0:0:0:0:0:0:0:1]", True),
+        ("ip:10.0.0.1", "ip:10.0.0.2", False),
+        (f"sha256:{'ab' * 32}", f"sha256:{':'.join(['AB'] * 32)}", True),
+        (f"sha256:{'ab' * 32}", f"spki-sha256:{'ab' * 32}", False),
+        ("spiffe://a.example/ns/*/sa/web", "spiffe://a.example/ns/shop/sa/web", True),
+        ("spiffe://a.example/ns/*/sa/web", "spiffe://b.example/ns/shop/sa/web", False),
+        ("spiffe://a.example/ns/shop/sa/web", "spiffe://a.example/ns/*/sa/web", False),
+        ("spiffe://a.example/ns/**", "spiffe://a.example/ns/shop", True),
+        ("spiffe://a.example/ns/**", "spiffe://a.example/ns/*/**", True),
+        ("spiffe://a.example/ns/**", "spiffe://a.example/ns/**", True),
+        ("spiffe://a.example/ns/**", "spiffe://a.example/ns", False),
+        ("spiffe://a.example/ns/*", "spiffe://a.example/ns/**", False),
+        ("spiffe://a.example/**", "spiffe://a.example/ns/**", True),
+        ("spiffe://a.example/ns/*/**", "spiffe://a.example/ns/**", False),
+        ("uri:urn:a", "uri:urn:a", True),
+    ],
+)
+def test_a_rule_that_one_before_it_hides(before: str, rule: str, hidden: bool) -> None:
+    found = [(str(mine), str(other)) for mine, other in hidden_rules(parse_rules(["cn:someone", before, rule]))]
+    assert found == ([(rule, before)] if hidden else [])
+
+
+@given(st.lists(st.sampled_from(SHADOWS), min_size=2, max_size=4))
+def test_nobody_is_let_in_by_a_hidden_rule(texts: list[str]) -> None:
+    rules = parse_rules(texts)
+    hidden = [id(rule) for rule, _ in hidden_rules(rules)]
+    for shown in (WEB, OTHER):
+        deciding = first_match(rules, shown)
+        assert deciding is None or id(deciding) not in hidden

@@ -9,7 +9,7 @@ for what a service could take for its path, too: a suffix, or what a prefix matc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from certs.identity import Identity
@@ -78,6 +78,20 @@ class PathPattern:
         if len(segments) < len(head) + len(tail):
             return False
         return all(map(matches, head, segments)) and (not tail or all(map(matches, tail, segments[-len(tail) :])))
+
+    def covers(self, other: PathPattern) -> bool:
+        """Whether each path that ``other`` matches is matched here; False where it cannot be told so simply."""
+        head, tail = self._head, self._tail
+        if tail is None or other._tail is None:
+            shown = (*other._head, *(other._tail or ()))
+            if tail is None and (other._tail is not None or len(head) != len(shown)):
+                return False
+            ends = shown[len(shown) - len(tail) :] if tail else ()
+            is_long_enough = len(shown) >= len(head) + len(tail or ())
+        else:
+            shown, ends = other._head, other._tail[len(other._tail) - len(tail) :] if tail else ()
+            is_long_enough = len(shown) >= len(head) and len(other._tail) >= len(tail)
+        return is_long_enough and all(map(_segment_covers, head, shown)) and all(map(_segment_covers, tail or (), ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +240,30 @@ def _compile(route: Route) -> _Compiled:
     patterns = _patterns(route.path)
     rules = parse_rules(route.allow)
     return _Compiled(route_text(route), frozenset(methods), patterns, rules, route.allow_encoded_slashes)
+
+
+def hidden_routes(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
+    """Each route that can never decide, and the one before it that does so in its place, or the last of several that
+    do together, method by method."""
+    compiled = [_compile(route) for route in routes]
+    for at, (route, mine) in enumerate(zip(routes, compiled, strict=True)):
+        left = set(mine.methods)
+        for before, other in zip(routes[:at], compiled, strict=False):
+            if not other.patterns[readings.PLAIN].covers(mine.patterns[readings.PLAIN]):
+                continue
+            left -= other.methods
+            if not other.methods or (mine.methods and not left):
+                yield route, before
+                break
+
+
+def _segment_covers(pattern: str, other: str) -> bool:
+    """Whether what ``other`` stands for is all matched by ``pattern``."""
+    before, star, after = other.partition(ANY)
+    if not star:
+        return _segment_matches(pattern, other)
+    mine_before, mine_star, mine_after = pattern.partition(ANY)
+    return bool(mine_star) and before.startswith(mine_before) and after.endswith(mine_after)
 
 
 def _segment_matches(pattern: str, segment: str) -> bool:

@@ -10,7 +10,7 @@ from unit.dataplane.http1.conversation import Conversation, listener
 
 from tlsidecar.dataplane.http import paths, readings
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.routes import PathPattern, RouteTable
+from tlsidecar.dataplane.http.routes import PathPattern, RouteTable, hidden_routes
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Route
 
@@ -209,3 +209,65 @@ def test_a_destination_is_written_to() -> None:
     for lines, statuses in ((b"Destination: /a/x", [403]), (b"Destination: /b\r\ndestination: /c", [400])):
         talk = Conversation(settings, guard=table.guard(USER))
         assert talk.client(b"COPY /a/y HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n\r\n").statuses == statuses
+
+
+HIDDEN: list[tuple[list[tuple[str, str]], bool]] = [
+    ([("/**", ""), ("/admin/*", "")], True),
+    ([("/**", ""), ("/", "")], True),
+    ([("/admin/**", ""), ("/admin", "")], True),
+    ([("/admin/**", ""), ("/admin/*/keys", "")], True),
+    ([("/admin/**", ""), ("/admin/x/**", "")], True),
+    ([("/admin/**", ""), ("/Admin/x", "")], False),
+    ([("/admin/x/**", ""), ("/admin/**", "")], False),
+    ([("/admin/*", ""), ("/admin/", "")], False),  # a trailing slash is no name
+    ([("/admin/*", ""), ("/admin/**", "")], False),
+    ([("/a/*", ""), ("/a/b", ""), ("/a/c", "")], True),
+    ([("/a/b*", ""), ("/a/bc*", "")], True),
+    ([("/a/b*d", ""), ("/a/bc*", "")], False),
+    ([("/a/b*d", ""), ("/a/bc*cd", "")], True),
+    ([("/a/b", ""), ("/a/*", "")], False),
+    ([("/**/keys", ""), ("/a/**/keys", "")], True),
+    ([("/**/keys", ""), ("/a/**", "")], False),
+    ([("/a/**", ""), ("/**/keys", "")], False),
+    ([("/a/**/keys", ""), ("/a/x/keys", "")], True),
+    ([("/a/*", "GET"), ("/a/b", "")], False),
+    ([("/a/*", "GET"), ("/a/b", "GET")], True),
+    ([("/a/*", "GET"), ("/a/b", "HEAD")], True),  # which goes with GET
+    ([("/a/*", "GET"), ("/a/b", "GET,POST")], False),
+    ([("/a/*", "GET"), ("/**", "POST"), ("/a/b", "GET,POST")], True),
+    ([("/a/*", ""), ("/a/b", "POST")], True),
+]
+
+
+@pytest.mark.parametrize(("written", "hidden"), HIDDEN)
+def test_a_route_that_one_before_it_hides(written: list[tuple[str, str]], hidden: bool) -> None:
+    routes = [Route(path, tuple(filter(None, methods.split(","))), ("any",)) for path, methods in written]
+    found = [route for route, _ in hidden_routes(routes)]
+    assert (routes[-1] in found) is hidden
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        PathPattern.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+_PATTERNS = (
+    st.lists(st.sampled_from(["a", "b", "ab", "*", "a*", "*b", "**", ""]), min_size=1, max_size=4)
+    .map(lambda parts: "/" + "/".join(parts))
+    .filter(_is_pattern)
+)
+
+
+@given(st.lists(_PATTERNS, min_size=2, max_size=4), st.lists(st.sampled_from(["a", "b", "ab", "aab", ""]), min_size=1))
+def test_no_request_is_decided_by_a_hidden_route(patterns: list[str], segments: list[str]) -> None:
+    routes = [Route(pattern, (), ("any",)) for pattern in patterns]
+    hidden = [id(route) for route, _ in hidden_routes(routes)]
+    guard = RouteTable(routes, ["any"]).guard(None)
+    try:
+        place = guard.deciding(b"GET", paths.normalise(("/" + "/".join(segments)).encode()))
+    except MessageRefused:
+        return
+    assert place is None or id(routes[place]) not in hidden
