@@ -27,7 +27,8 @@ _PARAMETERS = re.compile(r";[^/]*")
 _QUERY = re.compile(r"[?#]")
 
 # What ends a word: a service that matches prefixes takes "/admin.x" for "/admin", but nobody means "/administrator".
-_WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff-]")
+# Letters, digits, "_", "-" and all that is not ASCII, by what it is not: the other way round it takes 5 ms to compile.
+_WORD = re.compile(r"[^\x00-,./:-@\[-^`{-\x7f]")
 
 
 class Decoding(Enum):

@@ -181,3 +181,11 @@ def test_one_spelling_where_case_does_not_count(text: str) -> None:
 
 def test_the_long_s_and_the_kelvin_sign() -> None:
     assert readings.folded("u\u017fer\u017f/\u212aeys") == "users/keys"
+
+
+def test_a_word_ends_where_ascii_has_no_letter_digit_or_joint() -> None:
+    words = {chr(code) for code in range(0x80) if chr(code).isalnum()} | {"_", "-"}
+    for code in (*range(1, 0x3000), 0xD800, 0x1F600, 0x10FFFF):
+        character = chr(code)
+        goes_on = character in words or code >= 0x80
+        assert readings._is_boundary(f"/admin{character}", len("/admin")) is not goes_on, character
