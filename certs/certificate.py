@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -236,6 +237,19 @@ class Certificate:
         _, *rest = self._parts
         signed = der.encode(der.SEQUENCE, b"".join(fields))
         return der.encode(der.SEQUENCE, signed + b"".join(each.der for each in rest))
+
+
+# By DER and origin.
+_in_use: WeakValueDictionary[tuple[bytes, str], Certificate] = WeakValueDictionary()
+
+
+def certificate_of(encoded: bytes, origin: str = "") -> Certificate:
+    """See :class:`Certificate`. Of one that is in use already, the same object: a bundle that comes again as it was is
+    not parsed and verified once more. Raises ValueError."""
+    certificate = _in_use.get((encoded, origin))
+    if certificate is None:
+        certificate = _in_use[encoded, origin] = Certificate(encoded, origin)
+    return certificate
 
 
 def verified(

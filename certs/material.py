@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from certs.certificate import Certificate
+from certs.certificate import Certificate, certificate_of
 from certs.chain import spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
@@ -147,14 +147,14 @@ class Material:
                 domain = value.decode()
                 federated[domain] = ()
             elif kind == _DOMAIN_TRUST:
-                federated[domain] = (*federated[domain], Certificate(value))
+                federated[domain] = (*federated[domain], certificate_of(value))
             else:
                 found.setdefault(kind, []).append(value)
         return cls(
-            leaf=Certificate(found[_LEAF][0]),
-            chain=tuple(map(Certificate, found.get(_CHAIN, ()))),
+            leaf=certificate_of(found[_LEAF][0]),
+            chain=tuple(map(certificate_of, found.get(_CHAIN, ()))),
             key=PrivateKey(load_der_private_key(found[_KEY][0], None)),
-            trust=tuple(map(Certificate, found.get(_TRUST, ()))),
+            trust=tuple(map(certificate_of, found.get(_TRUST, ()))),
             crls=tuple(map(RevocationList, found.get(_CRL, ()))),
             source=found[_SOURCE][0].decode(),
             notes=tuple(note.decode() for note in found.get(_NOTE, ())),

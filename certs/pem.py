@@ -14,14 +14,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import crypto
 
-from certs.certificate import Certificate
+from certs.certificate import Certificate, certificate_of
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS, describe_error, plain
 from certs.revocation_list import RevocationList
@@ -38,10 +37,6 @@ _BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9][A-Z0-9 ]{0,62}[A-Z0-9])----
 _BEFORE_BOUNDARY = b" \t\v\f\xef\xbb\xbf"
 _ALMOST_BOUNDARY = re.compile(rb"[ \t\v\f\xef\xbb\xbf]*--+ ?(BEGIN|END)\b", re.ASCII | re.IGNORECASE)
 _BEGIN = b"-----BEGIN "
-
-# By what is encoded, and where that was read: a bundle that is read again, the same as before, is not parsed and
-# verified once more for as long as what was made of it is in use.
-_in_use: WeakValueDictionary[tuple[bytes, str], Certificate] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +120,8 @@ def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "")
     :class:`MaterialError` (``certificate_unparsable``) for what OpenSSL cannot read, either."""
     at = f"{place}: " if place else ""
     origin = f"{path}, {place}" if path is not None and place else place
-    known = _in_use.get((encoded, origin))
-    if known is not None:
-        return known
     try:
-        certificate = Certificate(encoded, origin)
+        certificate = certificate_of(encoded, origin)
     except ValueError:
         digest = hashlib.sha256(encoded).hexdigest()
         detail = f"{at}what is encoded there is no X.509 certificate (sha256:{digest})"
@@ -139,7 +131,6 @@ def parse_certificate(encoded: bytes, path: Path | None = None, place: str = "")
     except crypto.Error as error:
         detail = f"{at}{certificate.title}: OpenSSL cannot read it: {describe_error(error)}"
         raise MaterialError(MaterialReason.CERTIFICATE_UNPARSABLE, detail, path) from None
-    _in_use[encoded, origin] = certificate
     return certificate
 
 

@@ -31,6 +31,15 @@ MATERIAL = forge.material(
 )
 
 
+def test_what_comes_again_to_another_process_is_the_same_object_there() -> None:
+    first = Material.from_bytes(MATERIAL.to_bytes())
+    renewed = forge.material(forge.leaf(MIDDLE), MIDDLE, trust=[ROOT], federated=MATERIAL.federated)
+    second = Material.from_bytes(renewed.to_bytes())
+    assert second.leaf != first.leaf
+    pairs = zip((*second.chain, *second.authorities), (*first.chain, *first.authorities), strict=True)
+    assert all(one is other for one, other in pairs)
+
+
 @pytest.mark.parametrize(
     "made", [LEAF, forge.leaf(ROOT, key=forge.rsa_key(2048)), forge.leaf(ROOT, key=forge.ed25519_key())]
 )
