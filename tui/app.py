@@ -324,7 +324,7 @@ class Console(App[int]):
             return not self.options.read_only
         if action == "sidecars":
             return self.is_fleet and self._list is None
-        if action in ("step", "mark", "speed"):
+        if action in ("step", "mark", "moment", "speed"):
             return self.player is not None
         return super().check_action(action, parameters)
 
@@ -362,6 +362,9 @@ class Console(App[int]):
 
     def action_mark(self, direction: int) -> None:
         self._replay.to_mark(direction)
+
+    def action_moment(self) -> None:
+        self.run_worker(self._replay.to_typed(), group="menu", exclusive=True)
 
     def action_speed(self, steps: int) -> None:
         self._replay.faster(steps)

@@ -16,7 +16,8 @@ FILTER: KeyHint = ("/", "filter", "slash")
 SORT: KeyHint = ("s", "sort", "s")
 FOLLOW: KeyHint = ("f", "follow", "f")
 SPAN: KeyHint = ("t", "time span", "t")
-LISTENER: KeyHint = ("l", "listener", "l")
+BY: KeyHint = ("b", "whose", "b")
+NEXT: KeyHint = ("l", "next", "l")
 KINDS: KeyHint = ("e", "kinds", "e")
 GROUP: KeyHint = ("b", "group", "b")
 ACTIONS: KeyHint = ("a", "actions", "a")
@@ -78,7 +79,8 @@ _HELP: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (
             ("w", "wide: all columns, scrolled sideways"),
             ("p", "pause: hold the view while the sidecar goes on; again to catch up"),
             ("f", "follow the newest event"),
-            ("t T l L", "charts: another span of time; another listener"),
+            ("t T", "charts: another span of time"),
+            ("b l L", "charts: of listeners, upstreams or identities; the next of them, the one before"),
             ("r", "ask the sidecar now, without waiting for the next second"),
             ("c", "in a refusal: copy the line of configuration that would let in its peer"),
             ("y Y", "copy as JSON to the clipboard (OSC 52); save as JSON in this directory"),
@@ -108,6 +110,7 @@ _REPLAY_HELP: Sequence[tuple[str, str]] = (
     (". ,", "a second on, or back"),
     ("> <", "a minute on, or back"),
     ("] [", "to the next reload or problem, or the one before"),
+    ("@", "to a moment that you type: 18:30:05, +90s after the beginning, -5m before the end"),
     ("+ -", "faster, slower: 0.25 to 60 times"),
 )
 

@@ -14,7 +14,7 @@ from tui.floods import Floods
 from tui.freshness import SKEW_LIMIT_S, Link
 from tui.history import History, Rates
 from tui.lifetime import Validity
-from tui.past import Span, span_named
+from tui.past import ALL, Span, Whose, span_named
 from tui.records import (
     Certificates,
     ConnectionInFull,
@@ -176,6 +176,7 @@ class Model:
     history: History = field(default_factory=History)
     pasts: dict[str, Past] = field(default_factory=dict)
     pasts_at: dict[str, float] = field(default_factory=dict)
+    pasts_of: dict[str, Whose] = field(default_factory=dict)  # for whose charts it was asked
     link: Link = field(default_factory=Link)
     skew_s: float = 0.0
     taken_at: datetime | None = None
@@ -215,6 +216,7 @@ class Model:
         self.history.clear()
         self.pasts.clear()
         self.pasts_at.clear()
+        self.pasts_of.clear()
         self.certificates_key = None
         self.refusals = None
         self.refusal = None
@@ -265,8 +267,9 @@ class Model:
         """The span of time of this name; for none, the shortest that holds all there is."""
         return span_named(name, 0.0 if self.status is None else self.status.uptime_s)
 
-    def take_past(self, reply: Json, span: Span, monotonic: float) -> None:
+    def take_past(self, reply: Json, span: Span, monotonic: float, whose: Whose = ALL) -> None:
         """``GET /v1/history`` over ``span``."""
+        self.pasts_of[span.name] = whose
         self.pasts[span.name] = decoded(Past, reply)
         self.pasts_at[span.name] = monotonic
         self.raw["history"] = reply

@@ -97,8 +97,10 @@ class Monitor:
                 self.model.take_failures(reply, self.clock.monotonic())
             case Ask.HISTORY:
                 span = self.model.span(interest.span)
-                reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s")
-                self.model.take_past(reply, span, self.clock.monotonic())
+                whose = interest.whose
+                more = {whose.by.value: whose.key} if whose.is_asked_for else {}
+                reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s", **more)
+                self.model.take_past(reply, span, self.clock.monotonic(), whose)
             case Ask.REFUSAL:
                 reply = await self.client.read(f"/v1/refusals/r{interest.refusal_seq}")
                 self.model.take_refusal(reply, self.clock.monotonic())

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
+from tlsidecar.api.history import OTHERS
 from tui.records import Mark, Past, Series
 from tui.text import SafeText
 
@@ -27,6 +29,11 @@ SPANS = (
     Span(SafeText("15 min"), 900, 10, 5.0),
     Span(SafeText("2 h"), 7200, 20, 20.0),
 )
+
+
+def history_call(span: Span, *, of_each: bool) -> str:
+    """The call that tells of a span of time; ``of_each`` upstream and identity, too."""
+    return f"/v1/history?since={span.span_s}s&step={span.step_s}s" + ("&upstream=*&identity=*" if of_each else "")
 
 
 def span_named(name: str, uptime_s: float) -> Span:
@@ -64,9 +71,54 @@ def summed(series: Mapping[SafeText, Sequence[int]]) -> Sequence[int]:
     return [sum(each) for each in zip(*series.values(), strict=False)]
 
 
-def series_of(past: Past, listener: str) -> Series:
-    """Of one listener; of all for none, and for one that is not there."""
-    return next((each for each in past.listeners if each.name == listener), past.total)
+class By(StrEnum):
+    """What charts are of."""
+
+    LISTENER = "listener"
+    UPSTREAM = "upstream"
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """One of them by its key, which of a listener is its name; without a key, all together."""
+
+    by: By = By.LISTENER
+    key: str = ""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the sidecar tells of it only when it is asked."""
+        return bool(self.key) and self.by is not By.LISTENER
+
+
+ALL = Whose()
+
+
+def choices(past: Past, by: By) -> Sequence[tuple[str, SafeText]]:
+    """Those whose charts there are, by key, each with its name; the busiest first."""
+    match by:
+        case By.LISTENER:
+            return [(each.name, each.name) for each in past.listeners]
+        case By.UPSTREAM:
+            return [(each.key, each.name) for each in past.kept_upstreams if each.key]
+        case By.IDENTITY:
+            kept = [(each.key, each.name) for each in past.kept_identities if each.key]
+            return [*kept, (OTHERS, SafeText("all others"))] if kept else []
+
+
+def series_of(past: Past, whose: Whose) -> Series | None:
+    """None where it is not known."""
+    if not whose.key:
+        return past.total
+    match whose.by:
+        case By.LISTENER:
+            return next((each for each in past.listeners if each.name == whose.key), None)
+        case By.UPSTREAM:
+            return next((each for each in past.upstreams if each.key == whose.key), None)
+        case By.IDENTITY:
+            key = "" if whose.key == OTHERS else whose.key
+            return next((each for each in past.identities if each.key == key), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tui.model import ConnectionQuery, Model
+from tui.past import ALL, Whose
 
 POLL_INTERVAL_S = 1.0
 BACKGROUND_INTERVAL_S = 5.0
@@ -45,6 +46,7 @@ class Interest:
     refusal_seq: int | None = None
     refusals_limit: int = OVERVIEW_REFUSALS
     span: str = ""  # of the history, by its name; empty for all there is
+    whose: Whose = ALL  # charts are looked at
     lists_failures: bool = False  # all of them, also those of no upstream
     paused: bool = False
     in_background: bool = False  # one of many: asked less often
@@ -61,7 +63,7 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
         yield Ask.REFUSALS
     if Ask.FAILURES in needs and _wants_failures(model, monotonic, listed=interest.lists_failures):
         yield Ask.FAILURES
-    if Ask.HISTORY in needs and _wants_history(interest.span, model, monotonic):
+    if Ask.HISTORY in needs and _wants_history(interest.span, interest.whose, model, monotonic):
         yield Ask.HISTORY
     if interest.refusal_seq is not None and _wants_refusal(interest.refusal_seq, model, monotonic):
         yield Ask.REFUSAL
@@ -91,10 +93,12 @@ def _wants_failures(model: Model, monotonic: float, *, listed: bool) -> bool:
     return listed and (model.failures is None or monotonic - model.failures_at >= FAILURES_MAX_AGE_S)
 
 
-def _wants_history(name: str, model: Model, monotonic: float) -> bool:
+def _wants_history(name: str, whose: Whose, model: Model, monotonic: float) -> bool:
     span = model.span(name)
     read_at = model.pasts_at.get(span.name)
-    return read_at is None or monotonic - read_at >= span.every_s
+    if read_at is None or monotonic - read_at >= span.every_s:
+        return True
+    return whose.is_asked_for and model.pasts_of.get(span.name) != whose
 
 
 def _wants_refusals(limit: int, model: Model, monotonic: float) -> bool:

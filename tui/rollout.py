@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tlsidecar.api.decode import integer
@@ -13,10 +14,10 @@ from tui.amounts import counted, grouped
 from tui.lines import BLANK, Line, Role, Span, gap, heading, line
 from tui.model import Snapshot
 from tui.monitor import Monitor
-from tui.peers import Peer, deny, undrain
-from tui.records import Severity
+from tui.peers import Peer, deny, undeny, undrain
+from tui.records import Denial, Denials, Json, Severity, decoded
 from tui.sheet import Page
-from tui.text import EMPTY, SafeText, shorten_middle, wrap
+from tui.text import EMPTY, SafeText, safe_text, shorten_middle, wrap
 
 AT_ONCE = 8
 """Sidecars that are asked to change at the same time."""
@@ -27,12 +28,19 @@ _NAME_WIDTH = 30
 _CHANGED_PART = 0.1
 """Of what the question told, at most so much may have changed by the answer."""
 
+_IDLE = {
+    Verb.UNDRAIN: ("is draining", "not draining"),
+    Verb.UNDENY: ("keeps it out", "without such a denial"),
+}
+"""What is said where an action would change none of them, and of those that it would not change."""
+
 VERBS: Sequence[tuple[Verb, str]] = (
     (Verb.RELOAD, "Reload certificates"),
     (Verb.ROTATE, "Rotate now"),
     (Verb.DRAIN, "Drain"),
     (Verb.UNDRAIN, "Undrain"),
     (Verb.DENY, "Deny an identity"),
+    (Verb.UNDENY, "Undeny an identity"),
     (Verb.LOG_LEVEL, "Log level"),
 )
 
@@ -54,7 +62,7 @@ class Rollout:
     def nobody(self) -> SafeText:
         """In place of a question, where it is for none."""
         if self.idle:
-            return SafeText(f"{self.verb}: none of them is draining")
+            return SafeText(f"{self.verb}: none of them {_IDLE[self.verb][0]}")
         return SafeText(f"{self.verb}: none of them answers")
 
     @property
@@ -67,7 +75,7 @@ class Rollout:
         names = ", ".join(labels[:_NAMED])
         more = f" and {grouped(len(labels) - _NAMED)} more" if len(labels) > _NAMED else ""
         left = f" {counted(self.silent, 'sidecar')} that did not answer: left out." if self.silent else ""
-        left += f" {counted(self.idle, 'sidecar')} not draining: left out." if self.idle else ""
+        left += f" {counted(self.idle, 'sidecar')} {_IDLE[self.verb][1]}: left out." if self.idle else ""
         return SafeText(f"{names}{more}: {self._consequence}{left}")
 
     @property
@@ -84,6 +92,8 @@ class Rollout:
                 )
             case Verb.UNDRAIN:
                 return "each listens on its addresses again, and accepts new connections."
+            case Verb.UNDENY:
+                return f"each judges {self.whom} by its access rules again."
             case Verb.DENY:
                 return (
                     f"each keeps {self.whom}, whatever its rules say, and {counted(self.connections, 'connection')} "
@@ -123,28 +133,76 @@ def rollout(verb: Verb, chosen: Sequence[Monitor], monotonic: float, level: str 
 
 async def denial(chosen: Sequence[Monitor], peer: Peer, how_long: str, monotonic: float) -> Rollout:
     """``peer`` kept out of all of ``chosen`` that answer, each of which is asked how many connections that touches."""
-    answering, silent = _answering(chosen, monotonic)
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def number(monitor: Monitor) -> int | None:
-        async with gate:
-            try:
-                reply = await monitor.client.read("/v1/connections", identity=peer.name, limit=1)
-            except AdminError:
-                return None
-        return integer(reply.get("matched"))
-
-    async with asyncio.TaskGroup() as group:
-        asked = [(monitor, group.create_task(number(monitor))) for monitor, _ in answering]
-    numbers = [(monitor, found) for monitor, task in asked if (found := task.result()) is not None]
+    told, silent = await _told(chosen, monotonic, "/v1/connections", identity=peer.name, limit=1)
+    numbers = [(monitor, integer(reply.get("matched"))) for monitor, reply in told]
     return Rollout(
         Verb.DENY,
         SafeText(f"Deny {peer.short(_NAME_WIDTH)}"),
         [(monitor, deny(peer, how_long, found)) for monitor, found in numbers],
-        silent + len(answering) - len(numbers),
+        silent,
         sum(found for _, found in numbers),
         whom=SafeText(f"{peer.short()} out for {how_long}"),
     )
+
+
+async def denied(chosen: Sequence[Monitor], monotonic: float) -> Mapping[str, int]:
+    """Whom any of ``chosen`` keeps out, as the sidecars have their names, and how many of them do."""
+    told, _ = await _told(chosen, monotonic, "/v1/denials")
+    return Counter(name for _, reply in told for name in {name for name, _ in _denials(reply)})
+
+
+async def undenial(chosen: Sequence[Monitor], name: str, monotonic: float) -> Rollout:
+    """``name`` judged by the rules again on all of ``chosen`` that answer and keep it out."""
+    told, silent = await _told(chosen, monotonic, "/v1/denials")
+    steps = [
+        (monitor, undeny(denial))
+        for monitor, reply in told
+        for denied_name, denial in _denials(reply)
+        if denied_name == name
+    ]
+    peer = Peer(name, safe_text(name))
+    return Rollout(
+        Verb.UNDENY,
+        SafeText(f"Undeny {peer.short(_NAME_WIDTH)}"),
+        steps,
+        silent,
+        0,
+        idle=len(told) - len({id(monitor) for monitor, _ in steps}),
+        whom=peer.short(),
+    )
+
+
+def _denials(reply: Json) -> list[tuple[str, Denial]]:
+    """Each with the identity as it came: two that look alike on the screen need not be one."""
+    rows = reply.get("denials")
+    listed = decoded(Denials, reply).denials
+    if not isinstance(rows, list) or len(rows) != len(listed):
+        return []
+    return [
+        (row["identity"], denial)
+        for row, denial in zip(rows, listed, strict=True)
+        if isinstance(row, dict) and isinstance(row.get("identity"), str)
+    ]
+
+
+async def _told(
+    chosen: Sequence[Monitor], monotonic: float, path: str, **query: str | int
+) -> tuple[list[tuple[Monitor, Json]], int]:
+    """What those that answer say to a read, some asked at a time; and how many do not answer."""
+    answering, _ = _answering(chosen, monotonic)
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def reply(monitor: Monitor) -> Json | None:
+        async with gate:
+            try:
+                return await monitor.client.read(path, **query)
+            except AdminError:
+                return None
+
+    async with asyncio.TaskGroup() as group:
+        asked = [(monitor, group.create_task(reply(monitor))) for monitor, _ in answering]
+    told = [(monitor, found) for monitor, task in asked if (found := task.result()) is not None]
+    return told, len(chosen) - len(told)
 
 
 def _answering(chosen: Sequence[Monitor], monotonic: float) -> tuple[list[tuple[Monitor, Snapshot]], int]:

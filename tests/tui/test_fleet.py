@@ -253,6 +253,25 @@ async def test_an_identity_is_kept_out_of_all_that_are_marked(tmp_path: Path) ->
             [("POST", "/v1/denials", {"identity": who, "for_s": 600, "expected": number})] for number in touched
         ]
 
+        # And back, on those that keep it out: by then one does not any more.
+        desk.sidecars[2].denials.clear()
+        await desk.press("a", *("down",) * 5, "enter")
+        await eventually(desk, lambda: "by 2" in desk.text)
+        await desk.press("enter")
+        await eventually(desk, lambda: isinstance(desk.app.screen, Question))
+        words = " ".join(line.strip(" │") for line in desk.lines)
+        assert "on 2 sidecars" in words
+        assert "1 sidecar without such a denial: left out." in words
+        await desk.press("y")
+        await eventually(desk, lambda: "undeny: done on 2 sidecars" in desk.toasts)
+        assert [sidecar.changes[1:] for sidecar in desk.sidecars] == [
+            [("DELETE", "/v1/denials/1", None)],
+            [("DELETE", "/v1/denials/1", None)],
+            [],
+        ]
+        await desk.press("a", *("down",) * 5, "enter")
+        assert "undeny: none of them keeps anybody out" in desk.toasts
+
 
 @pytest.mark.parametrize(
     ("wanted", "found"),

@@ -27,7 +27,7 @@ from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK
 from tui.once import OnceOptions, once
 from tui.options import Options
-from tui.past import SPANS
+from tui.past import SPANS, history_call
 from tui.reach.targets import local
 from tui.recorder import Recorder, open_new
 from tui.replay.answers import Answers
@@ -70,8 +70,8 @@ def tell(writer: Writer, t: float, number: int, world: World) -> None:
     writer.reply(t, number, "/v1/failures?limit=100", {"now": stamp(world.now), **world.failures})
     writer.reply(t, number, "/v1/certificates", world.document("certificates"))
     for span in SPANS:
-        target = f"/v1/history?since={span.span_s}s&step={span.step_s}s"
-        writer.reply(t, number, target, world.past(span.span_s, span.step_s))
+        past = world.past(span.span_s, span.step_s, upstream="*", identity="*")
+        writer.reply(t, number, history_call(span, of_each=True), past)
 
 
 @asynccontextmanager
@@ -434,3 +434,29 @@ def test_once_is_of_the_moment_asked_for(tmp_path: Path, capsys: pytest.CaptureF
     for at, generation in (("+30s", 3), ("-30s", 4)):
         assert main(["-o", "json", "--replay", str(file), "--at", at]) == 0
         assert json.loads(capsys.readouterr().out)["sidecars"][0]["status"]["generation"] == generation
+
+
+async def test_to_a_moment_that_is_typed(tmp_path: Path) -> None:
+    async with replaying(recorded(tmp_path, healthy())) as (desk, playback, _):
+        for typed, t in (("+7s", 7.0), ("-10s", playback.recording.end_s - 10.0)):
+            await desk.press("at")
+            await pressed(desk, *typed, "enter")
+            assert playback.t == pytest.approx(t)
+        before = playback.t
+        await desk.press("at")
+        await pressed(desk, *"noon", "enter")
+        assert any("is no moment" in toast for toast in desk.toasts)
+        await desk.press("at")
+        await pressed(desk, "escape")
+        assert playback.t == before
+
+
+async def test_the_charts_of_one_identity_are_in_it(tmp_path: Path) -> None:
+    async with replaying(recorded(tmp_path, healthy())) as (desk, _, _):
+        await pressed(desk, "full_stop", "7")
+        await desk.app.tick()
+        await pressed(desk, "b", "b", "l", "l")
+        await desk.app.tick()
+        await desk.settle()
+        assert "identity backup" in desk.text
+        assert "requests/s" in desk.text

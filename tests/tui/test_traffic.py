@@ -15,7 +15,7 @@ from ui_world import HOSTILE, NOW, degraded, healthy, stamp
 from tui.lines import ASCII_GLYPHS
 from tui.model import Model
 from tui.pages.traffic import traffic_page
-from tui.past import SPANS, Axis, a_second, span_named, step_seconds
+from tui.past import ALL, SPANS, Axis, By, Whose, a_second, choices, span_named, step_seconds
 from tui.plan import Ask, Interest, asks
 from tui.records import Json, Past, decoded
 from tui.sheet import Look
@@ -31,8 +31,8 @@ def model(reply: Json | None = None, span: int = 1) -> Model:
     return known
 
 
-def page(known: Model, width: int = 79, height: int = 20, span: str = "15 min", listener: str = "", **more: Any) -> str:
-    sheet = traffic_page(known.snapshot(1.0), Look(NOW, width, height, **more), span, listener)
+def page(known: Model, width: int = 79, height: int = 20, span: str = "15 min", whose: Whose = ALL, **more: Any) -> str:
+    sheet = traffic_page(known.snapshot(1.0), Look(NOW, width, height, **more), span, whose)
     assert max(line.width for line in sheet.lines) <= max(width, 20)
     return "\n".join(line.plain for line in sheet.lines)
 
@@ -73,9 +73,9 @@ def test_ascii() -> None:
 
 def test_one_listener() -> None:
     known = model()
-    assert "listener payments" in page(known, listener="payments")
-    assert "failed 0.0" in page(known, listener="payments")
-    assert "failed 10.9" in page(known, listener="web")
+    assert "listener payments" in page(known, whose=Whose(key="payments"))
+    assert "failed 0.0" in page(known, whose=Whose(key="payments"))
+    assert "failed 10.9" in page(known, whose=Whose(key="web"))
 
 
 def test_without_requests_there_are_no_charts_of_them() -> None:
@@ -144,14 +144,20 @@ def test_an_older_sidecar_has_no_history() -> None:
 
 def test_hostile_names_are_shown_and_obeyed_by_nobody() -> None:
     for text in HOSTILE:
-        reply = degraded().past(900, 10)
+        reply = degraded().past(900, 10, upstream="*", identity="*")
+        for kept, series in (("kept_upstreams", "upstreams"), ("kept_identities", "identities")):
+            reply[kept][0] |= {"key": text, "name": text}
+            reply[series][0] |= {"key": text, "name": text}
+        for by in (By.UPSTREAM, By.IDENTITY):
+            (key, _), *_ = choices(decoded(Past, reply), by)
+            assert page(model(reply), whose=Whose(by, key)).replace("\n", "").isprintable()
         reply["listeners"][0]["name"] = text
         for mark in reply["marks"]:
             mark |= {"name": text, "subject": text, "message": text, "kind": text}
         for series in (reply["total"], *reply["listeners"]):
             series["failures"] = {text: series["failures"]["upstream_refused"]}
         name = decoded(Past, reply).listeners[0].name
-        assert page(model(reply), listener=name).replace("\n", "").isprintable()
+        assert page(model(reply), whose=Whose(key=name)).replace("\n", "").isprintable()
 
 
 _numbers = st.lists(st.none() | st.integers() | st.floats() | st.text(max_size=3), max_size=5)
@@ -188,6 +194,14 @@ async def test_the_keys_choose_the_span_and_the_listener(tmp_path: Path) -> None
             ("l", "listener payments"),
             ("l", "all listeners"),
             ("L", "listener payments"),
+            ("b", "all upstreams"),
+            ("l", "upstream 127.0.0.1:8080"),
+            ("b", "all identities"),
+            ("l", "identity spiffe://"),
+            ("l", "identity backup"),
+            ("l", "identity all others"),
+            ("l", "all identities"),
+            ("B", "all upstreams"),
         ):
             await desk.press(key)
             await desk.second()

@@ -161,7 +161,8 @@ class Sidecar:
                 return 200, {**self._now(), **world.failures}
             case "/v1/history":
                 span_s, step_s = (int(query[name].removesuffix("s")) for name in ("since", "step"))
-                return 200, world.past(span_s, step_s)
+                more = {name: query[name] for name in ("upstream", "identity") if name in query}
+                return 200, world.past(span_s, step_s, **more)
             case "/v1/refusals":
                 total = world.status["totals"]["refusals_total"]
                 shown = world.refusals[: int(query["limit"])]

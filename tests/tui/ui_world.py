@@ -324,9 +324,9 @@ class World:
         self.status["totals"]["refusals_total"] += number
         self.status["listeners"][0]["refusals_total"] += number
 
-    def past(self, span_s: int, step_s: int) -> Document:
+    def past(self, span_s: int, step_s: int, *, upstream: str = "", identity: str = "") -> Document:
         names = [each["name"] for each in self.status["listeners"]]
-        return history(
+        whole = history(
             self.now + self.skew,
             self.status["uptime_s"],
             names,
@@ -334,6 +334,19 @@ class World:
             step_s,
             out=any(problem.get("code") == "upstream_down" for problem in self.status["problems"]),
         )
+        series = [{key: value for key, value in each.items() if key != "name"} for each in whole["listeners"]]
+        since = whole["since"]
+        upstreams = [("127.0.0.1:8080", "127.0.0.1:8080")]
+        identities = [("k1", "spiffe://prod.example/ns/shop/sa/frontend"), ("k2", "backup")]
+        for kind, kept, wanted in (("upstreams", upstreams, upstream), ("identities", identities, identity)):
+            whole[f"kept_{kind}"] = [{"key": key, "name": name, "since": since} for key, name in kept]
+            rest = [("", "others")] if kind == "identities" and wanted in ("*", "others") else []
+            chosen = [each for each in kept if wanted in ("*", *each)] if wanted else []
+            whole[kind] = [
+                {"key": key, "name": name, **series[number % len(series)]}
+                for number, (key, name) in enumerate([*chosen, *rest])
+            ]
+        return whole
 
     def happen(self, kind: str, **fields: Any) -> None:
         """An event."""

@@ -32,9 +32,9 @@ CALLS = (
     "/v1/refusals?limit=1000",
     "/v1/failures?limit=1000",
     "/v1/denials",
-    "/v1/history?since=60s&step=1s",
-    "/v1/history?since=900s&step=10s",
-    "/v1/history?since=7200s&step=20s",
+    "/v1/history?since=60s&step=1s&upstream=*&identity=*",
+    "/v1/history?since=900s&step=10s&upstream=*&identity=*",
+    "/v1/history?since=7200s&step=20s&upstream=*&identity=*",
 )
 TEXTS = ("/metrics", "/healthz", "/readyz")
 # Connections and refusals that are written with the chain that their peer showed, the newest first.

@@ -10,7 +10,21 @@ from datetime import timedelta
 from tui.amounts import UNKNOWN, clock_time, count, duration, latency, per_minute, size
 from tui.lines import Line, Role, Span, column, cropped, gap, literal
 from tui.model import Snapshot
-from tui.past import Axis, Values, a_second, makes_sense, marks_between, series_of, span_named, step_seconds, summed
+from tui.past import (
+    ALL,
+    Axis,
+    By,
+    Values,
+    Whose,
+    a_second,
+    choices,
+    makes_sense,
+    marks_between,
+    series_of,
+    span_named,
+    step_seconds,
+    summed,
+)
 from tui.past import Span as TimeSpan
 from tui.plot import DOTS_ACROSS, Curve, Stroke, plot, round_top
 from tui.records import Mark, Past, Series, Severity
@@ -24,6 +38,11 @@ _MOST_PLOT_HEIGHT = 9
 _LABEL_EVERY = 16
 _MARKS_SHOWN = 100
 _NAME_WIDTH = 40
+_ALL = {
+    By.LISTENER: "all listeners",
+    By.UPSTREAM: "all upstreams (l: one after another)",
+    By.IDENTITY: "all identities (l: one after another)",
+}
 
 # So many charts side by side in so many cells.
 _ABREAST = ((230, 4), (165, 3), (76, 2), (0, 1))
@@ -51,8 +70,8 @@ class _Chart:
     note: SafeText = EMPTY
 
 
-def traffic_page(snapshot: Snapshot, look: Look, span_name: str, listener: str) -> Page:
-    """``span_name`` is a span's of :data:`tui.past.SPANS`, or empty for all there is; ``listener`` empty for all."""
+def traffic_page(snapshot: Snapshot, look: Look, span_name: str, whose: Whose = ALL) -> Page:
+    """``span_name`` is a span's of :data:`tui.past.SPANS`, or empty for all there is."""
     past = traffic_past(snapshot, span_name)
     trouble = snapshot.troubles.get("history")
     if trouble is not None and past is None:
@@ -61,7 +80,12 @@ def traffic_page(snapshot: Snapshot, look: Look, span_name: str, listener: str) 
         return message_page([literal("not read yet", Role.MUTED)], look)
     if not makes_sense(past):
         return message_page([literal("what was told of the past makes no sense", Role.WARNING)], look)
-    return _Drawing(past, _span(snapshot, span_name), look).page(_charts(past, series_of(past, listener)), listener)
+    series = series_of(past, whose)
+    name = next((name for key, name in choices(past, whose.by) if key == whose.key), EMPTY)
+    if series is None:
+        words = f"no {whose.by.value} is charted" if not name else f"the charts of {name} are not read yet"
+        return message_page([Span(SafeText(f"{words}: l goes on, b to others"), Role.MUTED)], look)
+    return _Drawing(past, _span(snapshot, span_name), look).page(_charts(past, series), whose.by, name)
 
 
 def traffic_past(snapshot: Snapshot, span_name: str) -> Past | None:
@@ -179,14 +203,14 @@ class _Drawing:
         self._marks = marks_between(past, self._axis)
         self._signs = self._mark_cells()
 
-    def page(self, charts: Sequence[_Chart], listener: str) -> Page:
+    def page(self, charts: Sequence[_Chart], by: By, name: SafeText) -> Page:
         """The charts fill the height there is; marks for which there is no room beside them are under them."""
         abreast, width = self._abreast, self._width
         rows = -(-len(charts) // abreast)
         height = max(_LEAST_PLOT_HEIGHT, min(_MOST_PLOT_HEIGHT, (self._look.height - 3) // rows - 1))
         holes = rows * abreast - len(charts)
         under, beside = self._axis_rows(), height if holes else 0
-        lines = [self._head(listener)]
+        lines = [self._head(by, name)]
         for first in range(0, len(charts), abreast):
             blocks = [self._chart(chart, height) for chart in charts[first : first + abreast]]
             widths = [width] * len(blocks)
@@ -208,9 +232,9 @@ class _Drawing:
         marks = [self._mark_row(mark, width) for _, mark in self._marks[::-1][:most]]
         return [*axes, self._marks_heading(), *marks, *([[]] * (most - len(marks)))]
 
-    def _head(self, listener: str) -> Line:
+    def _head(self, by: By, name: SafeText) -> Line:
         past, span = self._past, self._span
-        whose = f"listener {shorten_middle(SafeText(listener), _NAME_WIDTH)}" if listener else "all listeners"
+        whose = f"{by.value} {shorten_middle(name, _NAME_WIDTH)}" if name else _ALL[by]
         words = f"up to {clock_time(past.until)}, in steps of {duration(past.step_s)}"
         if past.since is not None and past.since > self._axis.start + timedelta(seconds=2 * past.step_s):
             words += f", since {clock_time(past.since)}"

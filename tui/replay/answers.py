@@ -69,6 +69,8 @@ class Answers:
             return self._of_now(*told)
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query))
+        if parts.path == "/v1/history":
+            return self._history(query)
         if parts.path in _LISTS and "group" not in query:
             return self._list(parts.path, query)
         listed, _, number = parts.path.rpartition("/")
@@ -88,6 +90,18 @@ class Answers:
         if not known:
             raise NotRecorded(404, "this is not in the recording")
         return max(known, key=lambda each: each[0])
+
+    def _history(self, query: Mapping[str, str]) -> Json:
+        """What was told of the same steps; whose charts are in it was decided when it was recorded."""
+        told = [
+            each
+            for target in self.track.targets("/v1/history")
+            if _steps(dict(parse_qsl(urlsplit(target).query))) == _steps(query)
+            and (each := self.track.reply(target, self.playback.t)) is not None
+        ]
+        if not told:
+            raise NotRecorded(404, "this is not in the recording")
+        return self._of_now(*max(told, key=lambda each: each[0]))
 
     def _list(self, path: str, query: Mapping[str, str]) -> Json:
         at, reply = self._newest(path)
@@ -117,6 +131,10 @@ class Answers:
             if isinstance(row, dict) and row.get("id") == number:
                 return self._of_now(at, {"now": reply.get("now"), "connection": {**row, "chain": []}})
         raise NotRecorded(404, f"no connection {number}")
+
+
+def _steps(query: Mapping[str, str]) -> tuple[str, str]:
+    return query.get("since", ""), query.get("step", "")
 
 
 def _matcher(name: str, wanted: Any, now: datetime) -> Callable[[Json], bool]:

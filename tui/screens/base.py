@@ -43,6 +43,7 @@ class ConsoleScreen(Screen[None]):
         Binding("less_than_sign", "app.step(-60)", "A minute back"),
         Binding("right_square_bracket", "app.mark(1)", "Next mark"),
         Binding("left_square_bracket", "app.mark(-1)", "Mark before"),
+        Binding("at", "app.moment", "To a moment"),
         Binding("plus", "app.speed(1)", "Faster"),
         Binding("minus", "app.speed(-1)", "Slower"),
         Binding("question_mark", "app.help", "Help"),

@@ -23,7 +23,7 @@ from tui.pages.fleet_filter import EXAMPLE
 from tui.pages.rollover import rollover_of, rollover_summary_row, rollover_table
 from tui.peers import Peer, lengths
 from tui.records import Json, Severity
-from tui.rollout import VERBS, Rollout, carry_out, denial, report, rollout, summary
+from tui.rollout import VERBS, Rollout, carry_out, denial, denied, report, rollout, summary, undenial
 from tui.screens.base import ConsoleScreen
 from tui.screens.choice import Entry, Field, Menu, Question, Reading, Window
 from tui.text import EMPTY, SafeText, safe_text
@@ -252,6 +252,8 @@ class FleetScreen(ConsoleScreen):
                 Menu(SafeText(f"Deny {peer.short(40)} for"), _entries((each, each) for each in lengths()))
             )
             return None if how_long is None else lambda: denial(chosen, peer, how_long, self.console.view.monotonic)
+        if verb is Verb.UNDENY:
+            return await self._undenial(chosen)
         level = ""
         if verb is Verb.LOG_LEVEL:
             picked = await self._asked(Menu(SafeText("Log level"), _entries((each, each) for each in LOG_LEVELS)))
@@ -263,6 +265,21 @@ class FleetScreen(ConsoleScreen):
             return rollout(verb, chosen, self.console.view.monotonic, level)
 
         return planned
+
+    async def _undenial(self, chosen: Sequence[Monitor]) -> Callable[[], Awaitable[Rollout]] | None:
+        names = await denied(chosen, self.console.view.monotonic)
+        if not names:
+            self.console.tell(SafeText("undeny: none of them keeps anybody out"), Severity.CRITICAL)
+            return None
+        listed = list(names)
+        entries = [
+            Entry(str(number), Peer(name, safe_text(name)).short(40), note=SafeText(f"by {names[name]:,}"))
+            for number, name in enumerate(listed)
+        ]
+        picked = await self._asked(Menu(SafeText("Undeny"), entries))
+        if picked is None:
+            return None
+        return lambda: undenial(chosen, listed[int(picked)], self.console.view.monotonic)
 
     async def _asked(self, window: Window) -> str | None:
         return await self.app.push_screen_wait(window)

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 from tui.monitor import Monitor
 from tui.plan import Interest
 from tui.records import Severity
+from tui.replay.moments import seconds_of
 from tui.replay.player import Player
-from tui.text import SafeText
+from tui.screens.choice import Field, Window
+from tui.text import SafeText, safe_text
+
+_EXAMPLE = "18:30:05, +90s or -5m before the end"
 
 
 class Console(Protocol):
@@ -28,6 +32,8 @@ class Console(Protocol):
     def moment_changed(self) -> None: ...
 
     def repaint(self) -> None: ...
+
+    async def push_screen_wait(self, screen: Window) -> str | None: ...
 
     def run_worker(
         self, work: Coroutine[Any, Any, Any], *, group: str, exclusive: bool, exit_on_error: bool
@@ -64,6 +70,19 @@ class ReplayKeys:
         if t is None:
             where = "after this" if direction > 0 else "before this"
             self._console.tell(SafeText(f"no reload and no problem {where}"))
+        else:
+            self._seek(t)
+
+    async def to_typed(self) -> None:
+        """To a moment that is typed, as after ``--at``."""
+        recording = self._player.playback.recording
+        typed = await self._console.push_screen_wait(Field(SafeText("To which moment?"), _EXAMPLE))
+        if typed is None:
+            return
+        try:
+            t = seconds_of(typed, recording)
+        except ValueError as error:
+            self._console.tell(safe_text(str(error)), Severity.CRITICAL)
         else:
             self._seek(t)
 

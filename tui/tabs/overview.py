@@ -41,7 +41,7 @@ class Overview(Tab):
             return page
         key = (look.width, left, look.glyphs)
         if self._drawn[0] is not past or self._drawn[1] != key:
-            self._drawn = (past, key, traffic_page(snapshot, replace(look, height=left), "", ""))
+            self._drawn = (past, key, traffic_page(snapshot, replace(look, height=left), ""))
         return Page([*page.lines, BLANK, *self._drawn[2].lines[:left]])
 
     def interest(self, state: TabState, window: Window) -> Interest:

@@ -11,6 +11,7 @@ from tlsidecar.api.filter import FilterError, Vocabulary, parse
 from tui.keys import KeyHint
 from tui.lines import Target
 from tui.model import Snapshot
+from tui.past import ALL, Whose
 from tui.plan import Ask, Interest
 from tui.records import Json, Problem, Status
 from tui.sheet import Column, Look, Sheet
@@ -32,7 +33,7 @@ class TabState:
     follow: bool = True
     hidden: frozenset[str] = frozenset()  # kinds of events that are not shown
     span: str = ""  # how far back charts go, by name; empty for all there is
-    listener: str = ""  # whose charts; empty for all
+    whose: Whose = ALL  # charts
 
 
 @dataclass(frozen=True, slots=True)
