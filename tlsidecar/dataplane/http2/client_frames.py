@@ -257,7 +257,7 @@ class ClientFrames(Streams):
                     path = self._heads.path(head)
             ours = self._stated.block(head)
             if head.destination is not None:
-                ours += literal(names.DESTINATION, head.destination)
+                ours += literal(names.DESTINATION, head.destination, secret=head.hides)
         except MessageRefused as refusal:
             self._refuse(stream, refusal)
             return

@@ -58,7 +58,7 @@ _GRPC: Final = b"application/grpc"
 class RequestHead(Request):
     """One request whose block is being judged. The block that goes on is ``before``, the path, ``parts``, one for each
     of the other fields, and what we state; ``length`` is -1 where none is stated. ``hides`` is whether the client wants
-    its path, its authority or the like not to be indexed."""
+    what we write anew (its path, its authority, an address that ours is added to) not to be indexed."""
 
     __slots__ = ("before", "has_secret", "hides", "is_grpc", "length", "parts", "path")
 
@@ -111,9 +111,10 @@ class Heads:
     def __repr__(self) -> str:
         return f"<Heads {len(self._request_fields)} and {len(self._response_fields)} fields known>"
 
-    def encode(self, fields: Sequence[Field]) -> bytes:
+    def encode(self, fields: Sequence[Field], *, is_secret: bool = False) -> bytes:
         """Fields of our own, whose names may be in any case."""
-        return self._encoder.block([(name.lower(), value) for name, value in fields])
+        encode = _encode_secret if is_secret else self._encoder.encode
+        return b"".join([encode((name.lower(), value)) for name, value in fields])
 
     # Requests.
 
@@ -146,8 +147,9 @@ class Heads:
         self._judge_request(head, said)
         head.parts = parts
         host = self.rules.host_rewrite or head.host
-        if any(fields[place][0] in _KEPT_OF_EACH for place in never_indexed):
-            head.hides = True
+        head.hides = head.hides or any(fields[place][0] in _KEPT_OF_EACH for place in never_indexed)
+        if head.hides:
+            head.has_secret = True
             hidden = [literal(*field, secret=True) for field in ((b":method", head.method), (b":authority", host))]
             head.before = self._scheme.join(hidden)
         else:
@@ -221,8 +223,10 @@ class Heads:
             if head.destination is not None:
                 raise MessageRefused(400, Reason.BAD_PATH, "two destinations")
             head.destination = value
+            head.hides = head.hides or is_secret
             return b""
         if name in rules.kept:
+            head.hides = head.hides or is_secret
             head.kept = [*head.kept, field]
             return b""
         if name == names.REQUEST_ID and self._takes_request_ids and value:

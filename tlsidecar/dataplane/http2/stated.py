@@ -26,7 +26,7 @@ class Stated:
     def block(self, head: RequestHead) -> bytes:
         """Our fields for ``head``, which gets its request id. Raises MessageRefused when what is kept is malformed."""
         if not self.repeats(head):
-            return self._heads.encode(self._identity.fields(head))
+            return self._heads.encode(self._identity.fields(head), is_secret=head.hides)
         if head.request_id:
             return self.before_request_id(head)
         before = self.before_request_id(head)

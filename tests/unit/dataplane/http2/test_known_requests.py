@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import pytest
 from hpack import Encoder
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.dataplane.http1.conversation import listener
 from unit.dataplane.http2.talk import CALL, GET, OK, TRAILERS, Field, Talk, coded
 
 from tlsidecar.dataplane.http2 import frames, hpack
 from tlsidecar.dataplane.http2.heads import Heads
+from tlsidecar.settings import Http
 
 _TOKEN = b"Bearer 0123456789abcdef"
 _COOKIE = b"session=fedcba9876543210"
@@ -135,9 +138,10 @@ def test_what_is_never_to_be_indexed_is_not_by_us_either() -> None:
     assert [side.raw.count(b"\x10\x06x-ours") for side in (talk.at_upstream, talk.at_client)] == [6, 6]
 
 
+@pytest.mark.parametrize("credentials", [[], [(b"authorization", _TOKEN)]], ids=["alone", "beside a token"])
 @pytest.mark.parametrize("name", [b":path", b":authority", b"x-request-id", b"host"])
-def test_of_what_is_kept_of_every_request_nothing_is_where_it_is_secret(name: bytes) -> None:
-    fields = [*GET, (b"host", b"a.test"), (b"x-request-id", b"theirs"), (b"authorization", _TOKEN)]
+def test_of_what_is_kept_of_every_request_nothing_is_where_it_is_secret(name: bytes, credentials: list[Field]) -> None:
+    fields = [*GET, (b"host", b"a.test"), (b"x-request-id", b"theirs"), *credentials]
     encode = Encoder().encode
     talk = Talk()
     for number in (1, 3, 5):
@@ -146,6 +150,16 @@ def test_of_what_is_kept_of_every_request_nothing_is_where_it_is_secret(name: by
         assert dict(said)[b":authority"] == b"a.test"
     assert repr(talk.session._known_requests) == "<KnownRequests 0 and 1 with credentials>"
     assert list(talk.session._known_requests._sealed.values()) == [None]
+
+
+def test_what_ours_is_added_to_is_never_indexed_then_either() -> None:
+    settings = replace(listener(http=Http(trust_forwarded=True)), http2="only")
+    talk, encode = Talk(settings), Encoder().encode
+    fields = _never([*GET, (b"x-forwarded-for", b"192.0.2.7")], (b"x-forwarded-for",))
+    for number in (1, 3):
+        never_indexed = dict(_fields(_asked(talk, encode(fields), number))[1])
+        assert b"192.0.2.7" in never_indexed[b"x-forwarded-for"]
+    assert b"192.0.2.7" not in repr(talk.session._heads._encoder._known).encode()
 
 
 def test_how_many_are_prepared_is_bounded() -> None:
