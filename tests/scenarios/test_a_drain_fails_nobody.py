@@ -9,13 +9,14 @@ import threading
 from pathlib import Path
 
 from support import configs
-from support.mtls import Alerted, connect
+from support.mtls import Alerted, Peer, connect
 from support.pki import Pki
 from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
 
 CLIENTS = 8
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Service:
@@ -55,12 +56,7 @@ def test_requests_under_way_are_answered(pki: Pki, tmp_path: Path) -> None:
                 peer = connect(port, pki.trust, client)
                 try:
                     while True:
-                        peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                        answer = b""
-                        while not answer.endswith(b"first half"):
-                            more = peer.recv()
-                            assert more, answer
-                            answer += more
+                        answer = _asked(peer)
                         answered[number] += 1
                         if b"connection: close" in answer.lower():
                             assert peer.recv() == b""
@@ -79,9 +75,24 @@ def test_requests_under_way_are_answered(pki: Pki, tmp_path: Path) -> None:
             eventually(lambda: behind.held == CLIENTS)
             sidecar.signal(signal.SIGTERM)
             eventually(lambda: sidecar.status()["state"] == "draining")
+            sidecar.status()  # each worker answers in the order it is asked: now all of them know
             behind.may_go_on.set()
             assert sidecar.wait() == 0
             for thread in threads:
                 thread.join(20)
             assert errors == []
             assert told == ["Connection: close"] * CLIENTS
+
+
+def _asked(peer: Peer) -> bytes:
+    peer.send(REQUEST)
+    return _answer(peer)
+
+
+def _answer(peer: Peer) -> bytes:
+    answer = b""
+    while not answer.endswith(b"first half"):
+        more = peer.recv()
+        assert more, answer
+        answer += more
+    return answer

@@ -33,6 +33,7 @@ from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.rules import Http1Rules
 from tlsidecar.dataplane.http1.states import State
 from tlsidecar.dataplane.http1.upstream_side import UpstreamSide
+from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, RECORD_BYTES, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
@@ -111,6 +112,12 @@ class Http1Connection(UpstreamSide):
             self.close(reason)
             return
         self._retire_reason = reason
+        if reason is Reason.DRAINED and conversation.state is State.IDLE:
+            # A request that has come already is under way: to close over it would leave it without an answer.
+            conversation.draining = True
+            self._client_readable(READ)
+            if self.state is ConnectionState.CLOSED:
+                return
         self._run(conversation.drain())
 
     def check_time(self, now: float) -> None:
