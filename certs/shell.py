@@ -20,6 +20,15 @@ EXIT_FAILED = 1
 DEFECT_CHARACTERS = 300
 
 
+_done: list[str] = []  # what the command has changed by now
+
+
+def has_done(what: str) -> None:
+    """The command has changed something: ``what``, in a few words. Said where its result cannot be, so that nobody
+    does it again."""
+    _done.append(what)
+
+
 class OutputLost(Exception):
     """The standard output took no more. Not an OSError: nobody who handles those on the way means this one."""
 
@@ -65,11 +74,14 @@ def guarded(command: Callable[[], object]) -> int:
     was not expected of, a defect of ours (``python -X dev -m tlsidecar …`` shows all of that one).
     """
     _open_streams()
+    _done.clear()
     try:
         code = _code(command)
         sys.stdout.flush()
     except OutputLost as lost:
-        if not lost.reader_left:
+        if _done:
+            _say(f"{lost}; all the same it is done: {', '.join(_done)}")
+        elif not lost.reader_left:
             _say(str(lost))
         code = EXIT_FAILED
     return code

@@ -15,7 +15,7 @@ from certs.cli.context import (
     JSON,
     CertsContext,
     Duration,
-    emit,
+    emit_done,
     names_sidecars,
     note,
     reports_errors,
@@ -59,7 +59,7 @@ def init(
     root = describe_certificate(authority.root("ca-1"))
     intermediate = describe_certificate(authority.intermediate("ca-1"))
     trust = directory / TRUST_FILE
-    emit(
+    emit_done(
         {"directory": str(directory), "trust": str(trust), "root": root, "intermediate": intermediate},
         f"made {directory}\n"
         f"  root          {root['subject']}, until {root['not_after']}\n"
@@ -109,7 +109,7 @@ def _emit_rollover(authority: Authority, state: AuthorityState, step: str, *, as
         f"in {authority.directory}: keep or destroy them",
     }
     trusted = {name: describe_certificate(authority.root(name))["subject"] for name in state.trusted}
-    emit(
+    emit_done(
         {"phase": state.phase.value, "active": state.active, "trusted": trusted},
         f"{step} done: {state.active} issues; trusted: {', '.join(trusted.values())}",
         as_json=as_json,
@@ -142,4 +142,4 @@ def crl(directory: Path, lifetime: timedelta, as_json: bool) -> None:
         for written in write_crls(authority, lifetime)
     ]
     lines = [f"  {each['issuer']}: {each['revoked']} revoked, next by {each['next_update']}" for each in lists]
-    emit({"crl": str(path), "lists": lists}, "\n".join([f"wrote {path}", *lines]), as_json=as_json)
+    emit_done({"crl": str(path), "lists": lists}, "\n".join([f"wrote {path}", *lines]), as_json=as_json)

@@ -20,6 +20,7 @@ from certs.durations import parse_duration
 from certs.errors import AuthorityError, CertsError, MaterialError, PublishError, RuleError, UnsafeStep
 from certs.probe import Reach, SidecarRefused, SidecarUnreachable, UnknownTarget
 from certs.served import HandshakeRefused
+from certs.shell import has_done
 from certs.text import safe_text
 
 EXIT_FAILED = 1
@@ -88,6 +89,12 @@ def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:
         click.echo(json.dumps(data, indent=2))
     else:
         click.echo(_safe_lines(text))
+
+
+def emit_done(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """As :func:`emit`, the result of what has changed something; its first line says what."""
+    has_done(text.partition("\n")[0])
+    emit(data, text, as_json=as_json)
 
 
 def note(text: str) -> None:

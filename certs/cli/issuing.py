@@ -20,6 +20,7 @@ from certs.cli.context import (
     Duration,
     Failure,
     emit,
+    emit_done,
     names_sidecars,
     note,
     reports_errors,
@@ -75,7 +76,7 @@ def issue(
     clock = CertsContext.current().clock
     material = _issue_and_publish(Authority(directory, clock), request, out, unsafe_ttl=unsafe_ttl)
     identity = material.identity
-    emit(
+    emit_done(
         {
             "out": str(out),
             "identity": identity.name,
@@ -134,7 +135,7 @@ def rotate(
         f"{_shown_on(proof, sidecar)} after {proof['after_s']:.2f} s"
         for proof, sidecar in zip(proofs, sidecars, strict=True)
     ]
-    emit(
+    emit_done(
         {
             "out": str(out),
             "old_serial": old_serial,

@@ -17,6 +17,7 @@ from certs.cli.context import (
     JSON,
     CertsContext,
     emit,
+    emit_done,
     names_sidecars,
     note,
     reports_errors,
@@ -87,7 +88,7 @@ def revoke(
     lines.append(f"  revocation list  {path}")
     readers = [_Reader(sidecar, authority) for sidecar in sidecars]
     lines += [f"  {reader.name}: {reader.obstacle or 'reads it'}" for reader in readers]
-    emit(
+    emit_done(
         {
             **documents[0],
             "crl": str(path),

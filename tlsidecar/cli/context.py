@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from certs.shell import has_done
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
 from tlsidecar.cli.text import safe_text
@@ -102,11 +103,13 @@ def call(
 ) -> dict[str, Any]:
     """A change. With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
     try:
-        return client.call(method, target, body, answer_s=answer_s)
+        document = client.call(method, target, body, answer_s=answer_s)
     except Refused as error:
         if as_json:
             echo_json(error.body)
         raise
+    has_done(click.get_current_context().info_name or method)
+    return document
 
 
 class Number(click.IntRange):

@@ -27,7 +27,6 @@ PRINTS = (
     ["health", "--help"],
     ["health", "-h"],
     ["wait", "--json"],
-    ["reload"],
     ["ui", "--once"],
 )
 WAYS = (["status"], ["health"])
@@ -65,6 +64,27 @@ def test_a_result_that_is_lost_is_a_failure(served: Served, command: list[str]) 
     for redirections, told in ((">/dev/full", "No space left on device"), (">&-", "closed")):
         done = shell(redirections, *command, TLSIDECAR_ADMIN_SOCKET=str(served.socket))
         assert (done.returncode, done.stderr) == (1, f"Error: standard output: {told}\n"), redirections
+
+
+def test_what_was_done_is_said_where_the_result_is_lost(served: Served, tmp_path: Path) -> None:
+    """Or it would be done again: the exit code says no more than that the result did not arrive."""
+    ca, out = str(tmp_path / "ca"), str(tmp_path / "web")
+    for command, done_so in (
+        (["certs", "init", ca], f"made {ca}"),
+        (["certs", "issue", ca, "--out", out, "--dns", "web.test"], f"issued web.test into {out}"),
+        (["certs", "rotate", out, "--json"], f"rotated {out}"),
+        (["certs", "crl", ca], f"wrote {ca}/ca.crl"),
+        (["certs", "rollover", ca, "start"], "start done: ca-1 issues"),
+        (["reload"], "reload"),
+    ):
+        done = shell(">/dev/full", *command, TLSIDECAR_ADMIN_SOCKET=str(served.socket))
+        said = f"Error: standard output: No space left on device; all the same it is done: {done_so}"
+        assert done.returncode == 1, command
+        assert done.stderr.startswith(said), command
+        assert done.stderr.count("\n") == 1, command
+    assert shell("", "certs", "verify", f"{out}/tls.crt", "--trust", f"{ca}/ca.crt").returncode == 0
+    nothing = shell(">/dev/full", "certs", "rotate", out, "--dry-run")
+    assert (nothing.returncode, nothing.stderr) == (1, "Error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", WAYS, ids=_in_the_shell)
