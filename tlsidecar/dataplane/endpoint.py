@@ -94,6 +94,10 @@ class Endpoint(ABC):
         """Write some of ``data``: how many bytes were taken, or WANT_READ, WANT_WRITE, FAILED."""
 
     @abstractmethod
+    def _say_end(self) -> int:
+        """What the protocol itself has to say at the end: DONE, WANT_READ, WANT_WRITE or FAILED."""
+
+    @abstractmethod
     def _end_writing(self) -> int:
         """Tell the other end that no more comes: DONE, WANT_READ, WANT_WRITE or FAILED."""
 
@@ -112,10 +116,13 @@ class Endpoint(ABC):
 
     def detach(self) -> None:
         """Nobody is called any more, and nothing is watched."""
+        self._forget_holder()
+        self._reactor.forget(self.sock.fileno())
+
+    def _forget_holder(self) -> None:
         self._readable = _nothing_to_read
         self._holder = None
         self.is_reading = False
-        self._reactor.forget(self.sock.fileno())
         self._watched = 0
 
     def pause(self) -> None:
@@ -186,8 +193,8 @@ class Endpoint(ABC):
         """Tell the end, where nothing has failed, then close once the other side has read everything."""
         if not self.closed:
             if self.failure is None:
-                self._end_writing()
-            self._let_go()
+                self._say_end()
+            self._let_go(stays_watched=True)
             lingerer.close(self.sock)
 
     def cut(self) -> None:
@@ -203,8 +210,12 @@ class Endpoint(ABC):
         if holder is not None:
             holder.fail()
 
-    def _let_go(self) -> None:
-        self.detach()
+    def _let_go(self, *, stays_watched: bool = False) -> None:
+        """``stays_watched``: somebody else takes the watch over at once."""
+        if stays_watched:
+            self._forget_holder()
+        else:
+            self.detach()
         self.closed = True
         self._queued = _NOTHING
         self.queued_bytes = 0
@@ -288,6 +299,9 @@ class PlainEndpoint(Endpoint):
             return WANT_WRITE
         except OSError as error:
             return self._failed(error)
+
+    def _say_end(self) -> int:
+        return DONE
 
     def _end_writing(self) -> int:
         try:

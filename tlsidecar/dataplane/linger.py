@@ -51,10 +51,11 @@ class Lingerer:
         return len(self._closing)
 
     def close(self, sock: socket.socket) -> None:
-        """Close ``sock``, which must not be watched any more, once the peer has closed it or the time is over."""
+        """Close ``sock`` once the peer has closed it or the time is over; if it is watched, that goes over to this."""
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
+            self._reactor.forget(sock.fileno())
             sock.close()
             return
         if len(self._closing) >= self._most:
@@ -63,7 +64,7 @@ class Lingerer:
         self._closing[lingering] = None
         self._silences.add(lingering, lingering.finish)
         self._ends.add(lingering, lingering.finish)
-        self._reactor.watch(sock.fileno(), READ, lingering.readable)
+        self._reactor.rewatch(sock.fileno(), READ, lingering.readable)
 
     def drain(self) -> None:
         """Wait less long from now on: the process is to end."""

@@ -94,11 +94,14 @@ class TlsEndpoint(Endpoint):
             self.failure = self._stream.failure
         return taken
 
-    def _end_writing(self) -> int:
+    def _say_end(self) -> int:
         answer = self._stream.close_notify()
         if answer == FAILED:
             self.failure = self._stream.failure
-            return answer
+        return answer
+
+    def _end_writing(self) -> int:
+        answer = self._say_end()
         if answer == DONE:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
@@ -106,8 +109,8 @@ class TlsEndpoint(Endpoint):
                 return DONE
         return answer
 
-    def _let_go(self) -> None:
-        super()._let_go()
+    def _let_go(self, *, stays_watched: bool = False) -> None:
+        super()._let_go(stays_watched=stays_watched)
         self._stream.release()
 
 

@@ -20,7 +20,8 @@ from support.services import reset
 from tlsidecar.dataplane import stream, stream_fast, stream_portable
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.engine import Stream
-from tlsidecar.dataplane.reactor import Reactor
+from tlsidecar.dataplane.linger import Lingerer
+from tlsidecar.dataplane.reactor import READ, Reactor
 from tlsidecar.dataplane.stream import BUFFER_BYTES, CLOSED, DONE, FAILED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint, TlsEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
@@ -188,3 +189,33 @@ async def test_a_wide_plain_end_reads_more_at_once(pair: tuple[socket.socket, so
     endpoint.widen(True)
     assert endpoint.read() > 64 * 1024
     endpoint.close()
+
+
+class CountingSocket(socket.socket):
+    shutdowns = 0
+
+    def shutdown(self, how: int) -> None:
+        self.shutdowns += 1
+        super().shutdown(how)
+
+
+async def test_a_gentle_end_keeps_its_watch_and_ends_writing_once() -> None:
+    """Each new HTTP connection ends so: forgotten, ended twice and watched anew it took three calls more."""
+    reactor = Reactor(asyncio.get_running_loop())
+    ours, far = socket.socketpair()
+    near = CountingSocket(fileno=ours.detach())
+    near.setblocking(False)
+    asked: list[str] = []
+    with far:
+        lingerer = Lingerer(reactor)
+        endpoint = PlainEndpoint(reactor, near)
+        holder = SimpleNamespace(read=lambda _events: asked.append("read"))
+        endpoint.attach(holder.read, holder)  # type: ignore[arg-type]
+        epoll, reactor._epoll = reactor._epoll, None  # type: ignore[assignment]
+        endpoint.linger(lingerer)  # without a word to the kernel
+        reactor._epoll = epoll
+        assert (near.shutdowns, len(lingerer), len(reactor)) == (1, 1, 1)
+        assert far.recv(1) == b""
+    reactor._registry.handlers[near.fileno()](READ)  # type: ignore[misc]
+    assert (len(lingerer), len(reactor), asked) == (0, 0, [])
+    reactor.close()

@@ -94,6 +94,7 @@ class ChunkedReader:
         self, trailers: frozenset[bytes] = frozenset(), max_body_bytes: int | None = None, *, framed: bool = True
     ) -> None:
         self._framed = framed
+        self._may_pass = framed and max_body_bytes is None
         self._trailers = trailers
         self._max_body_bytes = max_body_bytes
         self._state = _SIZE
@@ -117,7 +118,7 @@ class ChunkedReader:
                 return False
             self._remaining -= end
             return True
-        if self._state != _SIZE or self._line or not self._framed or self._max_body_bytes is not None:
+        if self._state != _SIZE or self._line or not self._may_pass:
             return False
         if _is_one_chunk(buffer, 0, end):
             return True

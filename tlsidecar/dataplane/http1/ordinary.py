@@ -95,7 +95,8 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
     def request_data_in_one(self, buffer: Buffer, end: int) -> bool:
         """Whether all of ``buffer[:end]`` is of a body that is being sent, goes up as it is, and goes on after it; else
         nothing has happened."""
-        if self.state is not _SENDING or not self._request.passes(buffer, end):
+        half = self._request_half
+        if self.state is not _SENDING or half is None or not half.passes(buffer, end):
             return False
         assert self.exchange is not None
         self.exchange.bytes_in += end
@@ -103,7 +104,8 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
 
     def response_data_in_one(self, buffer: Buffer, end: int) -> bool:
         """The same of a response."""
-        if self.state is not _ANSWERING or not self._response.passes(buffer, end):
+        half = self._response_half
+        if self.state is not _ANSWERING or half is None or not half.passes(buffer, end):
             return False
         assert self.exchange is not None
         self.exchange.bytes_out += end
