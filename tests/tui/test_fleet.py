@@ -331,27 +331,38 @@ async def test_a_rollover_says_who_is_not_ready(tmp_path: Path) -> None:
     for world, trust, issuer in zip(fleet, ([old], [old, new], [old, new]), (old, old, new), strict=True):
         world.certificates |= {"trust": trust, "chain": [{**issuer, "issuer": issuer["subject"]}]}
         world.certificates["connections_by_generation"] = {"3": 4}
-    async with bench(tmp_path, *fleet, size=(120, 12)) as desk:
+    async with bench(tmp_path, *fleet, size=(180, 12)) as desk:
         await desk.press("o")
         assert "asking the sidecars" in desk.lines[1]
         await desk.second()
         assert "1 not ready to switch" in desk.lines[1]
         assert "CN=New trusted by 2 of 3, issued 1" in desk.lines[1]
         assert ["not ready" in row and "CN=New" in row for row in rows(desk)] == [True, False, False]
+        assert "does not trust CN=New; shows a leaf of CN=Old" in rows(desk)[0]
         assert "switch" in rows(desk)[1]
+        assert "shows a leaf of CN=Old" in rows(desk)[1]
         assert "finish" in rows(desk)[2]
         fleet[0].certificates["trust"] = [old, new]
         fleet[2].certificates["connections_by_generation"] = {"2": 7, "3": 1}
         desk.clock.move(60)
         await desk.second()
         assert "ready to switch; 3 not yet to finish" in desk.lines[1]
-        assert any(" 7 " in row for row in rows(desk))
+        assert any(" 7 " in row and "7 connections by older material" in row for row in rows(desk))
         for world in fleet:
             world.certificates["chain"] = [{**new, "issuer": new["subject"]}]
             world.certificates["connections_by_generation"] = {"3": 1}
         desk.clock.move(60)
         await desk.second()
         assert "ready to finish" in desk.lines[1]
+        # One that is not heard of is ready for nothing, and none is whose CA nobody knows, or that could not reload.
+        fleet[1].certificates["chain"] = [{**new, "issuer": "CN=Stranger", "sha256": "ab"}]
+        fleet[1].certificates["last_attempt"] |= {"outcome": "refused", "reason": "key_mismatch"}
+        await desk.sidecars[2].stop()
+        desk.clock.move(60)
+        await desk.second()
+        await eventually(desk, lambda: "1 not read" in desk.lines[1])
+        assert "2 of 3 ready to switch; 1 not yet to finish" in desk.lines[1]
+        assert any("shows a leaf of an unknown CA; last attempt refused: key" in row for row in rows(desk))
         await desk.press("o")
         assert "REQ/S" in desk.lines[2]
 

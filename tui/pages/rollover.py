@@ -2,7 +2,8 @@
 material, and for which step of ``certs rollover`` it is ready.
 
 ``switch`` needs everybody to trust whom anybody trusts; ``finish`` needs everybody to show a certificate of the newest
-CA, and nobody to be connected by older material.
+CA, and nobody to be connected by older material. Why a sidecar is not further stands beside it, and one that does not
+answer is ready for nothing: what it trusts is not known.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from tui.amounts import UNKNOWN, age, count
+from tui.amounts import UNKNOWN, age, count, counted
 from tui.lines import Kind, Line, Role, Span, cropped, gap, literal
 from tui.pages.certificates import identities_of
 from tui.pages.fleet import GENERATION, MARK, NAME, STATE
@@ -54,6 +55,7 @@ class RolloverRow:
     lacks: Sequence[SafeText] = ()
     older: int = 0
     changed_at: datetime | None = None
+    why: Sequence[str] = ()  # it is not further
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,44 @@ def _judged(row: FleetRow, roots: Mapping[SafeText, Certificate]) -> RolloverRow
         return RolloverRow(row, Readiness.UNKNOWN)
     held = [{each.sha256 for each in own.trust} for own in materials]
     lacks = [root.subject for sha256, root in roots.items() if not all(sha256 in each for each in held)]
-    issuers = [root for own in materials if (root := _issuer(own, roots)) is not None]
+    issued = [_issuer(own, roots) for own in materials]
+    issuers = [root for root in issued if root is not None]
     older = sum(map(older_of, materials))
     newest = list(roots)[-1]
     if len(roots) == 1:
         readiness = Readiness.SINGLE
     elif lacks:
         readiness = Readiness.NOT
-    elif older or any(root.sha256 != newest for root in issuers):
+    elif older or any(_is_behind(root, newest) for root in issued):
         readiness = Readiness.SWITCH
     else:
         readiness = Readiness.FINISH
     names = list(dict.fromkeys(root.subject for root in issuers))
     changed = max((own.activated_at for own in materials if own.activated_at is not None), default=None)
-    return RolloverRow(row, readiness, names, lacks, older, changed)
+    why = _why_not(materials, issued, newest, lacks, older) if readiness in (Readiness.NOT, Readiness.SWITCH) else ()
+    return RolloverRow(row, readiness, names, lacks, older, changed, why)
+
+
+def _why_not(
+    materials: Sequence[OwnMaterial],
+    issued: Sequence[Certificate | None],
+    newest: str,
+    lacks: Sequence[SafeText],
+    older: int,
+) -> list[str]:
+    """What is still to happen there, and what stood in the way of it last."""
+    why = [f"does not trust {name}" for name in lacks]
+    behind = {"an unknown CA" if root is None else root.subject for root in issued if _is_behind(root, newest)}
+    why += [f"shows a leaf of {name}" for name in sorted(behind)]
+    if older:
+        why.append(f"{counted(older, 'connection')} by older material")
+    attempts = [own.last_attempt for own in materials if own.last_attempt is not None]
+    refused = [each.reason or each.detail for each in attempts if each.outcome == "refused"]
+    return why + [f"last attempt refused: {reason}" for reason in refused]
+
+
+def _is_behind(root: Certificate | None, newest: str) -> bool:
+    return root is None or root.sha256 != newest
 
 
 def _issuer(own: OwnMaterial, roots: Mapping[SafeText, Certificate]) -> Certificate | None:
@@ -125,6 +151,11 @@ def _issuer(own: OwnMaterial, roots: Mapping[SafeText, Certificate]) -> Certific
 
 def _names(names: Sequence[SafeText], role: Role) -> Span:
     return Span(SafeText(", ".join(names)), role) if names else Span(UNKNOWN, Role.MUTED)
+
+
+def _reasons(row: RolloverRow) -> Span:
+    role = Role.CRITICAL if row.readiness is Readiness.NOT else Role.TEXT
+    return Span(SafeText("; ".join(row.why)), role) if row.why else Span(UNKNOWN, Role.MUTED)
 
 
 def _of_row(column: Column[FleetRow]) -> Column[RolloverRow]:
@@ -150,7 +181,7 @@ ROLLOVER_COLUMNS: Sequence[Column[RolloverRow]] = (
     _of_row(STATE),
     Column("READY FOR", 9, lambda each, look: Span(SafeText(each.readiness), _ROLES[each.readiness])),
     Column("ISSUED BY", 12, lambda each, look: _names(each.issuers, Role.TEXT), share=2, most=_NAMED),
-    Column("DOES NOT TRUST", 14, lambda each, look: _names(each.lacks, Role.CRITICAL), share=2, most=_NAMED),
+    Column("WHY NOT FURTHER", 15, lambda each, look: _reasons(each), share=4, most=2 * _NAMED),
     Column(
         "OLDER", 5, lambda each, look: Span(count(each.older), Role.WARNING if each.older else Role.MUTED), right=True
     ),
@@ -168,6 +199,7 @@ def rollover_table(rollover: Rollover, look: Look) -> Table[RolloverRow]:
 def rollover_summary_row(rollover: Rollover, look: Look) -> Line:
     """Row 2: each CA, who trusts it and whose certificates are of it; the newest first."""
     known = [each for each in rollover.rows if each.readiness is not Readiness.UNKNOWN]
+    unread = len(rollover.rows) - len(known)
     spans: list[Span] = [gap()]
     not_ready = sum(each.readiness is Readiness.NOT for each in known)
     if not known:
@@ -179,7 +211,10 @@ def rollover_summary_row(rollover: Rollover, look: Look) -> Line:
     else:
         left = sum(each.readiness is Readiness.SWITCH for each in known)
         words = f"ready to switch; {left} not yet to finish" if left else "ready to finish"
-        spans += [literal(words, Role.NOTICE if left else Role.GOOD), gap(2)]
+        words = f"{len(known)} of {len(rollover.rows)} {words}" if unread else words
+        spans += [literal(words, Role.NOTICE if left or unread else Role.GOOD), gap(2)]
+    if known and unread:
+        spans += [literal(f"{unread} not read", Role.WARNING), gap(2)]
     for root in reversed(rollover.roots):
         trusted = sum(root.subject not in each.lacks for each in known)
         issued = sum(root.subject in each.issuers for each in known)
