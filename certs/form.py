@@ -160,7 +160,7 @@ def _authority_key_problem(certificate: Certificate) -> str:
     extension = certificate.encoded_extensions.get(_AUTHORITY_KEY)
     if extension is not None and any(each.tag == _KEY_IDENTIFIER for each in _parts(extension.value)):
         return ""
-    if certificate.is_self_issued and certificate.signed(certificate):
+    if certificate.signed(certificate):  # whatever issuer it names
         return ""
     return "it has no authority key identifier (RFC 5280 section 4.2.1.1)"
 

@@ -389,6 +389,7 @@ PASS: dict[str, Callable[[], Chain]] = {
     "no key usage in the leaf": lambda: direct(key_usage=None),
     "no basic constraints in the leaf": direct,
     "a root without authority key identifier": lambda: direct(root={"aki": None}),
+    "a root that signed itself, in another's name": lambda: direct(root={"issuer_name": named("Another root")}),
     "a CA in the middle that is trusted, and its root shown": trusted_middle,
     "begins this second": lambda: below(starts=NOW),
     "permitted": lambda: constrained([HOST], None, HOST),
