@@ -6,7 +6,10 @@ from tlsidecar.dataplane.http2.errors import Flood
 
 
 class Budget:
-    """``burst`` at once and ``rate`` a second of what ``what`` names. Time is the caller's, in seconds."""
+    """``burst`` at once and ``rate`` a second of what ``what`` names. Time is the caller's, in seconds.
+
+    It is looked at only when the burst is used up, which makes spending cheap: after a pause twice the burst may go by.
+    """
 
     __slots__ = ("_at", "_burst", "_left", "_rate", "_what")
 
