@@ -22,7 +22,7 @@ MAX_NAMED = 20
 _SERIAL = re.compile(r"(?:0x)?([0-9a-f]{1,40})", re.IGNORECASE)
 
 
-class State(StrEnum):
+class CertificateState(StrEnum):
     """What a leaf is good for now. A revoked one stays revoked when it expires."""
 
     VALID = "valid"
@@ -42,7 +42,7 @@ class Issued:
     not_after: datetime | None
     authority: str  # the generation of the CA that issued it
     requester: str
-    state: State
+    state: CertificateState
     revoked_at: datetime | None = None
     reason: str = ""
 
@@ -68,10 +68,10 @@ def issued_by(authority: Authority) -> tuple[Issued, ...]:
         serial = str(entry.get("serial", ""))
         if entry["event"] == "issue":
             found[serial] = _issued(serial, entry, now)
-        elif entry["event"] == "revoke" and serial in found and found[serial].state is not State.REVOKED:
+        elif entry["event"] == "revoke" and serial in found and found[serial].state is not CertificateState.REVOKED:
             reason = str(entry.get("reason", ""))
             at = parse_time(entry["at"])
-            found[serial] = replace(found[serial], state=State.REVOKED, revoked_at=at, reason=reason)
+            found[serial] = replace(found[serial], state=CertificateState.REVOKED, revoked_at=at, reason=reason)
     return tuple(found.values())
 
 
@@ -94,7 +94,7 @@ def meant_by(what: str, issued: Sequence[Issued], *, every: bool = False) -> tup
         if serial:
             return (serial,)  # whoever revokes it says that it was not issued here
         raise AuthorityError(f"{what!a} is no serial, no file, and no name of a certificate of this CA: see certs list")
-    valid = [each for each in named if each.state is State.VALID]
+    valid = [each for each in named if each.state is CertificateState.VALID]
     if not valid:
         raise AuthorityError(
             f"no certificate for {what!a} is valid any more:\n{_listed(named)}\nname one by its serial"
@@ -115,7 +115,7 @@ def _issued(serial: str, entry: Entry, now: datetime) -> Issued:
         not_after=ends,
         authority=str(entry.get("ca", "")),
         requester=str(entry.get("requester", "")),
-        state=State.EXPIRED if ends is not None and ends <= now else State.VALID,
+        state=CertificateState.EXPIRED if ends is not None and ends <= now else CertificateState.VALID,
     )
 
 

@@ -32,7 +32,7 @@ _SHOWN_NAMES = 3
 _SHOWN_CHARACTERS = 80
 
 
-class Kind(StrEnum):
+class RuleKind(StrEnum):
     """What of an identity a rule looks at."""
 
     SPIFFE = "spiffe"
@@ -51,7 +51,7 @@ class Rule:
     """One parsed rule; ``str`` gives its text back."""
 
     text: str
-    kind: Kind
+    kind: RuleKind
     _mismatch: Mismatch = field(repr=False, compare=False)
 
     @classmethod
@@ -64,17 +64,17 @@ class Rule:
             raise RuleError(f"an access rule is longer than {MAX_RULE_CHARACTERS} characters")
         if not text.isprintable():
             raise RuleError(f"{text!a} holds characters that cannot be printed")
-        if text == Kind.ANY:
-            return cls(text, Kind.ANY, _match_any)
+        if text == RuleKind.ANY:
+            return cls(text, RuleKind.ANY, _match_any)
         if text.startswith(SCHEME):
-            return cls(text, Kind.SPIFFE, _spiffe_matcher(text))
+            return cls(text, RuleKind.SPIFFE, _spiffe_matcher(text))
         name, colon, value = text.partition(":")
         parser = _PARSERS.get(name)
         if not colon or parser is None:
             raise RuleError(f"{text!r} is not an access rule", _suggest(text))
         if not value or value != value.strip():
             raise RuleError(f"{text!r} has no value, or spaces around it", f'write "{name}:{value.strip() or "VALUE"}"')
-        return cls(text, Kind(name), parser(value))
+        return cls(text, RuleKind(name), parser(value))
 
     def matches(self, identity: Identity) -> bool:
         """Whether the rule lets ``identity`` in. A leaf that claims to be an X.509-SVID and is not matches nothing."""
@@ -114,20 +114,20 @@ def hidden_rules(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
 
 def _covers(one: Rule, other: Rule) -> bool:
     """Whether ``one`` lets in all whom ``other`` does; False where it cannot be told from their texts."""
-    if one.kind is Kind.ANY or one.text == other.text:
+    if one.kind is RuleKind.ANY or one.text == other.text:
         return True
     if one.kind is not other.kind:
         return False
     value, shown = one.text.partition(":")[2], other.text.partition(":")[2]
     match one.kind:
-        case Kind.DNS:
+        case RuleKind.DNS:
             value, shown = value.lower(), shown.lower()
             return value == shown or (value.startswith("*.") and shown.partition(".")[2] == value[2:])
-        case Kind.IP:
+        case RuleKind.IP:
             return ip_address(value.strip("[]")) == ip_address(shown.strip("[]"))
-        case Kind.SHA256 | Kind.SPKI_SHA256:
+        case RuleKind.SHA256 | RuleKind.SPKI_SHA256:
             return value.replace(":", "").lower() == shown.replace(":", "").lower()
-        case Kind.SPIFFE:
+        case RuleKind.SPIFFE:
             segments = value[2:].split("/")
             takes_rest = segments[-1] == "**"
             pattern = segments[:-1] if takes_rest else segments
@@ -285,12 +285,12 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(cut) + (f" and {more} more" if more else "")
 
 
-def _digest_matcher(kind: Kind) -> Callable[[str], Mismatch]:
+def _digest_matcher(kind: RuleKind) -> Callable[[str], Mismatch]:
     def parse(value: str) -> Mismatch:
         digest = value.replace(":", "").lower()
         if len(digest) != DIGEST_HEX_DIGITS or not set(digest) <= set("0123456789abcdef"):
             raise RuleError(f"'{kind.value}:{value}' is not {DIGEST_HEX_DIGITS} hexadecimal digits")
-        if kind is Kind.SHA256:
+        if kind is RuleKind.SHA256:
             return lambda identity: "" if identity.sha256 == digest else "another certificate"
         return lambda identity: "" if identity.spki_sha256 == digest else "another key"
 
@@ -298,13 +298,13 @@ def _digest_matcher(kind: Kind) -> Callable[[str], Mismatch]:
 
 
 _PARSERS: dict[str, Callable[[str], Mismatch]] = {
-    Kind.URI: _uri_matcher,
-    Kind.DNS: _dns_matcher,
-    Kind.IP: _ip_matcher,
-    Kind.CN: _common_name_matcher,
-    Kind.OU: _unit_matcher,
-    Kind.SHA256: _digest_matcher(Kind.SHA256),
-    Kind.SPKI_SHA256: _digest_matcher(Kind.SPKI_SHA256),
+    RuleKind.URI: _uri_matcher,
+    RuleKind.DNS: _dns_matcher,
+    RuleKind.IP: _ip_matcher,
+    RuleKind.CN: _common_name_matcher,
+    RuleKind.OU: _unit_matcher,
+    RuleKind.SHA256: _digest_matcher(RuleKind.SHA256),
+    RuleKind.SPKI_SHA256: _digest_matcher(RuleKind.SPKI_SHA256),
 }
 
 _OTHER_WORDS = {
@@ -341,11 +341,11 @@ def _suggest(text: str) -> str:
         if all(_DNS_LABEL.fullmatch(label) for label in name.removeprefix("*.").split(".")) and "." in name:
             return f'write "dns:{name}"'
         return f"a rule is one of {_kinds_text()}"
-    kinds = [kind.value for kind in Kind]
+    kinds = [kind.value for kind in RuleKind]
     close = [name] if name in kinds else [_OTHER_WORDS[name]] if name in _OTHER_WORDS else []
     close = close or difflib.get_close_matches(name, kinds, n=1)
     if close:
-        return 'write "any"' if close[0] == Kind.ANY else f'write "{close[0]}:{value}"'
+        return 'write "any"' if close[0] == RuleKind.ANY else f'write "{close[0]}:{value}"'
     if value.startswith("//"):
         return f'write "uri:{text}"'
     return f"a rule is one of {_kinds_text()}"

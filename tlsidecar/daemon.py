@@ -264,17 +264,17 @@ async def _first_material(controller: Controller, patience_s: float, manager: Se
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
-    told = ""
+    obstacle = ""
     while True:
         try:
             return await controller.first_material()
         except StartError as error:
             if loop.time() >= deadline:
                 raise
-            if str(error) != told:
-                told = str(error)
-                _log.warning("waiting for material: %s", told)
-        manager.tell(f"STATUS=waiting for material: {told}", f"EXTEND_TIMEOUT_USEC={int(EXTEND_TIMEOUT_S * 1e6)}")
+            if str(error) != obstacle:
+                obstacle = str(error)
+                _log.warning("waiting for material: %s", obstacle)
+        manager.tell(f"STATUS=waiting for material: {obstacle}", f"EXTEND_TIMEOUT_USEC={int(EXTEND_TIMEOUT_S * 1e6)}")
         await asyncio.sleep(min(MATERIAL_POLL_S, max(0.0, deadline - loop.time())))
 
 
@@ -378,12 +378,12 @@ async def _until_stopped(
 async def _tell(controller: Controller, manager: ServiceManager) -> None:
     """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are."""
     watchdog_s = watchdog_interval_s(os.environ)
-    told = ""
+    told_last = ""
     while manager.listens:
         status = status_line(controller.state, controller.problems())
-        if status != told:
+        if status != told_last:
             manager.tell(status)
-            told = status
+            told_last = status
         if watchdog_s is not None:
             manager.tell("WATCHDOG=1")
         await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))

@@ -186,8 +186,8 @@ class Successor:
 
 def _named(words: bytes) -> list[tuple[str, str]]:
     """Name and address of each socket. Raises ValueError."""
-    told = json.loads(words)
-    listed = told.get("sockets") if isinstance(told, dict) else told
+    document = json.loads(words)
+    listed = document.get("sockets") if isinstance(document, dict) else document
     if not isinstance(listed, list):
         raise ValueError("it does not say which sockets these are")
     found = [tuple(each[:2]) if isinstance(each, list) else () for each in listed]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.acme.account import ExternalAccount, base64url
 from certs.acme.challenges import Challenge, ChallengeType, is_token
-from certs.acme.messages import AcmeError, Pause, Present, Response, Walk, Withdraw
+from certs.acme.messages import AcmeError, AcmeResponse, Pause, Present, Walk, Withdraw
 from certs.acme.session import Json, Session, problem_error
 
 # What the server is asked again after, where it names no time itself, doubling up to the most.
@@ -141,7 +141,7 @@ def _until(session: Session, url: str, states: Sequence[str], what: str) -> Walk
     raise AcmeError(f"{what}: the CA did not come to an end with it")
 
 
-def _pause_s(session: Session, answer: Response, otherwise_s: float) -> float:
+def _pause_s(session: Session, answer: AcmeResponse, otherwise_s: float) -> float:
     asked_s = session.retry_after_s(answer)
     return otherwise_s if asked_s is None else min(max(asked_s, FIRST_POLL_S), 60.0)
 

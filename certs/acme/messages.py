@@ -25,8 +25,8 @@ class AcmeError(CertsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Send this, and send back the :class:`Response`, whatever its status."""
+class AcmeRequest:
+    """Send this, and send back the :class:`AcmeResponse`, whatever its status."""
 
     method: str
     url: str
@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class AcmeResponse:
     """``headers`` have lower-case names."""
 
     status: int
@@ -63,9 +63,9 @@ class Withdraw:
     challenge: Challenge
 
 
-Command = Request | Pause | Present | Withdraw
+Command = AcmeRequest | Pause | Present | Withdraw
 
 Result = TypeVar("Result")
 
 # Yields commands, is sent a Response for each Request and None for everything else, and returns its result.
-Walk = Generator[Command, Response | None, Result]
+Walk = Generator[Command, AcmeResponse | None, Result]

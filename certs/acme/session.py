@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from certs.acme.account import AccountKey, ExternalAccount
-from certs.acme.messages import AcmeError, Pause, Request, Response, Walk
+from certs.acme.messages import AcmeError, AcmeRequest, AcmeResponse, Pause, Walk
 from certs.clock import Clock
 
 # Busy servers lose nonces (Let's Encrypt, when a request lands in another data centre): RFC 8555 section 6.5.
@@ -83,10 +83,10 @@ class Session:
         if not self.account_url:
             raise AcmeError("the CA gave our account no address (Location)")
 
-    def get(self, url: str) -> Walk[Response]:
+    def get(self, url: str) -> Walk[AcmeResponse]:
         """An unsigned GET: of the directory and of renewal information only."""
         for attempt in range(MAX_SERVER_FAILURES + 1):
-            answer = yield from _send(Request("GET", url))
+            answer = yield from _send(AcmeRequest("GET", url))
             self._keep_nonce(answer)
             if answer.status < 500 or attempt == MAX_SERVER_FAILURES:
                 break
@@ -95,21 +95,21 @@ class Session:
             raise self.error_of(answer, url)
         return answer
 
-    def post(self, url: str, payload: object) -> Walk[tuple[Response, Json]]:
+    def post(self, url: str, payload: object) -> Walk[tuple[AcmeResponse, Json]]:
         """A signed POST, and its JSON answer ({} where it is none); ``payload`` None asks for what is at ``url``."""
         answer = yield from self.post_raw(url, payload)
         if "json" not in answer.headers.get("content-type", ""):
             return answer, {}
         return answer, _object(answer, url)
 
-    def post_raw(self, url: str, payload: object) -> Walk[Response]:
+    def post_raw(self, url: str, payload: object) -> Walk[AcmeResponse]:
         """A signed POST. Raises :class:`AcmeError` for an answer of 400 or more, after what may help was tried."""
         bad_nonces = failures = 0
         while True:
             nonce = yield from self._nonce()
             account = {"kid": self.account_url} if self.account_url else {"jwk": self._key.jwk}
             protected = {"nonce": nonce, "url": url, **account}
-            answer = yield from _send(Request("POST", url, self._key.sign(protected, payload)))
+            answer = yield from _send(AcmeRequest("POST", url, self._key.sign(protected, payload)))
             self._keep_nonce(answer)
             if answer.status < 400:
                 return answer
@@ -122,7 +122,7 @@ class Session:
             else:
                 raise error
 
-    def retry_after_s(self, answer: Response) -> float | None:
+    def retry_after_s(self, answer: AcmeResponse) -> float | None:
         """How long the server wants to be left alone (RFC 9110 section 10.2.3): seconds or a date."""
         text = answer.headers.get("retry-after", "").strip()
         if not text:
@@ -135,7 +135,7 @@ class Session:
             return None
         return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 
-    def error_of(self, answer: Response, url: str) -> AcmeError:
+    def error_of(self, answer: AcmeResponse, url: str) -> AcmeError:
         """What went wrong, in the server's own words where it gave some (RFC 7807)."""
         problem: Mapping[str, Any] = {}
         try:
@@ -150,13 +150,13 @@ class Session:
         if self._nonces:
             return self._nonces.pop()
         url = self.resource("newNonce")
-        answer = yield from _send(Request("HEAD", url))
+        answer = yield from _send(AcmeRequest("HEAD", url))
         nonce = answer.headers.get("replay-nonce", "")
         if answer.status >= 400 or not nonce:
             raise self.error_of(answer, url)
         return nonce
 
-    def _keep_nonce(self, answer: Response) -> None:
+    def _keep_nonce(self, answer: AcmeResponse) -> None:
         nonce = answer.headers.get("replay-nonce", "")
         if nonce and len(self._nonces) < _MAX_NONCES:
             self._nonces.append(nonce)
@@ -182,13 +182,13 @@ def _text_of(problem: Mapping[str, Any]) -> str:
     return detail if isinstance(detail, str) else ""
 
 
-def _send(request: Request) -> Walk[Response]:
+def _send(request: AcmeRequest) -> Walk[AcmeResponse]:
     answer = yield request
-    assert isinstance(answer, Response)
+    assert isinstance(answer, AcmeResponse)
     return answer
 
 
-def _object(answer: Response, url: str) -> Json:
+def _object(answer: AcmeResponse, url: str) -> Json:
     try:
         parsed = json.loads(answer.body)
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from certs.acme.challenges import Challenge
-from certs.acme.messages import AcmeError, Pause, Present, Request, Response, Result, Walk
+from certs.acme.messages import AcmeError, AcmeRequest, AcmeResponse, Pause, Present, Result, Walk
 from certs.clock import Clock
 
 REQUEST_TIMEOUT_S = 20.0
@@ -41,7 +41,7 @@ class Https:
         except (OSError, ssl.SSLError) as error:
             raise AcmeError(f"{trust}: cannot be used to verify the ACME server: {error}") from None
 
-    def send(self, request: Request, timeout_s: float) -> Response:
+    def send(self, request: AcmeRequest, timeout_s: float) -> AcmeResponse:
         """Raises :class:`AcmeError` when there is no answer."""
         parts = urlsplit(request.url)
         if parts.scheme != "https" or not parts.hostname:
@@ -60,7 +60,7 @@ class Https:
             raise AcmeError(f"{server} cannot be asked: {_reason(error)}") from None
         finally:
             connection.close()
-        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
+        return AcmeResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
 
     def _body(self, answer: http.client.HTTPResponse, url: str, ends_at: float) -> bytes:
         """Bounded in size, and in time as a whole: the socket's own timeout bounds each read alone."""
@@ -81,7 +81,7 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
     """
     ends_at = clock.monotonic() + timeout_s
     presented: list[Challenge] = []
-    answer: Response | None = None
+    answer: AcmeResponse | None = None
     try:
         while True:
             try:
@@ -94,7 +94,7 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
             if left_s <= 0:
                 raise AcmeError(f"not done within {timeout_s:g} s")
             match command:
-                case Request():
+                case AcmeRequest():
                     answer = https.send(command, min(REQUEST_TIMEOUT_S, left_s))
                 case Pause(seconds):
                     time.sleep(min(seconds, left_s))

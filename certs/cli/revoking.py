@@ -26,7 +26,7 @@ from certs.cli.context import (
 from certs.errors import CertsError
 from certs.journal import parse_time, second_text, time_text
 from certs.probe import Served, SidecarProbe, SidecarUnreachable
-from certs.register import Issued, State, issued_by, meant_by
+from certs.register import CertificateState, Issued, issued_by, meant_by
 from certs.revocation import revoke_each
 from certs.revocation_list import RevocationList
 from certs.rollover import concerned
@@ -34,7 +34,9 @@ from certs.rollover import concerned
 
 @click.command("list", epilog="Example: tlsidecar certs list pki --state valid")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.  [default: all]")
+@click.option(
+    "--state", type=click.Choice([state.value for state in CertificateState]), help="Only these.  [default: all]"
+)
 @click.option("--name", default="", metavar="NAME", help="Only those for this DNS name, IP address or URI.")
 @JSON
 @reports_errors

@@ -16,7 +16,7 @@ from conformance.judges import Judge, Verdict, judges, meaning
 from conformance.mutations import messages
 from unit.dataplane.http1.conversation import Conversation, cut, listener, parse_requests
 
-from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.settings import Http
 
 MESSAGES = int(os.environ.get("CONFORMANCE_MESSAGES", "500"))
@@ -32,7 +32,7 @@ def emitted(message: bytes, order: random.Random) -> list[bytes]:
         if talk.closed:
             break
         talk.client(piece)
-        while talk.machine.state is State.AWAITING:
+        while talk.machine.state is ConversationState.AWAITING:
             head = talk.machine.head
             talk.upstream(OK[:-2] if head is not None and head.method == b"HEAD" else OK)
     if not talk.closed:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import MAX_GENERATION_DRAIN_S, MAX_IDENTITY_CHARACTERS, ApiError, Reply, Request
+from tlsidecar.admin.messages import MAX_GENERATION_DRAIN_S, MAX_IDENTITY_CHARACTERS, AdminRequest, ApiError, Reply
 from tlsidecar.admin.reads import filter_of
 from tlsidecar.api.connections import ConnectionsEnded
 from tlsidecar.api.denials import LONGEST_DENIAL_S, DenialEnded, DenialReply, Denials
@@ -27,7 +27,7 @@ DRAIN_POLL_S = 0.05
 DEFAULT_DRAIN_S = 30.0
 
 
-async def close_connections(api: Api, request: Request) -> Reply:
+async def close_connections(api: Api, request: AdminRequest) -> Reply:
     """All that match a filter, or all of an identity."""
     no_fields(request.json_body(), ())
     control = api.control
@@ -41,7 +41,7 @@ async def close_connections(api: Api, request: Request) -> Reply:
     return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, 0))), audited)
 
 
-async def drain_generations(api: Api, request: Request) -> Reply:
+async def drain_generations(api: Api, request: AdminRequest) -> Reply:
     """Those accepted under an older generation end after their exchange; answered when they have, or time is up."""
     body = request.json_body()
     no_fields(body, ("older_than", "own_identity", "expected", "timeout_s"))
@@ -76,12 +76,12 @@ def known_identity(control: Control, name: object) -> str:
     return name
 
 
-async def denials(api: Api, request: Request) -> Reply:
+async def denials(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/denials``: who is kept out, until when, and by whom."""
     return api.json_reply(encoded(Denials(api.control.clock.now(), api.control.denials.kept_out)))
 
 
-async def deny(api: Api, request: Request) -> Reply:
+async def deny(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/denials``: keeps an identity out for a while and closes what it has open. 409 when too many are kept
     out already, or when the number of its connections is not about the one expected."""
     body = request.json_body()
@@ -103,7 +103,7 @@ async def deny(api: Api, request: Request) -> Reply:
     return _with_audit(api.json_reply(encoded(DenialReply(control.clock.now(), denial, closed))), audited)
 
 
-async def undeny(api: Api, request: Request) -> Reply:
+async def undeny(api: Api, request: AdminRequest) -> Reply:
     """``DELETE /v1/denials/{id}``: ends a denial before its time. 404 when there is none of that number."""
     no_fields(request.json_body(), ())
     text = request.path_values["id"]

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from tlsidecar.admin import views
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.guard import ChangeGuard, MutationOutcome
-from tlsidecar.admin.messages import ERROR_CODES, ApiError, Reply, Request, Stream, encode
+from tlsidecar.admin.messages import ERROR_CODES, AdminRequest, ApiError, Reply, Stream, encode
 from tlsidecar.api.times import timestamp
 from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
@@ -26,7 +26,7 @@ EVENT_GATHER_S = 0.05
 _log = logging.getLogger("tlsidecar.admin")
 
 EventMatcher = Callable[[tuple[str, Mapping[str, object]]], bool]
-Handler = Callable[["Api", Request], Awaitable[Reply | Stream]]
+Handler = Callable[["Api", AdminRequest], Awaitable[Reply | Stream]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Api:
         self._streams = 0
         self._background = Background()
 
-    async def answer(self, request: Request) -> Reply | Stream:
+    async def answer(self, request: AdminRequest) -> Reply | Stream:
         """The reply to one request; never raises but for cancellation. A defect of ours is logged and answered 500."""
         try:
             route, values = _find(self.routes, request)
@@ -90,8 +90,8 @@ class Api:
             return self.error_reply(ApiError(500, "a defect in the sidecar: please report the log line"))
 
     def error_reply(self, error: ApiError, **beside: object) -> Reply:
-        told = {"code": error_code(error.status), "message": error.message, "position": error.position}
-        document = self.stamped({"error": told, **beside})
+        described = {"code": error_code(error.status), "message": error.message, "position": error.position}
+        document = self.stamped({"error": described, **beside})
         return Reply(error.status, encode(document), headers=error.headers)
 
     def stamped(self, document: Mapping[str, object]) -> dict[str, object]:
@@ -100,7 +100,7 @@ class Api:
     def json_reply(self, document: Mapping[str, object], status: int = 200) -> Reply:
         return Reply(status, encode(self.stamped(document)))
 
-    async def _change(self, route: Route, request: Request) -> Reply | Stream:
+    async def _change(self, route: Route, request: AdminRequest) -> Reply | Stream:
         self._guard.admit(request)
         before = self._generations()
         outcome = MutationOutcome("failed")
@@ -172,7 +172,7 @@ def error_code(status: int) -> str:
     return ERROR_CODES.get(status, "error")
 
 
-def _find(routes: Sequence[Route], request: Request) -> tuple[Route, Mapping[str, str]]:
+def _find(routes: Sequence[Route], request: AdminRequest) -> tuple[Route, Mapping[str, str]]:
     method = "GET" if request.method == "HEAD" else request.method
     allowed: list[str] = []
     for route in routes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tlsidecar.admin.actions import check_number, expected_in_body, known_identity, no_fields
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import MAX_DRAIN_S, ApiError, Reply, Request
+from tlsidecar.admin.messages import MAX_DRAIN_S, AdminRequest, ApiError, Reply
 from tlsidecar.admin.reads import connection_id_of
 from tlsidecar.api.certificates import AttemptReply
 from tlsidecar.api.connections import Closed
@@ -18,13 +18,13 @@ from tlsidecar.api.words import DrainEnd
 from tlsidecar.control.interface import Attempt, CannotUndrain, Outcome, Trigger, most_telling
 
 
-async def reload(api: Api, request: Request) -> Reply:
+async def reload(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/reload``: answers when configuration and material have been read, judged and used or refused."""
     no_fields(request.json_body(), ())
     return _attempts_reply(api, await api.control.reload(Trigger.ADMIN))
 
 
-async def rotate(api: Api, request: Request) -> Reply:
+async def rotate(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/rotate``: of one identity, or of all; answers when what was renewed is in use or refused."""
     body = request.json_body()
     no_fields(body, ("identity",))
@@ -43,7 +43,7 @@ def _attempts_reply(api: Api, attempts: Sequence[Attempt]) -> Reply:
     return api.error_reply(ApiError(409, message), **document)
 
 
-async def drain(api: Api, request: Request) -> Reply:
+async def drain(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/drain``: answers when the last connection has ended, or was cut at the end of the time."""
     body = request.json_body()
     no_fields(body, ("timeout_s", "expected"))
@@ -62,7 +62,7 @@ async def drain(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(Drained(now, end.value, outcome.closed, outcome.forced, outcome.duration_s)))
 
 
-async def undrain(api: Api, request: Request) -> Reply:
+async def undrain(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/undrain``. 409 where the listeners cannot accept again."""
     no_fields(request.json_body(), ())
     try:
@@ -72,7 +72,7 @@ async def undrain(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(Undrained(api.control.clock.now(), "undrained")))
 
 
-async def shutdown(api: Api, request: Request) -> Reply:
+async def shutdown(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/shutdown``: answers 202 first, then drains and ends the process."""
     no_fields(request.json_body(), ())
     return replace(
@@ -80,7 +80,7 @@ async def shutdown(api: Api, request: Request) -> Reply:
     )
 
 
-async def log_level(api: Api, request: Request) -> Reply:
+async def log_level(api: Api, request: AdminRequest) -> Reply:
     """``PUT /v1/log-level``: of the process log, until the process ends."""
     body = request.json_body()
     no_fields(body, ("level",))
@@ -95,7 +95,7 @@ async def log_level(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(LogLevel(api.control.clock.now(), api.control.log_level, previous)))
 
 
-async def close_connection(api: Api, request: Request) -> Reply:
+async def close_connection(api: Api, request: AdminRequest) -> Reply:
     """``DELETE /v1/connections/{id}``: with a reset, whatever it is doing."""
     no_fields(request.json_body(), ())
     connection_id = connection_id_of(request)

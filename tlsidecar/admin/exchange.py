@@ -14,7 +14,7 @@ from certs.clock import Clock
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Api, parse_query
 from tlsidecar.admin.guard import ChangeGuard, check_origin
-from tlsidecar.admin.messages import REQUEST_BODY_BYTES, ApiError, Reply, Request, Stream
+from tlsidecar.admin.messages import REQUEST_BODY_BYTES, AdminRequest, ApiError, Reply, Stream
 from tlsidecar.observe.audit import Caller
 
 # Of the 64 KiB that a request may have, this is for its head.
@@ -102,7 +102,7 @@ class Client:
             await self._discard()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    def _check_origin(self, request: Request) -> None:
+    def _check_origin(self, request: AdminRequest) -> None:
         try:
             check_origin(request, self._hosts)
         except ApiError as error:
@@ -110,7 +110,7 @@ class Client:
                 self._guard.denied(request, error.message)
             raise
 
-    async def _request(self) -> Request | None:
+    async def _request(self) -> AdminRequest | None:
         """The next request with its body; None when the client has left or said nothing. Raises ApiError."""
         try:
             head = await self._head()
@@ -127,7 +127,7 @@ class Client:
                 return None
             raise ApiError(408, f"the request was not complete within {REQUEST_S:.0f} s") from None
         path, _, query = head.target.decode("latin-1").partition("?")
-        return Request(
+        return AdminRequest(
             method=head.method.decode("latin-1"),
             path=path,
             query=parse_query(query) if query else {},

@@ -6,7 +6,7 @@ from tlsidecar import outcomes
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.explaining import asked_about, explained, unexplained
-from tlsidecar.admin.messages import ApiError, Reply, Request
+from tlsidecar.admin.messages import AdminRequest, ApiError, Reply
 from tlsidecar.admin.reads import connection_id_of
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.explanations import Explanation, ExplanationReply, RefusalReply, from_text
@@ -28,7 +28,7 @@ _JUDGED_AGAIN = (
 _NOT_OF_THE_CHAIN = (Reason.BAD_SIGNATURE, Reason.NO_CERTIFICATE, Reason.NO_CERTIFICATE_REQUEST)
 
 
-async def refusal(api: Api, request: Request) -> Reply:
+async def refusal(api: Api, request: AdminRequest) -> Reply:
     """By its id, r17, or its number alone; or the newest of a connection, c42."""
     text = request.path_values["id"]
     digits = text[1:] if text[:1] in ("r", "c") else text
@@ -46,7 +46,7 @@ async def refusal(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(RefusalReply(control.clock.now(), record, of_refusal(control, found))))
 
 
-async def connection(api: Api, request: Request) -> Reply:
+async def connection(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/connections/{id}/explanation``: its peer, judged again by the rules and the trust of now."""
     connection_id = connection_id_of(request)
     control = api.control
@@ -68,7 +68,7 @@ def _without_certificate(mode: str) -> Explanation[str]:
     return Explanation(True, "", (), (), note)
 
 
-async def certificate(api: Api, request: Request) -> Reply:
+async def certificate(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/explain``: a chain that nobody needs to have shown yet, as it would be judged. 400 for what is no
     certificate."""
     query = request.query

@@ -7,7 +7,7 @@ import logging
 
 from certs.clock import Clock
 from tlsidecar.admin.access import Access
-from tlsidecar.admin.messages import ApiError, Reply, Request, Stream
+from tlsidecar.admin.messages import AdminRequest, ApiError, Reply, Stream
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.audit import AuditLog, Caller
 
@@ -68,7 +68,7 @@ class ChangeGuard:
         self._denials = TokenBucket(DENIALS_LOGGED_A_SECOND, DENIALS_LOGGED_AT_ONCE, clock)
         self._unlogged = 0
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: AdminRequest) -> None:
         """Raises ApiError: over the rate, or no trace of the change could be written."""
         wait_s = self._changes.take()
         if wait_s:
@@ -78,7 +78,7 @@ class ChangeGuard:
             _log.error("an admin change was refused: the audit trail cannot be written")
             raise ApiError(503, "the audit trail cannot be written, so nothing is changed: see to the log")
 
-    def record(self, request: Request, outcome: MutationOutcome, before: int, after: int) -> None:
+    def record(self, request: AdminRequest, outcome: MutationOutcome, before: int, after: int) -> None:
         self._audit.record(
             request.caller,
             f"{request.method} {request.path}",
@@ -88,7 +88,7 @@ class ChangeGuard:
             detail=outcome.detail,
         )
 
-    def denied(self, request: Request, why: str) -> None:
+    def denied(self, request: AdminRequest, why: str) -> None:
         """Trace an attempt that was turned away."""
         self._deny(request.caller, f"{request.method} {request.path[:200]}", why)
 
@@ -105,7 +105,7 @@ class ChangeGuard:
         self._audit.record(caller, verb, "denied", detail=detail)
 
 
-def check_origin(request: Request, hosts: frozenset[str] | None) -> None:
+def check_origin(request: AdminRequest, hosts: frozenset[str] | None) -> None:
     """Refuse what a browser was made to send (CSRF, DNS rebinding): raises ApiError.
 
     curl and our own clients send the fixed host and neither Origin nor Referer; a page in a browser cannot leave Origin

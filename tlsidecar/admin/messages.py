@@ -62,7 +62,7 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AdminRequest:
     """One request, its body read and its query decoded."""
 
     method: str

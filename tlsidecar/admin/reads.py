@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.history_views import history as history_of
-from tlsidecar.admin.messages import PLAIN_TEXT, ApiError, Reply, Request, Stream, encode
+from tlsidecar.admin.messages import PLAIN_TEXT, AdminRequest, ApiError, Reply, Stream, encode
 from tlsidecar.api.connections import ConnectionReply
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.filter import Filter, FilterError, Vocabulary, parse
@@ -29,12 +29,12 @@ DEFAULT_ROWS = 100
 ROWS_AT_ONCE = 50
 
 
-async def status(api: Api, request: Request) -> Reply:
+async def status(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/status``."""
     return api.json_reply(encoded(views.status(api.control, await api.control.snapshots())))
 
 
-async def connections(api: Api, request: Request) -> Reply:
+async def connections(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/connections``: a page of those that match, or of groups of them. A large page is encoded in pieces, and
     traffic goes on between them."""
     if request.query.get("group"):
@@ -58,7 +58,7 @@ async def connections(api: Api, request: Request) -> Reply:
     return Reply(200, head[:-1] + b',"connections":[' + b",".join(rows) + b"]}")
 
 
-async def _connection_groups(api: Api, request: Request) -> Reply:
+async def _connection_groups(api: Api, request: AdminRequest) -> Reply:
     sort = _choice(request.query, "sort", GROUP_SORT_KEYS, GROUP_SORT_KEYS[0])
     query = GroupQuery(
         by=_choice(request.query, "group", CONNECTION_GROUPS, ""),
@@ -72,7 +72,7 @@ async def _connection_groups(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(views.connection_groups(api.control, query, page)))
 
 
-async def connection(api: Api, request: Request) -> Reply:
+async def connection(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/connections/{id}``. 404 once it is closed."""
     connection_id = connection_id_of(request)
     detail = await api.control.connection(connection_id)
@@ -81,12 +81,12 @@ async def connection(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(ConnectionReply(api.control.clock.now(), views.connection_in_full(detail))))
 
 
-async def certificates(api: Api, request: Request) -> Reply:
+async def certificates(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/certificates``: of each identity leaf, chain, trust and revocation lists, and how it came to them."""
     return api.json_reply(encoded(views.certificates(api.control, await api.control.snapshots())))
 
 
-async def refusals(api: Api, request: Request) -> Reply:
+async def refusals(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/refusals``: the newest first, and all of them in groups. What workers have seen until now is in it."""
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, REFUSAL_FIELDS)
@@ -94,7 +94,7 @@ async def refusals(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit, wanted)))
 
 
-async def failures(api: Api, request: Request) -> Reply:
+async def failures(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/failures``: in groups, the newest first. What workers have seen until now is in it."""
     limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, FAILURE_FIELDS)
@@ -102,12 +102,12 @@ async def failures(api: Api, request: Request) -> Reply:
     return api.json_reply(encoded(views.failures(api.control, limit, wanted)))
 
 
-async def history(api: Api, request: Request) -> Reply:
+async def history(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/history``: series of counters over the last two hours at most."""
     return api.json_reply(encoded(await history_of(api.control, request.query)))
 
 
-async def events(api: Api, request: Request) -> Stream:
+async def events(api: Api, request: AdminRequest) -> Stream:
     """``GET /v1/events``: server-sent events, from the one after ``Last-Event-ID`` on while it is kept."""
     matches = event_matcher(filter_of(request.query, EVENT_FIELDS), api.control.clock.now)
     text = request.headers.get("last-event-id", "").strip()
@@ -117,28 +117,28 @@ async def events(api: Api, request: Request) -> Stream:
     return api.event_stream(api.control.events.subscribe(after=int(text) if text else None), matches, follow=follow)
 
 
-async def openapi(api: Api, request: Request) -> Reply:
+async def openapi(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/openapi.json``."""
     from tlsidecar.admin.openapi import document
 
     return Reply(200, encode(document(api.routes)))
 
 
-async def metrics(api: Api, request: Request) -> Reply:
+async def metrics(api: Api, request: AdminRequest) -> Reply:
     """``GET /metrics``: Prometheus' text format, version 0.0.4."""
     from tlsidecar.admin import metrics
 
     return Reply(200, (await metrics.exposition(api.control)).encode(), metrics.CONTENT_TYPE)
 
 
-async def healthz(api: Api, request: Request) -> Reply:
+async def healthz(api: Api, request: AdminRequest) -> Reply:
     """``GET /healthz``: 503 when no worker is alive. Of several one is replaced without it."""
     if api.control.is_live():
         return Reply(200, b"live\n", PLAIN_TEXT)
     return Reply(503, b"not live\n", PLAIN_TEXT)
 
 
-async def readyz(api: Api, request: Request) -> Reply:
+async def readyz(api: Api, request: AdminRequest) -> Reply:
     """``GET /readyz``: 503, and why in a line each, while it starts or drains or something critical is wrong."""
     control = api.control
     if control.is_ready():
@@ -152,7 +152,7 @@ async def readyz(api: Api, request: Request) -> Reply:
     return Reply(503, "".join(f"{reason}\n" for reason in reasons or ["not ready"]).encode(), PLAIN_TEXT)
 
 
-def connection_id_of(request: Request) -> int:
+def connection_id_of(request: AdminRequest) -> int:
     """From the path. Raises ApiError for what is no number."""
     text = request.path_values["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):

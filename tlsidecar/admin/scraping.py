@@ -18,14 +18,14 @@ from tlsidecar.admin.api import Api, Route
 from tlsidecar.admin.binding import SocketFile, bind_tcp
 from tlsidecar.admin.door import Door
 from tlsidecar.admin.guard import ChangeGuard
-from tlsidecar.admin.messages import PLAIN_TEXT, Reply, Request
+from tlsidecar.admin.messages import PLAIN_TEXT, AdminRequest, Reply
 from tlsidecar.background import Background
 from tlsidecar.control.interface import Control
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.settings import METRICS_LISTENER, Address, Settings
 
 
-async def _readyz(api: Api, request: Request) -> Reply:
+async def _readyz(api: Api, request: AdminRequest) -> Reply:
     """Without the reasons, which name files and services."""
     if api.control.is_ready():
         return Reply(200, b"ready\n", PLAIN_TEXT)

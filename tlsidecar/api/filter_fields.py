@@ -10,97 +10,97 @@ from typing import Any
 from tlsidecar.api.connections import Connection
 from tlsidecar.api.failures import Failure
 from tlsidecar.api.filter import Filter, Vocabulary, matcher
-from tlsidecar.api.filter_values import FilterField, Kind
+from tlsidecar.api.filter_values import FilterField, ValueKind
 from tlsidecar.api.refusals import Refusal
 from tlsidecar.api.times import moment
 
 Readers = Mapping[str, Callable[[Any], Any]]
 
-_LISTENER = FilterField("listener", Kind.NAME, "the listener's name")
-_IDENTITY = FilterField("identity", Kind.TEXT, "who the certificate says it is", ("id", "who"))
-_NAMESPACE = FilterField("namespace", Kind.NAME, "of a SPIFFE ID, what follows /ns/", ("ns",))
-_DOMAIN = FilterField("domain", Kind.NAME, "of a SPIFFE ID, its trust domain", ("td",))
-_SUBJECT = FilterField("subject", Kind.TEXT, "the certificate's distinguished name")
-_SERIAL = FilterField("serial", Kind.NAME, "the certificate's serial number, lowercase hex")
-_PEER = FilterField("peer", Kind.ADDRESS, "who connected to us", ("peer_address", "address"))
-_RULE = FilterField("rule", Kind.TEXT, "the access rule that decided")
-_REASON = FilterField("reason", Kind.NAME, "why, for programs", ("why",))
-_CONNECTION = FilterField("connection", Kind.NUMBER, "the connection's number", ("conn", "connection_id"))
-_DETAIL = FilterField("detail", Kind.TEXT, "more, in words", ("sentence",))
+_LISTENER = FilterField("listener", ValueKind.NAME, "the listener's name")
+_IDENTITY = FilterField("identity", ValueKind.TEXT, "who the certificate says it is", ("id", "who"))
+_NAMESPACE = FilterField("namespace", ValueKind.NAME, "of a SPIFFE ID, what follows /ns/", ("ns",))
+_DOMAIN = FilterField("domain", ValueKind.NAME, "of a SPIFFE ID, its trust domain", ("td",))
+_SUBJECT = FilterField("subject", ValueKind.TEXT, "the certificate's distinguished name")
+_SERIAL = FilterField("serial", ValueKind.NAME, "the certificate's serial number, lowercase hex")
+_PEER = FilterField("peer", ValueKind.ADDRESS, "who connected to us", ("peer_address", "address"))
+_RULE = FilterField("rule", ValueKind.TEXT, "the access rule that decided")
+_REASON = FilterField("reason", ValueKind.NAME, "why, for programs", ("why",))
+_CONNECTION = FilterField("connection", ValueKind.NUMBER, "the connection's number", ("conn", "connection_id"))
+_DETAIL = FilterField("detail", ValueKind.TEXT, "more, in words", ("sentence",))
 
-_OWN = FilterField("own_identity", Kind.NAME, "which of our identities it was accepted under", ("as",))
+_OWN = FilterField("own_identity", ValueKind.NAME, "which of our identities it was accepted under", ("as",))
 
 CONNECTION_FIELDS = Vocabulary(
     _CONNECTION,
     _LISTENER,
-    FilterField("mode", Kind.NAME, "terminate or originate"),
-    FilterField("protocol", Kind.NAME, "http or tcp"),
+    FilterField("mode", ValueKind.NAME, "terminate or originate"),
+    FilterField("protocol", ValueKind.NAME, "http or tcp"),
     _PEER,
     _IDENTITY,
     _NAMESPACE,
     _DOMAIN,
     _SUBJECT,
     _SERIAL,
-    FilterField("sni", Kind.TEXT, "the server name asked for"),
-    FilterField("alpn", Kind.NAME, "the application protocol agreed on"),
-    FilterField("tls", Kind.VERSION, "the TLS version", ("tls_version",)),
-    FilterField("cipher", Kind.TEXT, "the cipher suite"),
-    FilterField("group", Kind.TEXT, "the key exchange group"),
-    FilterField("bytes", Kind.SIZE, "payload both ways"),
-    FilterField("in", Kind.SIZE, "payload from the mTLS side", ("bytes_in",)),
-    FilterField("out", Kind.SIZE, "payload to the mTLS side", ("bytes_out",)),
-    FilterField("requests", Kind.NUMBER, "HTTP requests so far", ("reqs",)),
-    FilterField("age", Kind.DURATION, "since it was accepted"),
-    FilterField("idle", Kind.DURATION, "since a byte moved", ("idle_s",)),
-    FilterField("generation", Kind.NUMBER, "of the material it was accepted under", ("gen",)),
+    FilterField("sni", ValueKind.TEXT, "the server name asked for"),
+    FilterField("alpn", ValueKind.NAME, "the application protocol agreed on"),
+    FilterField("tls", ValueKind.VERSION, "the TLS version", ("tls_version",)),
+    FilterField("cipher", ValueKind.TEXT, "the cipher suite"),
+    FilterField("group", ValueKind.TEXT, "the key exchange group"),
+    FilterField("bytes", ValueKind.SIZE, "payload both ways"),
+    FilterField("in", ValueKind.SIZE, "payload from the mTLS side", ("bytes_in",)),
+    FilterField("out", ValueKind.SIZE, "payload to the mTLS side", ("bytes_out",)),
+    FilterField("requests", ValueKind.NUMBER, "HTTP requests so far", ("reqs",)),
+    FilterField("age", ValueKind.DURATION, "since it was accepted"),
+    FilterField("idle", ValueKind.DURATION, "since a byte moved", ("idle_s",)),
+    FilterField("generation", ValueKind.NUMBER, "of the material it was accepted under", ("gen",)),
     _OWN,
     _RULE,
-    FilterField("state", Kind.NAME, "what it is doing"),
-    FilterField("upstream", Kind.ADDRESS, "the address it goes to"),
-    FilterField("worker", Kind.NUMBER, "the worker that carries it"),
-    FilterField("streams", Kind.NUMBER, "HTTP/2 streams that are open"),
+    FilterField("state", ValueKind.NAME, "what it is doing"),
+    FilterField("upstream", ValueKind.ADDRESS, "the address it goes to"),
+    FilterField("worker", ValueKind.NUMBER, "the worker that carries it"),
+    FilterField("streams", ValueKind.NUMBER, "HTTP/2 streams that are open"),
 )
 
 REFUSAL_FIELDS = Vocabulary(
     _LISTENER,
     _PEER,
-    FilterField("side", Kind.NAME, "who turned it away: local or peer", ("by",)),
-    FilterField("stage", Kind.NAME, "how far it had come"),
+    FilterField("side", ValueKind.NAME, "who turned it away: local or peer", ("by",)),
+    FilterField("stage", ValueKind.NAME, "how far it had come"),
     _REASON,
     _DETAIL,
     _IDENTITY,
     _NAMESPACE,
     _DOMAIN,
     _SUBJECT,
-    FilterField("issuer", Kind.TEXT, "the issuer's distinguished name"),
+    FilterField("issuer", ValueKind.TEXT, "the issuer's distinguished name"),
     _SERIAL,
     _RULE,
     _CONNECTION,
-    FilterField("status", Kind.NUMBER, "the HTTP status answered; 0 for a connection"),
-    FilterField("method", Kind.NAME, "the request's method"),
-    FilterField("target", Kind.TEXT, "the request's target", ("path",)),
-    FilterField("request", Kind.NAME, "the request's id", ("request_id",)),
+    FilterField("status", ValueKind.NUMBER, "the HTTP status answered; 0 for a connection"),
+    FilterField("method", ValueKind.NAME, "the request's method"),
+    FilterField("target", ValueKind.TEXT, "the request's target", ("path",)),
+    FilterField("request", ValueKind.NAME, "the request's id", ("request_id",)),
     _OWN,
-    FilterField("age", Kind.DURATION, "since then"),
+    FilterField("age", ValueKind.DURATION, "since then"),
 )
 
 FAILURE_FIELDS = Vocabulary(
     _LISTENER,
-    FilterField("upstream", Kind.ADDRESS, "the address that failed"),
+    FilterField("upstream", ValueKind.ADDRESS, "the address that failed"),
     _REASON,
     _DETAIL,
-    FilterField("count", Kind.NUMBER, "how often since the process began"),
-    FilterField("identity", Kind.TEXT, "whom the newest could not serve", ("id", "who")),
+    FilterField("count", ValueKind.NUMBER, "how often since the process began"),
+    FilterField("identity", ValueKind.TEXT, "whom the newest could not serve", ("id", "who")),
     _NAMESPACE,
     _DOMAIN,
-    FilterField("age", Kind.DURATION, "since the newest of them"),
-    FilterField("since", Kind.DURATION, "since the first of them"),
+    FilterField("age", ValueKind.DURATION, "since the newest of them"),
+    FilterField("since", ValueKind.DURATION, "since the first of them"),
 )
 
 EVENT_FIELDS = Vocabulary(
-    FilterField("kind", Kind.NAME, "what it tells of: state, reload, refusal, opened …", ("event",)),
-    FilterField("seq", Kind.NUMBER, "its number"),
-    FilterField("age", Kind.DURATION, "since then"),
+    FilterField("kind", ValueKind.NAME, "what it tells of: state, reload, refusal, opened …", ("event",)),
+    FilterField("seq", ValueKind.NUMBER, "its number"),
+    FilterField("age", ValueKind.DURATION, "since then"),
     _LISTENER,
     _PEER,
     _IDENTITY,
@@ -110,7 +110,7 @@ EVENT_FIELDS = Vocabulary(
     _DETAIL,
     _RULE,
     _CONNECTION,
-    FilterField("upstream", Kind.ADDRESS, "the address of an upstream"),
+    FilterField("upstream", ValueKind.ADDRESS, "the address of an upstream"),
     _OWN,
 )
 

@@ -33,7 +33,7 @@ class Operator(StrEnum):
     MATCHES = ""
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a field's values are."""
 
     NAME = "name"  # of our own choosing: meant as a whole
@@ -51,13 +51,13 @@ class Kind(StrEnum):
 
 
 _FORMS = {
-    Kind.NAME: "the whole name; * stands for any text",
-    Kind.TEXT: "a part of it; with a *, which stands for any text, the whole of it",
-    Kind.ADDRESS: "an address, a network such as 10.0.0.0/8, or a part of the text",
-    Kind.NUMBER: "a whole number",
-    Kind.SIZE: "bytes: 512, 64KiB, 1.5MiB, 2GiB",
-    Kind.DURATION: "behind < or >: 500ms, 90s, 5m, 1h30m, 2d",
-    Kind.VERSION: "1.2 or 1.3",
+    ValueKind.NAME: "the whole name; * stands for any text",
+    ValueKind.TEXT: "a part of it; with a *, which stands for any text, the whole of it",
+    ValueKind.ADDRESS: "an address, a network such as 10.0.0.0/8, or a part of the text",
+    ValueKind.NUMBER: "a whole number",
+    ValueKind.SIZE: "bytes: 512, 64KiB, 1.5MiB, 2GiB",
+    ValueKind.DURATION: "behind < or >: 500ms, 90s, 5m, 1h30m, 2d",
+    ValueKind.VERSION: "1.2 or 1.3",
 }
 
 
@@ -66,22 +66,26 @@ class FilterField:
     """One field that can be asked for."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     meaning: str
     aliases: tuple[str, ...] = ()
 
     def test(self, how: Operator, value: str) -> Test:
         """The test for a value so written. Raises ValueError, its text for the reader."""
-        if self.kind in (Kind.NAME, Kind.TEXT, Kind.ADDRESS):
+        if self.kind in (ValueKind.NAME, ValueKind.TEXT, ValueKind.ADDRESS):
             if how is Operator.EXACTLY:
                 return lambda held: held == value
             if how is not Operator.MATCHES:
                 raise ValueError(f"{self.name} is text, which is matched and not compared: leave out the {how.value}")
-            return _address_test(value) if self.kind is Kind.ADDRESS else _text_test(value, self.kind is Kind.NAME)
-        if self.kind is Kind.DURATION and how in (Operator.MATCHES, Operator.EXACTLY):
+            return (
+                _address_test(value)
+                if self.kind is ValueKind.ADDRESS
+                else _text_test(value, self.kind is ValueKind.NAME)
+            )
+        if self.kind is ValueKind.DURATION and how in (Operator.MATCHES, Operator.EXACTLY):
             raise ValueError(f"{self.name} is a duration, which is compared: {self.name}:>{value}")
         wanted = _READERS[self.kind](value)
-        if self.kind is Kind.VERSION:
+        if self.kind is ValueKind.VERSION:
             return _version_test(_COMPARISONS[how], wanted)
         compare = _COMPARISONS[how]
         return lambda held: held is not None and compare(held, wanted)
@@ -229,9 +233,9 @@ def _version_test(compare: Callable[[Any, Any], bool], wanted: object) -> Test:
     return test
 
 
-_READERS: dict[Kind, Callable[[str], object]] = {
-    Kind.NUMBER: _number,
-    Kind.SIZE: _size,
-    Kind.DURATION: _duration_s,
-    Kind.VERSION: _version,
+_READERS: dict[ValueKind, Callable[[str], object]] = {
+    ValueKind.NUMBER: _number,
+    ValueKind.SIZE: _size,
+    ValueKind.DURATION: _duration_s,
+    ValueKind.VERSION: _version,
 }

@@ -156,16 +156,16 @@ def _get(client: AdminClient, target: str) -> dict[str, Any] | None:
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
-    told = decoded(Explanation[SafeText], document["explanation"])
+    explanation = decoded(Explanation[SafeText], document["explanation"])
     if "refusal" in document:
         yield from _of_refusal(decoded(Refusal[SafeText], document["refusal"]))
-    yield "would be let in" if told.allowed else "would be refused"
-    if told.note:
-        yield safe_text(told.note)
-    for each in told.judgements:
+    yield "would be let in" if explanation.allowed else "would be refused"
+    if explanation.note:
+        yield safe_text(explanation.note)
+    for each in explanation.judgements:
         yield ""
         yield from _of_judgement(each)
-    for number, certificate in enumerate(told.chain):
+    for number, certificate in enumerate(explanation.chain):
         yield ""
         yield from _of_certificate_shown(certificate, "certificate" if not number else f"issuer {number}")
 

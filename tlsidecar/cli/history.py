@@ -66,18 +66,18 @@ def history(
     if as_json:
         echo_json(document)
         return
-    told = decoded(History[SafeText], document)
-    series: Series[SafeText] = told.total
+    past = decoded(History[SafeText], document)
+    series: Series[SafeText] = past.total
     if listener:
-        series = _listener(told.listeners, listener)
+        series = _listener(past.listeners, listener)
     elif upstream:
-        series = _charted("upstream", upstream, told.upstreams, told.kept_upstreams)
+        series = _charted("upstream", upstream, past.upstreams, past.kept_upstreams)
     elif identity:
-        series = _charted("identity", identity, told.identities, told.kept_identities)
-    click.echo(table(("FROM", *_NUMBERS), _rows(told, series), frozenset(_NUMBERS)))
-    if told.marks:
+        series = _charted("identity", identity, past.identities, past.kept_identities)
+    click.echo(table(("FROM", *_NUMBERS), _rows(past, series), frozenset(_NUMBERS)))
+    if past.marks:
         click.echo()
-        for mark in told.marks:
+        for mark in past.marks:
             click.echo(safe_text(f"{clock(mark.at)} {mark_text(mark)}"))
 
 
@@ -101,11 +101,11 @@ def _charted(
     raise Failure(f"no {kind} that is kept is called {name!a}; there are {known}", EXIT_BAD_INPUT)
 
 
-def _rows(told: History[SafeText], series: Series[SafeText]) -> list[tuple[object, ...]]:
+def _rows(past: History[SafeText], series: Series[SafeText]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for step in range(told.steps):
+    for step in range(past.steps):
         requests = {str(name): _at(counts, step, 0) for name, counts in series.requests.items()}
-        begins = None if told.first_at is None else told.first_at + timedelta(seconds=step * told.step_s)
+        begins = None if past.first_at is None else past.first_at + timedelta(seconds=step * past.step_s)
         rows.append(
             (
                 clock(begins),

@@ -59,21 +59,21 @@ def kill(
         raise click.UsageError("give an id, or --filter or --identity (with --expect and --dry-run)")
     if connection_id is not None:
         document = call(client, "DELETE", f"/v1/connections/{connection_id}", None, as_json)
-        told = f"closed {connection_id}"
+        line = f"closed {connection_id}"
     else:
         which = {"filter": str(wanted) if wanted else "", "identity": identity}
         which = {name: text for name, text in which.items() if text}
         found = client.get(f"/v1/connections?{urlencode({**which, 'limit': 1})}")["matched"]
         if dry_run:
-            document, told = {"matched": found}, f"{found} would be closed"
+            document, line = {"matched": found}, f"{found} would be closed"
         else:
             query = urlencode({**which, "expected": found if expected is None else expected})
             document = call(client, "DELETE", f"/v1/connections?{query}", None, as_json)
-            told = f"closed {document['ended']}"
+            line = f"closed {document['ended']}"
     if as_json:
         echo_json(document)
     else:
-        click.echo(told)
+        click.echo(line)
 
 
 @click.command()
@@ -133,9 +133,9 @@ def denials(client: AdminClient, as_json: bool) -> None:
     if as_json:
         echo_json(document)
         return
-    told = decoded(Denials[SafeText], document)
-    if not told.denials:
+    kept_out = decoded(Denials[SafeText], document)
+    if not kept_out.denials:
         click.echo("Nobody is kept out by hand.")
         return
-    rows = [(each.id, each.identity, clock(each.since), clock(each.until), each.by) for each in told.denials]
+    rows = [(each.id, each.identity, clock(each.since), clock(each.until), each.by) for each in kept_out.denials]
     click.echo(table(("ID", "IDENTITY", "SINCE", "UNTIL", "BY"), rows, frozenset({"ID"})))

@@ -22,7 +22,6 @@ def run(context: click.Context, /, config_file: Path | None, take_over: bool, **
     Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
     config schema` shows has a flag, hidden here but for the most used.
     """
-
     recipe = Recipe(config_file, given(flags), os.environ)
     try:
         settings = recipe()

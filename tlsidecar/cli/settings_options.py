@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT
-from tlsidecar.config.overrides import OVERRIDES, Kind
+from tlsidecar.config.overrides import OVERRIDES, FlagKind
 
 # The flags of the product contract, in its order; all others work as well and are listed in docs/config.md.
 _SHOWN = {
@@ -54,7 +54,7 @@ def _option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     kind = OVERRIDES[name].kind
     metavar, meaning = _SHOWN.get(name, (None, ""))
     flag = f"--{name.replace('_', '-')}"
-    if kind is Kind.FLAG:
+    if kind is FlagKind.FLAG:
         return click.option(flag, name, is_flag=True, default=None, hidden=True)
-    many = kind is Kind.LIST
+    many = kind is FlagKind.LIST
     return click.option(flag, name, multiple=many, metavar=metavar, help=meaning, hidden=name not in _SHOWN)

@@ -36,8 +36,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], numbers: fr
 
 def fields_line(fields: Mapping[str, object]) -> SafeText:
     """One line of ``name=value``, what is empty left out."""
-    told = (f"{name}={_word(value)}" for name, value in fields.items() if value not in ("", None))
-    return safe_text(" ".join(told))
+    words = (f"{name}={_word(value)}" for name, value in fields.items() if value not in ("", None))
+    return safe_text(" ".join(words))
 
 
 def _word(value: object) -> str:

@@ -16,7 +16,7 @@ from tlsidecar.config.tables import Entry
 from tlsidecar.lazy_dataclass import dataclass
 
 
-class Kind(Enum):
+class FlagKind(Enum):
     """How the text of a variable is read."""
 
     TEXT = auto()
@@ -31,19 +31,19 @@ class Override:
 
     section: str
     key: str
-    kind: Kind
+    kind: FlagKind
 
     @property
     def of_listener(self) -> bool:
         return self.section == "listener"
 
 
-def _kind(entry: Entry) -> Kind:
+def _kind(entry: Entry) -> FlagKind:
     if isinstance(entry.form, Many):
-        return Kind.LIST
-    kinds = {"integer": Kind.NUMBER, "boolean": Kind.FLAG}
+        return FlagKind.LIST
+    kinds = {"integer": FlagKind.NUMBER, "boolean": FlagKind.FLAG}
     written = [entry.form.schema, *entry.form.schema.get("anyOf", ())]
-    return next((kinds[one["type"]] for one in written if one.get("type") in kinds), Kind.TEXT)
+    return next((kinds[one["type"]] for one in written if one.get("type") in kinds), FlagKind.TEXT)
 
 
 def _overrides() -> dict[str, Override]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsidecar.config.identity_tables import IDENTITY_SOURCES
-from tlsidecar.config.overrides import OVERRIDES, Kind, Override
+from tlsidecar.config.overrides import OVERRIDES, FlagKind, Override
 from tlsidecar.config.places import CONFIG_VARIABLE, FILE_NAME, SYSTEM_FILE, VARIABLE_PREFIX
 from tlsidecar.config.positions import key_lines
 from tlsidecar.config.problems import ConfigProblem, Key, closest, dotted, escaped, quoted
@@ -238,17 +238,17 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, object]:
         if isinstance(plain, tuple | list):
             found[name] = [str(item) for item in plain]
         else:
-            found[name] = _from_text(plain, kind) if isinstance(plain, str) and kind is not Kind.LIST else plain
+            found[name] = _from_text(plain, kind) if isinstance(plain, str) and kind is not FlagKind.LIST else plain
     return found
 
 
-def _from_text(text: str, kind: Kind) -> object:
+def _from_text(text: str, kind: FlagKind) -> object:
     """The TOML value a text stands for; what does not fit stays text and is refused with the right message later."""
-    if kind is Kind.LIST:
+    if kind is FlagKind.LIST:
         return [part.strip() for part in text.split(",") if part.strip()]
-    if kind is Kind.NUMBER and re.fullmatch(r"-?[0-9]{1,18}", text):
+    if kind is FlagKind.NUMBER and re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
-    if kind is Kind.FLAG and text.lower() in _TRUE_WORDS | _FALSE_WORDS:
+    if kind is FlagKind.FLAG and text.lower() in _TRUE_WORDS | _FALSE_WORDS:
         return text.lower() in _TRUE_WORDS
     return text
 

@@ -14,7 +14,7 @@ from OpenSSL import SSL
 from certs.errors import CertificateInvalid
 from certs.form import ChainForms
 from certs.identity import Identity, IdentityCache, PeerProblem, Role, peer_problem
-from certs.rules import Kind, Rule
+from certs.rules import Rule, RuleKind
 from tlsidecar.dataplane.stream import CERTIFICATE_REJECTED, VERIFIED, Leaf
 from tlsidecar.dataplane.tls_failure import CRL_ERRORS, NO_CRL, verify_reason
 from tlsidecar.outcomes import Reason, Stage
@@ -79,7 +79,7 @@ class Policy:
     def mismatch(self, rule: Rule, identity: Identity) -> str:
         """Why ``rule``, one of ours, does not let ``identity`` pass, in words; empty when it does."""
         reason = rule.mismatch(identity)
-        if reason and self._names_hosts and rule.kind is Kind.DNS and not identity.svid_error:
+        if reason and self._names_hosts and rule.kind is RuleKind.DNS and not identity.svid_error:
             # A server's certificate may name hosts by a wildcard, which a rule for one host then covers (RFC 9525).
             host = rule.text.partition(":")[2]
             if not host.startswith("*.") and identity.covers_host(host):

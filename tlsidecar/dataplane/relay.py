@@ -49,7 +49,7 @@ from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 
 
-class Owner(Protocol):
+class RelayOwner(Protocol):
     """Whose connection a relay serves."""
 
     def relay_ended(self, reason: Reason, detail: str) -> None: ...
@@ -102,7 +102,7 @@ class Relay:
         tls: socket.socket,
         plain: socket.socket,
         limits: Limits,
-        owner: Owner,
+        owner: RelayOwner,
         *,
         remote: bool = False,
     ) -> None:
@@ -112,7 +112,7 @@ class Relay:
         self._tls = tls
         self._plain = plain
         self._limits = limits
-        self._owner: Owner | None = owner  # None once it has ended
+        self._owner: RelayOwner | None = owner  # None once it has ended
         self._high_water = _first(limits.buffer_bytes)
         self._window = self._high_water
         self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)

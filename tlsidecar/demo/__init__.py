@@ -36,12 +36,12 @@ def _prove(stage: DemoSetup) -> bool:
     held = 0
     for proof in PROOFS:
         try:
-            told = proof(stage)
+            lines = proof(stage)
         except Failed as failure:
             _say(f"  FAILED  {failure}")
             continue
         held += 1
-        for number, line in enumerate(told):
+        for number, line in enumerate(lines):
             _say(f"  {'ok     ' if not number else '       '} {line}")
     _say(f"\n{held} of {len(PROOFS)} held")
     return held == len(PROOFS)

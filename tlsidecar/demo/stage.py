@@ -188,8 +188,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        told = self.headers.get("X-Forwarded-Client-Cert", "nothing")
-        answer = f"hello, you are: {told}\n".encode()
+        caller = self.headers.get("X-Forwarded-Client-Cert", "nothing")
+        answer = f"hello, you are: {caller}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

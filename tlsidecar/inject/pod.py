@@ -40,7 +40,7 @@ def inject(template: Tree, plan: Plan, workload: str) -> bool:
     metadata = _mapping(template, "metadata", workload)
     annotations = _mapping(metadata, "annotations", workload) if metadata is not None else None
     security = _mapping(pod, "securityContext", workload)
-    list(_named(pod, "volumes", workload))
+    list(_named(pod, "volumes", workload))  # read for its errors: nothing has been changed yet
 
     already = annotations.get(ANNOTATION) if annotations is not None else None
     ours = set(str(already or "").split(",")) - {""}
@@ -57,9 +57,9 @@ def inject(template: Tree, plan: Plan, workload: str) -> bool:
         pod[_GRACE_KEY] = fragment.GRACE_PERIOD_S
         ours.add(_GRACE_KEY)
         changed = True
-    said = ",".join(sorted(ours)) or "container"
-    if already != said:
-        _child(_child(template, "metadata"), "annotations")[ANNOTATION] = said
+    annotation = ",".join(sorted(ours)) or "container"
+    if already != annotation:
+        _child(_child(template, "metadata"), "annotations")[ANNOTATION] = annotation
         changed = True
     return changed
 

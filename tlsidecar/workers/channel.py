@@ -20,7 +20,7 @@ _HEADER = struct.Struct(">IBI")  # payload bytes, kind, number
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a frame is."""
 
     QUESTION = 1
@@ -73,7 +73,7 @@ class Channel(asyncio.Protocol):
         Raises :class:`ChannelClosed`.
         """
         number = next(self._numbers)
-        self._send(Kind.QUESTION, number, message(verb, body))
+        self._send(MessageKind.QUESTION, number, message(verb, body))
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda _: self._waiting.pop(number, None))
         self._waiting[number] = answer
@@ -81,16 +81,16 @@ class Channel(asyncio.Protocol):
 
     def tell(self, verb: str, body: bytes = b"") -> None:
         """Raises :class:`ChannelClosed`."""
-        self._send(Kind.TOLD, 0, message(verb, body))
+        self._send(MessageKind.TOLD, 0, message(verb, body))
 
     def answer(self, number: int, body: bytes = b"") -> None:
         """Answer a question; nothing happens when whoever asked is gone."""
         if not self._is_gone:
-            self._send(Kind.ANSWER, number, body)
+            self._send(MessageKind.ANSWER, number, body)
 
     def fail(self, number: int, text: str) -> None:
         if not self._is_gone:
-            self._send(Kind.FAILURE, number, text.encode("utf-8", "backslashreplace"))
+            self._send(MessageKind.FAILURE, number, text.encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
         """What was sent is still delivered."""
@@ -102,7 +102,7 @@ class Channel(asyncio.Protocol):
         """A write that failed closes the transport a turn before we are told so."""
         return self._closed or self._transport is None or self._transport.is_closing()
 
-    def _send(self, kind: Kind, number: int, payload: bytes) -> None:
+    def _send(self, kind: MessageKind, number: int, payload: bytes) -> None:
         transport = self._transport
         if self._is_gone or transport is None:
             raise ChannelClosed("the other end is gone")
@@ -141,15 +141,15 @@ class Channel(asyncio.Protocol):
         self._lost()
 
     def _take(self, kind: int, number: int, payload: bytes) -> bool:
-        if kind in (Kind.QUESTION, Kind.TOLD):
+        if kind in (MessageKind.QUESTION, MessageKind.TOLD):
             verb, body = taken_apart(payload)
-            self._received(number if kind == Kind.QUESTION else 0, verb, body)
+            self._received(number if kind == MessageKind.QUESTION else 0, verb, body)
             return True
-        if kind not in (Kind.ANSWER, Kind.FAILURE):
+        if kind not in (MessageKind.ANSWER, MessageKind.FAILURE):
             return False
         waiting = self._waiting.get(number)
         if waiting is not None and not waiting.done():
-            if kind == Kind.ANSWER:
+            if kind == MessageKind.ANSWER:
                 waiting.set_result(payload)
             else:
                 waiting.set_exception(RemoteFailure(payload.decode("utf-8", "backslashreplace")))
@@ -173,7 +173,7 @@ def taken_apart(payload: bytes) -> tuple[str, bytes]:
     return payload[1 : 1 + length].decode("ascii", "replace"), payload[1 + length :]
 
 
-def frame(kind: Kind, number: int, payload: bytes) -> bytes:
+def frame(kind: MessageKind, number: int, payload: bytes) -> bytes:
     """Raises ValueError when it is too long to send."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a message of {len(payload)} bytes is over the limit")
@@ -186,7 +186,7 @@ def read_question(sock: socket.socket) -> tuple[int, str, bytes]:
     Raises :class:`ChannelClosed`.
     """
     length, kind, number = _HEADER.unpack(_exactly(sock, _HEADER.size))
-    if length > MAX_PAYLOAD_BYTES or kind != Kind.QUESTION:
+    if length > MAX_PAYLOAD_BYTES or kind != MessageKind.QUESTION:
         raise ChannelClosed("not a question")
     return (number, *taken_apart(_exactly(sock, length)))
 

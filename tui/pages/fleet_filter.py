@@ -8,26 +8,26 @@ from functools import lru_cache
 from typing import Any
 
 from tlsidecar.api.filter import Filter, Vocabulary, matcher, parse
-from tlsidecar.api.filter_values import FilterField, Kind
+from tlsidecar.api.filter_values import FilterField, ValueKind
 from tui.pages.fleet_row import FleetRow
 
 EXAMPLE = "words, and field:value: is:critical problem:cert* expires:<2d !node:canary*"
 
 FLEET_FIELDS = Vocabulary(
-    FilterField("name", Kind.TEXT, "the target, as it was given"),
-    FilterField("node", Kind.NAME, "the machine's name"),
-    FilterField("is", Kind.NAME, "how bad it is: ok, warning, critical, unreachable, waiting", ("severity",)),
-    FilterField("state", Kind.NAME, "starting, ready, degraded, draining"),
-    FilterField("mode", Kind.NAME, "of its listeners: terminate, originate, terminate+originate"),
-    FilterField("problem", Kind.TEXT, "the code or the words of a problem it has", ("code",)),
-    FilterField("identity", Kind.TEXT, "who its certificates say it is", ("id", "who")),
-    FilterField("version", Kind.NAME, "of tlsidecar"),
-    FilterField("generation", Kind.NUMBER, "of its material in use", ("gen",)),
-    FilterField("expires", Kind.DURATION, "until its certificate does, the first of several"),
-    FilterField("open", Kind.NUMBER, "open connections", ("connections",)),
-    FilterField("requests", Kind.NUMBER, "requests a second; of a TCP listener connections", ("reqs",)),
-    FilterField("failures", Kind.NUMBER, "failed requests a second", ("failed", "fails")),
-    FilterField("marked", Kind.NAME, "yes or no"),
+    FilterField("name", ValueKind.TEXT, "the target, as it was given"),
+    FilterField("node", ValueKind.NAME, "the machine's name"),
+    FilterField("is", ValueKind.NAME, "how bad it is: ok, warning, critical, unreachable, waiting", ("severity",)),
+    FilterField("state", ValueKind.NAME, "starting, ready, degraded, draining"),
+    FilterField("mode", ValueKind.NAME, "of its listeners: terminate, originate, terminate+originate"),
+    FilterField("problem", ValueKind.TEXT, "the code or the words of a problem it has", ("code",)),
+    FilterField("identity", ValueKind.TEXT, "who its certificates say it is", ("id", "who")),
+    FilterField("version", ValueKind.NAME, "of tlsidecar"),
+    FilterField("generation", ValueKind.NUMBER, "of its material in use", ("gen",)),
+    FilterField("expires", ValueKind.DURATION, "until its certificate does, the first of several"),
+    FilterField("open", ValueKind.NUMBER, "open connections", ("connections",)),
+    FilterField("requests", ValueKind.NUMBER, "requests a second; of a TCP listener connections", ("reqs",)),
+    FilterField("failures", ValueKind.NUMBER, "failed requests a second", ("failed", "fails")),
+    FilterField("marked", ValueKind.NAME, "yes or no"),
 )
 
 

@@ -19,14 +19,14 @@ from tlsidecar.admin.guard import (
     TokenBucket,
     check_origin,
 )
-from tlsidecar.admin.messages import ApiError, Reply, Request
+from tlsidecar.admin.messages import AdminRequest, ApiError, Reply
 from tlsidecar.observe.audit import AuditLog, Caller
 
 HOSTS = frozenset({"localhost"})
 
 
-def request(headers: Mapping[str, str] | None = None, access: Access = Access.CONTROL) -> Request:
-    return Request("POST", "/v1/reload", {}, headers or {}, b"", Caller(1000, 1000, 17), access)
+def request(headers: Mapping[str, str] | None = None, access: Access = Access.CONTROL) -> AdminRequest:
+    return AdminRequest("POST", "/v1/reload", {}, headers or {}, b"", Caller(1000, 1000, 17), access)
 
 
 def audited(caplog: pytest.LogCaptureFixture) -> list[Any]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tlsidecar.admin.access import Access
-from tlsidecar.admin.messages import JSON_DEPTH, ApiError, Request, encode, parse_object
+from tlsidecar.admin.messages import JSON_DEPTH, AdminRequest, ApiError, encode, parse_object
 from tlsidecar.observe.audit import Caller
 
 
@@ -37,6 +37,7 @@ def test_an_object_is_taken(body: bytes, document: object) -> None:
         (b'{"a":{"b":1,"b":1}}', "a name is there twice"),
         (b'{"a":' * JSON_DEPTH + b"{}" + b"}" * JSON_DEPTH, "nested deeper"),
         (b"[" * 20_000, "nested deeper"),
+        (b'{"a":"\\\\","b":' + b"[" * 40 + b"]" * 40 + b"}", "nested deeper"),  # the string ended before them
     ],
 )
 def test_anything_else_is_a_bad_request(body: bytes, says: str) -> None:
@@ -48,7 +49,7 @@ def test_anything_else_is_a_bad_request(body: bytes, says: str) -> None:
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", None, "text/plain"])
 def test_a_body_has_to_say_that_it_is_json(media_type: str | None) -> None:
     headers = {} if media_type is None else {"content-type": media_type}
-    request = Request("POST", "/", {}, headers, b'{"a":1}', Caller(), Access.CONTROL)
+    request = AdminRequest("POST", "/", {}, headers, b'{"a":1}', Caller(), Access.CONTROL)
     if media_type is not None and media_type.lower().startswith("application/json"):
         assert request.json_body() == {"a": 1}
     else:

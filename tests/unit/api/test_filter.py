@@ -18,7 +18,7 @@ from tlsidecar.api.filter_fields import (
     connection_texts,
     event_matcher,
 )
-from tlsidecar.api.filter_values import MOST_ASTERISKS, Kind, Operator
+from tlsidecar.api.filter_values import MOST_ASTERISKS, Operator, ValueKind
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -138,15 +138,17 @@ def test_a_mistake_is_told_where_it_is(text: str, position: int, length: int, wo
 
 NUMBERS = st.integers(0, 10**15).map(str)
 VALUES = {
-    Kind.NAME: st.text(max_size=12),
-    Kind.TEXT: st.text(max_size=12),
-    Kind.ADDRESS: st.one_of(st.ip_addresses().map(str), st.text(st.characters(exclude_characters="/"), max_size=12)),
-    Kind.NUMBER: NUMBERS,
-    Kind.SIZE: st.tuples(NUMBERS, st.sampled_from(["", "B", "KiB", "M", "GB"])).map("".join),
-    Kind.DURATION: st.tuples(st.integers(0, 9999).map(str), st.sampled_from(["", "ms", "s", "m", "h", "d"])).map(
+    ValueKind.NAME: st.text(max_size=12),
+    ValueKind.TEXT: st.text(max_size=12),
+    ValueKind.ADDRESS: st.one_of(
+        st.ip_addresses().map(str), st.text(st.characters(exclude_characters="/"), max_size=12)
+    ),
+    ValueKind.NUMBER: NUMBERS,
+    ValueKind.SIZE: st.tuples(NUMBERS, st.sampled_from(["", "B", "KiB", "M", "GB"])).map("".join),
+    ValueKind.DURATION: st.tuples(st.integers(0, 9999).map(str), st.sampled_from(["", "ms", "s", "m", "h", "d"])).map(
         "".join
     ),
-    Kind.VERSION: st.sampled_from(["1.2", "1.3", "TLSv1.3"]),
+    ValueKind.VERSION: st.sampled_from(["1.2", "1.3", "TLSv1.3"]),
 }
 
 
@@ -159,9 +161,9 @@ def terms(draw: st.DrawFn, vocabulary: Vocabulary) -> Term:
     matched = (Operator.MATCHES, Operator.EXACTLY)
     compared = (Operator.LESS, Operator.AT_MOST, Operator.MORE, Operator.AT_LEAST)
     match field.kind:
-        case Kind.NAME | Kind.TEXT | Kind.ADDRESS:
+        case ValueKind.NAME | ValueKind.TEXT | ValueKind.ADDRESS:
             operators: tuple[Operator, ...] = matched
-        case Kind.DURATION:
+        case ValueKind.DURATION:
             operators = compared
         case _:
             operators = (*matched, *compared)

@@ -14,7 +14,7 @@ from tlsidecar.workers.channel import (
     MAX_PAYLOAD_BYTES,
     Channel,
     ChannelClosed,
-    Kind,
+    MessageKind,
     RemoteFailure,
     frame,
     message,
@@ -99,7 +99,7 @@ async def test_an_answer_to_whoever_is_gone_is_no_error() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        pytest.param((MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big") + bytes([Kind.TOLD]) + bytes(4), id="too long"),
+        pytest.param((MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big") + bytes([MessageKind.TOLD]) + bytes(4), id="too long"),
         pytest.param(bytes(4) + bytes([9]) + bytes(4), id="no such kind"),
     ],
 )
@@ -107,7 +107,9 @@ async def test_a_frame_that_breaks_the_rules_ends_it(broken: bytes) -> None:
     end = End()
     async with open_channel(end) as (_, theirs):
         theirs.sendall(
-            frame(Kind.TOLD, 0, message("before", b"")) + broken + frame(Kind.TOLD, 0, message("after", b""))
+            frame(MessageKind.TOLD, 0, message("before", b""))
+            + broken
+            + frame(MessageKind.TOLD, 0, message("after", b""))
         )
         await asyncio.wait_for(end.over.wait(), 5)
     assert [verb for _, verb, _ in end.heard] == ["before"]
@@ -116,16 +118,18 @@ async def test_a_frame_that_breaks_the_rules_ends_it(broken: bytes) -> None:
 async def test_an_answer_to_nobodys_question_is_passed_by() -> None:
     end = End()
     async with open_channel(end) as (_, theirs):
-        theirs.sendall(frame(Kind.ANSWER, 77, b"late") + frame(Kind.QUESTION, 5, message("still here", b"")))
+        theirs.sendall(
+            frame(MessageKind.ANSWER, 77, b"late") + frame(MessageKind.QUESTION, 5, message("still here", b""))
+        )
         assert await asyncio.wait_for(end.next(), 5) == (5, "still here", b"")
 
 
 def test_the_first_question_is_read_before_there_is_a_loop() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(frame(Kind.QUESTION, 3, message("start", b"settings")))
+        theirs.sendall(frame(MessageKind.QUESTION, 3, message("start", b"settings")))
         assert read_question(ours) == (3, "start", b"settings")
-        theirs.sendall(frame(Kind.TOLD, 0, message("start", b"")))
+        theirs.sendall(frame(MessageKind.TOLD, 0, message("start", b"")))
         with pytest.raises(ChannelClosed):
             read_question(ours)
         theirs.close()
@@ -135,4 +139,4 @@ def test_the_first_question_is_read_before_there_is_a_loop() -> None:
 
 def test_what_is_too_long_is_not_sent() -> None:
     with pytest.raises(ValueError, match="over the limit"):
-        frame(Kind.ANSWER, 1, bytes(MAX_PAYLOAD_BYTES + 1))
+        frame(MessageKind.ANSWER, 1, bytes(MAX_PAYLOAD_BYTES + 1))

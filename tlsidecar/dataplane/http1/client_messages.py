@@ -13,7 +13,7 @@ from tlsidecar.dataplane.http1.commands import Command, Connect, SendUpstream
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.messages import JOINED_BYTES, Messages
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http1.states import Event, State
+from tlsidecar.dataplane.http1.states import ConversationState, Event
 from tlsidecar.outcomes import Reason
 
 # Methods whose request bodies have no meaning (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5 and 9.3.7).
@@ -41,8 +41,8 @@ class ClientMessages(Messages):
         refusal = None
         try:
             while position < end:
-                if self.state is State.IDLE or self.state is State.HEAD:
-                    if self.state is State.IDLE and buffer[position] == _CR:
+                if self.state is ConversationState.IDLE or self.state is ConversationState.HEAD:
+                    if self.state is ConversationState.IDLE and buffer[position] == _CR:
                         position = self._skip_empty_lines(buffer, position, end)
                         if position == end or (position + 1 == end and buffer[position] == _CR):
                             return position
@@ -51,12 +51,12 @@ class ClientMessages(Messages):
                         return position
                     position = head.end
                     self._begin(head, buffer, out)
-                elif self.state is State.SENDING or self.state is State.CROSSING:
+                elif self.state is ConversationState.SENDING or self.state is ConversationState.CROSSING:
                     position = self._request_data(buffer, position, end, out)
-                elif self.state is State.TUNNEL:
+                elif self.state is ConversationState.TUNNEL:
                     out.append(SendUpstream(self._kept(buffer, memoryview(buffer)[position:end])))
                     return end
-                elif self.state is State.CLOSING:
+                elif self.state is ConversationState.CLOSING:
                     return end
                 else:
                     return position
@@ -75,11 +75,11 @@ class ClientMessages(Messages):
         return start
 
     def _scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
-        if self.state is State.IDLE:
+        if self.state is ConversationState.IDLE:
             self._reset()
         self._partial_bytes = end - start
         head = self._request.scan(buffer, start, end)
-        if head is None and self.state is State.IDLE:
+        if head is None and self.state is ConversationState.IDLE:
             self.head_begun_at = self._clock.now
             self.move(Event.HEAD_BEGUN)
         return head
@@ -135,7 +135,7 @@ class ClientMessages(Messages):
     def _next_request(self, out: list[Command]) -> None:
         if self._held:
             self._read_held(out)
-        if self.client_ended and self.state is State.HEAD:
+        if self.client_ended and self.state is ConversationState.HEAD:
             self._refuse(out, MessageRefused(400, Reason.INCOMPLETE_REQUEST))
-        elif self._is_last and self.state is State.IDLE:
+        elif self._is_last and self.state is ConversationState.IDLE:
             self._close(out)

@@ -31,7 +31,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.dataplane.http1.upstream_side import UpstreamSide
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
@@ -112,7 +112,7 @@ class Http1Connection(UpstreamSide):
             self.close(reason)
             return
         self._retire_reason = reason
-        if reason is Reason.DRAINED and conversation.state is State.IDLE:
+        if reason is Reason.DRAINED and conversation.state is ConversationState.IDLE:
             # A request that has come already is under way: to close over it would leave it without an answer.
             conversation.draining = True
             self._client_readable(READ)
@@ -136,28 +136,28 @@ class Http1Connection(UpstreamSide):
             self._active_at = now  # slowly, but it reads
         waited = now - self._active_at
         match conversation.state:
-            case State.IDLE if for_client:
+            case ConversationState.IDLE if for_client:
                 if waited > limits.write_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
-            case State.IDLE:
+            case ConversationState.IDLE:
                 # One that was opened ahead and never used waits as long as one that is kept.
                 overdue = waited > limits.keepalive_timeout_s
                 if overdue:
                     asked = self._requests or self._cut_reason is not None
                     self._retire_reason = Reason.IDLE_TIMEOUT if asked else Reason.HEAD_TIMEOUT
-            case State.HEAD:
+            case ConversationState.HEAD:
                 overdue = now - conversation.head_begun_at > limits.head_timeout_s
-            case State.AWAITING:
+            case ConversationState.AWAITING:
                 overdue = waited > limits.response_timeout_s
-            case State.CLOSING:
+            case ConversationState.CLOSING:
                 # What was queued for a client that does not read, or lets nobody close.
                 if waited > limits.close_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
             case _ if for_client or for_upstream:
                 overdue = waited > limits.write_timeout_s
-            case State.SENDING:
+            case ConversationState.SENDING:
                 overdue = waited > limits.body_idle_timeout_s
             case _:
                 overdue = waited > limits.response_idle_timeout_s
@@ -174,7 +174,7 @@ class Http1Connection(UpstreamSide):
     def _abandon(self, conversation: Conversation, reason: Reason) -> None:
         """The exchange under way, if there is one, is cut off with its connection."""
         tunnel = self._tunnel
-        if tunnel is not None and conversation.state is State.TUNNEL:
+        if tunnel is not None and conversation.state is ConversationState.TUNNEL:
             self._finish(conversation.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, reason))
             return
         exchange = conversation.abandon(reason)
@@ -216,7 +216,7 @@ class Http1Connection(UpstreamSide):
                     client.widen(
                         upstream is not None
                         and not upstream.endpoint.queued_bytes
-                        and conversation.state is State.SENDING
+                        and conversation.state is ConversationState.SENDING
                     )
                 return
             self._requests += 1
@@ -358,7 +358,7 @@ class Http1Connection(UpstreamSide):
             or not conversation.wants_downstream
             or (upstream is not None and upstream.endpoint.queued_bytes > self._high_water)
             # Who does not read the answers gets no further questions in.
-            or (client.queued_bytes > self._high_water and conversation.state is State.IDLE)
+            or (client.queued_bytes > self._high_water and conversation.state is ConversationState.IDLE)
         ):
             client.pause()
         else:

@@ -17,7 +17,7 @@ from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http1.commands import Command, Connect, SendUpstream, StartTunnel
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.ordinary import OrdinaryMessages
-from tlsidecar.dataplane.http1.states import READING, UNANSWERED, Event, State
+from tlsidecar.dataplane.http1.states import READING, UNANSWERED, ConversationState, Event
 from tlsidecar.outcomes import Reason, Stage
 
 
@@ -34,7 +34,7 @@ class Conversation(OrdinaryMessages):
     @property
     def is_idle(self) -> bool:
         """Between two requests, with nothing waiting."""
-        return self.state is State.IDLE and not self._held
+        return self.state is ConversationState.IDLE and not self._held
 
     def receive_downstream(self, buffer: Buffer, start: int, end: int) -> list[Command]:
         """Bytes from the client."""
@@ -52,11 +52,11 @@ class Conversation(OrdinaryMessages):
         """The client sends no more. ``clean``: it said so (close_notify, FIN), and may still be reading; else
         ``reason`` is what became of it."""
         out: list[Command] = []
-        if self.state is State.CLOSING:
+        if self.state is ConversationState.CLOSING:
             return out
-        if self.state is State.IDLE:
+        if self.state is ConversationState.IDLE:
             self._close(out)
-        elif clean and self.state in (State.AWAITING, State.ANSWERING):
+        elif clean and self.state in (ConversationState.AWAITING, ConversationState.ANSWERING):
             self.client_ended = True
         elif clean and self.state in UNANSWERED:
             self._refuse(out, MessageRefused(400, Reason.INCOMPLETE_REQUEST))
@@ -80,7 +80,7 @@ class Conversation(OrdinaryMessages):
             refusal = refused.with_traceback(None)  # its frames hold views on our buffers
         if refusal is not None:
             self._refuse(out, refusal)
-        elif self.state is State.TUNNEL:
+        elif self.state is ConversationState.TUNNEL:
             # Last: what was said ahead has gone out by then, or is handed over with the sockets.
             out.append(StartTunnel())
         return out
@@ -90,7 +90,7 @@ class Conversation(OrdinaryMessages):
     ) -> list[Command]:
         """The upstream connection ended after something was sent on it. ``clean``: it said so (FIN, close_notify)."""
         out: list[Command] = []
-        if self.exchange is None or not self.exchange.holds_upstream or self.state is State.TUNNEL:
+        if self.exchange is None or not self.exchange.holds_upstream or self.state is ConversationState.TUNNEL:
             return out
         if self.state in UNANSWERED:
             if self._response.partial_head:
@@ -137,21 +137,21 @@ class Conversation(OrdinaryMessages):
         ``downstream_stalled``: the client does not take the response."""
         out: list[Command] = []
         match self.state:
-            case State.IDLE:
+            case ConversationState.IDLE:
                 self._close(out)
-            case State.HEAD:
+            case ConversationState.HEAD:
                 self._refuse(out, MessageRefused(408, Reason.HEAD_TIMEOUT))
-            case State.SENDING if not upstream_stalled:
+            case ConversationState.SENDING if not upstream_stalled:
                 self._refuse(out, MessageRefused(408, Reason.BODY_TIMEOUT))
-            case State.SENDING | State.AWAITING:
+            case ConversationState.SENDING | ConversationState.AWAITING:
                 self._refuse(out, upstream_failed(Reason.UPSTREAM_TIMEOUT), stays=True)
-            case State.CROSSING | State.ANSWERING if downstream_stalled:
+            case ConversationState.CROSSING | ConversationState.ANSWERING if downstream_stalled:
                 self._give_up(out, Reason.SLOW_READER, "")
-            case State.CROSSING | State.ANSWERING:
+            case ConversationState.CROSSING | ConversationState.ANSWERING:
                 self._give_up(out, Reason.UPSTREAM_TIMEOUT, "in the middle of its response")
-            case State.TUNNEL:
+            case ConversationState.TUNNEL:
                 self._give_up(out, Reason.IDLE_TIMEOUT, "")
-            case State.CLOSING:
+            case ConversationState.CLOSING:
                 pass
         return out
 
@@ -159,7 +159,7 @@ class Conversation(OrdinaryMessages):
         """Take no further request: the connection ends after the exchange at hand, or now."""
         out: list[Command] = []
         self.draining = True
-        if self.state is State.IDLE:
+        if self.state is ConversationState.IDLE:
             self._close(out)
         return out
 
@@ -177,7 +177,7 @@ class Conversation(OrdinaryMessages):
     def abandon(self, reason: Reason) -> Exchange | None:
         """The connection is being cut, whatever is under way on it: the exchange that the shell is to finish, if there
         is one."""
-        if self.state is State.IDLE or self.state is State.CLOSING:
+        if self.state is ConversationState.IDLE or self.state is ConversationState.CLOSING:
             return None
         exchange = self._at_hand()
         exchange.release()

@@ -32,14 +32,14 @@ from tlsidecar.dataplane.http1.held import Held
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.dataplane.http1.states import UNANSWERED, Event, Life, State
+from tlsidecar.dataplane.http1.states import UNANSWERED, ConversationState, Event, Standing
 from tlsidecar.outcomes import Reason
 
 # Neighbouring pieces are joined up to the size of a TLS record: one copy costs less than one more system call.
 JOINED_BYTES = 16 * 1024
 
 
-class Messages(Life, ABC):
+class Messages(Standing, ABC):
     """``exchange`` is the request at hand, ``head`` its head; ``force_h11`` sends everything down the h11 lane.
 
     All slots are here: a class can have only one base with slots of its own, and a conversation has two.
@@ -152,11 +152,11 @@ class Messages(Life, ABC):
         """Answer with the refusal's status and close, unless the request was whole and the connection ``stays``; cut
         off a response that has begun."""
         if self.state not in UNANSWERED:
-            if self.state is not State.CLOSING:
+            if self.state is not ConversationState.CLOSING:
                 self._give_up(out, refusal.reason, refusal.detail)
             return
         self._take_back(out)
-        if self.state is not State.AWAITING or not stays or self.draining:
+        if self.state is not ConversationState.AWAITING or not stays or self.draining:
             self.stays = False
         self._answer(out, refusal)
         if self.stays:

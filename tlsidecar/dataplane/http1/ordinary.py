@@ -14,14 +14,14 @@ from tlsidecar.dataplane.http1.chunked import is_whole_in_chunks
 from tlsidecar.dataplane.http1.client_messages import BODY_WITHOUT_MEANING, ClientMessages
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.dataplane.http1.upstream_messages import UpstreamMessages
 
 # Looking a member up in its enumeration costs more than what is done with it.
-_IDLE = State.IDLE
-_AWAITING = State.AWAITING
-_SENDING = State.SENDING
-_ANSWERING = State.ANSWERING
+_IDLE = ConversationState.IDLE
+_AWAITING = ConversationState.AWAITING
+_SENDING = ConversationState.SENDING
+_ANSWERING = ConversationState.ANSWERING
 _CHUNKED = Framing.CHUNKED
 
 

@@ -10,7 +10,7 @@ TUNNEL     the upstream agreed to an upgrade: no more messages
 CLOSING    nothing more is forwarded; terminal
 
 Beside the state three facts decide what comes next: whether the connection outlives the exchange at hand, whether it is
-to take another one at all, and whether the client has ended. All four are in :class:`Life`.
+to take another one at all, and whether the client has ended. All four are in :class:`Standing`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class State(Enum):
+class ConversationState(Enum):
     """See the module."""
 
     IDLE = auto()
@@ -44,63 +44,73 @@ class Event(Enum):
     ENDED = auto()
 
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.IDLE: {
-        Event.HEAD_BEGUN: State.HEAD,
-        Event.REQUEST_BEGUN: State.SENDING,
-        Event.REQUEST_WHOLE: State.AWAITING,
-        Event.ANSWERED_BY_US: State.IDLE,
-        Event.ENDED: State.CLOSING,
+TRANSITIONS: dict[ConversationState, dict[Event, ConversationState]] = {
+    ConversationState.IDLE: {
+        Event.HEAD_BEGUN: ConversationState.HEAD,
+        Event.REQUEST_BEGUN: ConversationState.SENDING,
+        Event.REQUEST_WHOLE: ConversationState.AWAITING,
+        Event.ANSWERED_BY_US: ConversationState.IDLE,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.HEAD: {
-        Event.REQUEST_BEGUN: State.SENDING,
-        Event.REQUEST_WHOLE: State.AWAITING,
-        Event.ANSWERED_BY_US: State.IDLE,
-        Event.ENDED: State.CLOSING,
+    ConversationState.HEAD: {
+        Event.REQUEST_BEGUN: ConversationState.SENDING,
+        Event.REQUEST_WHOLE: ConversationState.AWAITING,
+        Event.ANSWERED_BY_US: ConversationState.IDLE,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.SENDING: {
-        Event.REQUEST_WHOLE: State.AWAITING,
-        Event.RESPONSE_BEGUN: State.CROSSING,
-        Event.ENDED: State.CLOSING,
+    ConversationState.SENDING: {
+        Event.REQUEST_WHOLE: ConversationState.AWAITING,
+        Event.RESPONSE_BEGUN: ConversationState.CROSSING,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.AWAITING: {
-        Event.RESPONSE_BEGUN: State.ANSWERING,
-        Event.ANSWERED_BY_US: State.IDLE,
-        Event.SWITCHED: State.TUNNEL,
-        Event.ENDED: State.CLOSING,
+    ConversationState.AWAITING: {
+        Event.RESPONSE_BEGUN: ConversationState.ANSWERING,
+        Event.ANSWERED_BY_US: ConversationState.IDLE,
+        Event.SWITCHED: ConversationState.TUNNEL,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.CROSSING: {
-        Event.REQUEST_WHOLE: State.ANSWERING,
-        Event.ENDED: State.CLOSING,
+    ConversationState.CROSSING: {
+        Event.REQUEST_WHOLE: ConversationState.ANSWERING,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.ANSWERING: {
-        Event.RESPONSE_WHOLE: State.IDLE,
-        Event.ENDED: State.CLOSING,
+    ConversationState.ANSWERING: {
+        Event.RESPONSE_WHOLE: ConversationState.IDLE,
+        Event.ENDED: ConversationState.CLOSING,
     },
-    State.TUNNEL: {Event.ENDED: State.CLOSING},
-    State.CLOSING: {},
+    ConversationState.TUNNEL: {Event.ENDED: ConversationState.CLOSING},
+    ConversationState.CLOSING: {},
 }
 
 # In these the next byte from the client is looked at as soon as it is there.
-READING = frozenset({State.IDLE, State.HEAD, State.SENDING, State.CROSSING, State.TUNNEL})
+READING = frozenset(
+    {
+        ConversationState.IDLE,
+        ConversationState.HEAD,
+        ConversationState.SENDING,
+        ConversationState.CROSSING,
+        ConversationState.TUNNEL,
+    }
+)
 # In these nothing was said to the client yet about the exchange at hand.
-UNANSWERED = frozenset({State.IDLE, State.HEAD, State.SENDING, State.AWAITING})
+UNANSWERED = frozenset(
+    {ConversationState.IDLE, ConversationState.HEAD, ConversationState.SENDING, ConversationState.AWAITING}
+)
 
 
 class IllegalMove(AssertionError):
     """A defect of ours: an event in a state in which it cannot happen."""
 
-    def __init__(self, state: State, event: Event) -> None:
+    def __init__(self, state: ConversationState, event: Event) -> None:
         super().__init__(f"{event.name} in {state.name}")
 
 
-class Life:
+class Standing:
     """The state, and what else decides which move comes next."""
 
     __slots__ = ("client_ended", "draining", "state", "stays")
 
     def __init__(self) -> None:
-        self.state = State.IDLE
+        self.state = ConversationState.IDLE
         self.stays = True  # the connection outlives the exchange at hand
         self.draining = False  # no further exchange is taken
         self.client_ended = False  # it has said that it sends no more, and may still be reading

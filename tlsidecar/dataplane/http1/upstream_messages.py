@@ -11,7 +11,7 @@ from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.messages import Messages
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.dataplane.http1.response_head import ResponseHead
-from tlsidecar.dataplane.http1.states import Event, State
+from tlsidecar.dataplane.http1.states import ConversationState, Event
 
 _ASKS_FOR_CONNECTION = re.compile(rb"(?i)\nWWW-Authenticate:[^\r]*?\b" + CONNECTION_SCHEMES + rb"\b").search
 
@@ -24,7 +24,7 @@ class UpstreamMessages(Messages):
     def _read_upstream(self, buffer: Buffer, start: int, end: int, out: list[Command]) -> None:
         position = start
         while position < end:
-            if self.state is State.SENDING or self.state is State.AWAITING:
+            if self.state is ConversationState.SENDING or self.state is ConversationState.AWAITING:
                 assert self.head is not None
                 response = self._response.scan(buffer, position, end, self.head)
                 if response is None:
@@ -35,9 +35,9 @@ class UpstreamMessages(Messages):
                     self._pass_interim(response, buffer, out)
                     continue
                 self._respond(response, buffer, out)
-            elif self.state is State.ANSWERING or self.state is State.CROSSING:
+            elif self.state is ConversationState.ANSWERING or self.state is ConversationState.CROSSING:
                 position = self._response_data(buffer, position, end, out)
-            elif self.state is State.TUNNEL:
+            elif self.state is ConversationState.TUNNEL:
                 self._downstream_data(out, memoryview(buffer)[position:end])
                 return
             else:
@@ -53,7 +53,7 @@ class UpstreamMessages(Messages):
     def _respond(self, response: ResponseHead, buffer: Buffer, out: list[Command]) -> None:
         request = self.head
         assert request is not None
-        if self._is_last or request.minor == 0 or self.state is State.SENDING:
+        if self._is_last or request.minor == 0 or self.state is ConversationState.SENDING:
             # In SENDING: the rest of the request may never come, and where it ends would not be certain.
             self.stays = False
         assert self.exchange is not None
@@ -72,7 +72,7 @@ class UpstreamMessages(Messages):
         if response.status != 101:
             self._downstream_data(out, data)
             return
-        if self.state is not State.AWAITING:
+        if self.state is not ConversationState.AWAITING:
             raise bad_response("101 before the request was whole")
         assert self.exchange is not None
         self.exchange.status = 101
@@ -93,7 +93,7 @@ class UpstreamMessages(Messages):
         """The response was forwarded whole; ``beyond``: the upstream sent more than it."""
         response = self._response_head
         assert response is not None
-        request_whole = self.state is State.ANSWERING
+        request_whole = self.state is ConversationState.ANSWERING
         certain = response.keep_alive and response.framing is not Framing.CLOSE and not response.body_may_follow
         self._release(out, reusable=request_whole and certain and not beyond and not self._is_single_use)
         self._finish(out)

@@ -18,7 +18,7 @@ from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
-from tlsidecar.dataplane.http2.streams import State
+from tlsidecar.dataplane.http2.streams import StreamState
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
@@ -292,7 +292,7 @@ class Http2Connection(HttpConnection):
             self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, detail))
         if session.end is not None:
             self._close_wanted = session.end
-        elif session.state is State.ALONE:
+        elif session.state is StreamState.ALONE:
             self._leave_upstream()
         elif session.is_begun and self._upstream is None and self._reach is None:
             self._open_upstream()

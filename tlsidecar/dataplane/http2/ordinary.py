@@ -23,7 +23,7 @@ from tlsidecar.dataplane.http2.frames import (
     WINDOW_UPDATE,
 )
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
-from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, State, overgrown
+from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, StreamState, overgrown
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
 _WHOLE: Final = END_HEADERS | END_STREAM
@@ -84,7 +84,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
     def _ordinary_client_frames(self, data: frames.Buffer, size: int) -> int:
         reader = self._client
         if (
-            self.state is not State.RELAYING
+            self.state is not StreamState.RELAYING
             or self._first_request
             or self._shutdown is not None
             or self._made_upstream

@@ -52,7 +52,7 @@ NEITHER: Final = (FORBIDDEN, FORBIDDEN)
 BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
 
 
-class State(Enum):
+class StreamState(Enum):
     """See :mod:`.session`."""
 
     OPENING = auto()
@@ -179,7 +179,7 @@ class Streams:
         self._grpc = grpc
         self._stated = Stated(heads, downstream.headers)
         now = clock.now
-        self.state = State.OPENING
+        self.state = StreamState.OPENING
         self.streams: dict[int, Stream] = {}
         self.requests = 0
         self.to_client: list[bytes | memoryview] = []
@@ -317,7 +317,7 @@ class Streams:
         self._over(stream, BOTH_SWALLOWED)
 
     def _leave_upstream(self, stream: Stream) -> None:
-        if self.state is not State.ALONE and stream.exchange.holds_upstream:
+        if self.state is not StreamState.ALONE and stream.exchange.holds_upstream:
             self._made_upstream.append(frames.rst_stream(stream.id, ErrorCode.CANCEL))
 
     def _swallow(self, frame: Frame, reader: FrameReader) -> int:

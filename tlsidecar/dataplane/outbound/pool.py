@@ -158,7 +158,7 @@ class Pool(Generic[AnyPooled]):
             connection.upstream.idle -= 1
 
 
-class Owner(Protocol):
+class PoolOwner(Protocol):
     """Whose exchange an upstream connection serves."""
 
     def upstream_readable(self) -> None: ...
@@ -199,7 +199,7 @@ class UpstreamConnection:
         self.upstream = reached.upstream
         self.peer = peer
         self.uses = 0
-        self.owner: Owner | None = None
+        self.owner: PoolOwner | None = None
         self.is_listed = False
         self._generation = reached.generation
         self._idle_since = 0.0

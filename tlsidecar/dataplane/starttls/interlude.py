@@ -19,7 +19,7 @@ from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 
 
-class Owner(Protocol):
+class InterludeOwner(Protocol):
     """Whose session it is; one of the two is called once."""
 
     def interlude_over(self, inward: bytes, outward: bytes) -> None:
@@ -53,7 +53,7 @@ class Interlude:
         plain: socket.socket,
         limits: Limits,
         translation: Translation,
-        owner: Owner,
+        owner: InterludeOwner,
         *,
         inside: bool,
     ) -> None:
@@ -62,7 +62,7 @@ class Interlude:
         self._plain = PlainEndpoint(reactor, plain)
         self._limits = limits
         self._translation = translation
-        self._owner: Owner | None = owner
+        self._owner: InterludeOwner | None = owner
         self._inside = inside
         self.bytes_in = 0
         self.bytes_out = 0

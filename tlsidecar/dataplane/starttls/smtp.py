@@ -20,7 +20,7 @@ from tlsidecar.dataplane.starttls.script import MOST_SHOWN_BYTES, TLS_HANDSHAKE,
 _LINE_END = b"\r\n"
 _MOST_COMMANDS = 20
 _MOST_REPLY_LINES = 100
-_MOST_TOLD = 100  # characters of what a server said
+_QUOTED_CHARACTERS = 100  # of what a server said
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-.]{0,251}[A-Za-z0-9])?", re.ASCII)
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?\r\n", re.DOTALL)
 _OTHER_PROTOCOLS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"CONNECT", b"OPTIONS"])  # a browser led astray
@@ -104,27 +104,33 @@ class _Reply:
         self.keywords: list[bytes] = []  # the first word of each line, in upper case
         self.text = ""  # of its first line
         self._lines = 0
+        self._is_whole = False
 
-    def take(self, shown: bytes) -> int | str:
+    def read(self, shown: bytes) -> int | Step:
+        """How many bytes its last line has; or what to do until that has come, or because it is no reply."""
+        line = self._next_line(shown)
+        if isinstance(line, str):
+            return Step(Next.REFUSED, detail=line)
+        return line if self._is_whole else Step(Next.MORE, line)
+
+    def _next_line(self, shown: bytes) -> int | str:
         """How many bytes its next line has, 0 while that is not whole; or what is wrong with it."""
         line, end, _ = shown.partition(b"\n")
         if not end:
             return "what it says is not SMTP: a line of more than 512 bytes" if len(shown) >= MOST_SHOWN_BYTES else 0
         found = _REPLY_LINE.fullmatch(line + end)
         if found is None or (self.code and found[1] != self.code):
-            return f"what it says is not SMTP: {_told(line)}"
+            return f"what it says is not SMTP: {_quoted(line)}"
         self._lines += 1
         if self._lines > _MOST_REPLY_LINES:
             return f"a reply of more than {_MOST_REPLY_LINES} lines"
         if not self.code:
-            self.text = _told(line)
+            self.text = _quoted(line)
         self.code = found[1]
         words = (found[3] or b"").split()
         self.keywords.append(words[0].upper() if words else b"")
-        self.is_whole = found[2] != b"-"
+        self._is_whole = found[2] != b"-"
         return len(line) + len(end)
-
-    is_whole = False
 
 
 class _Asked(Enum):
@@ -144,11 +150,9 @@ class SmtpClient:
         self._reply = _Reply()
 
     def look(self, shown: bytes) -> Step:
-        taken = self._reply.take(shown)
-        if isinstance(taken, str):
-            return Step(Next.REFUSED, detail=taken)
-        if not taken or not self._reply.is_whole:
-            return Step(Next.MORE, taken)
+        taken = self._reply.read(shown)
+        if isinstance(taken, Step):
+            return taken
         reply, self._reply = self._reply, _Reply()
         wanted = b"250" if self._asked is _Asked.EHLO else b"220"
         if reply.code != wanted:
@@ -177,15 +181,13 @@ class SmtpService:
         self._reply = _Reply()
 
     def look(self, shown: bytes) -> Step:
-        taken = self._reply.take(shown)
-        if isinstance(taken, str):
-            return Step(Next.REFUSED, detail=taken)
-        if not taken or not self._reply.is_whole:
-            return Step(Next.MORE, taken)
+        taken = self._reply.read(shown)
+        if isinstance(taken, Step):
+            return taken
         if self._reply.code != b"220":
             return Step(Next.REFUSED, taken, detail=f"it greets with {self._reply.text}")
         return Step(Next.PLAIN, taken)
 
 
-def _told(line: bytes) -> str:
-    return repr(line.rstrip(b"\r").decode("ascii", "backslashreplace")[:_MOST_TOLD])
+def _quoted(line: bytes) -> str:
+    return repr(line.rstrip(b"\r").decode("ascii", "backslashreplace")[:_QUOTED_CHARACTERS])

@@ -21,7 +21,7 @@ from unit.certs import forge
 from certs.acme.account import AccountKey, ExternalAccount, base64url, unbase64url
 from certs.acme.challenges import Challenge, ChallengeType, alpn_certificate, is_token
 from certs.acme.issuance import CertificateOrder, issue
-from certs.acme.messages import AcmeError, Command, Pause, Present, Request, Response, Withdraw
+from certs.acme.messages import AcmeError, AcmeRequest, AcmeResponse, Command, Pause, Present, Withdraw
 from certs.acme.renewal_info import certificate_identifier
 from certs.acme.session import MAX_BAD_NONCES, Session
 from certs.certificate import Certificate
@@ -31,14 +31,14 @@ KEY = AccountKey.generate()
 LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
-def answer(status: int = 200, body: object = None, **headers: str) -> Response:
+def answer(status: int = 200, body: object = None, **headers: str) -> AcmeResponse:
     told = {"replay-nonce": "n", "content-type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
-    return Response(status, told, b"" if body is None else json.dumps(body).encode())
+    return AcmeResponse(status, told, b"" if body is None else json.dumps(body).encode())
 
 
-def payload_of(request: Request) -> object:
+def payload_of(request: AcmeRequest) -> object:
     text = json.loads(request.body)["payload"]
     return json.loads(unbase64url(text)) if text else None
 
@@ -46,14 +46,14 @@ def payload_of(request: Request) -> object:
 class Server:
     """A CA that says yes, unless a test replaces an answer: a Response for each URL, or what makes one."""
 
-    def __init__(self, **changed: Response | Callable[[Request], Response]) -> None:
+    def __init__(self, **changed: AcmeResponse | Callable[[AcmeRequest], AcmeResponse]) -> None:
         base = "https://ca.test/"
         directory = {name: f"{base}{name}" for name in ("newNonce", "newAccount", "newOrder")}
         order = {"authorizations": [f"{base}authz"], "finalize": f"{base}finalize", "certificate": f"{base}cert"}
         challenges = [{"type": kind.value, "url": f"{base}chall", "token": "tok_-1"} for kind in ChallengeType]
         authorization = {"identifier": {"type": "dns", "value": "a.test"}, "challenges": challenges}
         self._validated = False
-        self.answers: dict[str, Response | Callable[[Request], Response]] = {
+        self.answers: dict[str, AcmeResponse | Callable[[AcmeRequest], AcmeResponse]] = {
             "dir": answer(body=directory),
             "newNonce": answer(),
             "newAccount": answer(201, {}, location=f"{base}account"),
@@ -62,15 +62,17 @@ class Server:
             "chall": self._validate,
             "order": answer(body=order | {"status": "ready"}),
             "finalize": answer(body=order | {"status": "valid"}),
-            "cert": Response(200, {"replay-nonce": "n", "content-type": "application/pem-certificate-chain"}, b"PEM"),
+            "cert": AcmeResponse(
+                200, {"replay-nonce": "n", "content-type": "application/pem-certificate-chain"}, b"PEM"
+            ),
         }
         self.answers.update(changed)
 
-    def _validate(self, _request: Request) -> Response:
+    def _validate(self, _request: AcmeRequest) -> AcmeResponse:
         self._validated = True
         return answer(body={})
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: AcmeRequest) -> AcmeResponse:
         found = self.answers.get(request.url.removeprefix("https://ca.test/"), answer(404, {"detail": "not found"}))
         return found(request) if callable(found) else found
 
@@ -80,13 +82,13 @@ def play(server: Server, order: CertificateOrder | None = None) -> tuple[bytes, 
     wanted = order or CertificateOrder(("a.test",), terms_agreed=True)
     walk = issue(Session(DIRECTORY, KEY, forge.ManualClock()), wanted, LEAF_KEY)
     commands: list[Command] = []
-    reply: Response | None = None
+    reply: AcmeResponse | None = None
     try:
         while True:
             command = walk.send(reply)
             commands.append(command)
             assert len(commands) < 1000
-            reply = server(command) if isinstance(command, Request) else None
+            reply = server(command) if isinstance(command, AcmeRequest) else None
     except StopIteration as end:
         return end.value, commands
     except AcmeError as error:
@@ -97,14 +99,14 @@ def play(server: Server, order: CertificateOrder | None = None) -> tuple[bytes, 
 def test_the_walk_from_names_to_a_certificate() -> None:
     pem, commands = play(Server())
     assert pem == b"PEM"
-    urls = [command.url.removeprefix("https://ca.test/") for command in commands if isinstance(command, Request)]
+    urls = [command.url.removeprefix("https://ca.test/") for command in commands if isinstance(command, AcmeRequest)]
     assert urls == ["dir", "newAccount", "newOrder", "authz", "chall", "authz", "order", "finalize", "cert"]
     challenge = Challenge(ChallengeType.TLS_ALPN_01, "a.test", "tok_-1", KEY.key_authorization("tok_-1"))
     assert [command for command in commands if isinstance(command, (Present, Withdraw))] == [
         Present(challenge),
         Withdraw(challenge),
     ]
-    finalize = next(each for each in commands if isinstance(each, Request) and each.url.endswith("finalize"))
+    finalize = next(each for each in commands if isinstance(each, AcmeRequest) and each.url.endswith("finalize"))
     sent = payload_of(finalize)
     assert isinstance(sent, dict)
     request = x509.load_der_x509_csr(unbase64url(sent["csr"]))
@@ -114,7 +116,7 @@ def test_the_walk_from_names_to_a_certificate() -> None:
 
 def test_each_request_is_signed_as_the_standard_says() -> None:
     _, commands = play(Server())
-    posts = [command for command in commands if isinstance(command, Request) and command.method == "POST"]
+    posts = [command for command in commands if isinstance(command, AcmeRequest) and command.method == "POST"]
     numbers = ec.EllipticCurvePublicNumbers(
         int.from_bytes(unbase64url(KEY.jwk["x"]), "big"),
         int.from_bytes(unbase64url(KEY.jwk["y"]), "big"),
@@ -132,10 +134,10 @@ def test_each_request_is_signed_as_the_standard_says() -> None:
         numbers.public_key().verify(der, f"{jws['protected']}.{jws['payload']}".encode(), ec.ECDSA(hashes.SHA256()))
 
 
-def refused(times: int, then: Response, **problem: object) -> Callable[[Request], Response]:
+def refused(times: int, then: AcmeResponse, **problem: object) -> Callable[[AcmeRequest], AcmeResponse]:
     left = [times]
 
-    def reply(_request: Request) -> Response:
+    def reply(_request: AcmeRequest) -> AcmeResponse:
         left[0] -= 1
         return answer(400, problem) if left[0] >= 0 else then
 
@@ -169,9 +171,9 @@ def test_a_server_s_bad_moment_is_waited_for() -> None:
     left = [2]
     order = Server().answers["order"]
 
-    def moment(_request: Request) -> Response:
+    def moment(_request: AcmeRequest) -> AcmeResponse:
         left[0] -= 1
-        assert isinstance(order, Response)
+        assert isinstance(order, AcmeResponse)
         return answer(500, {"detail": "oops"}) if left[0] >= 0 else order
 
     pem, commands = play(Server(order=moment))
@@ -183,7 +185,7 @@ def test_a_server_s_bad_moment_is_waited_for() -> None:
 
 def test_the_terms_have_to_be_agreed_to() -> None:
     base = Server().answers["dir"]
-    assert isinstance(base, Response)
+    assert isinstance(base, AcmeResponse)
     directory = json.loads(base.body) | {"meta": {"termsOfService": "https://ca.test/terms"}}
     order = CertificateOrder(("a.test",))
     with pytest.raises(AcmeError, match=r"read https://ca\.test/terms, then set terms_agreed"):
@@ -200,7 +202,7 @@ def test_a_failed_challenge_is_withdrawn_and_its_reason_told() -> None:
     server = Server()
     pending = server.answers["authz"]
 
-    def authz(request: Request) -> Response:
+    def authz(request: AcmeRequest) -> AcmeResponse:
         return answer(body=judged) if server._validated else pending(request)  # type: ignore[operator]
 
     server.answers["authz"] = authz
@@ -220,14 +222,14 @@ def test_a_challenge_that_is_not_offered_is_named() -> None:
 
 def test_a_certificate_replaced_already_is_replaced_all_the_same() -> None:
     base = Server().answers["dir"]
-    assert isinstance(base, Response)
+    assert isinstance(base, AcmeResponse)
     directory = json.loads(base.body) | {"renewalInfo": "https://ca.test/ari"}
     placed = Server().answers["newOrder"]
     sent: list[object] = []
 
-    def order(request: Request) -> Response:
+    def order(request: AcmeRequest) -> AcmeResponse:
         sent.append(payload_of(request))
-        assert isinstance(placed, Response)
+        assert isinstance(placed, AcmeResponse)
         replaced = {"type": "urn:ietf:params:acme:error:alreadyReplaced", "detail": "done"}
         return answer(409, replaced) if len(sent) == 1 else placed
 
@@ -270,11 +272,11 @@ def test_any_field_may_hold_anything(where: str, field: str, value: object) -> N
     server = Server()
     usual = server.answers[where]
 
-    def changed(request: Request) -> Response:
+    def changed(request: AcmeRequest) -> AcmeResponse:
         told = usual(request) if callable(usual) else usual
         if "json" not in told.headers.get("content-type", "") or not told.body:
             return told
-        return Response(told.status, told.headers, json.dumps(json.loads(told.body) | {field: value}).encode())
+        return AcmeResponse(told.status, told.headers, json.dumps(json.loads(told.body) | {field: value}).encode())
 
     server.answers[where] = changed
     assert outcome_of(server)

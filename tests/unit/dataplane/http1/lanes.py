@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from unit.dataplane.http1.conversation import Conversation, Message, cut, listener, parse_requests
 
-from tlsidecar.dataplane.http1.states import State
+from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.settings import Http
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -30,7 +30,7 @@ def passed(stream: bytes, cuts: list[int], *, force_h11: bool = False, in_one: b
         if talk.closed:
             break
         talk.client(piece)
-        while talk.machine.state is State.AWAITING and not talk.closed:
+        while talk.machine.state is ConversationState.AWAITING and not talk.closed:
             talk.upstream(OK if talk.machine.head and talk.machine.head.method != b"HEAD" else OK[:-2])
     refusals = [(record.status, str(record.reason)) for record in talk.records if record.reason]
     # One message for each request that was begun, at most: never two.

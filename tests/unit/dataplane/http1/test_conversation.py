@@ -7,7 +7,7 @@ from unit.dataplane.http1.conversation import Conversation, listener
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http1.halves import MAX_INTERIM_RESPONSES
-from tlsidecar.dataplane.http1.states import Event, IllegalMove, Life, State
+from tlsidecar.dataplane.http1.states import ConversationState, Event, IllegalMove, Standing
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Http, Limits
 
@@ -129,7 +129,7 @@ def test_an_early_response_ends_both_connections(body: bytes) -> None:
 
 def test_an_early_response_and_the_rest_of_the_body_cross() -> None:
     talk = Conversation().client(POST + b"a").upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe")
-    assert talk.machine.state is State.CROSSING
+    assert talk.machine.state is ConversationState.CROSSING
     talk.client(b"bc")
     assert talk.sent_up.endswith(b"abc")
     talk.upstream(b"re")
@@ -228,7 +228,7 @@ def test_a_tunnel_starts_after_what_was_said_ahead_of_it() -> None:
     assert talk.heard.endswith(b"first")
     record = talk.machine.tunnel_ended(10, 20)
     assert record.status == 101
-    assert talk.machine.state is State.CLOSING
+    assert talk.machine.state is ConversationState.CLOSING
 
 
 @pytest.mark.parametrize(
@@ -532,4 +532,4 @@ def test_a_head_that_is_not_finished_in_time_is_told_of_as_far_as_it_came() -> N
 
 def test_an_illegal_move_names_itself() -> None:
     with pytest.raises(IllegalMove, match="SWITCHED in IDLE"):
-        Life().move(Event.SWITCHED)
+        Standing().move(Event.SWITCHED)
