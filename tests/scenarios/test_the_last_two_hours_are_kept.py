@@ -118,7 +118,7 @@ def test_an_outage_is_still_seen_when_it_is_over(pki: Pki, tmp_path: Path, worke
             assert sum(int(row.split()[1]) for row in rows) >= 6
         nobody = tlsidecar(sidecar, "history", "--identity", "nobody.test")
         assert (nobody.returncode, nobody.stdout) == (2, "")
-        assert "no identity that is kept is called 'nobody.test'; there are client.test" in nobody.stderr
+        assert "no identity that is kept is called 'nobody.test'; known: client.test" in nobody.stderr
         refused = tlsidecar(sidecar, "history", "--since", "yesterday")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "since is a time (RFC 3339) or a duration" in refused.stderr

@@ -63,7 +63,7 @@ def asked_about(
         found = [each for each in listeners if each.name == name]
         if not found:
             names = ", ".join(each.name for each in listeners)
-            raise CannotAsk(f"there is no listener {name!r}: there are {names}")
+            raise CannotAsk(f"no listener is called {name!a}; known: {names}")
         return found
     mode = Mode.TERMINATE if _is_for_clients(chain) else Mode.ORIGINATE
     found = [each for each in listeners if each.mode is mode] or list(listeners)

@@ -85,7 +85,7 @@ def _listener(listeners: Sequence[ListenerSeries[SafeText]], name: str) -> Serie
     found = next((each for each in listeners if each.name == name), None)
     if found is None:
         known = ", ".join(each.name for each in listeners)
-        raise Failure(f"no listener is called {name!a}; there are {known}", EXIT_BAD_INPUT)
+        raise Failure(f"no listener is called {name!a}; known: {known}", EXIT_BAD_INPUT)
     return found
 
 
@@ -98,7 +98,7 @@ def _charted(
         keys = ", ".join(each.key for each in found if each.key)
         raise Failure(f"{len(found)} go by {name!a}: ask for one by its key, {keys}", EXIT_BAD_INPUT)
     known = ", ".join(each.name for each in kept) or "none"
-    raise Failure(f"no {kind} that is kept is called {name!a}; there are {known}", EXIT_BAD_INPUT)
+    raise Failure(f"no {kind} that is kept is called {name!a}; known: {known}", EXIT_BAD_INPUT)
 
 
 def _rows(past: History[SafeText], series: Series[SafeText]) -> list[tuple[object, ...]]:

@@ -30,7 +30,8 @@ def named() -> Iterator[tuple[str, str]]:
         blocks = re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL) if document.suffix == ".md" else [text]
         lines = [line for block in blocks for line in _ON_A_LINE.findall(block.replace("\\\n", " "))]
         for command in dict.fromkeys([*_IN_A_SENTENCE.findall(text), *lines]):
-            yield f"{document.relative_to(ROOT)}", command.partition(" #")[0].strip()
+            ours = re.split(r" \\?\| ", command)[0]  # a table escapes the bar
+            yield f"{document.relative_to(ROOT)}", ours.partition(" #")[0].strip()
 
 
 NAMED = sorted(set(named()))

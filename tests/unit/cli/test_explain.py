@@ -102,7 +102,7 @@ def test_hostile_text_is_inert(served: Served) -> None:
     [
         ({"leaf": "00" * 32}, "its certificates are not kept"),
         ({"leaf": "00" * 32, "side": Side.PEER}, "the other end turned us away"),
-        ({"leaf": "00" * 32, "chain": (SHOP.der,), "listener": "gone"}, "there is no listener 'gone'"),
+        ({"leaf": "00" * 32, "chain": (SHOP.der,), "listener": "gone"}, "no listener is called 'gone'"),
         (
             {"leaf": "00" * 32, "chain": (SHOP.der,), "stage": Stage.REQUEST, "reason": Reason.BAD_HEADER},
             "it was turned away for something else, which is not judged again: a header line is malformed",
@@ -129,7 +129,7 @@ def test_what_cannot_be_said_is_said(served: Served, changes: dict[str, object],
         (("r-1",), "is no id"),
         (("--cert", "nobody.crt"), "nobody.crt"),
         (("--cert", "tls.key"), "no certificate"),
-        (("--cert", "shop.crt", "--listener", "out"), "there is no listener 'out': there are web"),
+        (("--cert", "shop.crt", "--listener", "out"), "no listener is called 'out'; known: web"),
         (("--cert", "shop.crt", "--method", "GET"), "together with a path"),
         (("--cert", "shop.crt", "--path", "admin"), "a path starts with '/'"),
         (("--cert", "shop.crt", "--config", "nobody.toml"), "nobody.toml"),
