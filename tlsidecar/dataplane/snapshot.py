@@ -149,8 +149,8 @@ class UpstreamRecord:
     checks_total: int = 0
     checks_failed: int = 0
     tried_at: float = 0.0  # by anybody; CLOCK_MONOTONIC, which all workers of a machine share; 0: never
-    greeted_at: float = 0.0  # by this listener; the same
-    greeting_failed: bool = False  # the handshake, by this listener's rules
+    handshake_at: float = 0.0  # by this listener; the same
+    handshake_failed: bool = False  # the handshake, by this listener's rules
     traffic: TrafficCounters = field(default_factory=TrafficCounters)
 
 
@@ -158,8 +158,8 @@ def latest(records: Iterable[UpstreamRecord]) -> UpstreamRecord:
     """What the worker knows of one address that tried it last; but a handshake that this listener refused is mended by
     none that another listener made there. Raises ValueError for no records."""
     known = list(records)
-    greeted = max(known, key=lambda record: record.greeted_at)
-    return greeted if greeted.greeting_failed else max(known, key=lambda record: record.tried_at)
+    shaken = max(known, key=lambda record: record.handshake_at)
+    return shaken if shaken.handshake_failed else max(known, key=lambda record: record.tried_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,8 @@ def test_the_worker_that_tried_an_upstream_last_knows_best() -> None:
 
 
 def test_another_listeners_success_in_another_worker_mends_no_handshake_that_this_one_refuses() -> None:
-    refused = replace(upstream(up=False, tried_at=5.0), greeted_at=5.0, greeting_failed=True)
+    refused = replace(upstream(up=False, tried_at=5.0), handshake_at=5.0, handshake_failed=True)
     others = upstream(up=True, tried_at=6.0)  # somebody else was served there
     assert latest(iter([refused, others])) is refused
-    ours = replace(others, greeted_at=6.0)
+    ours = replace(others, handshake_at=6.0)
     assert latest(iter([refused, ours])) is ours

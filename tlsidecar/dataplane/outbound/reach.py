@@ -142,7 +142,7 @@ class Reach:
         if handshake is not None:
             tally = self._outbound.tally
             tally.handshake_over(None, handshake.seconds)
-            upstream.greeted("", handshake.seconds)
+            upstream.shook_hands("", handshake.seconds)
             peer = Peer(handshake, tally.parties.met(handshake.judge.identity, handshake.seconds))
             handshake_s = handshake.seconds
         self._reached(Reached(upstream, sock, peer, handshake_s, self._contexts.generation, greeting))
@@ -157,7 +157,7 @@ class Reach:
         if handshake is not None:
             tally.handshake_over(missed.reason, handshake.seconds)
             tally.upstream_failed(missed.reason if missed.reason in _COUNTED_AS_THEY_ARE else Reason.UPSTREAM_TLS)
-            upstream.greeted(missed.reason.value, handshake.seconds)
+            upstream.shook_hands(missed.reason.value, handshake.seconds)
             upstream.refused(missed.detail or missed.reason.sentence)
             self._missed(missed)
             return

@@ -27,11 +27,11 @@ FAILURE_STANDS_S = 60.0
 class Health:
     """How trying something has gone lately. Times are the loop's, in seconds."""
 
-    __slots__ = ("_loop", "ejected_until", "last_error", "row", "tried_at")
+    __slots__ = ("_loop", "ejected_until", "failures_in_a_row", "last_error", "tried_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.row = 0  # failures, whenever they were
+        self.failures_in_a_row = 0  # whenever they were
         self.ejected_until = 0.0
         self.last_error = ""
         self.tried_at = 0.0
@@ -42,18 +42,18 @@ class Health:
     @property
     def failures(self) -> int:
         """How many in a row, while they still say something."""
-        if self.row and self._loop.time() - self.tried_at > FAILURE_STANDS_S:
+        if self.failures_in_a_row and self._loop.time() - self.tried_at > FAILURE_STANDS_S:
             self.clear()
-        return self.row
+        return self.failures_in_a_row
 
     def clear(self) -> None:
-        self.row = 0
+        self.failures_in_a_row = 0
         self.ejected_until = 0.0
         self.last_error = ""
 
     def failed(self, detail: str) -> None:
         failures = self.failures
-        self.row = failures + 1
+        self.failures_in_a_row = failures + 1
         self.last_error = detail
         self.tried_at = self._loop.time()
         self.ejected_until = self.tried_at + min(MAX_EJECTION_S, EJECTION_S * 2 ** min(failures, 10))
@@ -66,14 +66,14 @@ class Upstream:
         """``connecting`` is shared by all who go to ``address``."""
         self._loop = loop
         self._connecting = connecting
-        self._greeting = Health(loop)  # the TLS handshake, by this listener's rules
+        self._handshaking = Health(loop)  # the TLS handshake, by this listener's rules
         self.address = address
         self.text = str(address)
         self.active = 0
         self.idle = 0
         self.opened = 0
-        self.greetings: dict[tuple[str, str], int] = {}  # handshakes: outcome and reason, as a listener's
-        self.greeting_seconds = Histogram(HANDSHAKE_BUCKETS_S)
+        self.handshakes: dict[tuple[str, str], int] = {}  # by outcome and reason, as a listener's
+        self.handshake_seconds = Histogram(HANDSHAKE_BUCKETS_S)
         self.checked: bool | None = None  # what the active checks hold it for; None: not checked, or not yet
         self.check_problem = ""
         self.checks_total = 0
@@ -85,7 +85,7 @@ class Upstream:
     @property
     def failures(self) -> int:
         """Connects and handshakes that failed since the last that succeeded."""
-        return self._connecting.failures + self._greeting.failures
+        return self._connecting.failures + self._handshaking.failures
 
     @property
     def healthy(self) -> bool:
@@ -95,7 +95,7 @@ class Upstream:
     @property
     def ejected_until(self) -> float:
         """On the loop's clock; in the past when it is not ejected."""
-        return max(self._connecting.ejected_until, self._greeting.ejected_until)
+        return max(self._connecting.ejected_until, self._handshaking.ejected_until)
 
     @property
     def available(self) -> bool:
@@ -109,10 +109,10 @@ class Upstream:
     def answered(self, now: float) -> None:
         """It answered on a connection it had, at ``now`` on the loop's clock."""
         connecting = self._connecting
-        connecting.tried_at = self._greeting.tried_at = now
-        if connecting.row or self._greeting.row:
+        connecting.tried_at = self._handshaking.tried_at = now
+        if connecting.failures_in_a_row or self._handshaking.failures_in_a_row:
             connecting.clear()
-            self._greeting.clear()
+            self._handshaking.clear()
 
     def failed(self, detail: str) -> None:
         """It took no connection."""
@@ -121,20 +121,20 @@ class Upstream:
     def refused(self, detail: str) -> None:
         """It took a connection, and the handshake failed."""
         self._connecting.clear()
-        self._greeting.failed(detail)
+        self._handshaking.failed(detail)
 
-    def greeted(self, reason: str, seconds: float) -> None:
+    def shook_hands(self, reason: str, seconds: float) -> None:
         """A handshake there took so long, and failed for ``reason``, if for any."""
         outcome = ("failed", reason) if reason else ("ok", "")
-        self.greetings[outcome] = self.greetings.get(outcome, 0) + 1
-        self.greeting_seconds.observe(seconds)
+        self.handshakes[outcome] = self.handshakes.get(outcome, 0) + 1
+        self.handshake_seconds.observe(seconds)
 
     def record(self, wall: float, traffic: TrafficCounters) -> UpstreamRecord:
         """``wall`` is POSIX seconds; ``traffic`` is what others have counted of it."""
         traffic.connections_active = self.active + self.idle
         traffic.connections = {"accepted": self.opened}
-        traffic.handshakes = dict(self.greetings)
-        traffic.handshake_seconds = self.greeting_seconds.copy()
+        traffic.handshakes = dict(self.handshakes)
+        traffic.handshake_seconds = self.handshake_seconds.copy()
         failures = self.failures
         left_s = self.ejected_until - self._loop.time()
         return UpstreamRecord(
@@ -144,13 +144,13 @@ class Upstream:
             idle=self.idle,
             failures=failures,
             ejected_until=wall + left_s if left_s > 0 else None,
-            last_error=self._connecting.last_error or self._greeting.last_error or self.check_problem,
+            last_error=self._connecting.last_error or self._handshaking.last_error or self.check_problem,
             checked=self.checked,
             checks_total=self.checks_total,
             checks_failed=self.checks_failed,
-            tried_at=max(self._connecting.tried_at, self._greeting.tried_at),
-            greeted_at=self._greeting.tried_at,
-            greeting_failed=self._greeting.failures > 0,
+            tried_at=max(self._connecting.tried_at, self._handshaking.tried_at),
+            handshake_at=self._handshaking.tried_at,
+            handshake_failed=self._handshaking.failures > 0,
             traffic=traffic,
         )
 

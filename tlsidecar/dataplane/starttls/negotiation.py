@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Callable
 from typing import NamedTuple
@@ -70,6 +71,7 @@ class Negotiation:
 
     def _readable(self, _events: int) -> None:
         while self._ended is not None:
+            is_all = _has_ended(self._sock)  # asked first: what is shown after it is all that there will be
             try:
                 shown = self._sock.recv(MOST_SHOWN_BYTES, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
@@ -87,9 +89,12 @@ class Negotiation:
             if step.answer and not self._say(step.answer):
                 return
             if step.next is Next.MORE:
-                if not step.take:
-                    return  # the next edge tells when more has come
-                continue
+                if step.take:
+                    continue
+                if not is_all:
+                    return  # the next edge tells when more has come, or the end
+                self._end(Ended(Next.REFUSED, f"it ended before {self._aim}"))
+                return
             self._end(Ended(step.next, step.detail, shown[: step.take]))
 
     def _say(self, data: bytes) -> bool:
@@ -108,3 +113,11 @@ class Negotiation:
         if ended is not None:
             self.cancel()
             ended(how)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether the other side will send no more. An end that came together with bytes that wait has no edge of its own,
+    and does not show while these are only looked at."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
