@@ -15,6 +15,9 @@ JITTER_FRACTION = 0.1  # of the lifetime, centred on the two thirds, so that a f
 MIN_INTERVAL = timedelta(minutes=1)
 LEAST_INTERVAL = timedelta(seconds=1)  # of lives of seconds
 ATTEMPTS_IN_A_LIFE = 30  # of one that a minute between attempts would leave no room for
+MAX_PATIENCE = timedelta(minutes=1)
+LEAST_PATIENCE = timedelta(seconds=3)  # what is due is looked at each second, and attempts are a second apart
+PATIENCE_FRACTION = 0.1  # of the life
 MAX_BACKOFF = timedelta(hours=1)
 FIRST_BACKOFF = timedelta(minutes=2)
 JUMP = timedelta(seconds=30)  # a wall clock this far from where the monotonic one says it should be has jumped
@@ -28,6 +31,15 @@ def spacing(life: timedelta) -> timedelta:
     if life <= timedelta(0):
         return MIN_INTERVAL
     return min(MIN_INTERVAL, max(LEAST_INTERVAL, life / ATTEMPTS_IN_A_LIFE))
+
+
+def patience(life: timedelta) -> timedelta:
+    """How late a renewal may be before it is said to be, for material that had ``life`` left when it was put to use: a
+    minute, for an issuer takes its time; a tenth of a life of less than ten. What was due at two thirds of a life, give
+    or take the jitter, is so said to be late before a tenth of it is left."""
+    if life <= timedelta(0):
+        return MAX_PATIENCE
+    return min(MAX_PATIENCE, max(LEAST_PATIENCE, life * PATIENCE_FRACTION))
 
 
 def renewal_time(not_before: datetime, not_after: datetime, now: datetime, random_unit: RandomUnit) -> datetime:
@@ -74,6 +86,11 @@ class RenewalSchedule:
     last_attempt_monotonic: float | None = None
     life: timedelta = timedelta(0)  # what was left of it when it was put to use
     _seen: tuple[datetime, float] | None = field(default=None, repr=False)
+
+    @property
+    def overdue_at(self) -> datetime | None:
+        """From when on what is due is late; None where nothing is due."""
+        return self.due + patience(self.life) if self.due is not None else None
 
     def succeeded(self, not_before: datetime, not_after: datetime, now: datetime, monotonic: float) -> None:
         """New material was put to use."""

@@ -8,11 +8,12 @@ from enum import StrEnum
 
 from tlsidecar.api.certificates import CRITICAL_FRACTION, DUE_FRACTION
 from tui.lines import Glyphs, Role
-from tui.records import Severity
+from tui.records import Certificate, OwnCertificate, OwnMaterial, Severity
 from tui.text import SafeText
 
 RENEWAL_GRACE = timedelta(minutes=2)
-"""A renewal may take so long after the moment planned for it before it counts as overdue."""
+"""A renewal may take so long after the moment planned for it before it counts as overdue, where the sidecar is of a
+version that does not say from when on."""
 
 
 class LifetimeStage(StrEnum):
@@ -76,6 +77,19 @@ class Validity:
     not_before: datetime | None
     not_after: datetime | None
     next_renewal_at: datetime | None = None
+    renewal_overdue_at: datetime | None = None
+    renewal_failures: int = 0
+
+    @classmethod
+    def of_own(cls, leaf: Certificate | OwnCertificate, renewal: OwnMaterial | OwnCertificate) -> Validity:
+        """Of a leaf of ours, with what is known of its renewal."""
+        return cls(
+            leaf.not_before,
+            leaf.not_after,
+            renewal.next_renewal_at,
+            renewal.renewal_overdue_at,
+            renewal.renewal_failures,
+        )
 
     def stage(self, now: datetime) -> LifetimeStage:
         if self.not_after is None:
@@ -85,13 +99,16 @@ class Validity:
         if self.not_before is not None and now < self.not_before:
             return LifetimeStage.NOT_YET_VALID
         left = self.fraction_left(now)
-        if left is not None and left <= CRITICAL_FRACTION:
+        is_as_planned = self.renewal_overdue_at is not None and not (
+            self.is_renewal_overdue(now) or self.renewal_failures
+        )
+        if left is not None and left <= CRITICAL_FRACTION and not is_as_planned:
             return LifetimeStage.EXPIRING
-        if self.next_renewal_at is not None and self.next_renewal_at <= now < self.next_renewal_at + RENEWAL_GRACE:
+        if self.next_renewal_at is not None and self.next_renewal_at <= now and not self.is_renewal_overdue(now):
             return LifetimeStage.RENEWING
         if self.is_renewal_overdue(now):
             return LifetimeStage.DUE
-        if left is not None and left <= DUE_FRACTION:
+        if left is not None and left <= DUE_FRACTION and not is_as_planned:
             return LifetimeStage.DUE
         return LifetimeStage.OK
 
@@ -102,4 +119,6 @@ class Validity:
         return max(0.0, min(1.0, (self.not_after - now) / (self.not_after - self.not_before)))
 
     def is_renewal_overdue(self, now: datetime) -> bool:
+        if self.renewal_overdue_at is not None:
+            return now >= self.renewal_overdue_at
         return self.next_renewal_at is not None and now >= self.next_renewal_at + RENEWAL_GRACE

@@ -114,7 +114,7 @@ class Snapshot:
         own = () if status is None else status.identities
         if status is not None and not own and status.certificate is not None:
             own = (status.certificate,)
-        known = [Validity(each.not_before, each.not_after, each.next_renewal_at) for each in own]
+        known = [Validity.of_own(each, each) for each in own]
         ends = [each for each in known if each.not_after is not None]
         return min(
             ends, key=lambda each: each.not_after.timestamp() if each.not_after else 0.0, default=Validity(None, None)

@@ -28,6 +28,7 @@ from tlsidecar.api.words import Severity as Severity
 Status: TypeAlias = status.Status[SafeText]
 Listener: TypeAlias = status.Listener[SafeText]
 Upstream: TypeAlias = status.Upstream[SafeText]
+OwnCertificate: TypeAlias = status.OwnCertificate[SafeText]
 Sandbox: TypeAlias = status.Sandbox[SafeText]
 Problem: TypeAlias = problems.Problem[SafeText]
 Certificate: TypeAlias = certificates.Certificate[SafeText]

@@ -108,6 +108,25 @@ def test_a_new_trust_bundle_that_is_bad_keeps_everything_as_it_was(pki: Pki, tmp
             assert not is_let_in(sidecar, pki, client)
 
 
+def test_the_outage_of_an_issuer_holds_no_change_back(pki: Pki, tmp_path: Path) -> None:
+    """A reload reads what the source gave last; only who asks for a renewal is told that there is none."""
+    server, one, two = pki.issue("server", "localhost"), pki.issue("one", "one.test"), pki.issue("two", "two.test")
+    printed, program = tmp_path / "printed.pem", tmp_path / "issuer"
+    printed.write_bytes(server.cert.read_bytes() + server.key.read_bytes())
+    program.write_text(f"#!/bin/sh\nexec cat {printed}\n")
+    program.chmod(0o755)
+    with serving(echo) as service:
+        config = f'[identity]\ncommand = ["{program}"]\ntrust = "{pki.trust}"\n'
+        config += configs.terminate(service.address, allow=("dns:one.test",))
+        with running(tmp_path / "sidecar", config) as sidecar:
+            printed.unlink()
+            status, answer = sidecar.call("POST", "/v1/rotate")
+            assert (status, answer["attempt"]["reason"]) == (409, "command_failed"), answer
+            attempt = edit(sidecar, '["dns:one.test"]', '["dns:two.test"]')
+            assert (attempt["outcome"], attempt["configuration"]) == ("applied", "applied"), attempt
+            assert [is_let_in(sidecar, pki, pair) for pair in (one, two)] == [False, True]
+
+
 def test_routes_change_under_load_without_a_lost_request(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     over = threading.Event()

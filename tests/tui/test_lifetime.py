@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_planned_renewal_decides_before_the_fraction_does() -> None:
     ]
     assert overdue.is_renewal_overdue(NOW)
     assert not just_now.is_renewal_overdue(NOW)
+
+
+def test_what_the_sidecar_says_of_a_renewal_decides_at_any_length_of_life() -> None:
+    """A certificate of a minute is backdated by five: a sixth of its life is left when it is new."""
+    start, planned, late, end = (NOW + SECOND * each for each in (-300, 40, 46, 60))
+    own = Validity(start, end, planned, late)
+    seconds = {0: "ok", 39: "ok", 40: "renewing", 45: "renewing", 46: "expiring", 60: "expired"}
+    assert {at: own.stage(NOW + SECOND * at).value for at in seconds} == seconds
+    failing = replace(own, renewal_failures=1)
+    assert failing.stage(NOW + SECOND * 30).value == "expiring"
+    early = replace(failing, not_before=NOW, not_after=NOW + SECOND * 60)
+    assert early.stage(NOW + SECOND * 41).value == "renewing"
 
 
 def test_what_is_not_known_or_not_yet_valid() -> None:

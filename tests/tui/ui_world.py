@@ -395,6 +395,8 @@ def _material(now: datetime, *, not_before: datetime, not_after: datetime, renew
             }
         ],
         "next_renewal_at": stamp(renewal),
+        "renewal_overdue_at": stamp(renewal + timedelta(minutes=1)),
+        "renewal_failures": 0,
         "last_attempt": {
             "at": stamp(now - timedelta(hours=8, minutes=3)),
             "trigger": "file_change",
@@ -501,6 +503,8 @@ def healthy(now: datetime = NOW, connections: int = 12, node: str = "web-1") -> 
             "not_before": leaf["not_before"],
             "not_after": leaf["not_after"],
             "next_renewal_at": material["next_renewal_at"],
+            "renewal_overdue_at": material["renewal_overdue_at"],
+            "renewal_failures": 0,
         },
         "sandbox": {
             "mode": "auto",

@@ -163,6 +163,8 @@ def _own_material(state: interface.IdentityState, open_now: Mapping[tuple[str, i
         "trust": () if material is None else certificate_records(material.trust),
         "crls": () if material is None else crl_records(material),
         "next_renewal_at": state.next_renewal_at,
+        "renewal_overdue_at": state.renewal_overdue_at,
+        "renewal_failures": state.renewal_failures,
         "last_attempt": state.last_attempt,
         "connections_by_generation": {str(number): by_generation[number] for number in sorted(by_generation)},
     }
@@ -292,6 +294,8 @@ def _own_certificates(identities: Iterable[interface.IdentityState]) -> Iterator
             next_renewal_at=state.next_renewal_at,
             name=state.name,
             generation=state.generation.number,
+            renewal_overdue_at=state.renewal_overdue_at,
+            renewal_failures=state.renewal_failures,
         )
 
 

@@ -97,6 +97,10 @@ class OwnMaterial(Generic[T]):
     trust: Annotated[tuple[Certificate[T], ...], Doc("who may vouch for peers")]
     crls: Annotated[tuple[RevocationList[T], ...], Doc("revocation lists in use")]
     next_renewal_at: Annotated[datetime | None, Doc("when the source renews; null when it never does by itself")]
+    renewal_overdue_at: Annotated[
+        datetime | None, Doc("when that renewal is late: a minute after, less for a life of minutes; null as above")
+    ]
+    renewal_failures: Annotated[int, Doc("renewals that failed in a row; 0 when the source never renews by itself")]
     last_attempt: Annotated[Attempt[T] | None, Doc("the last attempt to put material to use")]
     connections_by_generation: Annotated[Mapping[T, int], Doc("open connections by the generation they began under")]
 

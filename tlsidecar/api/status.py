@@ -94,6 +94,10 @@ class OwnCertificate(Generic[T]):
     next_renewal_at: Annotated[datetime | None, Doc("when its source renews it; null when the source never does")]
     name: Annotated[T, Doc("what our identity is called in the configuration")] = NO_TEXT
     generation: Annotated[int, Doc("of its material in use")] = 0
+    renewal_overdue_at: Annotated[
+        datetime | None, Doc("when that renewal is late; null when the source never does")
+    ] = None
+    renewal_failures: Annotated[int, Doc("renewals that failed in a row")] = 0
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,14 @@ class IdentityState:
     """One identity of ours at one moment: what is in use, where it comes from, and how it is renewed.
 
     A source ``renews`` when it is to be asked for new material in time; else somebody else has to renew, and
-    ``next_renewal_at`` is None."""
+    ``next_renewal_at`` and ``renewal_overdue_at`` are None."""
 
     name: str
     generation: Generation | None = None  # None before the first
     source: str = ""  # in words
     renews: bool = False
     next_renewal_at: datetime | None = None
+    renewal_overdue_at: datetime | None = None  # when it is late, by what the material's life leaves room for
     renewal_failures: int = 0  # in a row
     last_attempt: Attempt | None = None
     refusal: Attempt | None = None  # the newest that nothing has mended since

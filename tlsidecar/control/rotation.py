@@ -114,6 +114,11 @@ class Rotation:
         return self._renewals.due if self.source.renews else None
 
     @property
+    def renewal_overdue_at(self) -> datetime | None:
+        """From when on that is late; ``None`` where somebody else renews."""
+        return self._renewals.overdue_at if self.source.renews else None
+
+    @property
     def renewal_failures(self) -> int:
         """How often renewing has failed in a row; 0 where somebody else renews."""
         return self._renewals.failures if self.source.renews else 0
@@ -126,6 +131,7 @@ class Rotation:
             source=self.source.describe(),
             renews=self.source.renews,
             next_renewal_at=self.next_renewal_at,
+            renewal_overdue_at=self.renewal_overdue_at,
             renewal_failures=self.renewal_failures,
             last_attempt=self.attempts.last,
             refusal=self.attempts.refusal,

@@ -127,7 +127,9 @@ def _listed(
 def validity_of(certificate: Certificate, certificates: OwnMaterial) -> Validity:
     """Its validity; for our leaf with the renewal that is planned."""
     is_leaf = certificates.leaf is not None and certificate.sha256 == certificates.leaf.sha256
-    return Validity(certificate.not_before, certificate.not_after, certificates.next_renewal_at if is_leaf else None)
+    if is_leaf:
+        return Validity.of_own(certificate, certificates)
+    return Validity(certificate.not_before, certificate.not_after)
 
 
 def _certificate_line(certificate: Certificate, certificates: OwnMaterial, look: Look) -> Line:

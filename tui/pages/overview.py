@@ -231,7 +231,7 @@ def expiries(snapshot: Snapshot, now: datetime) -> list[Expiry]:
         leaf = own.leaf
         if leaf is not None:
             name = leaf.identity or leaf.subject
-            validity = Validity(leaf.not_before, leaf.not_after, own.next_renewal_at)
+            validity = Validity.of_own(leaf, own)
             found[leaf.sha256] = Expiry("our certificate", name, validity, leaf.sha256)
     for own in identities:
         for what, others in (("issuer", own.chain), ("trusted CA", own.trust)):
@@ -252,8 +252,10 @@ def _renewal(expiry: Expiry, look: Look) -> Span:
     planned = expiry.validity.next_renewal_at
     if planned is None:
         return literal("")
-    if planned <= look.now:
+    if expiry.validity.is_renewal_overdue(look.now):
         return Span(SafeText(f"overdue {age(planned, look.now)}"), Role.WARNING)
+    if planned <= look.now:
+        return literal("renews now")
     return Span(SafeText(f"renews in {until(planned, look.now).strip()}"))
 
 

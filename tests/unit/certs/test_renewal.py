@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.certs import forge
 
-from certs.renewal import MAX_BACKOFF, MIN_INTERVAL, RenewalSchedule, backoff, renewal_time, spacing
+from certs.renewal import (
+    MAX_BACKOFF,
+    MAX_PATIENCE,
+    MIN_INTERVAL,
+    RenewalSchedule,
+    backoff,
+    patience,
+    renewal_time,
+    spacing,
+)
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -34,6 +43,17 @@ def test_a_renewal_is_due_at_two_thirds_of_what_is_left(lifetime_s: int, age_s: 
     if left > timedelta(seconds=2):
         assert max(starts, forge.NOW) + left * 0.6 <= due <= max(starts, forge.NOW) + left * 0.72
         assert due < ends
+
+
+@given(life_s=st.integers(30, 400 * 86400), unit=st.floats(0, 1, exclude_max=True))
+def test_a_renewal_is_late_before_a_tenth_of_any_life_is_left(life_s: int, unit: float) -> None:
+    life = timedelta(seconds=life_s)
+    schedule = RenewalSchedule(lambda: unit)
+    schedule.succeeded(forge.NOW, forge.NOW + life, forge.NOW, 0.0)
+    assert schedule.due is not None
+    assert schedule.overdue_at == schedule.due + patience(life) <= forge.NOW + life * 0.9
+    assert spacing(life) <= patience(life) <= MAX_PATIENCE
+    assert patience(life) == MAX_PATIENCE or life < timedelta(minutes=10)
 
 
 @given(failures=st.integers(1, 100), left_s=st.integers(-1000, 10**7), unit=st.floats(0, 1, exclude_max=True))

@@ -77,7 +77,8 @@ def files(issuer: Issuer) -> Facts:
 @pytest.fixture
 def authority(files: Facts) -> Facts:
     """The same from a source that renews after sixteen hours."""
-    return changed(files, renews=True, next_renewal_at=NOW + timedelta(hours=16))
+    due = NOW + timedelta(hours=16)
+    return changed(files, renews=True, next_renewal_at=due, renewal_overdue_at=due + timedelta(minutes=1))
 
 
 def test_nothing_is_wrong_with_nothing() -> None:
@@ -128,6 +129,7 @@ def test_what_its_source_renews_is_judged_by_when_it_will(
         authority,
         now=NOW + timedelta(hours=hours),
         next_renewal_at=NOW + timedelta(hours=due),
+        renewal_overdue_at=NOW + timedelta(hours=due, minutes=1),
         renewal_failures=failures,
     )
     assert codes(facts) == expected

@@ -7,7 +7,7 @@ source renews it, by when the source will.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, wraps
 
 from certs.chain import issued
@@ -18,9 +18,6 @@ from tlsidecar.api.certificates import CRITICAL_FRACTION, DUE_FRACTION
 from tlsidecar.control.interface import IdentityState, Severity
 from tlsidecar.control.problems.facts import Facts, Found
 from tlsidecar.settings import DEFAULT_IDENTITY
-
-# A renewal may be this late before it is said to be: the clock is looked at every second, an issuer takes its time.
-LATE = timedelta(minutes=1)
 
 
 def _of_each(judgement: Callable[[IdentityState, datetime], Iterator[Found]]) -> Callable[[Facts], Iterator[Found]]:
@@ -64,8 +61,7 @@ def own_certificate(own: IdentityState, now: datetime) -> Iterator[Found]:
         message = f"our certificate is not valid before {second_text(starts)}: peers refuse it until then"
         yield Found(Severity.WARNING, "certificate_not_yet_valid", message, now, name)
     elif own.renews and own.next_renewal_at is not None:
-        late = now > own.next_renewal_at + LATE
-        if left <= CRITICAL_FRACTION and (late or own.renewal_failures):
+        if left <= CRITICAL_FRACTION and (_is_late(own, now) or own.renewal_failures):
             message = f"our certificate expires at {second_text(ends)} and its renewal fails"
             yield Found(Severity.CRITICAL, "certificate_expiring", message, ends - whole * CRITICAL_FRACTION, name)
     elif left <= CRITICAL_FRACTION:
@@ -86,9 +82,13 @@ def renewal(own: IdentityState, now: datetime) -> Iterator[Found]:
         times = "once" if own.renewal_failures == 1 else f"{own.renewal_failures} times in a row"
         message = f"renewing our certificate failed {times}; it is tried again at {second_text(own.next_renewal_at)}"
         yield Found(Severity.WARNING, "renewal_failing", message, own.refused_since or now, name)
-    elif now > own.next_renewal_at + LATE:
+    elif _is_late(own, now):
         message = f"our certificate should have been renewed at {second_text(own.next_renewal_at)}"
         yield Found(Severity.WARNING, "renewal_overdue", message, own.next_renewal_at, name)
+
+
+def _is_late(own: IdentityState, now: datetime) -> bool:
+    return own.renewal_overdue_at is not None and now > own.renewal_overdue_at
 
 
 @_of_each
