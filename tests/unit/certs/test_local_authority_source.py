@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from certs.durable import locked
 from certs.errors import MaterialError, MaterialReason
 from certs.handshake import prove_handshake
 from certs.identity import Role
+from certs.material import Material
 from certs.preflight import preflight
 from certs.revocation import write_crls
 from certs.rollover import start, switch
@@ -152,7 +154,7 @@ async def test_new_lists_are_followed_and_another_ca_is_a_reason_to_renew(
 async def test_a_ca_that_hangs_fails_in_time_and_what_it_issued_late_is_taken_up(
     source: LocalAuthoritySource, authority: Authority
 ) -> None:
-    issued = await source.renew()
+    issued = await _issued(source)
     with locked(authority.directory):
         for _ in range(3):
             with pytest.raises(MaterialError) as raised:
@@ -161,6 +163,15 @@ async def test_a_ca_that_hangs_fails_in_time_and_what_it_issued_late_is_taken_up
         assert sum(thread.name.startswith("source:") for thread in threading.enumerate()) == 1
         events = source.follow()
         assert isinstance(await anext(events), Failed)
-    event = await anext(events)
+    while isinstance(event := await anext(events), Failed):
+        assert event.error.reason is MaterialReason.SOURCE_TIMEOUT  # a busy machine: it is taken up all the same
     assert isinstance(event, Candidate)
     assert event.material.leaf != issued.leaf
+
+
+async def _issued(source: LocalAuthoritySource) -> Material:
+    """The first one, within the deadline of this file or after it, as a busy machine has it."""
+    for _ in range(50):
+        with contextlib.suppress(MaterialError):
+            return await source.renew()
+    return await source.renew()
