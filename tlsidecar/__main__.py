@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 try:
@@ -34,6 +35,10 @@ def _command() -> object:
 
         keep_out_the_systems()
         load_without_session_tickets()
+    if "_TLSIDECAR_COMPLETE" in os.environ:
+        from tlsidecar.cli.bash_completion import register
+
+        register()
     from tlsidecar.cli.root import root
 
     return root(prog_name="tlsidecar")

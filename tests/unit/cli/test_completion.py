@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,32 @@ def test_the_sockets_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_nobody_there_completes_nothing(tmp_path: Path) -> None:
     assert completed("kill", "--socket", str(tmp_path / "absent"), "") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "breaks", "replies"),
+    [
+        ("deny spiffe:", ":=", ["//prod.example/ns/shop/sa/cart"]),
+        ("deny spiffe://prod.example/ns", ":=", ["//prod.example/ns/shop/sa/cart"]),
+        ("deny spiffe://prod.example/ns", " ", [_NAME]),
+        ("deny spi", ":=", [_NAME]),
+        ("deny ", ":=", [_NAME]),
+        ("kill --identity=spiffe:", ":=@", ["//prod.example/ns/shop/sa/cart"]),
+        ("sta", ":=", ["status"]),
+    ],
+)
+def test_bash_takes_no_name_apart(served: Served, typed: str, breaks: str, replies: list[str]) -> None:
+    """Asked by a real bash, whose buffer has what comes before the last break already."""
+    served.control.records = [made_connection(1, identity=_NAME)]
+    program = Path(sys.executable).with_name("tlsidecar")
+    env = {**os.environ, "TLSIDECAR_ADMIN_SOCKET": str(served.socket)}
+    script = subprocess.run(
+        [program], env={**env, "_TLSIDECAR_COMPLETE": "bash_source"}, capture_output=True, text=True
+    )
+    line = f"tlsidecar {typed}"
+    asked = (
+        f"{script.stdout}\nCOMP_WORDBREAKS='{breaks}' COMP_LINE='{line}' COMP_POINT={len(line)}\n"
+        f"COMPREPLY=(); _tlsidecar_completion {program}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    done = subprocess.run(["bash", "--norc", "-c", asked], env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (replies, "")
