@@ -102,6 +102,7 @@ def test_the_plain_form_loads_neither_the_toolkit_nor_the_daemon() -> None:
         "import sys, tui.cli\n"
         "roots = {name.partition('.')[0] for name in sys.modules}\n"
         "ours = {name for name in sys.modules if name.startswith('tlsidecar.') and '.api' not in name}\n"
+        "ours.discard('tlsidecar.lazy_dataclass')  # the records of the API are made with it\n"
         "print(sorted(ours | roots & {'textual', 'rich', 'certs', 'cryptography', 'OpenSSL', 'pydantic'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
