@@ -100,7 +100,7 @@ def test_it_flaps(pki: Pki, tmp_path: Path) -> None:
                 peer.close()
         sidecar.settles()
         assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 20
-        eventually(lambda: sidecar.status()["problems"] == [])  # that a worker lags is one, on a busy machine
+        eventually(lambda: not sidecar.problems())
 
 
 def test_with_several_addresses_the_next_one_is_taken(pki: Pki, tmp_path: Path) -> None:

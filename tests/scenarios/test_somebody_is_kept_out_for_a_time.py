@@ -29,7 +29,7 @@ def connected_for(stack: contextlib.ExitStack, sidecar: Sidecar, pki: Pki, pair:
 
 
 def problems(sidecar: Sidecar) -> list[tuple[str, str]]:
-    return [(problem["code"], problem["subject"]) for problem in sidecar.status()["problems"]]
+    return [(problem["code"], problem["subject"]) for problem in sidecar.problems()]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

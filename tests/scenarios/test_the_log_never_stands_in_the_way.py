@@ -97,7 +97,7 @@ def test_a_full_disk_costs_lines_and_holds_up_changes_only(pki: Pki, tmp_path: P
             for _ in range(5):
                 _talk(sidecar, pki, client)
             eventually(lambda: sidecar.status()["log_lines_dropped"] >= 5)
-            assert [problem["code"] for problem in sidecar.status()["problems"]] == ["log_lines_dropped"]
+            assert [problem["code"] for problem in sidecar.problems()] == ["log_lines_dropped"]
             _changes_are_refused(sidecar)
 
 

@@ -85,7 +85,7 @@ def test_a_list_past_its_time(policy: str, pki: Pki, tmp_path: Path) -> None:
             eventually(lambda: "(crl_expired)" in sidecar.log_text)
             return
         with running(tmp_path / "sidecar", config) as sidecar:
-            assert [problem["code"] for problem in sidecar.status()["problems"]] == ["crl_expired"]
+            assert [problem["code"] for problem in sidecar.problems()] == ["crl_expired"]
             with connected(sidecar.port(), pki.trust, client) as peer:
                 peer.send(b"!")
                 assert peer.recv_exactly(1) == b"!"

@@ -120,7 +120,7 @@ def test_without_being_asked_readiness_does_not_follow(pki: Pki, tmp_path: Path)
             assert ready(sidecar) == 200
             status = sidecar.status()
             assert (status["state"], status["ready"]) == ("degraded", True)
-            assert [(problem["severity"], problem["code"]) for problem in status["problems"]] == [
+            assert [(problem["severity"], problem["code"]) for problem in sidecar.problems()] == [
                 ("critical", "upstream_down")
             ]
 

@@ -153,6 +153,10 @@ class Sidecar:
     def status(self) -> Any:
         return self.json("/v1/status")
 
+    def problems(self) -> list[dict[str, Any]]:
+        """But that a worker lags, which a busy machine may make of any test."""
+        return [problem for problem in self.status()["problems"] if problem["code"] != "worker_lag"]
+
     def listener(self, name: str | None = None) -> Any:
         listeners = self.status()["listeners"]
         return listeners[0] if name is None else next(entry for entry in listeners if entry["name"] == name)
