@@ -607,7 +607,9 @@ def degraded(now: datetime = NOW) -> World:
     own = world.certificates["leaf"]
     own["not_before"], own["not_after"] = stamp(now - timedelta(hours=20)), stamp(now + timedelta(hours=4))
     renewal = stamp(now - timedelta(hours=4))
-    world.certificates["next_renewal_at"] = status["certificate"]["next_renewal_at"] = renewal
+    late = stamp(now - timedelta(hours=4) + timedelta(minutes=1))
+    for shown in (world.certificates, status["certificate"]):
+        shown |= {"next_renewal_at": renewal, "renewal_overdue_at": late}
     status["certificate"] |= {"not_before": own["not_before"], "not_after": own["not_after"]}
     world.certificates["last_attempt"] |= {
         "at": stamp(now - timedelta(minutes=2)),
@@ -646,7 +648,8 @@ def expired(now: datetime = NOW) -> World:
     world = healthy(now)
     own = world.certificates["leaf"]
     own["not_before"], own["not_after"] = stamp(now - timedelta(days=1)), stamp(now - timedelta(minutes=7, seconds=5))
-    world.certificates["next_renewal_at"] = world.status["certificate"]["next_renewal_at"] = None
+    for shown in (world.certificates, world.status["certificate"]):
+        shown |= {"next_renewal_at": None, "renewal_overdue_at": None}
     world.certificates["crls"][0]["next_update"] = stamp(now - timedelta(hours=1))
     world.status["certificate"] |= {"not_before": own["not_before"], "not_after": own["not_after"]}
     world.status |= {"state": "degraded", "ready": False}
