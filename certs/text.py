@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -30,10 +32,43 @@ _SIGNATURE_NAMES = {
 _CURVE_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
+# The rule of the whole house, which tlsidecar.api.text has, too (neither may import the other, docs/decisions.md): a
+# test compares them, character by character.
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Me", "Mc"})
+_HIDDEN_RANGES = (
+    (0x115F, 0x11FF),  # Hangul vowels, finals and fillers, which join what stands before them
+    (0x2630, 0x2637),  # trigrams
+    (0x268A, 0x268F),  # monograms and digrams
+    (0x3164, 0x3164),  # Hangul filler: looks like a space
+    (0x4DC0, 0x4DFF),  # hexagrams
+    (0xD7B0, 0xD7FF),  # Hangul vowels and finals
+    (0xFFA0, 0xFFA0),  # half-width Hangul filler
+    (0x16FE0, 0x16FFF),  # iteration marks that attach to what stands before them
+    (0x1D300, 0x1D37F),  # tetragrams and counting rods
+    (0x1F1E6, 0x1F1FF),  # regional indicators, which pair up
+    (0x1F3FB, 0x1F3FF),  # skin tones, which change what stands before them
+)
+
+
 def safe_text(text: str) -> str:
-    """Text that a certificate brought, made inert for a terminal: everything that is not printable is escaped, line
-    ends, escape sequences and direction marks included."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    """``text`` on one line, whole, with every character that is not plainly visible written as ``\\x1b`` or
+    ``\\u202e``: controls, what is hidden, reordered or combined with its neighbours, and what nobody has assigned."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+@lru_cache(maxsize=4096)
+def _visible(character: str) -> str:
+    code = ord(character)
+    if 0x20 <= code <= 0x7E:
+        return character
+    is_hidden = unicodedata.category(character) in _HIDDEN_CATEGORIES
+    if not is_hidden and not any(first <= code <= last for first, last in _HIDDEN_RANGES):
+        return character
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def describe_certificate(certificate: Certificate) -> dict[str, Any]:

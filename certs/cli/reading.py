@@ -25,7 +25,7 @@ from certs.preflight import inspect
 from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
 from certs.sources.files import FileSource
-from certs.text import describe_certificate
+from certs.text import describe_certificate, safe_text
 
 _PURPOSE_NAMES = {role.purpose: f"{role.value}Auth" for role in Role}
 
@@ -95,7 +95,7 @@ def verify(
             ],
             "warnings": inspection.warnings,
         },
-        "\n".join(map(_one_line, lines)),
+        "\n".join(map(safe_text, lines)),
         as_json=as_json,
     )
     if found:
@@ -203,8 +203,8 @@ def _certificate_item(certificate: Certificate, now: datetime) -> tuple[dict[str
         ("defect", defect),
     ]
     # Each value on one line: what a certificate says must not be able to forge a row.
-    lines = [f"{kind} {_one_line(described['identity'])}"]
-    lines += [f"  {title:<12} {_one_line(value)}" for title, value in rows if value]
+    lines = [f"{kind} {safe_text(described['identity'])}"]
+    lines += [f"  {title:<12} {safe_text(value)}" for title, value in rows if value]
     item = {"kind": "certificate", **described, "purposes": purposes, "state": state, "svid_error": svid_error}
     return item, "\n".join(lines)
 
@@ -222,14 +222,10 @@ def _crl_item(crl: RevocationList) -> tuple[dict[str, Any], str]:
         "serials": serials,
     }
     lines = [
-        f"CRL of {_one_line(issuer)}",
+        f"CRL of {safe_text(issuer)}",
         f"  this update  {time_text(crl.last_update_utc)}",
         f"  next update  {next_update or '(never)'}",
         f"  revoked      {len(serials)}",
         *(f"    {serial}" for serial in serials),
     ]
     return item, "\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
