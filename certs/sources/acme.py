@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,9 +25,10 @@ from certs.acme.messages import AcmeError
 from certs.acme.renewal_info import DEFAULT_ASK_AGAIN, RenewalInfo, certificate_identifier, renewal_info
 from certs.acme.session import Session
 from certs.acme.transport import Https, Responder, carry_out
+from certs.certificate import Certificate
 from certs.chain import leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
-from certs.durable import create_file
+from certs.durable import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, PUBLIC_FILE_MODE, locked, replace_file
 from certs.errors import MaterialError, MaterialReason, PublishError
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, read_blocks
@@ -86,6 +86,16 @@ class AcmeAccount:
     server_trust: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Unkept:
+    """Issued, and not on the disk yet. Where that is full, the next attempt writes it: CAs issue the same names only a
+    few times a week."""
+
+    leaf: Certificate
+    pem: bytes
+    key: PrivateKey
+
+
 class AcmeSource:
     """Implements :class:`certs.sources.Source`."""
 
@@ -114,6 +124,7 @@ class AcmeSource:
         self._orders = Attempts(clock, ORDER_TIMEOUT_S + ASK_TIMEOUT_S)
         self._questions = Attempts(clock, ASK_TIMEOUT_S)
         self._left_alone_until: datetime | None = None  # as the CA asked for
+        self._unkept: _Unkept | None = None
 
     def __repr__(self) -> str:
         return f"AcmeSource({self.describe()})"
@@ -199,6 +210,9 @@ class AcmeSource:
         return carry_out(walk, self._https(), None, self._clock, ASK_TIMEOUT_S)
 
     def _order(self, replaces: str) -> None:
+        if self._unkept is not None and self._unkept.leaf.not_valid_after_utc > self._clock.now():
+            self._publish(self._unkept)
+            return
         account = self._account
         order = CertificateOrder(
             names=self._names,
@@ -219,17 +233,23 @@ class AcmeSource:
                 self._left_alone_until = self._clock.now() + timedelta(seconds=error.retry_after_s)
             raise _refused(str(error)) from None
         self._left_alone_until = None
-        self._publish(pem, PrivateKey(key))
-
-    def _publish(self, pem: bytes, key: PrivateKey) -> None:
-        certificates = certificates_in(read_blocks(pem))
-        if leaf_of(certificates, key.spki) is None:
+        signed = PrivateKey(key)
+        leaf = leaf_of(certificates_in(read_blocks(pem)), signed.spki)
+        if leaf is None:
             raise _refused("the CA's certificate is not for our key")
-        files = {CERTIFICATE_FILE: PublishedFile(pem, 0o644), KEY_FILE: PublishedFile(key.to_pem(), 0o600)}
+        self._unkept = _Unkept(leaf, pem, signed)
+        self._publish(self._unkept)
+
+    def _publish(self, issued: _Unkept) -> None:
+        files = {
+            CERTIFICATE_FILE: PublishedFile(issued.pem, PUBLIC_FILE_MODE),
+            KEY_FILE: PublishedFile(issued.key.to_pem(), PRIVATE_FILE_MODE),
+        }
         try:
             publish(self._account.state, files, self._clock.now())
         except PublishError as error:
             raise _refused(f"what was issued cannot be kept: {error}") from None
+        self._unkept = None
 
     def _https(self) -> Https:
         return Https(self._clock, self._account.server_trust)
@@ -238,17 +258,9 @@ class AcmeSource:
         """The account's key; a new one, for which ``make`` also writes the file, where there is none."""
         path = self._account.state / ACCOUNT_FILE
         if not path.exists():
-            key = AccountKey.generate()
-            if make:
-                try:
-                    path.parent.mkdir(0o700, parents=True, exist_ok=True)
-                    # Whole or not at all: an account without its key is lost.
-                    temporary = path.with_name(f".{ACCOUNT_FILE}.{secrets.token_hex(4)}")
-                    create_file(temporary, key.to_pem(), 0o600)
-                    temporary.rename(path)
-                except OSError as error:
-                    raise _refused(f"{path}: {error.strerror}") from None
-            return key
+            if not make:
+                return AccountKey.generate()
+            _make_account_key(path)
         try:
             return AccountKey.from_pem(read_file(path, Secrecy.SECRET))
         except ValueError as error:
@@ -268,6 +280,17 @@ class AcmeSource:
         identity = material.identity
         have = {*(each.lower() for each in identity.dns), *identity.ips}
         return all(_normal(name) in have for name in self._names)
+
+
+def _make_account_key(path: Path) -> None:
+    """Whole or not at all, and one for whoever shares the directory: an account without its key is lost."""
+    try:
+        path.parent.mkdir(PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+        with locked(path.parent):
+            if not path.exists():
+                replace_file(path, AccountKey.generate().to_pem(), PRIVATE_FILE_MODE)
+    except OSError as error:
+        raise _refused(f"the account's key cannot be kept: {path}: {error.strerror or error}") from None
 
 
 def _normal(name: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,19 @@ def leaf_of(sidecar: Sidecar, pki: Pki) -> x509.Certificate:
     return certificate
 
 
+@contextmanager
+def full_disk(sidecar: Sidecar) -> Iterator[None]:
+    """The kernel lets the sidecar write no file beyond 64 bytes (its log neither)."""
+    assert sidecar.process is not None
+    pid, limit = sidecar.process.pid, resource.RLIMIT_FSIZE
+    soft, hard = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (64, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, limit, (soft, hard))
+
+
 def names_of(certificate: x509.Certificate) -> list[str]:
     return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
         x509.DNSName
@@ -77,13 +93,24 @@ def test_by_handshakes_on_our_own_port(tmp_path: Path, pki: Pki) -> None:
             assert (attempt["configuration"], attempt["configuration_changes"]) == ("applied", ["identity.dns"])
             second = leaf_of(sidecar, pki)
             assert set(names_of(second)) == {NAME, "second.example.test"}
-            pebble.stop()
+            with full_disk(sidecar):
+                status, answer = sidecar.call("POST", "/v1/rotate", {})
+                assert (status, answer["attempt"]["reason"]) == (409, "acme_failed")
+                assert "what was issued cannot be kept" in answer["attempt"]["detail"]
+                assert leaf_of(sidecar, pki) == second
+                assert sidecar.status()["state"] == "degraded"
+            pebble.stop()  # what was issued while the disk was full needs no CA
+            # 503 while the audit trail, which the same limit held up, is not written yet.
+            eventually(lambda: sidecar.call("POST", "/v1/rotate", {})[0] == 200)
+            third = leaf_of(sidecar, pki)
+            assert third != second
+            eventually(lambda: sidecar.status()["state"] == "ready")
             status, answer = sidecar.call("POST", "/v1/rotate", {})
             assert status == 409
-            assert leaf_of(sidecar, pki) == second
+            assert leaf_of(sidecar, pki) == third
             assert sidecar.status()["state"] == "degraded"
         with running(tmp_path / "again", config) as sidecar:  # the server is gone: nothing is ordered
-            assert leaf_of(sidecar, pki) == second
+            assert leaf_of(sidecar, pki) == third
 
 
 def test_over_http(tmp_path: Path, pki: Pki) -> None:

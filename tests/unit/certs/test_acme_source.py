@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,6 +103,45 @@ async def refused(made: AcmeSource) -> str:
         await made.renew()
     assert failure.value.reason is MaterialReason.ACME_FAILED
     return failure.value.detail
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """The kernel lets this process write no file beyond 64 bytes: no key and no certificate."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # Python ignores SIGXFSZ
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@needs_pebble
+async def test_a_full_disk_loses_no_account_and_no_certificate(
+    tmp_path: Path, pki: Pki, responder: HttpResponder
+) -> None:
+    with Pebble(tmp_path / "pebble", http_port=responder.port) as pebble:
+        made = source(pebble.url, tmp_path, responder, server_trust=pebble.trust)
+        state = tmp_path / "acme"
+        with full_disk():
+            for _ in range(2):
+                assert "the account's key cannot be kept" in await refused(made)
+                assert list(state.iterdir()) == []
+        first = await made.renew()
+        kept = {path.name for path in state.iterdir()}
+        with full_disk():
+            for _ in range(2):
+                told = await refused(made)
+                assert "what was issued cannot be kept" in told
+                assert "File too large" in told
+                found = await made.read()
+                assert found is not None
+                assert found.leaf == first.leaf
+                assert {path.name for path in state.iterdir()} == kept
+        second = await made.renew()
+        assert second.leaf != first.leaf
+        assert second.key.spki != first.key.spki
+        assert pebble.log().count("Issued certificate serial") == 2  # what could not be kept was not ordered again
 
 
 async def test_a_server_that_is_not_there_is_told(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
