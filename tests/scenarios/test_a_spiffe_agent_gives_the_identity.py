@@ -43,9 +43,15 @@ def svid(uri: str = US) -> Identity:
     return Identity(uri, [made.certificate], made.key, [OWN.certificate])  # type: ignore[arg-type]
 
 
-def says(identity: Identity, federated: Sequence[Made] = ()) -> bytes:
+def says(identity: Identity, federated: Sequence[Made] = (), crls: Sequence[bytes] = ()) -> bytes:
     bundles = {"partner.example": [each.certificate for each in federated]} if federated else {}
-    return response([identity], bundles)
+    return response([identity], bundles, crls)
+
+
+def revocations(issuer: Made, *revoked: Made) -> bytes:
+    serials = [each.certificate.serial_number for each in revoked]
+    listed = forge.revocations(issuer, *serials, this_update=NOW - timedelta(hours=1), next_update=NOW + timedelta(1))
+    return listed.der
 
 
 def served(sidecar: Sidecar, client: Made) -> x509.Certificate | None:
@@ -89,8 +95,7 @@ def test_it_is_followed_through_whatever_becomes_of_the_agent(tmp_path: Path) ->
             agent.stop()
             eventually(lambda: sidecar.status()["state"] == "degraded", 20)
             assert shows(sidecar, second)
-            reasons = [each["subject"] for each in sidecar.status()["problems"] if each["code"] == "reload_refused"]
-            assert reasons == ["agent_failed"]
+            assert _refused_for(sidecar) == ["agent_failed"]
             agent.say(says(third))
             agent.start()
             eventually(lambda: shows(sidecar, third), 40)
@@ -113,6 +118,37 @@ def test_each_trust_domain_vouches_for_its_own_workloads(tmp_path: Path) -> None
         assert served(sidecar, leaf(OWN, "spiffe://partner.example/a")) is None
         refusals = eventually(lambda: _two(sidecar.json("/v1/refusals")["refusals"]))
         assert {each["reason"] for each in refusals} == {"unknown_ca"}
+
+
+def test_its_revocation_lists_keep_out_the_revoked(tmp_path: Path) -> None:
+    identity, good, bad, foreign = svid(), leaf(OWN, PEER), leaf(OWN, PEER), leaf(PARTNER, "spiffe://partner.example/a")
+    none_yet = [revocations(OWN), revocations(PARTNER)]
+    with (
+        Agent(tmp_path / "agent.sock", says(identity, [PARTNER], none_yet)) as agent,
+        serving(echo) as service,
+        running(tmp_path / "sidecar", configuration(agent, service.address)) as sidecar,
+    ):
+        assert None not in [served(sidecar, each) for each in (good, bad, foreign)]
+        eventually(lambda: agent.followers == 1)
+        agent.say(says(identity, [PARTNER], [revocations(OWN, bad), revocations(PARTNER, foreign)]))
+        eventually(lambda: served(sidecar, bad) is None)
+        assert served(sidecar, foreign) is None
+        assert served(sidecar, good) is not None
+        revoked = [each["revoked"] for each in sidecar.json("/v1/certificates")["crls"]]
+        refusals = eventually(lambda: _two(sidecar.json("/v1/refusals")["refusals"]))
+        assert ({each["reason"] for each in refusals}, revoked) == ({"certificate_revoked"}, [1, 1])
+        for crl, reason in ((revocations(root("Nobody's Root")), "crl_invalid"), (b"0", "agent_failed")):
+            agent.say(says(identity, [PARTNER], [crl]))
+            eventually(lambda: _refused_for(sidecar) == [reason])  # noqa: B023 - asked before the next turn
+            assert served(sidecar, bad) is None  # the lists from before go on
+            assert served(sidecar, good) is not None
+        agent.say(says(identity, [PARTNER], none_yet))
+        eventually(lambda: sidecar.status()["state"] == "ready", 40)
+        assert served(sidecar, bad) is not None
+
+
+def _refused_for(sidecar: Sidecar) -> list[str]:
+    return [each["subject"] for each in sidecar.status()["problems"] if each["code"] == "reload_refused"]
 
 
 def _two(refusals: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -35,9 +35,11 @@ def der(certificates: Sequence[x509.Certificate]) -> bytes:
 
 
 def response(
-    identities: Sequence[Identity], federated: Mapping[str, Sequence[x509.Certificate]] | None = None
+    identities: Sequence[Identity],
+    federated: Mapping[str, Sequence[x509.Certificate]] | None = None,
+    crls: Sequence[bytes] = (),
 ) -> bytes:
-    """The answer of FetchX509SVID."""
+    """The answer of FetchX509SVID; ``crls`` in DER."""
     return workload_pb2.X509SVIDResponse(
         svids=[
             workload_pb2.X509SVID(
@@ -49,6 +51,7 @@ def response(
             )
             for each in identities
         ],
+        crl=crls,
         federated_bundles={name: der(bundle) for name, bundle in (federated or {}).items()},
     ).SerializeToString()  # type: ignore[no-any-return]
 

@@ -88,6 +88,14 @@ def test_a_foreign_bundle_that_cannot_be_read_lets_nobody_of_it_in() -> None:
     assert "partner.example" in material.notes[0]
 
 
+def test_revocation_lists_come_with_it_whole_or_not_at_all() -> None:
+    lists = [forge.revocations(ROOT, 7, 9), forge.revocations(FOREIGN)]
+    crls = b"".join(item(2, each.der) for each in lists)
+    assert [len(each) for each in material_of(svid(WEB) + crls + FEDERATED).crls] == [2, 0]
+    for damaged in (b"", lists[0].der[:-1], lists[0].der + lists[1].der, ROOT.der):
+        assert WEB in refused(svid(WEB) + item(2, damaged))
+
+
 def test_fields_of_a_newer_agent_are_passed_over() -> None:
     newer = (
         varint(9 << 3)
