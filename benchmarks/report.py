@@ -76,12 +76,12 @@ def _reading(reading: Reading | None) -> str:
         return "not measured"
     if reading.must is None and reading.aim is None:
         return reading.text
-    if reading.aim:
-        verdict = "aim met"
-    elif reading.must:
-        verdict = "met"
-    else:
+    if reading.must is False:  # an aim may ask less of one peer than the must does
         verdict = "**not met**"
+    elif reading.aim:
+        verdict = "aim met"
+    else:
+        verdict = "met" if reading.must else "**not met**"
     return f"{reading.text}: {verdict}"
 
 
