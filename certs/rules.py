@@ -15,6 +15,7 @@ from ipaddress import ip_address
 
 from certs.errors import RuleError
 from certs.identity import Identity
+from certs.rule_scope import Scope, Scopes, Wildcard
 from certs.spiffe import SCHEME, segment_problem, trust_domain_problem
 
 DIGEST_HEX_DIGITS = 64
@@ -26,6 +27,9 @@ _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 
 # Tells why a rule does not match an identity, in words; empty when it does. What decides is what explains.
 Mismatch = Callable[[Identity], str]
+
+# What is said behind a rule's kind: whom it covers, and how it judges.
+Parsed = tuple[Scope, Mismatch]
 
 # Of what a certificate says, so much is repeated in a reason.
 _SHOWN_NAMES = 3
@@ -52,6 +56,7 @@ class Rule:
 
     text: str
     kind: RuleKind
+    scope: Scope = field(repr=False, compare=False)
     _mismatch: Mismatch = field(repr=False, compare=False)
 
     @classmethod
@@ -65,16 +70,19 @@ class Rule:
         if not text.isprintable():
             raise RuleError(f"{text!a} holds characters that cannot be printed")
         if text == RuleKind.ANY:
-            return cls(text, RuleKind.ANY, _match_any)
+            return cls(text, RuleKind.ANY, (Wildcard.REST,), _match_any)
         if text.startswith(SCHEME):
-            return cls(text, RuleKind.SPIFFE, _spiffe_matcher(text))
+            scope, mismatch = _spiffe_rule(text)
+            return cls(text, RuleKind.SPIFFE, (RuleKind.SPIFFE, *scope), mismatch)
         name, colon, value = text.partition(":")
         parser = _PARSERS.get(name)
         if not colon or parser is None:
             raise RuleError(f"{text!r} is not an access rule", _suggest(text))
         if not value or value != value.strip():
             raise RuleError(f"{text!r} has no value, or spaces around it", f'write "{name}:{value.strip() or "VALUE"}"')
-        return cls(text, RuleKind(name), parser(value))
+        kind = RuleKind(name)
+        scope, mismatch = parser(value)
+        return cls(text, kind, (kind, *scope), mismatch)
 
     def matches(self, identity: Identity) -> bool:
         """Whether the rule lets ``identity`` in. A leaf that claims to be an X.509-SVID and is not matches nothing."""
@@ -105,45 +113,21 @@ def first_match(rules: Iterable[Rule], identity: Identity) -> Rule | None:
 
 
 def hidden_rules(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
-    """Each rule that never decides, and the one before it that lets in all whom it would."""
-    for at, rule in enumerate(rules):
-        covering = next((other for other in rules[:at] if _covers(other, rule)), None)
+    """Each rule that never decides, and the first one before it that lets in all whom it would, as far as their texts
+    tell."""
+    before = Scopes()
+    for number, rule in enumerate(rules):
+        covering = before.covering(rule.scope)
         if covering is not None:
-            yield rule, covering
-
-
-def _covers(one: Rule, other: Rule) -> bool:
-    """Whether ``one`` lets in all whom ``other`` does; False where it cannot be told from their texts."""
-    if one.kind is RuleKind.ANY or one.text == other.text:
-        return True
-    if one.kind is not other.kind:
-        return False
-    value, shown = one.text.partition(":")[2], other.text.partition(":")[2]
-    match one.kind:
-        case RuleKind.DNS:
-            value, shown = value.lower(), shown.lower()
-            return value == shown or (value.startswith("*.") and shown.partition(".")[2] == value[2:])
-        case RuleKind.IP:
-            return ip_address(value.strip("[]")) == ip_address(shown.strip("[]"))
-        case RuleKind.SHA256 | RuleKind.SPKI_SHA256:
-            return value.replace(":", "").lower() == shown.replace(":", "").lower()
-        case RuleKind.SPIFFE:
-            segments = value[2:].split("/")
-            takes_rest = segments[-1] == "**"
-            pattern = segments[:-1] if takes_rest else segments
-            others = shown[2:].split("/")
-            if len(others) <= len(pattern) if takes_rest else len(others) != len(pattern):
-                return False
-            return all(want in ("*", have) and have != "**" for want, have in zip(pattern, others, strict=False))
-        case _:
-            return False
+            yield rule, rules[covering]
+        before.add(rule.scope, number)
 
 
 def _match_any(identity: Identity) -> str:
     return ""
 
 
-def _spiffe_matcher(text: str) -> Mismatch:
+def _spiffe_rule(text: str) -> Parsed:
     trust_domain, _, path = text[len(SCHEME) :].partition("/")
     problem = trust_domain_problem(trust_domain)
     if problem:
@@ -174,7 +158,9 @@ def _spiffe_matcher(text: str) -> Mismatch:
             return f"another trust domain: {_shown([spiffe.trust_domain])}"
         return _path_mismatch(pattern, takes_rest, spiffe.segments)
 
-    return mismatch
+    parts = (Wildcard.ONE if segment == "*" else segment for segment in pattern)
+    rest = (Wildcard.REST,) if takes_rest else ()
+    return (trust_domain, *parts, *rest), mismatch
 
 
 def _path_mismatch(pattern: Sequence[str], takes_rest: bool, shown: Sequence[str]) -> str:
@@ -192,15 +178,15 @@ def _path_mismatch(pattern: Sequence[str], takes_rest: bool, shown: Sequence[str
     return ""
 
 
-def _uri_matcher(value: str) -> Mismatch:
+def _uri_rule(value: str) -> Parsed:
     if "*" in value:
         raise RuleError(f"'uri:{value}' has a '*', but URIs are compared whole", "only spiffe:// rules take wildcards")
     if not _URI_SCHEME.match(value):
         raise RuleError(f"'uri:{value}' is not an absolute URI", "write the URI with its scheme")
-    return _whole_matcher("URI", value, lambda identity: identity.uris)
+    return _whole_rule("URI", value, lambda identity: identity.uris)
 
 
-def _dns_matcher(value: str) -> Mismatch:
+def _dns_rule(value: str) -> Parsed:
     name = value.lower()
     if name.endswith("."):
         raise RuleError(f"'dns:{value}' ends with a dot, which certificates never do", f'write "dns:{value[:-1]}"')
@@ -213,14 +199,16 @@ def _dns_matcher(value: str) -> Mismatch:
     if any(not _DNS_LABEL.fullmatch(label) for label in labels):
         raise RuleError(f"'dns:{value}' is not a DNS name", "international names are written in their xn-- form")
     if wildcard:
-        return lambda identity: _wildcard_mismatch(".".join(labels), identity)
+        parent = ".".join(labels)
+        return (parent, Wildcard.ONE), lambda identity: _wildcard_mismatch(parent, identity)
 
     def mismatch(identity: Identity) -> str:
         if any(shown.lower() == name for shown in identity.dns):
             return ""
         return _no_dns_name(identity, name) or f"its DNS names are others: {_shown(identity.dns)}"
 
-    return mismatch
+    label, *above = labels
+    return (".".join(above), label), mismatch
 
 
 def _wildcard_mismatch(parent: str, identity: Identity) -> str:
@@ -247,24 +235,24 @@ def _no_dns_name(identity: Identity, wanted: str) -> str:
     return "the certificate has no DNS name"
 
 
-def _ip_matcher(value: str) -> Mismatch:
+def _ip_rule(value: str) -> Parsed:
     try:
         address = str(ip_address(value.removeprefix("[").removesuffix("]")))
     except ValueError:
         better = "address ranges are not supported: name each address" if "/" in value else ""
         raise RuleError(f"'ip:{value}' is not an IP address", better) from None
-    return _whole_matcher("IP address", address, lambda identity: identity.ips)
+    return _whole_rule("IP address", address, lambda identity: identity.ips)
 
 
-def _common_name_matcher(value: str) -> Mismatch:
-    return _whole_matcher("CN", value, lambda identity: tuple(filter(None, (identity.common_name,))))
+def _common_name_rule(value: str) -> Parsed:
+    return _whole_rule("CN", value, lambda identity: tuple(filter(None, (identity.common_name,))))
 
 
-def _unit_matcher(value: str) -> Mismatch:
-    return _whole_matcher("OU", value, lambda identity: identity.organizational_units)
+def _unit_rule(value: str) -> Parsed:
+    return _whole_rule("OU", value, lambda identity: identity.organizational_units)
 
 
-def _whole_matcher(what: str, value: str, names_of: Callable[[Identity], Sequence[str]]) -> Mismatch:
+def _whole_rule(what: str, value: str, names_of: Callable[[Identity], Sequence[str]]) -> Parsed:
     def mismatch(identity: Identity) -> str:
         names = names_of(identity)
         if value in names:
@@ -275,7 +263,7 @@ def _whole_matcher(what: str, value: str, names_of: Callable[[Identity], Sequenc
             return f"the same but for case, which counts: {_shown(names)}"
         return f"another {what}: {_shown(names)}"
 
-    return mismatch
+    return (value,), mismatch
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -285,26 +273,26 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(cut) + (f" and {more} more" if more else "")
 
 
-def _digest_matcher(kind: RuleKind) -> Callable[[str], Mismatch]:
-    def parse(value: str) -> Mismatch:
+def _digest_rule(kind: RuleKind) -> Callable[[str], Parsed]:
+    def parse(value: str) -> Parsed:
         digest = value.replace(":", "").lower()
         if len(digest) != DIGEST_HEX_DIGITS or not set(digest) <= set("0123456789abcdef"):
             raise RuleError(f"'{kind.value}:{value}' is not {DIGEST_HEX_DIGITS} hexadecimal digits")
         if kind is RuleKind.SHA256:
-            return lambda identity: "" if identity.sha256 == digest else "another certificate"
-        return lambda identity: "" if identity.spki_sha256 == digest else "another key"
+            return (digest,), lambda identity: "" if identity.sha256 == digest else "another certificate"
+        return (digest,), lambda identity: "" if identity.spki_sha256 == digest else "another key"
 
     return parse
 
 
-_PARSERS: dict[str, Callable[[str], Mismatch]] = {
-    RuleKind.URI: _uri_matcher,
-    RuleKind.DNS: _dns_matcher,
-    RuleKind.IP: _ip_matcher,
-    RuleKind.CN: _common_name_matcher,
-    RuleKind.OU: _unit_matcher,
-    RuleKind.SHA256: _digest_matcher(RuleKind.SHA256),
-    RuleKind.SPKI_SHA256: _digest_matcher(RuleKind.SPKI_SHA256),
+_PARSERS: dict[str, Callable[[str], Parsed]] = {
+    RuleKind.URI: _uri_rule,
+    RuleKind.DNS: _dns_rule,
+    RuleKind.IP: _ip_rule,
+    RuleKind.CN: _common_name_rule,
+    RuleKind.OU: _unit_rule,
+    RuleKind.SHA256: _digest_rule(RuleKind.SHA256),
+    RuleKind.SPKI_SHA256: _digest_rule(RuleKind.SPKI_SHA256),
 }
 
 _OTHER_WORDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from OpenSSL import SSL
 
@@ -15,7 +16,7 @@ from tlsidecar.control.pace import Pace
 from tlsidecar.control.sources import roles_of
 from tlsidecar.dataplane.http.routes import hidden_routes, route_text
 from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
-from tlsidecar.settings import Mode, Settings
+from tlsidecar.settings import ListenerSettings, Mode, Settings
 
 
 def judge_material(settings: Settings, name: str, material: Material, now: datetime) -> tuple[str, ...]:
@@ -31,15 +32,21 @@ def never_deciding(settings: Settings, name: str) -> Iterator[str]:
     """Rules of the listeners whose first identity is called ``name`` that can never decide, since those before them
     always do."""
     for listener in settings.listeners_of(name):
-        if name != listener.identities[0]:
-            continue
-        place = f"listener[{listener.name}]"
-        yield from _hidden(f"{place}.allow", listener.allow)
-        yield from _hidden(f"{place}.expect", listener.expect)
-        for route in listener.routes:
-            yield from _hidden(f"{place}.route ({route_text(route)}).allow", route.allow)
-        for route, before in hidden_routes(listener.routes):
-            yield f"{place}.route ({route_text(route)}) never decides: ({route_text(before)}) before it matches first"
+        if name == listener.identities[0]:
+            yield from _never_deciding(listener)
+
+
+@lru_cache(maxsize=64)  # asked with each new material, of rules that stay
+def _never_deciding(listener: ListenerSettings) -> tuple[str, ...]:
+    place = f"listener[{listener.name}]"
+    found = [*_hidden(f"{place}.allow", listener.allow), *_hidden(f"{place}.expect", listener.expect)]
+    for route in listener.routes:
+        found += _hidden(f"{place}.route ({route_text(route)}).allow", route.allow)
+    for route, before in hidden_routes(listener.routes):
+        found.append(
+            f"{place}.route ({route_text(route)}) never decides: ({route_text(before)}) before it matches first"
+        )
+    return tuple(found)
 
 
 def _hidden(place: str, texts: Sequence[str]) -> Iterator[str]:
