@@ -179,16 +179,21 @@ def _inspect_trust(material: CertificateSet, roles: Collection[Role], is_for_pee
     """A CA that can vouch for nobody is named when it is loaded, not by a riddle in somebody's handshake. Where that is
     all there is, every handshake would fail: as good as an empty bundle."""
     needed = {f"{role.peer.value}Auth": role.peer.purpose for role in sorted(roles)}
-    defects: list[str] = []
-    for authority in material.trust:
-        problem = authority_defect(authority) or unusable(authority, needed)
-        if problem:
-            defects.append(f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}")
-            found.warn(defects[-1])
-    others = (each for bundle in material.federated.values() for each in bundle)
-    is_alone = all(authority_defect(each) or unusable(each, needed) for each in others)
-    if is_for_peers and defects and len(defects) == len(material.trust) and is_alone:
-        found.refuse(MaterialReason.TRUST_UNUSABLE, defects[0])
+
+    def obstacle(authority: Certificate) -> str:
+        return authority_defect(authority) or unusable(authority, needed)
+
+    defects = [
+        f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}"
+        for authority in material.trust
+        if (problem := obstacle(authority))
+    ]
+    for defect in defects:
+        found.warn(defect)
+    if is_for_peers and defects and len(defects) == len(material.trust):
+        others = (each for bundle in material.federated.values() for each in bundle)
+        if all(map(obstacle, others)):
+            found.refuse(MaterialReason.TRUST_UNUSABLE, defects[0])
 
 
 def _inspect_names(material: CertificateSet, found: Inspection) -> None:
