@@ -3,6 +3,8 @@ wanted TLS and the other has not, so their sequence numbers are one apart, and s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tlsidecar.dataplane.starttls.mysql import CLIENT_SSL, HEADER_BYTES
 from tlsidecar.dataplane.starttls.translation import Unfit
 
@@ -23,32 +25,31 @@ class MysqlSession:
         self._from_server = bytearray()
 
     def from_client(self, data: bytes) -> bytes:
-        held = self._from_client
+        return self._passed(self._from_client, data, self._said_by_client, self._shift)
+
+    def from_server(self, data: bytes) -> bytes:
+        return self._passed(self._from_server, data, self._said_by_server, -self._shift)
+
+    def _passed(self, held: bytearray, data: bytes, said: Callable[[bytes], bytes], shift: int) -> bytes:
+        """The packets in ``held`` that are whole with ``data``, as they go on; none once the session is over."""
         held += data
         passed = bytearray()
         at = 0
         while not self.over and (whole := _whole(held, at)):
-            one = bytes(held[at : at + whole])
+            passed += self._numbered(said(bytes(held[at : at + whole])), shift)
             at += whole
-            if not self._answered:
-                self._answered = True
-                one = self._with_capabilities(one)
-            passed += self._numbered(one, self._shift)
         del held[:at]  # once for all of them: empty packets are four bytes each
         return bytes(passed)
 
-    def from_server(self, data: bytes) -> bytes:
-        held = self._from_server
-        held += data
-        passed = bytearray()
-        at = 0
-        while not self.over and (whole := _whole(held, at)):
-            one = bytes(held[at : at + whole])
-            at += whole
-            self.over = one[HEADER_BYTES : HEADER_BYTES + 1] in (_OK, _ERROR)
-            passed += self._numbered(one, -self._shift)
-        del held[:at]
-        return bytes(passed)
+    def _said_by_client(self, packet: bytes) -> bytes:
+        if self._answered:
+            return packet
+        self._answered = True
+        return self._with_capabilities(packet)
+
+    def _said_by_server(self, packet: bytes) -> bytes:
+        self.over = packet[HEADER_BYTES : HEADER_BYTES + 1] in (_OK, _ERROR)
+        return packet
 
     def rest(self) -> tuple[bytes, bytes]:
         held = (bytes(self._from_client), bytes(self._from_server))
