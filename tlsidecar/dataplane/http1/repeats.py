@@ -37,8 +37,8 @@ class Repeats(Generic[Meaning]):
     def __repr__(self) -> str:
         return f"<Repeats {'open' if self.is_open else 'closed'} {len(self.known)}>"
 
-    def missed(self, lines: bytes, meaning: Meaning) -> None:
-        """``lines`` were looked up in vain, and mean this."""
+    def missed(self, lines: bytes, meaning: Meaning | None) -> None:
+        """``lines`` were looked up in vain, and mean this; None for what is not to be remembered."""
         self._misses += 1
         if self._misses > MOST_KEPT:
             # A look-up in vain costs a tenth of what one saves that finds something.
@@ -46,7 +46,7 @@ class Repeats(Generic[Meaning]):
             self._rests = 0 if self.is_open else RESTS_FOR
             self.hits = self._misses = 0
             self.known.clear()
-        elif len(lines) <= MOST_BYTES and not _MAY_BE_SECRET(lines):
+        elif meaning is not None and len(lines) <= MOST_BYTES and not _MAY_BE_SECRET(lines):
             self.known[lines] = meaning
 
     def rest(self) -> None:

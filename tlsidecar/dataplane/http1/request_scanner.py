@@ -120,11 +120,12 @@ class RequestScanner:
             heads.hits += 1
             return known.copy()
         head = self._of_lines(buffer, 0, end)
+        model = None
         # Queries rarely come again, and may be anybody's secret.
         if head is not None and head.end == stop + 4 and b"?" not in head.target:
             model = head.copy()
             model.copied = b"".join(uncut(buffer, 0, stop + 2, head.cuts))
-            heads.missed(text, model)
+        heads.missed(text, model)
         return head
 
     def _of_lines(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:

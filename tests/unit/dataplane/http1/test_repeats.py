@@ -53,6 +53,15 @@ def test_a_whole_head_that_comes_again_is_not_judged(monkeypatch: pytest.MonkeyP
     assert (first.copied, again.copied) == (b"", b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n")
 
 
+def test_a_look_up_that_is_always_in_vain_rests() -> None:
+    """Also of heads that are not kept, as those with queries."""
+    scanner = RequestScanner(rules_of(listener()).requests.rules)
+    for number in range(MOST_KEPT + 1):
+        data = b"GET /?key=%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
+        assert scanner.fast(data, 0, len(data)) is not None
+    assert not scanner._heads.is_open
+
+
 def test_queries_and_credentials_are_not_kept_whole() -> None:
     scanner = RequestScanner(rules_of(listener()).requests.rules)
     for line in (
