@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tlsidecar.api.history import OTHERS
+from tlsidecar.api.history import CHARTED_SPANS, OTHERS
 from tui.records import Mark, Past, Series
 from tui.text import SafeText
 
@@ -24,16 +24,10 @@ class Span:
     every_s: float
 
 
-SPANS = (
-    Span(SafeText("1 min"), 60, 1, 1.0),
-    Span(SafeText("15 min"), 900, 10, 5.0),
-    Span(SafeText("2 h"), 7200, 20, 20.0),
+SPANS = tuple(
+    Span(SafeText(name), *charted, every_s)
+    for name, charted, every_s in zip(("1 min", "15 min", "2 h"), CHARTED_SPANS, (1.0, 5.0, 20.0), strict=True)
 )
-
-
-def history_call(span: Span, *, of_each: bool) -> str:
-    """The call that tells of a span of time; ``of_each`` upstream and identity, too."""
-    return f"/v1/history?since={span.span_s}s&step={span.step_s}s" + ("&upstream=*&identity=*" if of_each else "")
 
 
 def span_named(name: str, uptime_s: float) -> Span:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tlsidecar.api.errors import AdminError, Refused
+from tlsidecar.api.history import history_target
 from tlsidecar.api.recording import Full, Writer
 from tui.clock import Clock
 from tui.monitor import Monitor
-from tui.past import SPANS, history_call
+from tui.past import SPANS
 from tui.roster import Roster
 from tui.text import SafeText, safe_text
 
@@ -26,7 +27,7 @@ _CALLS: tuple[tuple[str, float], ...] = (
     ("/v1/refusals?limit=200", 5.0),
     ("/v1/failures?limit=100", 5.0),
     ("/v1/certificates", 10.0),
-    *((history_call(span, of_each=span is not SPANS[0]), 5.0 * span.every_s) for span in SPANS),
+    *((history_target(span.span_s, span.step_s, of_each=span is not SPANS[0]), 5.0 * span.every_s) for span in SPANS),
 )
 """What is asked for, and how often, in seconds."""
 

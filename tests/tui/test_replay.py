@@ -20,6 +20,7 @@ from ui_sidecar import running
 from ui_world import HOSTILE, NOW, World, degraded, healthy, hostile, stamp
 
 from tlsidecar.api.errors import Refused, Unreachable
+from tlsidecar.api.history import history_target
 from tlsidecar.api.recording import Recording, Writer, read_recording
 from tui.app import Console
 from tui.cli import main
@@ -27,7 +28,7 @@ from tui.client import AdminClient
 from tui.clock import SYSTEM_CLOCK
 from tui.once import OnceOptions, once
 from tui.options import Options
-from tui.past import SPANS, history_call
+from tui.past import SPANS
 from tui.reach.targets import local
 from tui.recorder import Recorder, open_new
 from tui.replay.answers import Answers
@@ -71,7 +72,7 @@ def tell(writer: Writer, t: float, number: int, world: World) -> None:
     writer.reply(t, number, "/v1/certificates", world.document("certificates"))
     for span in SPANS:
         past = world.past(span.span_s, span.step_s, upstream="*", identity="*")
-        writer.reply(t, number, history_call(span, of_each=True), past)
+        writer.reply(t, number, history_target(span.span_s, span.step_s, of_each=True), past)
 
 
 @asynccontextmanager

@@ -16,8 +16,16 @@ EACH = "*"
 OTHERS = "others"
 """Asks for all identities that are not kept each by itself, and for who has shown none."""
 
+CHARTED_SPANS = ((60, 1), (900, 10), (7200, 20))
+"""What the console charts: seconds in all, and of a step. What is written to be looked at later has each of them."""
+
 SPAN_S = 7200
 """Seconds that the sidecar keeps."""
+
+
+def history_target(span_s: int, step_s: int, *, of_each: bool) -> str:
+    """The call that tells of a span of time; ``of_each`` upstream and identity that is kept, too."""
+    return f"/v1/history?since={span_s}s&step={step_s}s" + (f"&upstream={EACH}&identity={EACH}" if of_each else "")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import click
 from certs.clock import SYSTEM_CLOCK
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.errors import AdminError, Refused, Unreachable
+from tlsidecar.api.history import CHARTED_SPANS, history_target
 from tlsidecar.api.recording import Full, Writer
 from tlsidecar.cli.context import EXIT_FAILED, Failure, socket_option
 from tlsidecar.cli.text import safe_text, size
@@ -32,9 +33,7 @@ CALLS = (
     "/v1/refusals?limit=1000",
     "/v1/failures?limit=1000",
     "/v1/denials",
-    "/v1/history?since=60s&step=1s&upstream=*&identity=*",
-    "/v1/history?since=900s&step=10s&upstream=*&identity=*",
-    "/v1/history?since=7200s&step=20s&upstream=*&identity=*",
+    *(history_target(span_s, step_s, of_each=True) for span_s, step_s in CHARTED_SPANS),
 )
 TEXTS = ("/metrics", "/healthz", "/readyz")
 # Connections and refusals that are written with the chain that their peer showed, the newest first.
