@@ -172,15 +172,20 @@ def one_client(client: Client, seconds: float) -> list[float]:
     return took
 
 
+def p99(took: Sequence[float]) -> float:
+    """What 99 of 100 do not exceed."""
+    return sorted(took)[int(0.99 * len(took))]
+
+
 def traffic(label: str, client: Client, sidecar: int, crowded: subprocess.Popen[str], seconds: float) -> list[float]:
     """One row; milliseconds of each exchange of the one client."""
     before, cpu, began = changes(crowded), cpu_s(sidecar), time.monotonic()
-    took = sorted(one_client(client, seconds))
+    took = one_client(client, seconds)
     elapsed = time.monotonic() - began
     after, share = changes(crowded), (cpu_s(sidecar) - cpu) / elapsed
     requests, replaced = ((now - then) / elapsed for now, then in zip(after, before, strict=True))
     print(
-        f"| {label} | {statistics.median(took):.1f} ms | {took[int(0.99 * len(took))]:.0f} ms | {share * 100:.0f} % "
+        f"| {label} | {statistics.median(took):.1f} ms | {p99(took):.0f} ms | {share * 100:.0f} % "
         f"| {requests + replaced:.0f}/s | {replaced:.0f}/s |",
         flush=True,
     )
@@ -189,7 +194,7 @@ def traffic(label: str, client: Client, sidecar: int, crowded: subprocess.Popen[
 
 def compare(quiet: Sequence[float], watched: Sequence[float]) -> None:
     """Whether the one client noticed that somebody watches, over all turns."""
-    for name, value in (("median", statistics.median), ("99 of 100", lambda took: sorted(took)[int(0.99 * len(took))])):
+    for name, value in (("median", statistics.median), ("99 of 100", p99)):
         before, after = value(quiet), value(watched)
         print(f"{name}: {before:.2f} ms with nobody watching, {after:.2f} ms watched: {after / before:.2f} times")
 

@@ -80,8 +80,10 @@ def _reading(reading: Reading | None) -> str:
         verdict = "**not met**"
     elif reading.aim:
         verdict = "aim met"
+    elif reading.must:
+        verdict = "met"
     else:
-        verdict = "met" if reading.must else "**not met**"
+        verdict = "**not met**"
     return f"{reading.text}: {verdict}"
 
 

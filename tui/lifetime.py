@@ -99,15 +99,14 @@ class Validity:
         if self.not_before is not None and now < self.not_before:
             return LifetimeStage.NOT_YET_VALID
         left = self.fraction_left(now)
-        is_as_planned = self.renewal_overdue_at is not None and not (
-            self.is_renewal_overdue(now) or self.renewal_failures
-        )
+        is_overdue = self.is_renewal_overdue(now)
+        is_as_planned = self.renewal_overdue_at is not None and not is_overdue and not self.renewal_failures
         if left is not None and left <= CRITICAL_FRACTION and not is_as_planned:
             return LifetimeStage.EXPIRING
-        if self.next_renewal_at is not None and self.next_renewal_at <= now and not self.is_renewal_overdue(now):
-            return LifetimeStage.RENEWING
-        if self.is_renewal_overdue(now):
+        if is_overdue:
             return LifetimeStage.DUE
+        if self.next_renewal_at is not None and self.next_renewal_at <= now:
+            return LifetimeStage.RENEWING
         if left is not None and left <= DUE_FRACTION and not is_as_planned:
             return LifetimeStage.DUE
         return LifetimeStage.OK
