@@ -5,7 +5,8 @@ millisecond for each of two hundred classes, a quarter of a sidecar's start, and
 fields are the standard library's, and the methods are made of them, with the same behaviour, when somebody wants them.
 To the type checker it is the standard library's decorator.
 
-What nobody here uses is not there: ``order``, ``kw_only``, ``init=False`` and pseudo-fields (``InitVar``).
+What nobody here uses is not there: ``order``, ``kw_only``, ``init=False`` and pseudo-fields (``InitVar``); nor does
+``__dataclass_params__`` say what was asked for, so that a class may inherit from a frozen one without being one.
 """
 
 from __future__ import annotations
