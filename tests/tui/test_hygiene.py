@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ _MARKUP_WIDGETS = {"Static", "Label", "Button", "Tab", "TabPane", "Option", "Opt
 _MAY_READ_RAW = {"records.py", "model.py", "once.py", "export.py", "events.py", "app.py"}
 
 
-def _trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in SOURCES:
-        yield path, ast.parse(path.read_text(), str(path))
+@cache  # once for all tests; and Python 3.11 fails to, once in a while, where other threads run (gh-106905)
+def _trees() -> Sequence[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text(), str(path))) for path in SOURCES]
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
