@@ -302,11 +302,11 @@ def _unzipped(file: BinaryIO) -> Iterator[bytes]:
     total, unzip, began = 0, zlib.decompressobj(wbits=_GZIP), False
     while octets := file.read(_PIECE_BYTES):
         while octets:
+            before = unzip.copy()
             try:
                 piece = unzip.decompress(octets, _PIECE_BYTES)
             except zlib.error:
-                if not began:
-                    return  # no gzip at all
+                yield from _before_the_damage(before, octets)
                 raise _Damaged("it is damaged: the rest was left out") from None
             began = True
             total += len(piece)
@@ -319,6 +319,15 @@ def _unzipped(file: BinaryIO) -> Iterator[bytes]:
                 began = began and bool(octets)
     if began and not unzip.eof:
         raise _Damaged("it was cut short")
+
+
+def _before_the_damage(unzip: zlib._Decompress, octets: bytes) -> Iterator[bytes]:
+    """What octets unpack to up to where they cannot be: zlib drops all of a call that fails."""
+    try:
+        for octet in octets:
+            yield unzip.decompress(bytes((octet,)))
+    except zlib.error:
+        return
 
 
 def _packed(document: Json) -> bytes:

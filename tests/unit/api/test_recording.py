@@ -88,7 +88,17 @@ def test_a_damaged_one_is_read_up_to_there(tmp_path: Path) -> None:
     whole[middle : middle + 400] = os.urandom(400)
     recording = read(bytes(whole), tmp_path)
     assert recording.complaint
-    assert recording.end_s < 2900
+    told = recording.tracks[0].reply("/v1/status", 1000.5)
+    assert told is not None
+    assert told[0] == 1000.0
+
+
+def test_damage_takes_nothing_that_stands_before_it(tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=31)
+    kept = packer.compress(f"{json.dumps(HEAD)}\n{json.dumps(STATUS)}\n".encode()) + packer.flush(zlib.Z_FULL_FLUSH)
+    recording = read(kept + b"\xff" * 40, tmp_path)
+    assert recording.complaint == "it is damaged: the rest was left out"
+    assert recording.tracks[0].reply("/v1/status", 1.0) == (1.0, {"state": "ready"})
 
 
 @pytest.mark.parametrize(
