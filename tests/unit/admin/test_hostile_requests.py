@@ -186,7 +186,7 @@ async def test_kept_alive_clients_make_room_at_once(served: Served) -> None:
         assert (await read_answer(reader)) is not None
     start = time.monotonic()
     assert (await wire.get("/healthz")).status == 200
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 4  # a kept one is cut after five
     for connection in kept:
         await connection.__aexit__(None, None, None)
 

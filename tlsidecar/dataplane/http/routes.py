@@ -16,7 +16,8 @@ from certs.identity import Identity
 from certs.rules import Rule, first_match, parse_rules
 from tlsidecar.dataplane.http import paths, readings
 from tlsidecar.dataplane.http.message import Request
-from tlsidecar.dataplane.http.readings import ANY, REST, Reading, begins_with
+from tlsidecar.dataplane.http.path_pattern import PathPattern, PatternTree
+from tlsidecar.dataplane.http.readings import Reading
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Stage
@@ -28,70 +29,6 @@ _ONE_READING_PATTERN = re.compile(r"(?:/(?:[a-z0-9_-]+|\*{1,2}))+|/")
 
 # RFC 4918 section 10.3: an absolute URI, or a path.
 _DESTINATION = re.compile(rb"((?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?)((?:/(?!/)[\x21\x22\x24-\x7e]*)?)")
-
-
-@dataclass(frozen=True, slots=True)
-class PathPattern:
-    """A path with ``*`` for what one segment holds, alone or within a segment, and ``**`` for any number of segments.
-
-    At most one ``*`` a segment and one ``**`` a pattern, so that matching is linear. As one reading has it.
-    """
-
-    text: str
-    _head: tuple[str, ...]
-    _tail: tuple[str, ...] | None  # None: no "**"
-
-    @classmethod
-    def parse(cls, text: str, reading: Reading = readings.PLAIN) -> PathPattern:
-        """Raises :class:`ValueError`, whose text is the reason."""
-        try:
-            raw = text.encode("ascii")
-        except UnicodeEncodeError:
-            raise ValueError("a path pattern is ASCII: percent-encode the rest") from None
-        if not raw.startswith(b"/"):
-            raise ValueError("a path pattern starts with '/'")
-        if b"?" in raw or b"#" in raw:
-            raise ValueError("a path pattern has neither query nor fragment")
-        try:
-            normal = paths.normalise(raw)
-        except MessageRefused as error:
-            raise ValueError(f"no request can have this path: {error.detail}") from None
-        if normal != raw:
-            raise ValueError(f"paths are matched in their normal form: write {normal.decode('ascii')!r}")
-        for segment in text[1:].split("/"):
-            if segment != "**" and segment.count("*") > 1:
-                raise ValueError("at most one '*' in a segment, and '**' stands for whole segments")
-        segments = reading.segments(text.replace("*", ANY))
-        if segments.count(REST) > 1:
-            raise ValueError("at most one '**' in a pattern")
-        if REST not in segments:
-            return cls(text, segments, None)
-        at = segments.index(REST)
-        return cls(text, segments[:at], segments[at + 1 :])
-
-    def matches(self, segments: Sequence[str], *, loosely: bool = False) -> bool:
-        """``loosely``: or may be taken for a match by a service that looks at the start of a segment only."""
-        head, tail = self._head, self._tail
-        matches = begins_with if loosely else _segment_matches
-        if tail is None:
-            return len(segments) == len(head) and all(map(matches, head, segments))
-        if len(segments) < len(head) + len(tail):
-            return False
-        return all(map(matches, head, segments)) and (not tail or all(map(matches, tail, segments[-len(tail) :])))
-
-    def covers(self, other: PathPattern) -> bool:
-        """Whether each path that ``other`` matches is matched here; False where it cannot be told so simply."""
-        head, tail = self._head, self._tail
-        if tail is None or other._tail is None:
-            shown = (*other._head, *(other._tail or ()))
-            if tail is None and (other._tail is not None or len(head) != len(shown)):
-                return False
-            ends = shown[len(shown) - len(tail) :] if tail else ()
-            is_long_enough = len(shown) >= len(head) + len(tail or ())
-        else:
-            shown, ends = other._head, other._tail[len(other._tail) - len(tail) :] if tail else ()
-            is_long_enough = len(shown) >= len(head) and len(other._tail) >= len(tail)
-        return is_long_enough and all(map(_segment_covers, head, shown)) and all(map(_segment_covers, tail or (), ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,41 +171,28 @@ def route_text(route: Route) -> str:
 
 
 def _compile(route: Route) -> _Compiled:
-    methods = {method.encode("ascii") for method in route.methods}
-    if b"GET" in methods:
-        methods.add(b"HEAD")  # services answer HEAD from what serves GET
     patterns = _patterns(route.path)
     rules = parse_rules(route.allow)
-    return _Compiled(route_text(route), frozenset(methods), patterns, rules, route.allow_encoded_slashes)
+    return _Compiled(route_text(route), _methods(route), patterns, rules, route.allow_encoded_slashes)
+
+
+def _methods(route: Route) -> frozenset[bytes]:
+    methods = frozenset(method.encode("ascii") for method in route.methods)
+    # Services answer HEAD from what serves GET.
+    return methods | {b"HEAD"} if b"GET" in methods else methods
 
 
 def hidden_routes(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
     """Each route that can never decide, and the one before it that does so in its place, or the last of several that
     do together, method by method."""
-    compiled = [_compile(route) for route in routes]
-    for at, (route, mine) in enumerate(zip(routes, compiled, strict=True)):
-        left = set(mine.methods)
-        for before, other in zip(routes[:at], compiled, strict=False):
-            if not other.patterns[readings.PLAIN].covers(mine.patterns[readings.PLAIN]):
-                continue
-            left -= other.methods
-            if not other.methods or (mine.methods and not left):
-                yield route, before
+    before = PatternTree()
+    methods = [_methods(route) for route in routes]
+    for place, route in enumerate(routes):
+        pattern = PathPattern.parse(route.path)
+        left = methods[place]
+        for earlier in before.covering(pattern):
+            left -= methods[earlier]
+            if not methods[earlier] or (methods[place] and not left):
+                yield route, routes[earlier]
                 break
-
-
-def _segment_covers(pattern: str, other: str) -> bool:
-    """Whether what ``other`` stands for is all matched by ``pattern``."""
-    before, star, after = other.partition(ANY)
-    if not star:
-        return _segment_matches(pattern, other)
-    mine_before, mine_star, mine_after = pattern.partition(ANY)
-    return bool(mine_star) and before.startswith(mine_before) and after.endswith(mine_after)
-
-
-def _segment_matches(pattern: str, segment: str) -> bool:
-    before, star, after = pattern.partition(ANY)
-    if not star:
-        return pattern == segment
-    # An empty segment is a trailing slash, not a name.
-    return len(segment) >= max(1, len(before) + len(after)) and segment.startswith(before) and segment.endswith(after)
+        before.add(pattern, place)

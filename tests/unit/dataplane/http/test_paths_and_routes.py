@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.dataplane.http.identities import identity
+from unit.dataplane.http.patterns import PATTERNS
 from unit.dataplane.http1.conversation import Conversation, listener
 
-from tlsidecar.dataplane.http import paths, readings
+from tlsidecar.dataplane.http import paths
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http.routes import PathPattern, RouteTable, hidden_routes
+from tlsidecar.dataplane.http.routes import RouteTable, hidden_routes
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Route
 
@@ -57,29 +58,6 @@ def test_the_normal_form_stays_as_it_is_and_has_nothing_left_to_resolve(path: by
     parts = paths.segments(normal)
     assert not {b".", b".."} & set(parts)
     assert b"" not in parts[:-1]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "matching", "others"),
-    [
-        ("/a", [b"/a"], [b"/a/", b"/A", b"/ab", b"/"]),
-        ("/a/*", [b"/a/b"], [b"/a/", b"/a", b"/a/b/c"]),
-        ("/a/b*d", [b"/a/bd", b"/a/bcd"], [b"/a/b", b"/a/bdx"]),
-        ("/a/**", [b"/a", b"/a/", b"/a/b/c"], [b"/ab", b"/b/a"]),
-        ("/**/z", [b"/z", b"/a/b/z"], [b"/z/a", b"/"]),
-        ("/a/**/z", [b"/a/z", b"/a/b/c/z"], [b"/a", b"/z"]),
-    ],
-)
-def test_patterns(pattern: str, matching: list[bytes], others: list[bytes]) -> None:
-    compiled = PathPattern.parse(pattern)
-    split = readings.PLAIN.segments
-    assert [path for path in matching + others if compiled.matches(split(path.decode()))] == matching
-
-
-@pytest.mark.parametrize("text", ["a", "", "/é", "/a?b", "/a#b", "/a//b", "/../a", "/%61", "/**/**", "/a*b*c", "/%2f"])
-def test_a_pattern_that_no_path_can_match_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"path|segment|pattern"):
-        PathPattern.parse(text)
 
 
 TABLE = RouteTable(
@@ -246,22 +224,7 @@ def test_a_route_that_one_before_it_hides(written: list[tuple[str, str]], hidden
     assert (routes[-1] in found) is hidden
 
 
-def _is_pattern(text: str) -> bool:
-    try:
-        PathPattern.parse(text)
-    except ValueError:
-        return False
-    return True
-
-
-_PATTERNS = (
-    st.lists(st.sampled_from(["a", "b", "ab", "*", "a*", "*b", "**", ""]), min_size=1, max_size=4)
-    .map(lambda parts: "/" + "/".join(parts))
-    .filter(_is_pattern)
-)
-
-
-@given(st.lists(_PATTERNS, min_size=2, max_size=4), st.lists(st.sampled_from(["a", "b", "ab", "aab", ""]), min_size=1))
+@given(st.lists(PATTERNS, min_size=2, max_size=4), st.lists(st.sampled_from(["a", "b", "ab", "aab", ""]), min_size=1))
 def test_no_request_is_decided_by_a_hidden_route(patterns: list[str], segments: list[str]) -> None:
     routes = [Route(pattern, (), ("any",)) for pattern in patterns]
     hidden = [id(route) for route, _ in hidden_routes(routes)]
