@@ -14,17 +14,18 @@ from tlsidecar.dataplane.http2.hpack import literal
 from tlsidecar.dataplane.http2.known_requests import KnownRequest
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
 from tlsidecar.dataplane.http2.streams import (
+    ALONE,
     CLIENT,
     CREDIT_SAVED,
     FORBIDDEN,
     MAY_BE_OWED,
     NO_TABLE,
     PASSES,
+    RELAYING,
     SWALLOWED,
     UPSTREAM,
     Stream,
     Streams,
-    StreamState,
     broken,
     flow_control,
     overgrown,
@@ -45,7 +46,7 @@ class ClientFrames(Streams):
                 raise broken("it does not begin with SETTINGS")
             self._has_client_settings = True
             self._client_settings(payload)
-            if self.state is StreamState.ALONE:
+            if self.state is ALONE:
                 self._made_client.append(frames.SETTINGS_ACK)
             self._made_upstream.append(passed_settings.for_upstream(payload, self._limits.max_header_bytes, first=True))
             return False
@@ -58,7 +59,7 @@ class ClientFrames(Streams):
         if kind == frames.HEADERS:
             self._client_headers(number, flags, payload)
             return False
-        relays = self.state is not StreamState.ALONE
+        relays = self.state is not ALONE
         if kind in MAY_BE_OWED:
             if self._client_credit > 0:
                 self._client_credit -= 1
@@ -142,7 +143,7 @@ class ClientFrames(Streams):
             rule = self._rules_of(number)[0]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
-            if rule != PASSES or self.state is not StreamState.RELAYING:
+            if rule != PASSES or self.state is not RELAYING:
                 return False
             self._takes_client_data(end - at - frames.HEAD_BYTES)
             return True
@@ -185,7 +186,7 @@ class ClientFrames(Streams):
             return False
         stream.exchange.cut(Reason.STREAM_RESET)
         self._over(stream, (FORBIDDEN, PASSES))
-        return self.state is not StreamState.ALONE
+        return self.state is not ALONE
 
     def _client_headers(self, number: int, flags: int, block: bytes) -> None:
         """HEADERS (RFC 9113 sections 5.1.1 and 8.1): a request, trailers, or what comes too late. The block is decoded
@@ -216,7 +217,7 @@ class ClientFrames(Streams):
         decoder = self._client_decoder
         if self._known_requests.version == decoder.version and len(self.streams) < MAX_STREAMS:
             known = self._known_requests.find(block)
-            if known is not None and self.state is not StreamState.ALONE and not (ends and known.length > 0):
+            if known is not None and self.state is not ALONE and not (ends and known.length > 0):
                 frame = self._known_request(known, number, block, ends=ends)
                 if frame is not None:
                     self._made_upstream.append(frame)
@@ -261,7 +262,7 @@ class ClientFrames(Streams):
         except MessageRefused as refusal:
             self._refuse(stream, refusal)
             return
-        if self.state is StreamState.ALONE:
+        if self.state is ALONE:
             self._refuse(stream, upstream_failed(*self._gone))
             return
         exchange.wait()

@@ -18,7 +18,7 @@ from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
-from tlsidecar.dataplane.http2.streams import StreamState
+from tlsidecar.dataplane.http2.streams import ALONE
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
@@ -31,6 +31,8 @@ from tlsidecar.settings import H2
 # Reading goes on while this many high-water marks wait for a client: it may be busy sending, and says in the same
 # direction how much it can take.
 _CLIENT_PATIENCE = 4
+
+_RELAYING = ConnectionState.RELAYING  # looked up once: see :mod:`.streams`
 
 
 class Http2Connection(HttpConnection):
@@ -116,7 +118,7 @@ class Http2Connection(HttpConnection):
         self._pump()
 
     def close(self, reason: Reason, detail: str = "") -> None:
-        if self._session is not None and self.state is ConnectionState.RELAYING:
+        if self._session is not None and self.state is _RELAYING:
             self.reactor.refresh()
             self._session.client_gone(reason, detail)
         super().close(reason, detail)
@@ -257,7 +259,7 @@ class Http2Connection(HttpConnection):
         session, client = self._session, self._client
         assert session is not None
         assert client is not None
-        if self.state is not ConnectionState.RELAYING:
+        if self.state is not _RELAYING:
             return
         parts = session.to_client
         if parts:
@@ -292,7 +294,7 @@ class Http2Connection(HttpConnection):
             self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, detail))
         if session.end is not None:
             self._close_wanted = session.end
-        elif session.state is StreamState.ALONE:
+        elif session.state is ALONE:
             self._leave_upstream()
         elif session.is_begun and self._upstream is None and self._reach is None:
             self._open_upstream()

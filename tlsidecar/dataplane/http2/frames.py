@@ -60,6 +60,7 @@ Frame: TypeAlias = "tuple[int, int, int, int, int, bytes]"
 _HEAD: Final = Struct(">IBI")
 _LONG: Final = Struct(">I")
 unpack_head: Final = _HEAD.unpack_from  # length and kind, flags, stream with its reserved bit
+unpack_number: Final = _LONG.unpack_from  # what WINDOW_UPDATE holds, with its reserved bit
 _SETTING: Final = Struct(">HI")
 
 # Of each kind: the least and the greatest length, and whether it is about a stream, the connection, or either (None).
@@ -82,13 +83,25 @@ _RULES: Final[tuple[tuple[int, int, bool | None], ...]] = (
 class FrameReader:
     """One direction of one connection, after its preface."""
 
-    __slots__ = ("_block", "_continuations", "_first_flags", "_held", "_stream", "data", "end", "fault", "left")
+    __slots__ = (
+        "_block",
+        "_continuations",
+        "_first_flags",
+        "_held",
+        "_stream",
+        "data",
+        "end",
+        "fault",
+        "in_a_block",
+        "left",
+    )
 
     def __init__(self) -> None:
         self.data: Buffer = b""  # what the offsets of the frames handed out last count in
         self.end = 0  # where it ends
         self.left = 0  # so many bytes of a DATA frame are still to come
         self.fault: ConnectionFault | None = None  # what is wrong with the frame after those handed out last
+        self.in_a_block = False  # a header block has begun that has not ended, or a frame that may be another than DATA
         self._held = b""  # the beginning of a frame
         self._block: bytearray | None = None  # a header block that goes on
         self._stream = 0
@@ -97,11 +110,6 @@ class FrameReader:
 
     def __repr__(self) -> str:
         return f"<FrameReader held={len(self._held)} left={self.left}>"
-
-    @property
-    def in_a_block(self) -> bool:
-        """Whether a header block has begun that has not ended, or a frame that may be another than DATA."""
-        return self._block is not None or bool(self._held)
 
     def read(self, buffer: Buffer, size: int) -> tuple[int, list[Frame]]:
         """The frames in the first ``size`` bytes of ``buffer``, after what was held back of the bytes before them.
@@ -125,6 +133,7 @@ class FrameReader:
             self._split(buffer, begin, size, frames)
         except ConnectionFault as fault:
             self.fault = fault.with_traceback(None)  # its frames hold the buffer
+        self.in_a_block = self._block is not None or bool(self._held)
         return begin, frames
 
     def _split(self, buffer: Buffer, at: int, size: int, frames: list[Frame]) -> None:

@@ -23,7 +23,7 @@ from tlsidecar.dataplane.http2.frames import (
     WINDOW_UPDATE,
 )
 from tlsidecar.dataplane.http2.passed_settings import MAX_STREAMS
-from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, UPSTREAM, StreamState, overgrown
+from tlsidecar.dataplane.http2.streams import CLIENT, CREDIT_SAVED, RELAYING, UPSTREAM
 from tlsidecar.dataplane.http2.upstream_frames import UpstreamFrames
 
 _WHOLE: Final = END_HEADERS | END_STREAM
@@ -31,45 +31,58 @@ _COLUMNS_PAY: Final = 16  # frames; for fewer a comparison for each is the faste
 _GRANT: Final = 4 << 8 | WINDOW_UPDATE  # the length and the kind of each
 
 
-def _run_of_data(data: frames.Buffer, at: int, size: int, number: int, room: int) -> tuple[int, int]:
-    """Where the DATA frames end that follow one another from ``at`` on: whole, of stream ``number``, not the last one
-    of it, neither empty nor padded, and of not more than ``room`` bytes together; and how many they are."""
+def _run_of_data(data: frames.Buffer, at: int, end: int, size: int, room: int) -> tuple[int, int]:
+    """Where the DATA frames end that follow the one from ``at`` to ``end``, which is neither the last one of its stream
+    nor empty nor padded: whole, such as it, of the same stream, and of not more than ``room`` bytes together; and how
+    many they are."""
     unpack = frames.unpack_head
+    number = unpack(data, at)[2]
     count = 0
-    while size - at > HEAD_BYTES:
-        word, flags, stream = unpack(data, at)
-        length = word >> 8
-        end = at + HEAD_BYTES + length
-        # The kind is zero, as are the flags.
-        if stream != number or flags or word & 0xFF or not 0 < length <= MAX_FRAME_BYTES or end > size or length > room:
-            break
-        count += 1
-        room -= length
-        if data[end : end + HEAD_BYTES] == data[at : at + HEAD_BYTES]:
+    while True:
+        step = end - at
+        length = step - HEAD_BYTES
+        most = min((size - end) // step, room // length)
+        if most > 0:
             # Messages of one length, as they often are, have one frame head.
-            step = end - at
-            alike = _alike(data, at, step, min((size - end) // step, room // length))
+            alike = _alike(data, at, step, most)
             end += alike * step
             count += alike
             room -= alike * length
         at = end
-    return at, count
+        if size - at <= HEAD_BYTES:
+            break
+        word, flags, stream = unpack(data, at)
+        length = word >> 8
+        after = at + HEAD_BYTES + length
+        # The kind is zero, as are the flags.
+        if (
+            stream != number
+            or flags
+            or word & 0xFF
+            or not 0 < length <= MAX_FRAME_BYTES
+            or after > size
+            or length > room
+        ):
+            break
+        count += 1
+        room -= length
+        end = after
+    return end, count
 
 
 def _alike(data: frames.Buffer, at: int, step: int, most: int) -> int:
     """How many frames of ``step`` bytes after the one at ``at``, of at most ``most``, have the same head."""
     head = data[at : at + HEAD_BYTES]
     begun = at + step
+    stop = begun + most * step
     if most >= _COLUMNS_PAY:
         # Column by column: nine comparisons instead of one for each frame.
-        stop = begun + most * step
         for column in range(HEAD_BYTES):
             if data[begun + column : stop : step] != head[column : column + 1] * most:
                 break
         else:
             return most
     at = begun
-    stop = begun + most * step
     while at < stop and data.startswith(head, at):
         at += step
     return (at - begun) // step
@@ -84,7 +97,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
     def _ordinary_client_frames(self, data: frames.Buffer, size: int) -> int:
         reader = self._client
         if (
-            self.state is not StreamState.RELAYING
+            self.state is not RELAYING
             or self._first_request
             or self._shutdown is not None
             or self._made_upstream
@@ -94,7 +107,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             or self._known_requests.version != self._client_decoder.version
         ):
             return 0
-        unpack = frames.unpack_head
+        unpack, unpack_number = frames.unpack_head, frames.unpack_number
         find, streams = self._known_requests.find, self.streams
         out = self.to_upstream
         view = data if isinstance(data, bytes) else memoryview(data)
@@ -127,7 +140,22 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                     break  # it was answered, and there is something to say now
                 out.append(frame)
                 continue
-            if word == _GRANT and end <= size and self._client_credit > 0 and self._client_may_grant(data, at, number):
+            if word == _GRANT:
+                if end > size or self._client_credit <= 0:
+                    break
+                increment = unpack_number(data, at + HEAD_BYTES)[0]
+                if not 0 < increment <= MAX_WINDOW:
+                    break
+                if not number:
+                    room = self._client_room + increment
+                    if room > MAX_WINDOW:
+                        break
+                    self._client_room = room
+                else:
+                    stream = streams.get(number)
+                    if stream is None or self._client_initial + stream.client_room + increment > MAX_WINDOW:
+                        break
+                    stream.client_room += increment
                 self._client_credit -= 1
                 at = end
                 continue
@@ -149,9 +177,9 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             elif self._limits.max_body_bytes is not None:
                 break
             count = 1
-            if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
+            if not flags and end < size:
                 room = self._upstream_room if left < 0 else min(self._upstream_room, left)
-                end, more = _run_of_data(data, end, size, number, room - length)
+                end, more = _run_of_data(data, at, end, size, room - length)
                 count += more
                 length = end - at - count * HEAD_BYTES
             if left >= 0:
@@ -185,7 +213,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             or self._response_version != self._upstream_decoder.version
         ):
             return 0
-        unpack = frames.unpack_head
+        unpack, unpack_number = frames.unpack_head, frames.unpack_number
         known_responses, streams = self._response_blocks, self.streams
         out = self.to_client
         view = data if isinstance(data, bytes) else memoryview(data)
@@ -196,12 +224,22 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             word, flags, number = unpack(data, at)
             length = word >> 8
             end = at + HEAD_BYTES + length
-            if (
-                word == _GRANT
-                and end <= size
-                and self._upstream_credit > 0
-                and self._upstream_may_grant(data, at, number)
-            ):
+            if word == _GRANT:
+                if end > size or self._upstream_credit <= 0:
+                    break
+                increment = unpack_number(data, at + HEAD_BYTES)[0]
+                if not 0 < increment <= MAX_WINDOW:
+                    break
+                if not number:
+                    room = self._upstream_room + increment
+                    if room > MAX_WINDOW:
+                        break
+                    self._upstream_room = room
+                else:
+                    stream = streams.get(number)
+                    if stream is None or self._upstream_initial + stream.upstream_room + increment > MAX_WINDOW:
+                        break
+                    stream.upstream_room += increment
                 self._upstream_credit -= 1
                 at = end
                 continue
@@ -223,9 +261,9 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 if left >= 0 and (length > left or (flags and length < left)):
                     break
                 count = 1
-                if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
+                if not flags and end < size:
                     room = self._client_room if left < 0 else min(self._client_room, left)
-                    end, more = _run_of_data(data, end, size, number, room - length)
+                    end, more = _run_of_data(data, at, end, size, room - length)
                     count += more
                     length = end - at - count * HEAD_BYTES
                 if left >= 0:
@@ -262,35 +300,3 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
         if at > run:
             out.append(view[run:at])
         return at
-
-    def _client_may_grant(self, data: frames.Buffer, at: int, number: int) -> bool:
-        """Whether the WINDOW_UPDATE at ``at`` asks for no judgement; if so it is accounted for."""
-        increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
-        if not 0 < increment <= MAX_WINDOW:
-            return False
-        if not number:
-            if overgrown(self._client_room + increment):
-                return False
-            self._client_room += increment
-            return True
-        stream = self.streams.get(number)
-        if stream is None or overgrown(self._client_initial + stream.client_room + increment):
-            return False
-        stream.client_room += increment
-        return True
-
-    def _upstream_may_grant(self, data: frames.Buffer, at: int, number: int) -> bool:
-        """See :meth:`_client_may_grant`."""
-        increment = int.from_bytes(data[at + HEAD_BYTES : at + HEAD_BYTES + 4], "big")
-        if not 0 < increment <= MAX_WINDOW:
-            return False
-        if not number:
-            if overgrown(self._upstream_room + increment):
-                return False
-            self._upstream_room += increment
-            return True
-        stream = self.streams.get(number)
-        if stream is None or overgrown(self._upstream_initial + stream.upstream_room + increment):
-            return False
-        stream.upstream_room += increment
-        return True

@@ -23,7 +23,7 @@ from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
-from tlsidecar.dataplane.http2.streams import CLIENT, WAITING_FRAMES, Stream, StreamState
+from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, WAITING_FRAMES, Stream
 from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -108,13 +108,13 @@ class Session(OrdinaryFrames):
         elif not self._block_since or begin or any(frame[0] != frames.CONTINUATION for frame in found):
             self._block_since = self.active_at
         self._settle()
-        if self.state is StreamState.ALONE:
+        if self.state is ALONE:
             out.clear()
 
     def receive_upstream(self, buffer: Buffer, size: int) -> None:
         """The first ``size`` bytes of ``buffer`` came from the upstream. What goes on may be views on it."""
         self.active_at = self._clock.now
-        if self.state is not StreamState.RELAYING or self.end is not None:
+        if self.state is not RELAYING or self.end is not None:
             return
         if size <= frames.COPIED_BYTES:
             buffer = bytes(memoryview(buffer)[:size])
@@ -185,7 +185,7 @@ class Session(OrdinaryFrames):
     def is_quiet(self) -> bool:
         """Whether it wants nothing but what is in ``to_client`` and ``to_upstream`` to be written."""
         return (
-            self.state is StreamState.RELAYING
+            self.state is RELAYING
             and not self._made_client
             and not self._made_upstream
             and self.end is None
@@ -216,7 +216,7 @@ class Session(OrdinaryFrames):
 
     def upstream_ready(self, address: str) -> None:
         """What was and will be in ``to_upstream`` goes there from now on."""
-        self.state = StreamState.RELAYING
+        self.state = RELAYING
         self._address = address
         now = self._ready_at = self._clock.now
         for stream in self.streams.values():
@@ -233,9 +233,9 @@ class Session(OrdinaryFrames):
         self._lose_upstream(reason, detail, stage)
 
     def _lose_upstream(self, reason: Reason, detail: str, stage: Stage) -> None:
-        if self.state is StreamState.ALONE or self.end is not None:
+        if self.state is ALONE or self.end is not None:
             return
-        self.state = StreamState.ALONE
+        self.state = ALONE
         self._gone = (reason, detail, stage)
         self.to_upstream.clear()
         self._made_upstream.clear()
@@ -312,11 +312,7 @@ class Session(OrdinaryFrames):
             self._shutdown = self._shutdown or Reason.COMPLETED
             self._say_last()
             self._settle()
-        if (
-            self.state is StreamState.RELAYING
-            and not self._has_upstream_settings
-            and now - self._ready_at > limits.head_timeout_s
-        ):
+        if self.state is RELAYING and not self._has_upstream_settings and now - self._ready_at > limits.head_timeout_s:
             self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "no SETTINGS in time")
             return
         if self._block_since and now - self._block_since > limits.head_timeout_s:

@@ -52,12 +52,17 @@ NEITHER: Final = (FORBIDDEN, FORBIDDEN)
 BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
 
 
-class StreamState(Enum):
+class SessionState(Enum):
     """See :mod:`.session`."""
 
     OPENING = auto()
     RELAYING = auto()
     ALONE = auto()
+
+
+# Looking a member up in its enumeration costs more than what is asked of it for each read.
+RELAYING: Final = SessionState.RELAYING
+ALONE: Final = SessionState.ALONE
 
 
 class GrpcAccount(Protocol):
@@ -179,7 +184,7 @@ class Streams:
         self._grpc = grpc
         self._stated = Stated(heads, downstream.headers)
         now = clock.now
-        self.state = StreamState.OPENING
+        self.state = SessionState.OPENING
         self.streams: dict[int, Stream] = {}
         self.requests = 0
         self.to_client: list[bytes | memoryview] = []
@@ -317,7 +322,7 @@ class Streams:
         self._over(stream, BOTH_SWALLOWED)
 
     def _leave_upstream(self, stream: Stream) -> None:
-        if self.state is not StreamState.ALONE and stream.exchange.holds_upstream:
+        if self.state is not ALONE and stream.exchange.holds_upstream:
             self._made_upstream.append(frames.rst_stream(stream.id, ErrorCode.CANCEL))
 
     def _swallow(self, frame: Frame, reader: FrameReader) -> int:
