@@ -207,7 +207,9 @@ class Campaign:
         self._run.add("memory_idle", program.setting, {program.name: [found.per_connection_kib]})
 
     def _start(self, program: Program) -> None:
-        self._run.add("start", program.setting, {program.name: [startup.start_to_ready_s(self._rig, program) * 1e3]})
+        start = startup.start_to_ready(self._rig, program)
+        self._run.add("start", program.setting, {program.name: [start.wall_s * 1e3]})
+        self._run.add("start_cpu", program.setting, {program.name: [start.cpu_s * 1e3]})
 
     def _health(self, program: Program) -> None:
         seconds = startup.health_s(self._rig, program, self._tlsidecar, self._plan.health_repeats)

@@ -57,6 +57,7 @@ KINDS = {
         Kind("memory_base", "memory, base", "MiB"),
         Kind("memory_idle", "memory, per idle connection", "KiB"),
         Kind("start", "start to ready", "ms", digits=0),
+        Kind("start_cpu", "start to ready, CPU", "ms", digits=0),
         Kind("health", "`tlsidecar health`", "ms", digits=0),
         Kind("idle_cpu", "idle connections, nobody watching", "% of a core", digits=2),
         Kind("watched_cpu", "idle connections, UI and Prometheus watching", "% of a core", digits=2),
