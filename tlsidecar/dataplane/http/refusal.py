@@ -7,6 +7,9 @@ from tlsidecar.outcomes import Reason, Stage
 # What a client is told to wait, with a 503, before it asks again.
 RETRY_AFTER_S = 1
 
+# RFC 9110 section 15.2 sets no limit to them; what is behind it is no answer.
+MAX_INTERIM_RESPONSES = 100
+
 
 class MessageRefused(Exception):
     """A request or response that is turned away. ``detail`` is our own text: nothing of the message is in it.

@@ -6,7 +6,7 @@ A half knows nothing of the other or of the connection's life; the conversation 
 from __future__ import annotations
 
 from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
-from tlsidecar.dataplane.http.refusal import bad_response
+from tlsidecar.dataplane.http.refusal import MAX_INTERIM_RESPONSES, bad_response
 from tlsidecar.dataplane.http1 import forward
 from tlsidecar.dataplane.http1.body import BodyReader, ChunkingReader, CloseReader, LengthReader, NoBody, Piece
 from tlsidecar.dataplane.http1.chunked import ChunkedReader
@@ -17,7 +17,6 @@ from tlsidecar.dataplane.http1.request_reader import RequestReader
 from tlsidecar.dataplane.http1.response_head import ResponseHead, ResponseReader
 from tlsidecar.dataplane.http1.rules import Http1Rules
 
-MAX_INTERIM_RESPONSES = 100
 # What was handed over for the upstream is kept for a retry up to this size.
 REPLAY_BYTES = 64 * 1024
 

@@ -60,7 +60,8 @@ class ClientFrames(Streams):
             self._client_headers(number, flags, payload)
             return False
         relays = self.state is not ALONE
-        if kind in MAY_BE_OWED:
+        acknowledges = kind == frames.SETTINGS and flags & frames.ACK
+        if acknowledges or kind in MAY_BE_OWED:
             if self._client_credit > 0:
                 self._client_credit -= 1
             else:
@@ -86,10 +87,10 @@ class ClientFrames(Streams):
             if not relays and not flags & frames.ACK:
                 self._made_client.append(frames.frame(frames.PING, frames.ACK, 0, payload))
             return relays
+        if acknowledges:
+            return relays
         self._client_idle.spend(self._clock.now)
         if kind == frames.SETTINGS:
-            if flags & frames.ACK:
-                return relays
             self._client_settings(payload)
             if relays:
                 self._made_upstream.append(
@@ -107,10 +108,12 @@ class ClientFrames(Streams):
 
     def _client_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the upstream sends (RFC 9113 section 6.9.2)."""
+        self._upstream_credit += 1  # it acknowledges them
         for setting, value in frames.settings_in(payload):
             if setting == frames.INITIAL_WINDOW_SIZE:
+                grows = value > self._client_initial
                 self._client_initial = value
-                if any(overgrown(value + stream.client_room) for stream in self.streams.values()):
+                if grows and any(overgrown(value + stream.client_room) for stream in self.streams.values()):
                     raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
 
     def _client_grants(self, number: int, increment: int) -> bool:
@@ -180,7 +183,7 @@ class ClientFrames(Streams):
     def _client_reset(self, number: int) -> bool:
         """RST_STREAM (RFC 9113 section 6.4): whether it goes on."""
         self._must_be_known(number)
-        self._resets.spend(self._clock.now)
+        self._client_resets.spend(self._clock.now)
         stream = self.streams.get(number)
         if stream is None:
             return False
@@ -235,7 +238,7 @@ class ClientFrames(Streams):
             exchange.finish(now)
             self._made_client.append(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
             self._remember(number, (SWALLOWED, FORBIDDEN))
-            self._resets.spend(now)
+            self._client_resets.spend(now)
             return
         self.streams[number] = stream
         if ends:

@@ -45,6 +45,7 @@ MAX_FRAME_BYTES: Final = 16_384  # the default of SETTINGS_MAX_FRAME_SIZE, and a
 MAX_WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
 MAX_CONTINUATIONS: Final = 8
+MAX_SETTINGS: Final = 32  # in one frame, as nghttp2 has it; there are no more than a dozen kinds
 MAX_BLOCK_BYTES: Final = 32 * 1024
 
 _WITH_MORE: Final = PADDED | WITH_PRIORITY
@@ -269,6 +270,8 @@ def _judge_settings_length(flags: int, length: int) -> None:
         raise _missized("SETTINGS that are acknowledged with a payload")
     if length % _SETTING.size:
         raise _missized("SETTINGS that are not whole")
+    if length > MAX_SETTINGS * _SETTING.size:
+        raise Flood("too many settings in a frame")
 
 
 def _judge_setting(number: int, value: int) -> None:

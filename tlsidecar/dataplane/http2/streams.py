@@ -83,6 +83,7 @@ class Stream:
         "client_room",
         "exchange",
         "id",
+        "interim",
         "open",
         "owes_grpc_status",
         "request_bytes",
@@ -96,6 +97,7 @@ class Stream:
         self.exchange = exchange
         self.open = CLIENT | UPSTREAM
         self.answered = False  # the head of the final response has come
+        self.interim = 0  # how many came before it
         self.request_left = -1
         self.request_bytes = 0  # of a body without a stated length, where there is a limit
         self.response_left = -1
@@ -122,6 +124,7 @@ class Streams:
         "_client_idle",
         "_client_initial",
         "_client_passes",
+        "_client_resets",
         "_client_room",
         "_client_window",
         "_clock",
@@ -147,7 +150,6 @@ class Streams:
         "_preface",
         "_ready_at",
         "_remote",
-        "_resets",
         "_response_blocks",
         "_response_version",
         "_said_last",
@@ -163,6 +165,7 @@ class Streams:
         "_upstream_initial",
         "_upstream_last",
         "_upstream_passes",
+        "_upstream_resets",
         "_upstream_room",
         "_upstream_window",
         "active_at",
@@ -211,7 +214,9 @@ class Streams:
         self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream
         self._closed: dict[int, tuple[int, int]] = {}  # id: what becomes of the client's frames, of the upstream's
         self._forgotten = 0  # up to this id it is not known any more
-        self._resets = Budget(*RESETS, "resets", now)
+        # Each side has its own budgets, and what it answers to the other is owed: neither is to pay for the other.
+        self._client_resets = Budget(*RESETS, "resets", now)
+        self._upstream_resets = Budget(*RESETS, "resets", now)
         self._client_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
         self._upstream_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
         self._swallowed = Budget(*SWALLOWED_FRAMES, "DATA frames for streams that have ended", now)
@@ -281,7 +286,7 @@ class Streams:
         self, stream: Stream, detail: str, reason: Reason, code: ErrorCode = ErrorCode.PROTOCOL_ERROR
     ) -> None:
         """RFC 9113 section 8.1.1: an error of the stream; to the account it is what HTTP/1 would answer 400."""
-        self._resets.spend(self._clock.now)
+        self._client_resets.spend(self._clock.now)
         exchange = stream.exchange
         if exchange.status == 0:
             exchange.refuse(MessageRefused(400, reason, detail))

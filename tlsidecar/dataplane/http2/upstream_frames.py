@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http.refusal import MAX_INTERIM_RESPONSES, bad_response
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from tlsidecar.dataplane.http2.frames import Frame
@@ -22,7 +22,7 @@ from tlsidecar.dataplane.http2.streams import (
     flow_control,
     overgrown,
 )
-from tlsidecar.outcomes import Reason, Stage
+from tlsidecar.outcomes import Reason
 
 
 class UpstreamFrames(Streams):
@@ -49,7 +49,8 @@ class UpstreamFrames(Streams):
         if kind == frames.HEADERS:
             self._upstream_headers(number, flags, payload)
             return False
-        if kind in MAY_BE_OWED:
+        acknowledges = kind == frames.SETTINGS and flags & frames.ACK
+        if acknowledges or kind in MAY_BE_OWED:
             if self._upstream_credit > 0:
                 self._upstream_credit -= 1
             else:
@@ -69,15 +70,17 @@ class UpstreamFrames(Streams):
             if not flags & frames.ACK:
                 self._client_credit += 1
             return True
+        if acknowledges:
+            return True
         self._upstream_idle.spend(self._clock.now)
-        if kind == frames.SETTINGS and not flags & frames.ACK:
+        if kind == frames.SETTINGS:
             self._upstream_settings(payload)
             self._made_client.append(passed_settings.for_client(payload, self._limits.max_header_bytes, first=False))
             return False
         if kind == frames.GOAWAY:
             self._upstream_goaway(frames.number(payload[:4]) & frames.MAX_WINDOW)
             return not self._said_last
-        return kind == frames.SETTINGS
+        return False
 
     def _must_be_passed(self, number: int) -> None:
         """A service answers on the streams that it was asked on (RFC 9113 section 5.1.1)."""
@@ -86,10 +89,12 @@ class UpstreamFrames(Streams):
 
     def _upstream_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the client sends (RFC 9113 section 6.9.2)."""
+        self._client_credit += 1  # it acknowledges them
         for setting, value in frames.settings_in(payload):
             if setting == frames.INITIAL_WINDOW_SIZE:
+                grows = value > self._upstream_initial
                 self._upstream_initial = value
-                if any(overgrown(value + stream.upstream_room) for stream in self.streams.values()):
+                if grows and any(overgrown(value + stream.upstream_room) for stream in self.streams.values()):
                     raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
 
     def _upstream_grants(self, number: int, increment: int) -> bool:
@@ -181,9 +186,13 @@ class UpstreamFrames(Streams):
             if ends and head.length > 0:
                 self._bad_response(stream, "content-length without a body")
                 return
-        elif ends:
-            self._bad_response(stream, "an interim response that ends it")
-            return
+        else:
+            stream.interim += 1
+            if ends or stream.interim > MAX_INTERIM_RESPONSES:
+                self._bad_response(
+                    stream, "an interim response that ends it" if ends else "a flood of interim responses"
+                )
+                return
         self._made_client.append(self._known_response(stream, head, ends=ends))
 
     def _known_response(self, stream: Stream, head: ResponseHead, *, ends: bool) -> bytes:
@@ -230,8 +239,8 @@ class UpstreamFrames(Streams):
 
     def _bad_response(self, stream: Stream, detail: str) -> None:
         """RFC 9113 section 8.1.1, from the other side: 502, or the end of an answer that has begun."""
-        self._resets.spend(self._clock.now)
-        self._refuse(stream, MessageRefused(502, Reason.UPSTREAM_BAD_RESPONSE, detail, stage=Stage.UPSTREAM))
+        self._upstream_resets.spend(self._clock.now)
+        self._refuse(stream, bad_response(detail))
 
     def _upstream_reset(self, number: int, code: int) -> bool:
         """RST_STREAM (RFC 9113 section 6.4): whether it goes on. NO_ERROR after a whole answer is no failure (section
@@ -242,7 +251,7 @@ class UpstreamFrames(Streams):
             self._upstream_idle.spend(self._clock.now)
             return False
         if stream.open & UPSTREAM or code != ErrorCode.NO_ERROR:
-            self._resets.spend(self._clock.now)
+            self._upstream_resets.spend(self._clock.now)
             stream.exchange.cut(Reason.UPSTREAM_RESET, f"RST_STREAM {code}")
         self._over(stream, (PASSES, FORBIDDEN))
         return True

@@ -44,6 +44,8 @@ FLOODS = [
     pytest.param(bomb(), id="HPACK bomb"),
     pytest.param(crumbs(97), id="cookie crumbs"),
     pytest.param(many(1200, frames.settings([])), id="SETTINGS"),
+    pytest.param(frames.settings([(frames.INITIAL_WINDOW_SIZE, 1)] * 33), id="settings in one frame"),
+    pytest.param(many(1200, frames.SETTINGS_ACK), id="SETTINGS that answer nothing"),
     pytest.param(many(1200, frames.frame(6, 0, 0, b"12345678")), id="PING"),
     pytest.param(many(1200, frames.frame(6, 1, 0, b"12345678")), id="PING that answers nothing"),
     pytest.param(many(1200, frames.frame(2, 0, 1, b"\0\0\0\3\1")), id="PRIORITY"),
@@ -99,6 +101,31 @@ def test_a_service_that_floods_costs_its_connection(said: bytes) -> None:
     assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
     assert talk.reasons == [Reason.H2_FLOOD]
     assert talk.end is Reason.COMPLETED  # the client's connection, which may come again
+
+
+def test_a_service_that_answers_only_in_advance() -> None:
+    early = head(1, [(b":status", b"103"), (b"link", b"</a>")], end=False)
+    talk = Talk().client(head(1), head(3)).upstream(many(100, early))
+    assert len(talk.at_client.heads(1)) == 100
+    talk.upstream(early)
+    assert talk.at_client.heads(1)[100][b":status"] == b"502"
+    assert talk.reasons == [Reason.UPSTREAM_BAD_RESPONSE]
+    assert talk.upstream(head(3, OK)).at_client.heads(3)[0][b":status"] == b"200"
+
+
+def test_neither_side_pays_for_what_the_other_does() -> None:
+    talk = Talk()
+    for number in range(1, 600, 4):
+        talk.client(head(number, CALL, end=False), frames.rst_stream(number, 8), head(number + 2, CALL, end=False))
+        talk.upstream(frames.rst_stream(number + 2, 8))
+    assert talk.end is None
+    talk.upstream(many(900, frames.settings([])))
+    talk.client(many(900, frames.SETTINGS_ACK), many(900, frames.frame(6, 0, 0, b"12345678")))
+    assert talk.end is None
+    talk.upstream(many(900, frames.frame(6, 1, 0, b"12345678")))
+    assert talk.session.state.name == "RELAYING"
+    talk.client(many(1001, frames.settings([])))
+    assert talk.end is Reason.H2_FLOOD
 
 
 MALFORMED: list[tuple[str, list[Field], Reason]] = [
