@@ -132,12 +132,14 @@ def test_a_connection_that_stays_open_is_counted_as_it_goes(pki: Pki, tmp_path: 
     with serving(echo) as first, serving(echo) as second:
         upstreams = [f"127.0.0.1:{service.port}" for service in (first, second)]
         config = configs.identity(server, pki.trust)
-        config += configs.terminate(upstreams)
+        # A listener each: of one with two upstreams each worker would begin with the first.
+        for name, upstream in zip(names, upstreams, strict=True):
+            config += configs.terminate(upstream, name=name)
         with running(tmp_path / "sidecar", config) as sidecar:
             peers = [
                 Peer(
                     client_context(pki.trust, pki.issue(name, name)),
-                    socket.create_connection(("127.0.0.1", sidecar.port()), 10),
+                    socket.create_connection(("127.0.0.1", sidecar.port(name)), 10),
                     name="localhost",
                 ).handshake()
                 for name in names

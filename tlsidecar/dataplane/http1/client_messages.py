@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
+from tlsidecar.dataplane.http1 import states
 from tlsidecar.dataplane.http1.body import Piece
 from tlsidecar.dataplane.http1.commands import Command, Connect, SendUpstream
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.messages import JOINED_BYTES, Messages
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http1.states import ConversationState, Event
 from tlsidecar.outcomes import Reason
 
 # Methods whose request bodies have no meaning (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5 and 9.3.7).
@@ -41,8 +41,8 @@ class ClientMessages(Messages):
         refusal = None
         try:
             while position < end:
-                if self.state is ConversationState.IDLE or self.state is ConversationState.HEAD:
-                    if self.state is ConversationState.IDLE and buffer[position] == _CR:
+                if self.state is states.IDLE or self.state is states.HEAD:
+                    if self.state is states.IDLE and buffer[position] == _CR:
                         position = self._skip_empty_lines(buffer, position, end)
                         if position == end or (position + 1 == end and buffer[position] == _CR):
                             return position
@@ -51,12 +51,12 @@ class ClientMessages(Messages):
                         return position
                     position = head.end
                     self._begin(head, buffer, out)
-                elif self.state is ConversationState.SENDING or self.state is ConversationState.CROSSING:
+                elif self.state is states.SENDING or self.state is states.CROSSING:
                     position = self._request_data(buffer, position, end, out)
-                elif self.state is ConversationState.TUNNEL:
+                elif self.state is states.TUNNEL:
                     out.append(SendUpstream(self._kept(buffer, memoryview(buffer)[position:end])))
                     return end
-                elif self.state is ConversationState.CLOSING:
+                elif self.state is states.CLOSING:
                     return end
                 else:
                     return position
@@ -75,13 +75,13 @@ class ClientMessages(Messages):
         return start
 
     def _scan(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
-        if self.state is ConversationState.IDLE:
+        if self.state is states.IDLE:
             self._reset()
         self._partial_bytes = end - start
         head = self._request.scan(buffer, start, end)
-        if head is None and self.state is ConversationState.IDLE:
+        if head is None and self.state is states.IDLE:
             self.head_begun_at = self._clock.now
-            self.move(Event.HEAD_BEGUN)
+            self.move(states.HEAD_BEGUN)
         return head
 
     def _begin(self, head: RequestHead, buffer: Buffer, out: list[Command]) -> None:
@@ -112,7 +112,7 @@ class ClientMessages(Messages):
         self._response.lane = self._request.lane
         out += [Connect(exchange), SendUpstream(data)]
         exchange.wait()
-        self.move(Event.REQUEST_WHOLE if self._request.done else Event.REQUEST_BEGUN)
+        self.move(states.REQUEST_WHOLE if self._request.done else states.REQUEST_BEGUN)
 
     def _request_data(self, buffer: Buffer, start: int, end: int, out: list[Command]) -> int:
         position, pieces = self._request.read(buffer, start, end)
@@ -125,7 +125,7 @@ class ClientMessages(Messages):
             elif piece:
                 out.append(SendUpstream(self._kept(buffer, piece)))
         if self._request.done:
-            self.move(Event.REQUEST_WHOLE)
+            self.move(states.REQUEST_WHOLE)
         return position
 
     def _kept(self, buffer: Buffer, piece: Piece) -> Piece:
@@ -135,7 +135,7 @@ class ClientMessages(Messages):
     def _next_request(self, out: list[Command]) -> None:
         if self._held:
             self._read_held(out)
-        if self.client_ended and self.state is ConversationState.HEAD:
+        if self.client_ended and self.state is states.HEAD:
             self._refuse(out, MessageRefused(400, Reason.INCOMPLETE_REQUEST))
-        elif self._is_last and self.state is ConversationState.IDLE:
+        elif self._is_last and self.state is states.IDLE:
             self._close(out)

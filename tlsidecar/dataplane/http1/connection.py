@@ -18,6 +18,7 @@ from tlsidecar.dataplane.endpoint import Endpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.exchange import Downstream, Exchange
 from tlsidecar.dataplane.http.services import HttpServices
+from tlsidecar.dataplane.http1 import states
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
     CloseDownstream,
@@ -31,13 +32,14 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.dataplane.http1.upstream_side import UpstreamSide
 from tlsidecar.dataplane.reactor import READ
 from tlsidecar.dataplane.relay import Relay
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, RECORD_BYTES, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 from tlsidecar.outcomes import Reason, Side, Stage
+
+_CLOSED = ConnectionState.CLOSED  # see :mod:`.states`
 
 
 class Http1Connection(UpstreamSide):
@@ -112,11 +114,11 @@ class Http1Connection(UpstreamSide):
             self.close(reason)
             return
         self._retire_reason = reason
-        if reason is Reason.DRAINED and conversation.state is ConversationState.IDLE:
+        if reason is Reason.DRAINED and conversation.state is states.IDLE:
             # A request that has come already is under way: to close over it would leave it without an answer.
             conversation.draining = True
             self._client_readable(READ)
-            if self.state is ConnectionState.CLOSED:
+            if self.state is _CLOSED:
                 return
         self._run(conversation.drain())
 
@@ -136,28 +138,28 @@ class Http1Connection(UpstreamSide):
             self._active_at = now  # slowly, but it reads
         waited = now - self._active_at
         match conversation.state:
-            case ConversationState.IDLE if for_client:
+            case states.IDLE if for_client:
                 if waited > limits.write_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
-            case ConversationState.IDLE:
+            case states.IDLE:
                 # One that was opened ahead and never used waits as long as one that is kept.
                 overdue = waited > limits.keepalive_timeout_s
                 if overdue:
                     asked = self._requests or self._cut_reason is not None
                     self._retire_reason = Reason.IDLE_TIMEOUT if asked else Reason.HEAD_TIMEOUT
-            case ConversationState.HEAD:
+            case states.HEAD:
                 overdue = now - conversation.head_begun_at > limits.head_timeout_s
-            case ConversationState.AWAITING:
+            case states.AWAITING:
                 overdue = waited > limits.response_timeout_s
-            case ConversationState.CLOSING:
+            case states.CLOSING:
                 # What was queued for a client that does not read, or lets nobody close.
                 if waited > limits.close_timeout_s:
                     self.close(Reason.SLOW_READER)
                 return
             case _ if for_client or for_upstream:
                 overdue = waited > limits.write_timeout_s
-            case ConversationState.SENDING:
+            case states.SENDING:
                 overdue = waited > limits.body_idle_timeout_s
             case _:
                 overdue = waited > limits.response_idle_timeout_s
@@ -174,7 +176,7 @@ class Http1Connection(UpstreamSide):
     def _abandon(self, conversation: Conversation, reason: Reason) -> None:
         """The exchange under way, if there is one, is cut off with its connection."""
         tunnel = self._tunnel
-        if tunnel is not None and conversation.state is ConversationState.TUNNEL:
+        if tunnel is not None and conversation.state is states.TUNNEL:
             self._finish(conversation.tunnel_ended(tunnel.bytes_in, tunnel.bytes_out, reason))
             return
         exchange = conversation.abandon(reason)
@@ -216,7 +218,7 @@ class Http1Connection(UpstreamSide):
                     client.widen(
                         upstream is not None
                         and not upstream.endpoint.queued_bytes
-                        and conversation.state is ConversationState.SENDING
+                        and conversation.state is states.SENDING
                     )
                 return
             self._requests += 1
@@ -291,7 +293,7 @@ class Http1Connection(UpstreamSide):
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Finished):
             self._finish(command.exchange)
-        elif self.state is ConnectionState.CLOSED:
+        elif self.state is _CLOSED:
             return
         elif isinstance(command, SendDownstream):
             client = self._client
@@ -358,7 +360,7 @@ class Http1Connection(UpstreamSide):
             or not conversation.wants_downstream
             or (upstream is not None and upstream.endpoint.queued_bytes > self._high_water)
             # Who does not read the answers gets no further questions in.
-            or (client.queued_bytes > self._high_water and conversation.state is ConversationState.IDLE)
+            or (client.queued_bytes > self._high_water and conversation.state is states.IDLE)
         ):
             client.pause()
         else:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
+from tlsidecar.dataplane.http1 import states
 from tlsidecar.dataplane.http1.commands import Command, Connect, SendUpstream, StartTunnel
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.ordinary import OrdinaryMessages
-from tlsidecar.dataplane.http1.states import READING, UNANSWERED, ConversationState, Event
+from tlsidecar.dataplane.http1.states import READING, UNANSWERED
 from tlsidecar.outcomes import Reason, Stage
 
 
@@ -34,7 +35,7 @@ class Conversation(OrdinaryMessages):
     @property
     def is_idle(self) -> bool:
         """Between two requests, with nothing waiting."""
-        return self.state is ConversationState.IDLE and not self._held
+        return self.state is states.IDLE and not self._held
 
     def receive_downstream(self, buffer: Buffer, start: int, end: int) -> list[Command]:
         """Bytes from the client."""
@@ -52,11 +53,11 @@ class Conversation(OrdinaryMessages):
         """The client sends no more. ``clean``: it said so (close_notify, FIN), and may still be reading; else
         ``reason`` is what became of it."""
         out: list[Command] = []
-        if self.state is ConversationState.CLOSING:
+        if self.state is states.CLOSING:
             return out
-        if self.state is ConversationState.IDLE:
+        if self.state is states.IDLE:
             self._close(out)
-        elif clean and self.state in (ConversationState.AWAITING, ConversationState.ANSWERING):
+        elif clean and self.state in (states.AWAITING, states.ANSWERING):
             self.client_ended = True
         elif clean and self.state in UNANSWERED:
             self._refuse(out, MessageRefused(400, Reason.INCOMPLETE_REQUEST))
@@ -80,7 +81,7 @@ class Conversation(OrdinaryMessages):
             refusal = refused.with_traceback(None)  # its frames hold views on our buffers
         if refusal is not None:
             self._refuse(out, refusal)
-        elif self.state is ConversationState.TUNNEL:
+        elif self.state is states.TUNNEL:
             # Last: what was said ahead has gone out by then, or is handed over with the sockets.
             out.append(StartTunnel())
         return out
@@ -90,7 +91,7 @@ class Conversation(OrdinaryMessages):
     ) -> list[Command]:
         """The upstream connection ended after something was sent on it. ``clean``: it said so (FIN, close_notify)."""
         out: list[Command] = []
-        if self.exchange is None or not self.exchange.holds_upstream or self.state is ConversationState.TUNNEL:
+        if self.exchange is None or not self.exchange.holds_upstream or self.state is states.TUNNEL:
             return out
         if self.state in UNANSWERED:
             if self._response.partial_head:
@@ -137,21 +138,21 @@ class Conversation(OrdinaryMessages):
         ``downstream_stalled``: the client does not take the response."""
         out: list[Command] = []
         match self.state:
-            case ConversationState.IDLE:
+            case states.IDLE:
                 self._close(out)
-            case ConversationState.HEAD:
+            case states.HEAD:
                 self._refuse(out, MessageRefused(408, Reason.HEAD_TIMEOUT))
-            case ConversationState.SENDING if not upstream_stalled:
+            case states.SENDING if not upstream_stalled:
                 self._refuse(out, MessageRefused(408, Reason.BODY_TIMEOUT))
-            case ConversationState.SENDING | ConversationState.AWAITING:
+            case states.SENDING | states.AWAITING:
                 self._refuse(out, upstream_failed(Reason.UPSTREAM_TIMEOUT), stays=True)
-            case ConversationState.CROSSING | ConversationState.ANSWERING if downstream_stalled:
+            case states.CROSSING | states.ANSWERING if downstream_stalled:
                 self._give_up(out, Reason.SLOW_READER, "")
-            case ConversationState.CROSSING | ConversationState.ANSWERING:
+            case states.CROSSING | states.ANSWERING:
                 self._give_up(out, Reason.UPSTREAM_TIMEOUT, "in the middle of its response")
-            case ConversationState.TUNNEL:
+            case states.TUNNEL:
                 self._give_up(out, Reason.IDLE_TIMEOUT, "")
-            case ConversationState.CLOSING:
+            case states.CLOSING:
                 pass
         return out
 
@@ -159,7 +160,7 @@ class Conversation(OrdinaryMessages):
         """Take no further request: the connection ends after the exchange at hand, or now."""
         out: list[Command] = []
         self.draining = True
-        if self.state is ConversationState.IDLE:
+        if self.state is states.IDLE:
             self._close(out)
         return out
 
@@ -171,16 +172,16 @@ class Conversation(OrdinaryMessages):
         exchange.bytes_out += bytes_out
         if reason is not None:
             exchange.cut(reason, detail)
-        self.move(Event.ENDED)
+        self.move(states.ENDED)
         return exchange
 
     def abandon(self, reason: Reason) -> Exchange | None:
         """The connection is being cut, whatever is under way on it: the exchange that the shell is to finish, if there
         is one."""
-        if self.state is ConversationState.IDLE or self.state is ConversationState.CLOSING:
+        if self.state is states.IDLE or self.state is states.CLOSING:
             return None
         exchange = self._at_hand()
         exchange.release()
         exchange.cut(reason)
-        self.move(Event.ENDED)
+        self.move(states.ENDED)
         return exchange

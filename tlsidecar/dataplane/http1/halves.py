@@ -21,6 +21,10 @@ from tlsidecar.dataplane.http1.rules import Http1Rules
 REPLAY_BYTES = 64 * 1024
 
 _NO_BODY = NoBody()
+# See :mod:`.states`.
+_LENGTH = Framing.LENGTH
+_CHUNKED = Framing.CHUNKED
+_CLOSE = Framing.CLOSE
 
 
 class RequestHalf:
@@ -189,10 +193,10 @@ class ResponseHalf:
         """A final head for the client; ``close`` says that its connection ends with it. Raises
         :class:`MessageRefused`."""
         framing = response.framing
-        in_chunks = request.minor == 1 and framing in (Framing.CHUNKED, Framing.CLOSE)
+        in_chunks = request.minor == 1 and framing in (_CHUNKED, _CLOSE)
         response.goes_in_chunks = in_chunks
         if self.lane is not None:
-            in_chunks = framing is Framing.CHUNKED  # h11 reads it as it came, and frames it anew
+            in_chunks = framing is _CHUNKED  # h11 reads it as it came, and frames it anew
         self._body = body_reader(framing, response.length, self._rules.trailers, takes_chunks=in_chunks)
         if self.lane is None:
             self.passes = self._body.passes
@@ -221,7 +225,7 @@ class ResponseHalf:
             return None
         head = self._rules.responses.fast(buffer, start, end, request.method)
         # A client of HTTP/1.0 gets no chunks: its head is written anew, from the fields that only a precise one has.
-        if head is not None and request.minor == 0 and head.framing is Framing.CHUNKED:
+        if head is not None and request.minor == 0 and head.framing is _CHUNKED:
             return None
         return head
 
@@ -241,10 +245,10 @@ def body_reader(
     takes_chunks: bool = True,
 ) -> BodyReader:
     """The reader for a body that is framed so, and goes on to somebody who ``takes_chunks`` (HTTP/1.1) or not."""
-    if framing is Framing.LENGTH:
+    if framing is _LENGTH:
         return LengthReader(length)
-    if framing is Framing.CHUNKED:
+    if framing is _CHUNKED:
         return ChunkedReader(trailers, max_body_bytes, framed=takes_chunks)
-    if framing is Framing.CLOSE:
+    if framing is _CLOSE:
         return ChunkingReader() if takes_chunks else CloseReader()
     return NoBody()

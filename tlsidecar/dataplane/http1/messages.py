@@ -15,7 +15,7 @@ from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.grammar import MAX_CONTENT_LENGTH
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1 import answers
+from tlsidecar.dataplane.http1 import answers, states
 from tlsidecar.dataplane.http1.body import Piece
 from tlsidecar.dataplane.http1.commands import (
     AbortDownstream,
@@ -32,7 +32,7 @@ from tlsidecar.dataplane.http1.held import Held
 from tlsidecar.dataplane.http1.request_head import RequestHead
 from tlsidecar.dataplane.http1.response_head import ResponseHead
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.dataplane.http1.states import UNANSWERED, ConversationState, Event, Standing
+from tlsidecar.dataplane.http1.states import UNANSWERED, Standing
 from tlsidecar.outcomes import Reason
 
 # Neighbouring pieces are joined up to the size of a TLS record: one copy costs less than one more system call.
@@ -152,11 +152,11 @@ class Messages(Standing, ABC):
         """Answer with the refusal's status and close, unless the request was whole and the connection ``stays``; cut
         off a response that has begun."""
         if self.state not in UNANSWERED:
-            if self.state is not ConversationState.CLOSING:
+            if self.state is not states.CLOSING:
                 self._give_up(out, refusal.reason, refusal.detail)
             return
         self._take_back(out)
-        if self.state is not ConversationState.AWAITING or not stays or self.draining:
+        if self.state is not states.AWAITING or not stays or self.draining:
             self.stays = False
         self._answer(out, refusal)
         if self.stays:
@@ -176,7 +176,7 @@ class Messages(Standing, ABC):
         if close:
             self._close(out)
         else:
-            self.move(Event.ANSWERED_BY_US)
+            self.move(states.ANSWERED_BY_US)
 
     def _give_up(self, out: list[Command], reason: Reason, detail: str) -> None:
         """End without an answer: the client is gone, or has a part of a response that will not be completed."""
@@ -185,7 +185,7 @@ class Messages(Standing, ABC):
         self._finish(out)
         out.append(AbortDownstream())
         self._held = Held()
-        self.move(Event.ENDED)
+        self.move(states.ENDED)
 
     def _at_hand(self) -> Exchange:
         """The exchange at hand; for a head that never was whole one is made, of what is known of it."""
@@ -214,4 +214,4 @@ class Messages(Standing, ABC):
     def _close(self, out: list[Command]) -> None:
         out.append(CloseDownstream())
         self._held = Held()
-        self.move(Event.ENDED)
+        self.move(states.ENDED)

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
-from tlsidecar.dataplane.http1 import forward
+from tlsidecar.dataplane.http1 import forward, states
 from tlsidecar.dataplane.http1.chunked import is_whole_in_chunks
 from tlsidecar.dataplane.http1.client_messages import BODY_WITHOUT_MEANING, ClientMessages
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.request_head import Framing, RequestHead
-from tlsidecar.dataplane.http1.states import ConversationState
 from tlsidecar.dataplane.http1.upstream_messages import UpstreamMessages
 
-# Looking a member up in its enumeration costs more than what is done with it.
-_IDLE = ConversationState.IDLE
-_AWAITING = ConversationState.AWAITING
-_SENDING = ConversationState.SENDING
-_ANSWERING = ConversationState.ANSWERING
+# See :mod:`.states`.
 _CHUNKED = Framing.CHUNKED
 
 
@@ -36,7 +31,7 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
 
         The shell then gets an upstream connection, as for ``Connect``, and sends it.
         """
-        if self.state is not _IDLE or self._held.data or not self._is_ordinary:
+        if self.state is not states.IDLE or self._held.data or not self._is_ordinary:
             return None
         head = self._requests.fast(buffer, 0, end)
         if head is None:
@@ -63,7 +58,7 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
         self.stays = head.keep_alive and not self.draining
         exchange.bytes_in = end
         exchange.holds_upstream = exchange.was_wanted = True
-        self.state = _AWAITING
+        self.state = states.AWAITING
         data = forward.request_bytes(head, buffer, self._identity)
         if body_end > head.end:
             data += buffer[head.end : end]
@@ -77,7 +72,7 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
         The shell then sends ``buffer[:end]`` downstream, takes the upstream connection back for reuse and finishes the
         exchange.
         """
-        if self.state is not _AWAITING or self._used_halves or not self.stays or self._held.data:
+        if self.state is not states.AWAITING or self._used_halves or not self.stays or self._held.data:
             return None
         exchange = self.exchange
         if self.draining or self.client_ended or exchange is None or exchange.request.method == b"HEAD":
@@ -89,14 +84,14 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
         exchange.bytes_out = end
         exchange.holds_upstream = False
         self.exchange = self.head = self._replay = None
-        self.state = _IDLE
+        self.state = states.IDLE
         return exchange
 
     def request_data_in_one(self, buffer: Buffer, end: int) -> bool:
         """Whether all of ``buffer[:end]`` is of a body that is being sent, goes up as it is, and goes on after it; else
         nothing has happened."""
         half = self._request_half
-        if self.state is not _SENDING or half is None or not half.passes(buffer, end):
+        if self.state is not states.SENDING or half is None or not half.passes(buffer, end):
             return False
         assert self.exchange is not None
         self.exchange.bytes_in += end
@@ -105,7 +100,7 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
     def response_data_in_one(self, buffer: Buffer, end: int) -> bool:
         """The same of a response."""
         half = self._response_half
-        if self.state is not _ANSWERING or half is None or not half.passes(buffer, end):
+        if self.state is not states.ANSWERING or half is None or not half.passes(buffer, end):
             return False
         assert self.exchange is not None
         self.exchange.bytes_out += end

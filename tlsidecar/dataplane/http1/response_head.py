@@ -20,6 +20,10 @@ _Fields: TypeAlias = "list[tuple[bytes, bytes]]"
 
 BODILESS_STATUSES = frozenset({204, 304})
 _NOT_ORDINARY = (0, 0)
+# See :mod:`.states`.
+_LENGTH = Framing.LENGTH
+_CHUNKED = Framing.CHUNKED
+_CLOSE = Framing.CLOSE
 
 
 class ResponseHead:
@@ -55,7 +59,7 @@ class ResponseHead:
         self.minor = 1
         self.body_may_follow = False
         self.phrase = b""
-        self.framing = Framing.CLOSE
+        self.framing = _CLOSE
         self.goes_in_chunks = False
         self.length = 0
         self.keep_alive = True
@@ -169,14 +173,14 @@ class ResponseScanner:
             line = (found.start() + 1, found.end() + 2)
             if name == b"content-length":
                 length = grammar.content_length(value)
-                if length is None or head.framing is not Framing.CLOSE:
+                if length is None or head.framing is not _CLOSE:
                     return None
-                head.framing = Framing.LENGTH
+                head.framing = _LENGTH
                 head.length = length
             elif name == b"transfer-encoding":
-                if head.framing is not Framing.CLOSE or found[2] != b" chunked":
+                if head.framing is not _CLOSE or found[2] != b" chunked":
                     return None
-                head.framing = Framing.CHUNKED
+                head.framing = _CHUNKED
             elif name == b"connection":
                 option = value.lower()
                 if option == b"keep-alive":
@@ -263,18 +267,18 @@ class ResponseReader(HeadReader):
                 raise self.refusal(Reason.BAD_TRANSFER_ENCODING, "with HTTP/1.0")
             if len(codings) > 1 or codings[0].lower() != b"chunked":
                 raise self.refusal(Reason.BAD_TRANSFER_ENCODING, "not one chunked")
-            head.framing = Framing.CHUNKED
+            head.framing = _CHUNKED
         elif lengths:
             length = grammar.content_length(lengths[0])
             if length is None or len(lengths) > 1:
                 raise self.refusal(Reason.BAD_CONTENT_LENGTH, "two lines, or not a plain decimal number below 2^63")
-            head.framing = Framing.LENGTH
+            head.framing = _LENGTH
             head.length = length
         self._judge_bodiless(head, others)
 
     def _judge_bodiless(self, head: ResponseHead, others: _Fields) -> None:
         """RFC 9112 section 6.3: what ends with its head whatever the fields say. ``length`` stays as it was stated."""
-        mentions_body = head.framing is Framing.CHUNKED or head.length > 0
+        mentions_body = head.framing is _CHUNKED or head.length > 0
         if head.status < 200 or head.status == 204:
             # These may not even mention a body; an empty one that is mentioned does no harm.
             if head.status < 200 and mentions_body:
@@ -287,7 +291,7 @@ class ResponseReader(HeadReader):
             head.body_may_follow = mentions_body
         elif self._method == b"HEAD":
             # Services answer HEAD by what serves GET, now and then with the body, too.
-            head.body_may_follow = mentions_body or head.framing is Framing.CLOSE
+            head.body_may_follow = mentions_body or head.framing is _CLOSE
             head.framing = Framing.NONE
 
     def _judge_connection(

@@ -44,57 +44,61 @@ class Event(Enum):
     ENDED = auto()
 
 
+# Looking a member up in its enumeration costs more than what is done with it (CPython 3.11), and each exchange asks
+# for a dozen.
+IDLE, HEAD, SENDING, AWAITING, CROSSING, ANSWERING, TUNNEL, CLOSING = ConversationState
+(HEAD_BEGUN, REQUEST_BEGUN, REQUEST_WHOLE, ANSWERED_BY_US, RESPONSE_BEGUN, RESPONSE_WHOLE, SWITCHED, ENDED) = Event
+
+
 TRANSITIONS: dict[ConversationState, dict[Event, ConversationState]] = {
-    ConversationState.IDLE: {
-        Event.HEAD_BEGUN: ConversationState.HEAD,
-        Event.REQUEST_BEGUN: ConversationState.SENDING,
-        Event.REQUEST_WHOLE: ConversationState.AWAITING,
-        Event.ANSWERED_BY_US: ConversationState.IDLE,
-        Event.ENDED: ConversationState.CLOSING,
+    IDLE: {
+        HEAD_BEGUN: HEAD,
+        REQUEST_BEGUN: SENDING,
+        REQUEST_WHOLE: AWAITING,
+        ANSWERED_BY_US: IDLE,
+        ENDED: CLOSING,
     },
-    ConversationState.HEAD: {
-        Event.REQUEST_BEGUN: ConversationState.SENDING,
-        Event.REQUEST_WHOLE: ConversationState.AWAITING,
-        Event.ANSWERED_BY_US: ConversationState.IDLE,
-        Event.ENDED: ConversationState.CLOSING,
+    HEAD: {
+        REQUEST_BEGUN: SENDING,
+        REQUEST_WHOLE: AWAITING,
+        ANSWERED_BY_US: IDLE,
+        ENDED: CLOSING,
     },
-    ConversationState.SENDING: {
-        Event.REQUEST_WHOLE: ConversationState.AWAITING,
-        Event.RESPONSE_BEGUN: ConversationState.CROSSING,
-        Event.ENDED: ConversationState.CLOSING,
+    SENDING: {
+        REQUEST_WHOLE: AWAITING,
+        RESPONSE_BEGUN: CROSSING,
+        ENDED: CLOSING,
     },
-    ConversationState.AWAITING: {
-        Event.RESPONSE_BEGUN: ConversationState.ANSWERING,
-        Event.ANSWERED_BY_US: ConversationState.IDLE,
-        Event.SWITCHED: ConversationState.TUNNEL,
-        Event.ENDED: ConversationState.CLOSING,
+    AWAITING: {
+        RESPONSE_BEGUN: ANSWERING,
+        ANSWERED_BY_US: IDLE,
+        SWITCHED: TUNNEL,
+        ENDED: CLOSING,
     },
-    ConversationState.CROSSING: {
-        Event.REQUEST_WHOLE: ConversationState.ANSWERING,
-        Event.ENDED: ConversationState.CLOSING,
+    CROSSING: {
+        REQUEST_WHOLE: ANSWERING,
+        ENDED: CLOSING,
     },
-    ConversationState.ANSWERING: {
-        Event.RESPONSE_WHOLE: ConversationState.IDLE,
-        Event.ENDED: ConversationState.CLOSING,
+    ANSWERING: {
+        RESPONSE_WHOLE: IDLE,
+        ENDED: CLOSING,
     },
-    ConversationState.TUNNEL: {Event.ENDED: ConversationState.CLOSING},
-    ConversationState.CLOSING: {},
+    TUNNEL: {ENDED: CLOSING},
+    CLOSING: {},
 }
 
 # In these the next byte from the client is looked at as soon as it is there.
 READING = frozenset(
     {
-        ConversationState.IDLE,
-        ConversationState.HEAD,
-        ConversationState.SENDING,
-        ConversationState.CROSSING,
-        ConversationState.TUNNEL,
+        IDLE,
+        HEAD,
+        SENDING,
+        CROSSING,
+        TUNNEL,
     }
 )
 # In these nothing was said to the client yet about the exchange at hand.
-UNANSWERED = frozenset(
-    {ConversationState.IDLE, ConversationState.HEAD, ConversationState.SENDING, ConversationState.AWAITING}
-)
+UNANSWERED = frozenset({IDLE, HEAD, SENDING, AWAITING})
 
 
 class IllegalMove(AssertionError):
@@ -110,7 +114,7 @@ class Standing:
     __slots__ = ("client_ended", "draining", "state", "stays")
 
     def __init__(self) -> None:
-        self.state = ConversationState.IDLE
+        self.state = IDLE
         self.stays = True  # the connection outlives the exchange at hand
         self.draining = False  # no further exchange is taken
         self.client_ended = False  # it has said that it sends no more, and may still be reading

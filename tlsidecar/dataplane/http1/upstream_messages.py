@@ -6,13 +6,14 @@ import re
 
 from tlsidecar.dataplane.http.grammar import CONNECTION_SCHEMES
 from tlsidecar.dataplane.http.refusal import bad_response
+from tlsidecar.dataplane.http1 import states
 from tlsidecar.dataplane.http1.commands import Command, SendUpstream
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.messages import Messages
 from tlsidecar.dataplane.http1.request_head import Framing
 from tlsidecar.dataplane.http1.response_head import ResponseHead
-from tlsidecar.dataplane.http1.states import ConversationState, Event
 
+_CLOSE = Framing.CLOSE  # see :mod:`.states`
 _ASKS_FOR_CONNECTION = re.compile(rb"(?i)\nWWW-Authenticate:[^\r]*?\b" + CONNECTION_SCHEMES + rb"\b").search
 
 
@@ -24,7 +25,7 @@ class UpstreamMessages(Messages):
     def _read_upstream(self, buffer: Buffer, start: int, end: int, out: list[Command]) -> None:
         position = start
         while position < end:
-            if self.state is ConversationState.SENDING or self.state is ConversationState.AWAITING:
+            if self.state is states.SENDING or self.state is states.AWAITING:
                 assert self.head is not None
                 response = self._response.scan(buffer, position, end, self.head)
                 if response is None:
@@ -35,9 +36,9 @@ class UpstreamMessages(Messages):
                     self._pass_interim(response, buffer, out)
                     continue
                 self._respond(response, buffer, out)
-            elif self.state is ConversationState.ANSWERING or self.state is ConversationState.CROSSING:
+            elif self.state is states.ANSWERING or self.state is states.CROSSING:
                 position = self._response_data(buffer, position, end, out)
-            elif self.state is ConversationState.TUNNEL:
+            elif self.state is states.TUNNEL:
                 self._downstream_data(out, memoryview(buffer)[position:end])
                 return
             else:
@@ -53,7 +54,7 @@ class UpstreamMessages(Messages):
     def _respond(self, response: ResponseHead, buffer: Buffer, out: list[Command]) -> None:
         request = self.head
         assert request is not None
-        if self._is_last or request.minor == 0 or self.state is ConversationState.SENDING:
+        if self._is_last or request.minor == 0 or self.state is states.SENDING:
             # In SENDING: the rest of the request may never come, and where it ends would not be certain.
             self.stays = False
         assert self.exchange is not None
@@ -63,7 +64,7 @@ class UpstreamMessages(Messages):
             self._binds_upstream = True
         self._replay = self._request.replay = None
         self._downstream_data(out, self._response.begin(response, buffer, request, close=not self.stays))
-        self.move(Event.RESPONSE_BEGUN)
+        self.move(states.RESPONSE_BEGUN)
 
     def _pass_interim(self, response: ResponseHead, buffer: Buffer, out: list[Command]) -> None:
         assert self.head is not None
@@ -72,11 +73,11 @@ class UpstreamMessages(Messages):
         if response.status != 101:
             self._downstream_data(out, data)
             return
-        if self.state is not ConversationState.AWAITING:
+        if self.state is not states.AWAITING:
             raise bad_response("101 before the request was whole")
         assert self.exchange is not None
         self.exchange.status = 101
-        self.move(Event.SWITCHED)
+        self.move(states.SWITCHED)
         self._downstream_data(out, data)
         if self._held:
             # Data of the new protocol that the client sent ahead.
@@ -93,12 +94,12 @@ class UpstreamMessages(Messages):
         """The response was forwarded whole; ``beyond``: the upstream sent more than it."""
         response = self._response_head
         assert response is not None
-        request_whole = self.state is ConversationState.ANSWERING
-        certain = response.keep_alive and response.framing is not Framing.CLOSE and not response.body_may_follow
+        request_whole = self.state is states.ANSWERING
+        certain = response.keep_alive and response.framing is not _CLOSE and not response.body_may_follow
         self._release(out, reusable=request_whole and certain and not beyond and not self._is_single_use)
         self._finish(out)
         if not self.stays:
             self._close(out)
             return
-        self.move(Event.RESPONSE_WHOLE)
+        self.move(states.RESPONSE_WHOLE)
         self._next_request(out)
