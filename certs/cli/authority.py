@@ -10,6 +10,7 @@ import click
 
 from certs.authority import CRL_FILE, TRUST_FILE, Authority
 from certs.authority_state import INTERMEDIATE_LIFETIME, ROOT_LIFETIME, AuthorityState, Plan
+from certs.cli.at_once import ask_all
 from certs.cli.context import (
     DIRECTORY,
     JSON,
@@ -23,7 +24,7 @@ from certs.cli.context import (
 )
 from certs.durations import duration_text
 from certs.journal import time_text
-from certs.probe import SidecarProbe
+from certs.probe import LivePeer, Served, SidecarProbe
 from certs.profiles import Constraints
 from certs.revocation import CRL_LIFETIME, write_crls
 from certs.rollover import SidecarView, concerned, finish, start, switch
@@ -85,9 +86,12 @@ def rollover(directory: Path, step: str, sidecars: Sequence[SidecarProbe], as_js
     """
     authority = Authority(directory, CertsContext.current().clock)
     views: dict[str, SidecarView] = {}
-    for sidecar in sidecars:
-        peers = sidecar.peers() if step == "finish" else ()
-        for served in concerned(authority, sidecar.served()):
+
+    def ask(sidecar: SidecarProbe) -> tuple[tuple[LivePeer, ...], Served]:
+        return sidecar.peers() if step == "finish" else (), sidecar.served()
+
+    for sidecar, (peers, serves) in zip(sidecars, ask_all(sidecars, ask), strict=True):
+        for served in concerned(authority, serves):
             name = f"{sidecar.name} (identity {served.identity})" if sidecar.name in views else sidecar.name
             views[name] = SidecarView(served, peers)
             peers = ()

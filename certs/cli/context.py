@@ -77,10 +77,16 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except CertsError as error:
-            codes = (code for kind, code in _EXIT_CODES if isinstance(error, kind))
-            raise Failure(str(error), next(codes, EXIT_FAILED)) from None
+            raise Failure(str(error), exit_code_of(error)) from None
 
     return wrapper
+
+
+def exit_code_of(error: CertsError | Failure) -> int:
+    """What the command ends with for it."""
+    if isinstance(error, Failure):
+        return error.exit_code
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILED)
 
 
 def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:

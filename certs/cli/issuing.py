@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from certs.authority import Authority
+from certs.cli.at_once import ask_all, ask_each, fail_for
 from certs.cli.context import (
     DIRECTORY,
     EXIT_FAILED,
@@ -113,7 +114,8 @@ def rotate(
     record = read_record(out)
     authority = Authority(directory or record.authority, context.clock)
     old_serial = _published_serial(out)
-    before = {sidecar.name: sidecar.served() for sidecar in sidecars}
+    names = [sidecar.name for sidecar in sidecars]
+    before = dict(zip(names, ask_all(sidecars, lambda sidecar: sidecar.served()), strict=True))
     if dry_run:
         _emit_plan(out, record, authority, old_serial, before, as_json=as_json)
         return
@@ -122,7 +124,7 @@ def rotate(
     published_s = context.clock.monotonic() - started
     new_serial = material.identity.serial
     waiting = _Waiting(context, material, timeout.total_seconds())
-    proofs = [waiting.until_served(sidecar) for sidecar in sidecars]
+    proofs = _proofs(waiting, sidecars)
     lines = [
         f"rotated {out}",
         f"  old serial   {old_serial or '(none)'}",
@@ -130,11 +132,7 @@ def rotate(
         f"  valid until  {time_text(material.identity.not_after)}",
         f"  published in {published_s:.2f} s",
     ]
-    lines += [
-        f"  {proof['socket']}: generation {proof['generation']}, "
-        f"{_shown_on(proof, sidecar)} after {proof['after_s']:.2f} s"
-        for proof, sidecar in zip(proofs, sidecars, strict=True)
-    ]
+    lines += [f"  {_proof_text(proof, sidecar)}" for proof, sidecar in zip(proofs, sidecars, strict=True)]
     emit_done(
         {
             "out": str(out),
@@ -201,10 +199,23 @@ class _Waiting:
         return ""
 
 
-def _shown_on(proof: Mapping[str, Any], sidecar: SidecarProbe) -> str:
-    if not sidecar.is_here:
-        return "served, as it says itself,"
-    return f"served on {', '.join(proof['listeners']) or 'no terminate listener'}"
+def _proofs(waiting: _Waiting, sidecars: Sequence[SidecarProbe]) -> list[dict[str, Any]]:
+    """Of each. Raises :class:`Failure` for those that have not taken it up, when the others have been said."""
+    answers = ask_each(sidecars, waiting.until_served)
+    proofs = [answer for answer in answers if isinstance(answer, dict)]
+    if len(proofs) < len(answers):
+        for sidecar, answer in zip(sidecars, answers, strict=True):
+            if isinstance(answer, dict):
+                note(_proof_text(answer, sidecar))
+        fail_for(answers)
+    return proofs
+
+
+def _proof_text(proof: Mapping[str, Any], sidecar: SidecarProbe) -> str:
+    how = "served, as it says itself,"
+    if sidecar.is_here:
+        how = f"served on {', '.join(proof['listeners']) or 'no terminate listener'}"
+    return f"{proof['socket']}: generation {proof['generation']}, {how} after {proof['after_s']:.2f} s"
 
 
 def _issue_and_publish(authority: Authority, request: LeafRequest, out: Path, *, unsafe_ttl: bool) -> Material:

@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from certs.authority import CRL_FILE, Authority
+from certs.cli.at_once import ask_each
 from certs.cli.context import (
     DIRECTORY,
     EXIT_FAILED,
     EXIT_UNREACHABLE,
     JSON,
     CertsContext,
+    Failure,
     emit,
     emit_done,
     names_sidecars,
@@ -25,7 +27,7 @@ from certs.cli.context import (
 )
 from certs.errors import CertsError
 from certs.journal import parse_time, second_text, time_text
-from certs.probe import Served, SidecarProbe, SidecarUnreachable
+from certs.probe import Reloaded, Served, SidecarProbe, SidecarUnreachable
 from certs.register import CertificateState, Issued, issued_by, meant_by
 from certs.revocation import revoke_each
 from certs.revocation_list import RevocationList
@@ -88,7 +90,8 @@ def revoke(
         for each in revoked
     ]
     lines.append(f"  revocation list  {path}")
-    readers = [_Reader(sidecar, authority) for sidecar in sidecars]
+    answers = ask_each(sidecars, lambda sidecar: (sidecar.reload(), sidecar.served()))
+    readers = [_Reader(sidecar.name, answer, authority) for sidecar, answer in zip(sidecars, answers, strict=True)]
     lines += [f"  {reader.name}: {reader.obstacle or 'reads it'}" for reader in readers]
     emit_done(
         {
@@ -111,16 +114,13 @@ def revoke(
 class _Reader:
     """Whether one sidecar reads the list that was just written."""
 
-    def __init__(self, sidecar: SidecarProbe, authority: Authority) -> None:
-        self.name = sidecar.name
-        self.is_unreachable = False
-        try:
-            reloaded = sidecar.reload()
-            served = sidecar.served()
-        except CertsError as error:
-            self.is_unreachable = isinstance(error, SidecarUnreachable)
-            self.obstacle = str(error)
+    def __init__(self, name: str, answer: tuple[Reloaded, Served] | CertsError | Failure, authority: Authority) -> None:
+        self.name = name
+        self.is_unreachable = isinstance(answer, SidecarUnreachable)
+        if not isinstance(answer, tuple):
+            self.obstacle = str(answer)
             return
+        reloaded, served = answer
         self.obstacle = _obstacle(authority, served)
         if self.obstacle and reloaded.outcome == "refused":
             self.obstacle += f" ({reloaded.reason}: {reloaded.detail})"

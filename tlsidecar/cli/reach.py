@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from certs.probe import SidecarUnreachable, UnknownTarget
 from tlsidecar.admin.client import AdminClient
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tui.reach.processes import Processes
     from tui.reach.sources import Source
 
+T = TypeVar("T")
+
 
 @contextmanager
 def sidecars(targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequence[AdminProbe]]:
@@ -26,8 +29,8 @@ def sidecars(targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequen
     if not commands and all(_is_socket(target) for target in targets):
         yield [_here(Path(target)) for target in dict.fromkeys(targets)]
         return
-    with asyncio.Runner() as runner:
-        yield from _reached(runner, targets, commands)
+    with _Loop() as loop:
+        yield from _reached(loop, targets, commands)
 
 
 def _is_socket(target: str) -> bool:
@@ -38,7 +41,7 @@ def _here(path: Path) -> AdminProbe:
     return AdminProbe(str(path), AdminClient(path))
 
 
-def _reached(runner: asyncio.Runner, targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequence[AdminProbe]]:
+def _reached(loop: _Loop, targets: Sequence[str], commands: Sequence[str]) -> Iterator[Sequence[AdminProbe]]:
     """Those behind targets, in their order, each once; the programs that lead there end with the context."""
     try:
         from tui.reach.processes import Processes
@@ -49,10 +52,10 @@ def _reached(runner: asyncio.Runner, targets: Sequence[str], commands: Sequence[
     processes = Processes()
     clients: list[ReachedClient] = []
     try:
-        found = runner.run(_endpoints(_sources(targets, commands, processes)))
-        yield [_probe(runner, endpoint, clients) for endpoint in found]
+        found = loop.run(_endpoints(_sources(targets, commands, processes)))
+        yield [_probe(loop, endpoint, clients) for endpoint in found]
     finally:
-        runner.run(_close(clients, processes))
+        loop.run(_close(clients, processes))
 
 
 def _sources(targets: Sequence[str], commands: Sequence[str], processes: Processes) -> list[Source]:
@@ -75,7 +78,7 @@ async def _endpoints(sources: Sequence[Source]) -> Sequence[Endpoint]:
     return list({str(endpoint.name): endpoint for endpoints in several for endpoint in endpoints}.values())
 
 
-def _probe(runner: asyncio.Runner, endpoint: Endpoint, clients: list[ReachedClient]) -> AdminProbe:
+def _probe(loop: _Loop, endpoint: Endpoint, clients: list[ReachedClient]) -> AdminProbe:
     from tui.client import AdminClient as ReachedClient
     from tui.reach.endpoints import SocketEndpoint
 
@@ -83,21 +86,59 @@ def _probe(runner: asyncio.Runner, endpoint: Endpoint, clients: list[ReachedClie
         return _here(endpoint.path)
     client = ReachedClient(endpoint)
     clients.append(client)
-    return AdminProbe(str(endpoint.name), _Reached(runner, client), is_here=False)
+    return AdminProbe(str(endpoint.name), _Reached(loop, client), is_here=False)
 
 
 class _Reached:
     """The console's client, asked from outside of its event loop; reads share one connection, and so one login."""
 
-    def __init__(self, runner: asyncio.Runner, client: ReachedClient) -> None:
-        self._runner = runner
+    def __init__(self, loop: _Loop, client: ReachedClient) -> None:
+        self._loop = loop
         self._client = client
 
     def get(self, target: str) -> dict[str, Any]:
-        return dict(self._runner.run(self._client.read(target)))
+        return dict(self._loop.run(self._client.read(target)))
 
     def call(self, method: str, target: str) -> dict[str, Any]:
-        return dict(self._runner.run(self._client.change(method, target)))
+        return dict(self._loop.run(self._client.change(method, target)))
+
+
+class _Loop:
+    """An event loop in a thread of its own, so that whoever asks several sidecars at once shares it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<_Loop {self._loop!r}>"
+
+    def __enter__(self) -> _Loop:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(_cancel_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What it gives or raises; it is cancelled where the caller is interrupted."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _cancel_all() -> None:
+    """What daemon threads still ask for when the command was interrupted."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _close(clients: Sequence[ReachedClient], processes: Processes) -> None:

@@ -145,6 +145,10 @@ class Asked:
         return self.sidecar.is_here
 
     def reload(self) -> Reloaded:
+        if self.name == "/gone.sock":
+            raise SidecarUnreachable(f"{self.name}: nobody answers any more")
+        if self.name == "/refuses.sock":
+            return Reloaded("refused", "wrong_purpose", "detail")
         return self._asked().reload()
 
     def served(self) -> Served:
@@ -272,7 +276,7 @@ def test_rotate_on_a_dry_run_changes_nothing(out: Path, pki: Path, sidecar: Side
 def test_rotate_proves_that_the_new_leaf_is_served(out: Path, sidecar: Sidecar) -> None:
     answer = run_json("rotate", out, "--socket", "/a.sock", "--socket", "/b.sock", probe=sidecar)
     assert [proof["socket"] for proof in answer["sidecars"]] == ["/a.sock", "/b.sock"]
-    assert answer["sidecars"][-1]["generation"] == sidecar.generation == 3
+    assert max(proof["generation"] for proof in answer["sidecars"]) == sidecar.generation == 3
     assert sidecar.material.identity.serial == answer["new_serial"]
     text = run("rotate", out, "--socket", "/a.sock", probe=sidecar).stdout
     assert "generation 4, served on 127.0.0.1:" in text
@@ -322,6 +326,18 @@ def test_rotate_refused_by_the_sidecar(out: Path, sidecar: Sidecar) -> None:
     sidecar.refuses = "wrong_purpose"
     result = run("rotate", out, "--socket", "/a.sock", probe=sidecar, code=4)
     assert "wrong_purpose: detail" in result.stderr
+
+
+def test_rotate_tells_of_each_sidecar_though_one_fails(out: Path, sidecar: Sidecar) -> None:
+    sockets = [argument for name in ("gone", "a", "refuses") for argument in ("--socket", f"/{name}.sock")]
+    result = run("rotate", out, *sockets, probe=sidecar, code=4)
+    assert "note: /a.sock: generation 2, served on 127.0.0.1:" in result.stderr
+    assert "error: /gone.sock: nobody answers any more\n/refuses.sock: the sidecar refused" in result.stderr
+    assert result.stdout == ""
+    assert (
+        sidecar.material.identity.serial
+        == FileSource(out / "tls.crt", out / "tls.key", out / "ca.crt").load().identity.serial
+    )
 
 
 def test_rotate_finds_its_ca_or_is_told(out: Path, pki: Path, tmp_path: Path) -> None:

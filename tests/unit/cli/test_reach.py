@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from unit.cli.conftest import Served, tlsidecar
 
+from certs.cli.at_once import ask_all
 from certs.probe import SidecarUnreachable, UnknownTarget
 from tlsidecar.cli.reach import sidecars
 
@@ -61,3 +63,16 @@ def test_the_commands_end_with_the_codes_of_the_contract(tmp_path: Path) -> None
     absent = tlsidecar(*rollover, "switch", "--via", "no-such-program --at-all")
     assert (absent.code, absent.err.count("\n")) == (3, 1)
     assert "no-such-program: no such program on PATH" in absent.err
+
+
+def test_pipes_are_asked_at_once(served: Served, tmp_path: Path) -> None:
+    """Each speaks only when all the others have begun to."""
+    names = ["a", "b", "c"]
+    wait = " && ".join(f"until [ -e {tmp_path / name} ]; do sleep 0.02; done" for name in names)
+    pipes = [
+        shlex.join(["sh", "-c", f"touch {tmp_path / name}; {wait}; exec {pipe_to(served.socket)}"]) for name in names
+    ]
+    before = threading.active_count()
+    with sidecars([], pipes) as found:
+        assert [answer.generation for answer in ask_all(found, lambda sidecar: sidecar.served())] == [3, 3, 3]
+    assert threading.active_count() == before
