@@ -19,6 +19,7 @@ from tlsidecar.lazy_dataclass import dataclass
 _STREAM: Final = 1
 _MESSAGE_HEAD_BYTES: Final = 5  # gRPC over HTTP/2: a byte for compression, four for the length
 _MAX_FIELDS: Final = 100
+_STATUS_DIGITS: Final = 3
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class GrpcCall:
     _body: bytearray = field(default_factory=bytearray)
     _content_left: int = 0  # of the DATA frame that is under way, without padding
     _has_settings: bool = False
+    _is_answered: bool = False
     _is_last_data: bool = False
 
     @property
@@ -126,7 +128,14 @@ class GrpcCall:
             self._data(self._reader.data, start, size, out)
 
     def _headers(self, block: bytes, *, ended: bool) -> None:
-        self._said.update(self._decoder.decode(block))
+        said = dict(self._decoder.decode(block))
+        if self._is_answered and not ended:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a second head")
+        if self._is_answered:
+            self._said.update(said)
+        else:
+            self._said = said  # nothing of an interim one is kept
+            self._is_answered = not said.get(b":status", b"").startswith(b"1")
         if ended:
             self._end()
 
@@ -159,12 +168,16 @@ class GrpcCall:
 
     def _end(self) -> None:
         said = self._said
-        code, http = said.get(b"grpc-status", b""), said.get(b":status", b"")
         self.status = CallStatus(
-            grpc=int(code) if code.isdigit() else None,
+            grpc=_number(said.get(b"grpc-status", b"")),
             message=unquote(said.get(b"grpc-message", b"").decode("latin-1")),
-            http=int(http) if http.isdigit() else 0,
+            http=_number(said.get(b":status", b"")) or 0,
         )
+
+
+def _number(text: bytes) -> int | None:
+    """A status of either kind; what is longer than any of them is none."""
+    return int(text) if text.isdigit() and len(text) <= _STATUS_DIGITS else None
 
 
 __all__ = ["CallStatus", "GrpcCall", "Http2Error"]

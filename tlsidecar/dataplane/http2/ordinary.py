@@ -177,7 +177,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
             elif self._limits.max_body_bytes is not None:
                 break
             count = 1
-            if not flags and end < size:
+            if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
                 room = self._upstream_room if left < 0 else min(self._upstream_room, left)
                 end, more = _run_of_data(data, at, end, size, room - length)
                 count += more
@@ -261,7 +261,7 @@ class OrdinaryFrames(ClientFrames, UpstreamFrames):
                 if left >= 0 and (length > left or (flags and length < left)):
                     break
                 count = 1
-                if not flags and end < size:
+                if not flags and data[end + 3 : end + HEAD_BYTES] == data[at + 3 : at + HEAD_BYTES]:
                     room = self._client_room if left < 0 else min(self._client_room, left)
                     end, more = _run_of_data(data, at, end, size, room - length)
                     count += more

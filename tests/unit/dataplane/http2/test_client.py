@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.dataplane.http2.reading import pieces_of
 
-from tlsidecar.dataplane.http2 import frames
+from tlsidecar.dataplane.http2 import frames, hpack
 from tlsidecar.dataplane.http2.client import CallStatus, GrpcCall, Http2Error
 
 
@@ -93,9 +93,26 @@ def test_the_windows_are_given_back() -> None:
         (frames.settings([]) + frames.data(1, b"\0\0\1\0\0", end_stream=False), "over 65535 bytes"),
         (frames.settings([]) + frames.frame(frames.PUSH_PROMISE, 4, 1, b"\0\0\0\2"), "PUSH_PROMISE"),
         (frames.settings([]) + frames.headers(1, b"\x80", end_stream=True), "index 0"),
+        (frames.settings([]) + frames.headers(1, b"\x88", end_stream=False) * 2, "a second head"),
     ],
-    ids=["no settings", "goaway", "reset", "another stream", "compressed", "too long", "push", "a bad block"],
+    ids=["no settings", "goaway", "reset", "another stream", "compressed", "too long", "push", "a bad block", "heads"],
 )
 def test_a_server_that_breaks_the_rules(said: bytes, why: str) -> None:
     with pytest.raises(Http2Error, match=why):
         call(max_message_bytes=65_535).receive(said)
+
+
+@pytest.mark.parametrize("status", [b"9" * 5000, b"9999", b"-1", b"\xb2", b""])
+def test_a_status_that_is_no_number_of_grpc(status: bytes) -> None:
+    it = call()
+    it.receive(frames.settings([]) + frames.headers(1, hpack.literal(b"grpc-status", status), end_stream=True))
+    assert it.status == CallStatus(None, "", 0)
+
+
+def test_nothing_of_interim_heads_is_kept() -> None:
+    it = call()
+    early = [hpack.literal(b":status", b"103") + hpack.literal(b"x-%d" % at, b"1") for at in range(300)]
+    it.receive(frames.settings([]) + b"".join([frames.headers(1, block, end_stream=False) for block in early]))
+    assert len(it._said) == 2
+    it.receive(answered(b"yes"))
+    assert it.status == CallStatus(0, "", 200)
