@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -125,6 +126,39 @@ def test_the_outage_of_an_issuer_holds_no_change_back(pki: Pki, tmp_path: Path) 
             attempt = edit(sidecar, '["dns:one.test"]', '["dns:two.test"]')
             assert (attempt["outcome"], attempt["configuration"]) == ("applied", "applied"), attempt
             assert [is_let_in(sidecar, pki, pair) for pair in (one, two)] == [False, True]
+
+
+def test_an_order_under_way_holds_no_change_back(pki: Pki, tmp_path: Path) -> None:
+    """An ACME server takes the connection and says nothing: that may last, and the rules are changed meanwhile."""
+    server, one, two = pki.issue("server", "localhost"), pki.issue("one", "one.test"), pki.issue("two", "two.test")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "tls.crt").write_bytes(server.cert.read_bytes())
+    (state / "tls.key").write_bytes(server.key.read_bytes())
+    (state / "tls.key").chmod(0o600)
+    asked, over = threading.Event(), threading.Event()
+
+    def silence(_: socket.socket) -> None:
+        asked.set()
+        over.wait(60)
+
+    with serving(echo) as service, serving(silence) as issuer:
+        config = f'[identity]\ndns = ["localhost"]\ntrust = "{pki.trust}"\n[identity.acme]\nterms_agreed = true\n'
+        config += f'directory = "https://{issuer.address}/directory"\nstate = "{state}"\n'
+        config += configs.terminate(service.address, allow=("dns:one.test",))
+        with running(tmp_path / "sidecar", config) as sidecar:
+            rotated: list[Any] = []
+            rotation = threading.Thread(target=lambda: rotated.append(sidecar.call("POST", "/v1/rotate")), daemon=True)
+            rotation.start()
+            assert asked.wait(30)
+            attempt = edit(sidecar, '["dns:one.test"]', '["dns:two.test"]')
+            assert (attempt["outcome"], attempt["configuration"]) == ("applied", "applied"), attempt
+            assert [is_let_in(sidecar, pki, pair) for pair in (one, two)] == [False, True]
+            assert rotation.is_alive(), rotated
+            over.set()
+            rotation.join(60)
+            ((status, answer),) = rotated
+            assert (status, answer["attempt"]["reason"]) == (409, "acme_failed"), answer
 
 
 def test_routes_change_under_load_without_a_lost_request(pki: Pki, tmp_path: Path) -> None:

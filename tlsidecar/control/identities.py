@@ -19,7 +19,7 @@ from typing import Protocol
 from certs.clock import Clock
 from certs.errors import CertsError
 from certs.renewal import RandomUnit
-from certs.sources import Candidate, Source
+from certs.sources import Source
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Trigger, most_telling
 from tlsidecar.control.pace import Pace
@@ -217,9 +217,7 @@ class Identities:
 
     async def _attempt(self, rotation: Rotation, batch: Batch) -> Attempt:
         """With what is to be said of a configuration that is not applied."""
-        async with rotation.lock:
-            state = self._configuration.state
-            attempt = await rotation.attempt(batch, lambda attempt: _not_applied(attempt, state))
+        attempt = await rotation.attempt(batch, lambda attempt: _not_applied(attempt, self._configuration.state))
         batch.settle((attempt,))
         return attempt
 
@@ -243,9 +241,7 @@ class Identities:
                     return await self._put_to_use(change, trigger, proved, started)
         attempts = [self._refusal(name, error, batches.get(name), trigger, started) for name, error in refused.items()]
         others = [rotation for rotation in self.rotations if rotation.name not in refused]
-        found = await asyncio.gather(
-            *(self._attempt(each, _with(batches[each.name], proved.get(each), each)) for each in others)
-        )
+        found = await asyncio.gather(*(self._attempt(each, batches[each.name]) for each in others))
         return [*attempts, *found]
 
     async def _take_all(self, locks: contextlib.AsyncExitStack) -> None:
@@ -292,8 +288,7 @@ class Identities:
                 return name, rotation, await rotation.prove(batch, settings)
             batch = batches[name]
             if identity == rotation.settings.identity_called(name):
-                async with rotation.lock:
-                    return name, rotation, await rotation.prove(batch, settings)
+                return name, rotation, await rotation.prove(batch, settings)
             downloads = crl_downloads_of(identity, self._clock)
             if downloads is not None:
                 await downloads.refresh()
@@ -329,16 +324,9 @@ class Identities:
 
 
 def _joined(rotation: Rotation, reload: Batch) -> Batch:
-    """What waits for one identity, as part of a reload."""
-    waiting = rotation.requests.take() or Batch(asyncio.get_running_loop().create_future())
+    """What waits for one identity, as part of a reload; not what is to be ordered, which may take its time."""
+    waiting = rotation.requests.take_reading() or Batch(asyncio.get_running_loop().create_future())
     return replace(waiting, triggers=[*reload.triggers, *waiting.triggers], event=None)
-
-
-def _with(batch: Batch, proved: Proved | None, rotation: Rotation) -> Batch:
-    """What the source of a rotation has given already for a change that came to nothing: nothing is ordered twice."""
-    if proved is None or proved.source is not rotation.source:
-        return batch
-    return replace(batch, renews=False, event=Candidate(proved.material))
 
 
 def _age_of(attempt: Attempt) -> datetime:

@@ -98,6 +98,10 @@ class RequestQueue:
         self._urgent.clear()
         return batch
 
+    def take_reading(self) -> Batch | None:
+        """As :meth:`take`, but for what is to be renewed: that goes on waiting."""
+        return None if self._waiting is not None and self._waiting.renews else self.take()
+
     async def _space_out(self) -> None:
         loop = asyncio.get_running_loop()
         wait_s = self._last_at + self._spacing_s - loop.time()

@@ -84,7 +84,8 @@ class Rotation:
         self.requests = RequestQueue()
         self.generation: Generation | None = None
         self.clock_jump: tuple[datetime, float] | None = None  # when it was noticed, and by how many seconds
-        # Held by whoever replaces the material, or the settings that it is judged by.
+        # Held by whoever replaces the material, or the settings that it is judged by; never while a source is waited
+        # for, which may order something that takes minutes.
         self.lock = asyncio.Lock()
         self._contexts: Contexts | None = None
         self._clock = clock
@@ -151,8 +152,7 @@ class Rotation:
     async def run_batch(self, batch: Batch) -> None:
         """Make the attempt that ``batch`` asks for, and answer it."""
         try:
-            async with self.lock:
-                attempt = await self.attempt(batch)
+            attempt = await self.attempt(batch)
         except Exception as error:
             batch.fail(error)
             raise
@@ -195,13 +195,41 @@ class Rotation:
         elif self._readings.failures and self._readings.is_due(now, monotonic):
             self._timed = self.requests.join(Trigger.TIMER)
 
-    # One attempt, by whoever holds the lock.
-
     async def attempt(self, batch: Batch, described: Callable[[Attempt], Attempt] = lambda attempt: attempt) -> Attempt:
-        """Fetch, judge, prove, put to use; what it came to is recorded, and shown, as ``described``."""
+        """Fetch, judge, prove, put to use; what it came to is recorded, and shown, as ``described``. Several may be
+        under way: what was read is read again where something else was put to use meanwhile, so that what is older
+        never follows what is newer."""
         started = self._clock.monotonic()
+        while True:
+            source, upon = self.source, self.generation
+            fetched = await self._fetched(batch, source)
+            async with self.lock:
+                if source is self.source and (upon is self.generation or batch.renews or batch.event is not None):
+                    return await self._settled(fetched, batch, described, started)
+                if source is not self.source:
+                    batch = replace(batch, renews=False, event=None)  # what the former one had is nobody's any more
+
+    async def _fetched(self, batch: Batch, source: Source) -> Material | CertsError:
         try:
-            proved = await self.prove(batch, self.settings)
+            return await self._fetch(batch, source)
+        except CertsError as error:
+            return error
+
+    # By whoever holds the lock.
+
+    async def _settled(
+        self,
+        fetched: Material | CertsError,
+        batch: Batch,
+        described: Callable[[Attempt], Attempt],
+        started: float,
+    ) -> Attempt:
+        self.rejected = None
+        try:
+            if isinstance(fetched, CertsError):
+                raise fetched
+            self.rejected = fetched.leaf
+            proved = await self._judged(fetched, self.settings, self.source, self.generation)
             if proved.contexts is not None:
                 await self._apply(proved.contexts)
         except CertsError as error:
@@ -209,6 +237,8 @@ class Rotation:
         else:
             attempt = self.adopt(proved, batch.trigger)
         return self.record(described(attempt), started, renewal=batch.renews)
+
+    # For new settings. What it comes to is put to use, all or nothing, by whoever holds every rotation's lock.
 
     async def prove(
         self,
@@ -220,10 +250,26 @@ class Rotation:
         """What ``batch`` asks for, of ``source`` where that is to replace the one there is, and what fetches its lists
         with it, fit to serve under ``settings``: other ones than in force make a new generation even of the same
         material. Changes nothing but what is shown. Raises certs.errors.CertsError."""
-        self.rejected = None
-        material = await self._fetch(batch, source)
+        upon, source = self.generation, source or self.source
+        notes: tuple[str, ...] = ()
+        if source is self.source and upon is not None:
+            material, notes = await self._at_hand(batch, source, upon.material)
+        else:
+            material = await self._fetch(batch, source)
         self.rejected = material.leaf
-        return replace(await self._judged(material, settings, source or self.source), crl_downloads=crl_downloads)
+        proved = await self._judged(material, settings, source, upon)
+        return replace(proved, warnings=notes + proved.warnings, crl_downloads=crl_downloads)
+
+    async def _at_hand(self, batch: Batch, source: Source, in_use: Material) -> tuple[Material, tuple[str, ...]]:
+        """What there is without an order, and what is to be said of it: new settings wait for no issuer."""
+        try:
+            if batch.event is not None:
+                return await self._fetch(replace(batch, renews=False), source), ()
+            return await source.read() or in_use, ()
+        except MaterialError as error:
+            if error.reason is not MaterialReason.SOURCE_TIMEOUT:
+                raise
+            return in_use, (f"what was in use stays: {error}",)
 
     async def prove_again(self, proved: Proved, settings: Settings) -> Proved:
         """The same, upon what is in use by now, which may have been replaced since: what came later from the source in
@@ -232,12 +278,14 @@ class Rotation:
             return proved
         assert self.generation is not None, "something replaced it"
         material = proved.material if proved.source is not self.source else self.generation.material
-        return replace(await self._judged(material, settings, proved.source), crl_downloads=proved.crl_downloads)
+        again = await self._judged(material, settings, proved.source, self.generation)
+        return replace(again, crl_downloads=proved.crl_downloads)
 
-    async def _judged(self, material: Material, settings: Settings, source: Source) -> Proved:
+    async def _judged(
+        self, material: Material, settings: Settings, source: Source, before: Generation | None
+    ) -> Proved:
         await self._pace.step()
         warnings = judge_material(settings, self.name, material, self._clock.now())
-        before = self.generation
         contexts = None
         if settings is not self.settings or before is None or material.digest != before.material.digest:
             number = before.number + 1 if before else 1
@@ -294,17 +342,16 @@ class Rotation:
         self.announce(attempt)
         return attempt
 
-    async def _fetch(self, batch: Batch, other: Source | None) -> Material:
-        """What the batch asks for: new material, what the source has said by itself, or what it has now; and of
-        ``other``, where that is to replace the source, what that has. Where nothing is there yet, it is a renewal."""
-        if other is None and not batch.renews:
-            match batch.event:
-                case Candidate(material):
-                    return material
-                case Failed(error):
-                    raise error
-        source = other or self.source
-        if other is not None or not batch.renews:
+    async def _fetch(self, batch: Batch, source: Source) -> Material:
+        """What the batch asks for: new material, what the source in use has said by itself, or what ``source`` has now.
+        Where nothing is there yet, it is a renewal."""
+        if not batch.renews:
+            if source is self.source:
+                match batch.event:
+                    case Candidate(material):
+                        return material
+                    case Failed(error):
+                        raise error
             found = await source.read()
             if found is not None:
                 return found

@@ -446,7 +446,104 @@ async def test_what_the_source_gave_later_is_what_a_change_is_applied_with(two: 
     assert mesh.settings is public.settings is other_rules
 
 
-async def test_nothing_is_ordered_twice_for_a_change_that_another_identity_keeps_back(two: Story) -> None:
+async def test_an_order_holds_up_no_change_of_the_settings(authority: Story) -> None:
+    """An issuer takes its time; rules change meanwhile, and what it gives in the end is judged by the new ones."""
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    issued = asyncio.Event()
+    late = authority.issuer.material()
+
+    async def slow() -> Material:
+        authority.source.calls.append("renew")
+        await issued.wait()
+        return late
+
+    authority.source.renew = slow  # type: ignore[method-assign]
+    authority.source.calls.clear()
+    order = asyncio.get_running_loop().create_task(authority.ask(renew=True))
+    await asyncio.sleep(0)
+    waiting = authority.rotation.requests.join(Trigger.ADMIN, renew=True)
+    authority.edit(OTHER_RULES, "listener[web].allow")
+    attempt = await authority.ask(configure=True)
+    assert (attempt.outcome, attempt.configuration, attempt.generation) == (Outcome.APPLIED, "applied", 2)
+    assert not order.done()
+    issued.set()
+    attempt = await order
+    assert (attempt.generation, attempt.serial) == (3, late.identity.serial)
+    assert authority.rotation.settings is OTHER_RULES
+    assert authority.used == [1, 2, 3]
+    assert authority.source.calls == ["renew", "read"]
+    assert not waiting.done()
+    await authority.turn()
+    assert waiting.done()
+
+
+async def test_a_source_that_does_not_answer_holds_up_no_change_of_the_settings(files: Story) -> None:
+    files.source.at_hand = files.issuer.material()
+    await files.start()
+    files.source.at_hand = MaterialError(MaterialReason.SOURCE_TIMEOUT, "reading the files took longer than 30 s")
+    files.edit(OTHER_RULES, "listener[web].allow")
+    attempt = await files.ask(configure=True)
+    assert (attempt.outcome, attempt.configuration, attempt.generation) == (Outcome.APPLIED, "applied", 2)
+    assert attempt.warnings[0].startswith("what was in use stays: the source of the material did not answer in time")
+
+
+async def test_a_change_orders_nothing_where_nothing_is_at_hand(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    authority.source.at_hand = None  # as of one that was issued for other names, or whose file is gone
+    authority.source.calls.clear()
+    authority.edit(OTHER_RULES, "listener[web].allow")
+    assert (await authority.ask(configure=True)).configuration == "applied"
+    assert authority.source.calls == ["read"]
+
+
+async def test_what_was_read_before_a_renewal_never_follows_it(authority: Story) -> None:
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    old, new = authority.source.at_hand, authority.issuer.material()
+    answers = asyncio.Event()
+    assert isinstance(old, Material)
+    reads = iter([old, new])
+
+    async def slow() -> Material:
+        await answers.wait()
+        return next(reads)
+
+    authority.source.read = slow  # type: ignore[method-assign]
+    reload = asyncio.get_running_loop().create_task(authority.ask(configure=True))
+    await asyncio.sleep(0.01)
+    authority.source.fresh = new
+    assert (await authority.ask(renew=True)).serial == new.identity.serial
+    answers.set()
+    attempt = await reload
+    assert (attempt.outcome, attempt.serial) == (Outcome.UNCHANGED, new.identity.serial)
+    assert authority.used == [1, 2]
+
+
+async def test_what_the_former_source_gives_late_is_nobodys(authority: Story) -> None:
+    """It was ordered, and then the identity was given another source."""
+    authority.source.fresh = authority.issuer.material()
+    await authority.start()
+    issued = asyncio.Event()
+
+    async def slow() -> Material:
+        await issued.wait()
+        return authority.issuer.material()
+
+    authority.source.renew = slow  # type: ignore[method-assign]
+    order = asyncio.get_running_loop().create_task(authority.ask(renew=True))
+    await asyncio.sleep(0)
+    other = authority.other_source.at_hand = authority.issuer.material()
+    authority.edit(replace(SETTINGS, identities=(replace(SETTINGS.identity, cert=Path("other.crt")),)), "identity.cert")
+    assert (await authority.ask(configure=True)).serial == other.identity.serial
+    issued.set()
+    attempt = await order
+    assert (attempt.outcome, attempt.serial) == (Outcome.UNCHANGED, other.identity.serial)
+    assert authority.used == [1, 2]
+
+
+async def test_a_renewal_goes_on_waiting_while_another_identity_keeps_a_change_back(two: Story) -> None:
     mesh, _public = two.identities.rotations
     two.source.renews = True
     two.source.fresh = two.issuer.material()
@@ -461,7 +558,8 @@ async def test_nothing_is_ordered_twice_for_a_change_that_another_identity_keeps
     two.source.calls.clear()
     two.identities.reloads.join(Trigger.ADMIN)
     await two.identities.run_reload(await two.identities.reloads.next())
-    assert two.source.calls == ["renew"]
+    assert set(two.source.calls) == {"read"}
+    await mesh.run_batch(await mesh.requests.next())
     (attempt,) = renewed.result()
-    assert (attempt.outcome, attempt.generation, attempt.configuration) == (Outcome.APPLIED, 2, "not applied")
+    assert (attempt.outcome, attempt.generation, two.source.calls.count("renew")) == (Outcome.APPLIED, 2, 1)
     assert two.configured == []
