@@ -76,7 +76,7 @@ def _small_chunks() -> _SmallChunks:
 
 
 _CHUNKS_IN_ONE = 16
-_CR, _LF = b"\r\n"
+_CR, _LF = _CRLF = b"\r\n"
 _END_OF_ALL = b"\r\n0\r\n\r\n"  # of the last chunk's data, and the chunk that says that it was the last
 
 _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
@@ -98,6 +98,7 @@ class ChunkedReader:
         self._trailers = trailers
         self._max_body_bytes = max_body_bytes
         self._state = _SIZE
+        self._may_pass_next = self._may_pass  # what comes next is the beginning of a chunk
         self._remaining = 0
         self._line = bytearray()  # a size or trailer line whose end is missing, already judged as far as it goes
         self._trailer_bytes = 0
@@ -113,12 +114,17 @@ class ChunkedReader:
 
     def passes(self, buffer: Buffer, end: int) -> bool:
         """Within one chunk, or whole chunks that are not small."""
-        if self._state == _DATA:
+        if self._may_pass_next:
+            # As _is_one_chunk has it, without the call: so is each event of a stream.
+            line = _size_lines.get(end)
+            if line is not None and buffer.startswith(_CRLF, end - 2) and buffer.startswith(line):
+                return True
+        elif self._state == _DATA:
             if end >= self._remaining:
                 return False
             self._remaining -= end
             return True
-        if self._state != _SIZE or self._line or not self._may_pass:
+        else:
             return False
         if _is_one_chunk(buffer, 0, end):
             return True
@@ -139,6 +145,12 @@ class ChunkedReader:
         return True
 
     def read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
+        self._may_pass_next = False  # for good, if it is refused
+        position = self._read(buffer, start, end, out)
+        self._may_pass_next = self._may_pass and self._state == _SIZE and not self._line
+        return position
+
+    def _read(self, buffer: Buffer, start: int, end: int, out: list[Piece]) -> int:
         view = memoryview(buffer)
         data_out = None
         if not self._framed:

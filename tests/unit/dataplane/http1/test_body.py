@@ -164,6 +164,23 @@ def test_what_passes_whole_is_what_would_be_read(chunks: list[bytes], cuts: list
     assert asked.done == never.done
 
 
+def test_only_at_the_beginning_of_a_chunk_does_one_pass() -> None:
+    event = b"5\r\ndata\n\r\n"
+    assert ChunkedReader().passes(event, len(event))
+    assert not ChunkedReader(framed=False).passes(event, len(event))
+    assert not ChunkedReader(max_body_bytes=100).passes(event, len(event))
+    for at in range(1, len(event)):
+        reader = ChunkedReader()
+        reader.read(event, 0, at, [])
+        assert not reader.passes(event, len(event))
+        reader.read(event, at, len(event), [])
+        assert reader.passes(event, len(event))
+    refused = ChunkedReader()
+    with pytest.raises(MessageRefused):
+        refused.read(b"x", 0, 1, [])
+    assert not refused.passes(event, len(event))
+
+
 @pytest.mark.parametrize("count", [*range(1, 30), *range(255, 270), *range(4095, 4110)])
 def test_what_looks_like_one_chunk_is_one(count: int) -> None:
     """No other size line than the one that fits, and nothing but CRLF after the data."""
