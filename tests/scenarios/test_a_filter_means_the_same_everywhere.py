@@ -59,8 +59,8 @@ def test_connections_and_refusals(tmp_path: Path, workers: str) -> None:
                 (f"identity:={PAY}", 2),
             ]:
                 assert sidecar.json(f"/v1/connections?filter={quote(text)}")["matched"] == matched, text
-                told = json.loads(tlsidecar(sidecar, "connections", "--filter", text, "--json").stdout)
-                assert told["matched"] == matched, text
+            told = json.loads(tlsidecar(sidecar, "connections", "--filter", text, "--json").stdout)
+            assert told["matched"] == matched, text  # the command line hands on what it is given
 
             status, answer = sidecar.call("GET", f"/v1/connections?filter={quote('shop idle:60s')}")
             assert (status, answer["error"]["code"], answer["error"]["position"]) == (400, "bad_request", 10)
