@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # as of a shell: 128 and the signal's number
 DEFECT_CHARACTERS = 300
 
 
@@ -94,7 +95,7 @@ def _code(command: Callable[[], object]) -> int:
         done = end.code
     except KeyboardInterrupt:
         _say("interrupted")
-        return EXIT_FAILED
+        return EXIT_INTERRUPTED
     except OutputLost:
         raise
     except OSError as error:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from certs.shell import EXIT_INTERRUPTED
+
 # Where each command is, and what it does: the listing must not import them all.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("tlsidecar.cli.run:run", "Serve until TERM or INT."),
@@ -80,6 +82,13 @@ EXAMPLES: Mapping[str, str] = {
 
 
 class _CommandsByName(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which click would make exit code 1
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -117,7 +126,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: Any) -> N
     cls=_CommandsByName,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 ok, 1 failed at run time, 2 bad usage, config or material, 3 admin socket unreachable, "
-    "4 refused by the sidecar.",
+    "4 refused by the sidecar, 130 interrupted.",
 )
 @click.option(
     "--version",

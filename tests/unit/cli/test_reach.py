@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from unit.cli.conftest import Served, tlsidecar
+from support.waiting import eventually
+from unit.cli.conftest import COMMAND_S, Served, tlsidecar
 
 from certs.cli.at_once import ask_all
 from certs.probe import SidecarUnreachable, UnknownTarget
@@ -76,3 +80,22 @@ def test_pipes_are_asked_at_once(served: Served, tmp_path: Path) -> None:
     with sidecars([], pipes) as found:
         assert [answer.generation for answer in ask_all(found, lambda sidecar: sidecar.served())] == [3, 3, 3]
     assert threading.active_count() == before
+
+
+def test_an_interrupted_command_leaves_nothing_behind(tmp_path: Path) -> None:
+    pki, web, pids = tmp_path / "pki", tmp_path / "web", tmp_path / "pids"
+    assert tlsidecar("certs", "init", pki).code == 0
+    assert tlsidecar("certs", "issue", pki, "--out", web, "--dns", "localhost").code == 0
+    silent = [shlex.join(["sh", "-c", f"echo $$ >>{pids}; exec sleep {seconds}"]) for seconds in (600, 601)]
+    arguments = ["certs", "rotate", str(web), "--via", silent[0], "--via", silent[1]]
+    command = subprocess.Popen([sys.executable, "-m", "tlsidecar", *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, COMMAND_S)
+        command.send_signal(signal.SIGINT)
+        _, told = command.communicate(timeout=COMMAND_S)
+    finally:
+        command.kill()
+    assert (command.returncode, told.strip()) == (130, "interrupted")
+    for pid in pids.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
