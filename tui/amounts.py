@@ -116,9 +116,17 @@ def per_minute(rate: float | None) -> SafeText:
     return SafeText(f"{rate:.1f}") if rate < 99.95 else count(rate)
 
 
+def octets(number: float | None) -> SafeText:
+    """A size under a label that has the unit; a dash while it is not known."""
+    return UNKNOWN if number is None else size(number)
+
+
 def byte_rate(rate: float | None) -> SafeText:
-    """``1.2K/s``; a dash while it is not known."""
-    return UNKNOWN if rate is None else SafeText(f"{size(rate)}/s")
+    """With its unit: ``980 B/s``, ``1.2 KiB/s``; a dash while it is not known."""
+    if rate is None:
+        return UNKNOWN
+    number = size(rate)
+    return SafeText(f"{number} B/s" if number[-1].isdecimal() else f"{number[:-1]} {number[-1]}iB/s")
 
 
 def latency(seconds: float | None) -> SafeText:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui.records import Listener, Status
 
@@ -78,6 +78,7 @@ class Rates:
     server_errors_per_s: float | None = None
     served_per_s: float | None = None
     failed_per_s: float | None = None
+    handshake_p99_s: float | None = None  # of the slowest ten seconds of the last minute; the sidecar tells it
 
     @property
     def failing(self) -> float:
@@ -88,6 +89,12 @@ class Rates:
     @property
     def is_known(self) -> bool:
         return self.bytes_in_per_s is not None
+
+    def filled(self, told: Rates | None) -> Rates:
+        """With what the sidecar tells of itself where it is not known from here."""
+        if told is None:
+            return self
+        return replace(self, handshake_p99_s=told.handshake_p99_s) if self.is_known else told
 
     @property
     def is_flowing(self) -> bool:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from tui.floods import Floods
 from tui.freshness import SKEW_LIMIT_S, Link
 from tui.history import History, Rates
+from tui.lately import rates_lately
 from tui.lifetime import Validity
 from tui.past import ALL, Span, Whose, span_named
 from tui.records import (
@@ -174,6 +175,8 @@ class Model:
     floods: Floods = field(default_factory=Floods)
     last_event_id: int | None = None
     history: History = field(default_factory=History)
+    lately: Past | None = None
+    lately_at: float | None = None
     pasts: dict[str, Past] = field(default_factory=dict)
     pasts_at: dict[str, float] = field(default_factory=dict)
     pasts_of: dict[str, Whose] = field(default_factory=dict)  # for whose charts it was asked
@@ -214,6 +217,7 @@ class Model:
         """Another process answers now: its totals, events and connections are others."""
         self.restarts += 1
         self.history.clear()
+        self.lately = self.lately_at = None
         self.pasts.clear()
         self.pasts_at.clear()
         self.pasts_of.clear()
@@ -274,6 +278,11 @@ class Model:
         self.pasts_at[span.name] = monotonic
         self.raw["history"] = reply
 
+    def take_lately(self, reply: Json | None, monotonic: float) -> None:
+        """``GET /v1/history`` of the last minute; None from a sidecar that does not tell of it."""
+        self.lately = None if reply is None else decoded(Past, reply)
+        self.lately_at = monotonic
+
     def take_connections(self, reply: Json, query: ConnectionQuery) -> None:
         self.connections = decoded(Connections, reply)
         self.raw["connections"] = reply
@@ -305,6 +314,7 @@ class Model:
     def snapshot(self, monotonic: float, *, brief: bool = False) -> Snapshot:
         """The present; ``brief`` for a row among many, which needs no listener's rates and no events."""
         listeners = () if self.status is None or brief else self.status.listeners
+        lately = {} if self.lately is None or self.status is None else rates_lately(self.lately, self.status)
         last_traffic_at = self.history.last_traffic_at
         return Snapshot(
             socket=self.socket,
@@ -318,8 +328,11 @@ class Model:
             connection=self.connection,
             connection_gone=self.connection_gone,
             events=() if brief else tuple(self.events),
-            rates=self.history.rates(),
-            listener_rates={listener.name: self.history.rates(listener.name) for listener in listeners},
+            rates=self.history.rates().filled(lately.get("")),
+            listener_rates={
+                listener.name: self.history.rates(listener.name).filled(lately.get(listener.name))
+                for listener in listeners
+            },
             traffic=tuple(self.history.traffic),
             pasts=dict(self.pasts),
             quiet_s=None if last_traffic_at is None else monotonic - last_traffic_at,

@@ -14,6 +14,7 @@ from tlsidecar.api.sse import SseMessage
 from tlsidecar.api.times import moment
 from tui.client import AdminClient, Backoff
 from tui.clock import Clock
+from tui.lately import LATELY_S, LATELY_STEP_S
 from tui.model import Model
 from tui.plan import BACKGROUND_INTERVAL_S, MAX_REFUSALS, POLL_INTERVAL_S, Ask, Interest, asks
 from tui.records import Json, event_of
@@ -78,6 +79,8 @@ class Monitor:
         except Refused as error:
             if ask is Ask.CONNECTION and error.status == 404:
                 self.model.take_connection_gone()
+            elif ask is Ask.LATELY:
+                self.model.take_lately(None, self.clock.monotonic())
             else:
                 self.model.troubles[ask] = error.message
         else:
@@ -101,6 +104,9 @@ class Monitor:
                 more = {whose.by.value: whose.key} if whose.is_asked_for else {}
                 reply = await self.client.read("/v1/history", since=f"{span.span_s}s", step=f"{span.step_s}s", **more)
                 self.model.take_past(reply, span, self.clock.monotonic(), whose)
+            case Ask.LATELY:
+                reply = await self.client.read("/v1/history", since=f"{LATELY_S}s", step=f"{LATELY_STEP_S}s")
+                self.model.take_lately(reply, self.clock.monotonic())
             case Ask.REFUSAL:
                 reply = await self.client.read(f"/v1/refusals/r{interest.refusal_seq}")
                 self.model.take_refusal(reply, self.clock.monotonic())

@@ -14,6 +14,7 @@ BACKGROUND_INTERVAL_S = 5.0
 """Between two looks at a sidecar that is not the one shown."""
 
 CERTIFICATES_MAX_AGE_S = 10.0
+LATELY_MAX_AGE_S = 5.0
 REFUSAL_MAX_AGE_S = 5.0
 FAILURES_MAX_AGE_S = 5.0
 OVERVIEW_REFUSALS = 100
@@ -32,6 +33,7 @@ class Ask(StrEnum):
     REFUSAL = "refusal"
     FAILURES = "failures"
     HISTORY = "history"
+    LATELY = "lately"  # the history of the last minute
     CONNECTIONS = "connections"
     CONNECTION = "connection"
 
@@ -57,6 +59,8 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
     needs = interest.needs
     if needs is None or interest.paused:
         return
+    if not interest.in_background and _wants_lately(model, monotonic):
+        yield Ask.LATELY
     if _wants_certificates(needs, model, monotonic):
         yield Ask.CERTIFICATES
     if Ask.REFUSALS in needs and _wants_refusals(interest.refusals_limit, model, monotonic):
@@ -72,6 +76,11 @@ def asks(interest: Interest, model: Model, monotonic: float) -> Iterator[Ask]:
             yield Ask.CONNECTION
     elif Ask.CONNECTIONS in needs:
         yield Ask.CONNECTIONS
+
+
+def _wants_lately(model: Model, monotonic: float) -> bool:
+    """Of every view, for its second row."""
+    return model.lately_at is None or monotonic - model.lately_at >= LATELY_MAX_AGE_S
 
 
 def _wants_certificates(needs: frozenset[Ask], model: Model, monotonic: float) -> bool:

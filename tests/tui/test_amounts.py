@@ -94,7 +94,9 @@ def test_latency(seconds: float, shown: str) -> None:
 def test_rates() -> None:
     assert amounts.per_minute(0.25) == "0.2"
     assert amounts.per_minute(1234) == "1234"
-    assert amounts.byte_rate(2048) == "2.0K/s"
+    assert amounts.byte_rate(2048) == "2.0 KiB/s"
+    assert amounts.byte_rate(12) == "12 B/s"
+    assert amounts.byte_rate(None) == amounts.octets(None) == "-"
 
 
 def test_sparkline_is_as_wide_as_asked_and_full_at_the_top() -> None:

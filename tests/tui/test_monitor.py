@@ -37,7 +37,7 @@ async def test_each_view_costs_what_it_shows(serve: Serve, clock: StillClock) ->
     sidecar = await serve(healthy())
     monitor = _monitor(sidecar, clock)
     assert await monitor.poll(Interest(needs=OVERVIEW.needs)) == POLL_INTERVAL_S
-    assert _paths(sidecar) == ["/v1/status", "/v1/certificates", "/v1/refusals"]
+    assert _paths(sidecar) == ["/v1/status", "/v1/history", "/v1/certificates", "/v1/refusals"]
     for view, further in {
         OVERVIEW: [],
         CONNECTIONS: ["/v1/connections"],
@@ -46,7 +46,7 @@ async def test_each_view_costs_what_it_shows(serve: Serve, clock: StillClock) ->
         EVENTS: [],
         CONFIG: [],
     }.items():
-        clock.move(1)
+        clock.move(0.5)
         await monitor.poll(Interest(needs=view.needs))
         assert _paths(sidecar) == ["/v1/status", *further]
     assert await monitor.poll(Interest(needs=None)) == BACKGROUND_INTERVAL_S

@@ -112,7 +112,7 @@ def test_the_overview_answers_the_four_questions_in_order() -> None:
     assert text[1].startswith("  ✖ critical new material was refused")
     assert any("not_allowed" in each and "exporter" in each for each in text)
     assert any("◐ due" in each and "our certificate" in each for each in text)
-    assert any(each.startswith("Traffic  an upstream is down; 2.0K/s in, 4.0K/s out") for each in text)
+    assert any(each.startswith("Traffic  an upstream is down; 2.0 KiB/s in, 4.0 KiB/s out") for each in text)
 
 
 _SECTIONS = ("Problems", "Refused", "Expires next", "Traffic")
@@ -196,6 +196,7 @@ def _outage(failed: int, answered: int) -> Snapshot:
         },
         101.0,
     )
+    model.take_lately(world.past(60, 10), 101.0)
     return model.snapshot(101.0)
 
 
@@ -206,7 +207,7 @@ def test_no_width_loses_the_figures_that_matter(width: int) -> None:
     assert cell_width(SafeText(row)) <= width
     assert "req/s" in row
     assert "fail" in row.partition("req/s")[2]
-    assert "p99 10ms" in row
+    assert "p99 4.9ms" in row
     (header,) = [each for each in _text(overview(_outage(40, 1), [], look)) if each.lstrip().startswith("listener")]
     for label in ("req/s", "4xx/s", "5xx/s", "failed/s", "hs p99", "upstream"):
         assert label in header
@@ -358,8 +359,9 @@ def test_the_state_is_said_once_and_what_is_stale_does_not_look_good() -> None:
 def test_the_last_of_many_refusals() -> None:
     world = healthy()
     world.status["totals"]["refusals_total"] = 5000
-    assert refusals_note(_snapshot(world)) == "the last 3 of 5,000 refusals"
-    assert refusals_note(Snapshot(SafeText("x"))) == ""
+    assert refusals_note(_snapshot(world), each=True) == "the last 3 of 5,000 refusals"
+    assert refusals_note(_snapshot(world), each=False) == "5,000 refusals since start"
+    assert refusals_note(Snapshot(SafeText("x")), each=True) == ""
     assert connections_note(Snapshot(SafeText("x"))) == ""
 
 

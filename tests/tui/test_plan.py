@@ -19,6 +19,7 @@ def model() -> Model:
     model.take_status(world.document("status"), 100.0, world.now, 0.0)
     model.take_certificates(world.document("certificates"), 100.0)
     model.take_refusals({"total": 3, "refusals": world.refusals}, OVERVIEW_REFUSALS, 100.0)
+    model.take_lately(world.past(60, 10), 100.0)
     return model
 
 
@@ -29,9 +30,17 @@ def _asks(view: Tab | None, model: Model, monotonic: float = 101.0, **interest: 
 def test_at_first_everything_that_is_shown() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
     model.take_status(world.document("status"), 100.0, world.now, 0.0)
-    assert _asks(OVERVIEW, model) == [Ask.CERTIFICATES, Ask.REFUSALS]
-    assert _asks(CONNECTIONS, model) == [Ask.CERTIFICATES, Ask.CONNECTIONS]
+    assert _asks(OVERVIEW, model) == [Ask.LATELY, Ask.CERTIFICATES, Ask.REFUSALS]
+    assert _asks(CONNECTIONS, model) == [Ask.LATELY, Ask.CERTIFICATES, Ask.CONNECTIONS]
     assert _asks(None, model) == []
+
+
+def test_the_last_minute_every_five_seconds_whatever_is_shown(model: Model) -> None:
+    assert _asks(CONFIG, model, 104.0) == []
+    assert _asks(CONFIG, model, 105.0) == [Ask.LATELY]
+    assert _asks(CONFIG, model, 105.0, in_background=True) == []
+    model.take_lately(None, 105.0)  # an older sidecar does not tell of it
+    assert _asks(CONFIG, model, 109.0) == []
 
 
 @pytest.mark.parametrize(
@@ -51,6 +60,7 @@ def test_a_second_later_only_what_moves(model: Model, view: Tab, expected: list[
 
 
 def test_certificates_every_ten_seconds_where_they_are_visible(model: Model) -> None:
+    model.take_lately(None, 110.0)
     assert _asks(CERTIFICATES, model, 110.0) == [Ask.CERTIFICATES]
     assert _asks(OVERVIEW, model, 110.0) == [Ask.CERTIFICATES]
     assert _asks(CONFIG, model, 110.0) == []

@@ -71,6 +71,8 @@ def _model(world: World, *, busy: bool) -> Model:
     listed = {"total": len(world.connections), "matched": len(world.connections), "connections": world.connections}
     model.take_connections(listed, ConnectionQuery())
     model.take_past(world.past(7200, 20), model.span(""), _BEGAN)
+    if busy:
+        model.take_lately(world.past(60, 10), _BEGAN)
     for kind, fields in world.events:
         model.take_event(event_of(kind, fields))
     return model

@@ -145,7 +145,7 @@ def _summary(snapshot: Snapshot, look: Look, form: _Form) -> list[list[Span]]:
             literal(" failed/s" if form.in_words else " fail/s", Role.MUTED),
         ],
         [Span(per_minute(bad), Role.WARNING if bad else Role.TEXT), literal(handshakes[0], Role.MUTED)],
-        [literal(handshakes[1], Role.MUTED), Span(latency(status.handshake_p99_s))],
+        [literal(handshakes[1], Role.MUTED), Span(latency(rates.handshake_p99_s))],
     ]
 
 
@@ -213,13 +213,13 @@ class TabLabel:
 
 def tab_labels(tabs: Sequence[TabLabel], width: int) -> list[SafeText]:
     """The tabs' names, with what they hold where there is room for that; short ones where that makes room."""
-    for short, counted in ((False, True), (True, True), (False, False), (True, False)):
-        labels = [_tab_label(number, tab, short=short, counted=counted) for number, tab in enumerate(tabs, 1)]
+    for short, counted in ((False, " ({})"), (True, " ({})"), (True, "({})"), (False, ""), (True, "")):
+        labels = [_tab_label(number, tab, counted, short=short) for number, tab in enumerate(tabs, 1)]
         if sum(len(label) + 1 for label in labels) < width:
             break
     return labels
 
 
-def _tab_label(number: int, tab: TabLabel, *, short: bool, counted: bool) -> SafeText:
-    held = f" ({count(tab.held)})" if counted and tab.held is not None else ""
+def _tab_label(number: int, tab: TabLabel, counted: str, *, short: bool) -> SafeText:
+    held = counted.format(count(tab.held)) if tab.held is not None else ""
     return SafeText(f"{number} {tab.short if short else tab.name}{held}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tui.amounts import clock_time, utc
@@ -10,7 +11,7 @@ from tui.model import Snapshot
 from tui.pages.arrange import arranged_events
 from tui.records import Event
 from tui.sheet import Column, Look, Page, Table, field_lines, message_page
-from tui.text import SafeText, safe_text
+from tui.text import SafeText, cell_width, safe_text, shorten, shorten_identity
 
 _KIND_ROLES = {
     "refusal": Role.WARNING,
@@ -21,11 +22,25 @@ _KIND_ROLES = {
     "lost": Role.CRITICAL,
 }
 
+_IDENTITY = re.compile(r"(?<=identity=)\S+")
+_LEAST_IDENTITY = 16
+
+
+def _shortened(summary: SafeText, width: int) -> SafeText:
+    """What does not fit loses its end; but of an identity there the middle, since its own end tells most."""
+    found = _IDENTITY.search(summary) if cell_width(summary) > width else None
+    if found is not None:
+        room = width - cell_width(SafeText(summary[: found.start()]))
+        shorter = shorten_identity(SafeText(found.group()), max(_LEAST_IDENTITY, room))
+        summary = SafeText(summary[: found.start()] + shorter + summary[found.end() :])
+    return shorten(summary, width)
+
+
 EVENT_COLUMNS: Sequence[Column[Event]] = (
     Column("TIME", 9, lambda event, look: Span(clock_time(event.at), Role.MUTED)),
     Column("SEQ", 8, lambda event, look: Span(SafeText(str(event.seq)), Role.MUTED), right=True, rank=1),
     Column("EVENT", 8, lambda event, look: Span(event.kind, _KIND_ROLES.get(event.kind, Role.TEXT))),
-    Column("WHAT", 40, lambda event, look: Span(event.summary), share=1),
+    Column("WHAT", 40, lambda event, look: Span(event.summary), share=1, shorten=_shortened),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.amounts import byte_rate, count, counted, grouped, per_minute, size
+from tui.amounts import count, counted, grouped, octets, per_minute, size
 from tui.lines import Kind, Role, Span
 from tui.model import GroupSort, Snapshot
 from tui.pages.columns import no_connections, not_known
@@ -58,17 +58,17 @@ GROUP_COLUMNS: Sequence[Column[ConnectionGroup]] = (
         letter="F",
     ),
     Column(
-        "IN/S",
+        "IN B/S",
         8,
-        lambda each, look: Span(byte_rate(each.bytes_in_per_s)),
+        lambda each, look: Span(octets(each.bytes_in_per_s)),
         right=True,
         sort=GroupSort.BYTES_IN_PER_S,
         letter="I",
     ),
     Column(
-        "OUT/S",
+        "OUT B/S",
         8,
-        lambda each, look: Span(byte_rate(each.bytes_out_per_s)),
+        lambda each, look: Span(octets(each.bytes_out_per_s)),
         right=True,
         sort=GroupSort.BYTES_OUT_PER_S,
         letter="U",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tui.amounts import UNKNOWN, age, byte_rate, count, duration, grouped, latency, per_minute, until, utc
+from tui.amounts import UNKNOWN, age, byte_rate, count, duration, grouped, latency, octets, per_minute, until, utc
 from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
@@ -28,26 +28,28 @@ SEVERITY_ROLES = {
 _SEVERITY_WIDTH = 10
 _AGE_WIDTH = 8
 _SPACIOUS_HEIGHT = 28
-_LEAST_ROWS = 2  # of each section, whatever the room
 
 
 def overview(snapshot: Snapshot, found: Sequence[Problem], look: Look) -> Page:
-    """Problems whole; what is left of the height is shared among the sections."""
+    """Problems whole; what is left of the height is shared among the sections. What expires is a problem where it is
+    near, so that its first row will do where there is little room."""
     problems = _problems(found, look)
-    makers = (_failed, _refused, _expiring, _traffic)
-    sections = [rows for rows in (make(snapshot, look) for make in makers) if rows]
+    makers = ((_failed, 3), (_refused, 3), (_expiring, 2), (_traffic, 4))
+    made = [(rows, least) for rows, least in ((make(snapshot, look), least) for make, least in makers) if rows]
+    sections = [rows for rows, _ in made]
     spacious = len(problems) + len(sections) + sum(min(len(rows), 4) for rows in sections) <= look.height
     room = look.height - len(problems) - (len(sections) if spacious else 0)
-    caps = _shared([len(rows) for rows in sections], room)
+    caps = _shared([len(rows) for rows in sections], [least for _, least in made], room)
     lines = list(problems)
     for rows, cap in zip(sections, caps, strict=True):
         lines += [*([BLANK] if spacious else []), *rows[:cap]]
     return Page(lines)
 
 
-def _shared(wanted: list[int], room: int) -> list[int]:
-    """How many lines each section gets: its share, and what others leave over; the earlier ones first."""
-    given = [min(want, 1 + _LEAST_ROWS) for want in wanted]
+def _shared(wanted: list[int], least: list[int], room: int) -> list[int]:
+    """How many lines each section gets: the least it needs, its share, and what others leave over; the earlier ones
+    first."""
+    given = [min(want, needed) for want, needed in zip(wanted, least, strict=True)]
     while sum(given) < room and given != wanted:
         for index, want in enumerate(wanted):
             if given[index] < want and sum(given) < room:
@@ -335,9 +337,9 @@ LISTENER_COLUMNS: Sequence[Column[ListenerNow]] = (
     Column("5xx/s", 6, lambda entry, look: _per_s(entry.rates.server_errors_per_s, entry, Role.CRITICAL), right=True),
     Column("failed/s", 8, _failed_per_s, right=True),
     Column("hs fail/min", 11, _failures, right=True, rank=6),
-    Column("hs p99", 6, lambda entry, look: Span(latency(entry.listener.handshake_p99_s)), right=True),
-    Column("in", 7, lambda entry, look: Span(byte_rate(entry.rates.bytes_in_per_s)), right=True, rank=3),
-    Column("out", 7, lambda entry, look: Span(byte_rate(entry.rates.bytes_out_per_s)), right=True, rank=3),
+    Column("hs p99", 6, lambda entry, look: Span(latency(entry.rates.handshake_p99_s)), right=True),
+    Column("in B/s", 7, lambda entry, look: Span(octets(entry.rates.bytes_in_per_s)), right=True, rank=3),
+    Column("out B/s", 7, lambda entry, look: Span(octets(entry.rates.bytes_out_per_s)), right=True, rank=3),
     Column("upstream", 8, _upstream_health),
 )
 

@@ -132,13 +132,13 @@ def party_page(snapshot: Snapshot, key: str, look: Look) -> Page:
     return Page(lines)
 
 
-def refusals_note(snapshot: Snapshot) -> SafeText:
-    """How many there were, and how many are shown."""
+def refusals_note(snapshot: Snapshot, *, each: bool) -> SafeText:
+    """How many there were, and, of ``each`` by itself, how many are kept."""
     if snapshot.refusals is None:
         return EMPTY
     shown = len(snapshot.refusals.refusals)
-    if snapshot.refusals.total <= shown:
-        return counted(snapshot.refusals.total, "refusal")
+    if not each or snapshot.refusals.total <= shown:
+        return SafeText(f"{counted(snapshot.refusals.total, 'refusal')} since start")
     return SafeText(f"the last {grouped(shown)} of {grouped(snapshot.refusals.total)} refusals")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tui.amounts import UNKNOWN, clock_time, count, duration, latency, per_minute, size
+from tui.amounts import clock_time, count, duration, latency, octets, per_minute
 from tui.lines import Line, Role, Span, column, cropped, gap, literal
 from tui.model import Snapshot
 from tui.past import (
@@ -34,7 +34,7 @@ from tui.text import EMPTY, SafeText, cell_width, shorten, shorten_middle
 _SCALE_WIDTH = 6
 _BETWEEN = 2
 _LEAST_PLOT_HEIGHT = 2
-_MOST_PLOT_HEIGHT = 9
+_MOST_PLOT_HEIGHT = 16
 _LABEL_EVERY = 16
 _MARKS_SHOWN = 100
 _NAME_WIDTH = 40
@@ -136,7 +136,7 @@ def _charts(past: Past, series: Series) -> list[_Chart]:
                 _Series("in", received, Stroke.HATCHED, Role.NOTICE),
                 _Series("out", sent, Stroke.LINE, Role.KEY),
             ),
-            _octets,
+            octets,
             base=1024,
         ),
         _Chart(
@@ -154,7 +154,7 @@ def _charts(past: Past, series: Series) -> list[_Chart]:
             per_minute,
         ),
         _latency_chart(
-            ("handshake time", "handshake"), (series.handshake_p50_s, series.handshake_p95_s, series.handshake_p99_s)
+            ("handshake time", "hs"), (series.handshake_p50_s, series.handshake_p95_s, series.handshake_p99_s)
         ),
         _latency_chart(("request time", "request"), (series.request_p50_s, series.request_p95_s, series.request_p99_s)),
     ]
@@ -179,10 +179,6 @@ def _latency_chart(titles: tuple[str, str], quantiles: Sequence[Values]) -> _Cha
         for name, values, (stroke, role) in zip(("p50", "p95", "p99"), quantiles, strokes, strict=True)
     ]
     return _Chart(titles, curves, latency)
-
-
-def _octets(octets: float | None) -> SafeText:
-    return UNKNOWN if octets is None else size(octets)
 
 
 def _stack(upper: Values, lower: Values) -> Values:
@@ -259,15 +255,17 @@ class _Drawing:
         return drawn
 
     def _title(self, chart: _Chart) -> list[Span]:
-        """What is measured in which unit, and each curve as it is now and was at most: as much as fits."""
-        for title, with_signs, with_most in (
-            (chart.titles[0], True, True),
-            (chart.titles[0], True, False),
-            (chart.titles[1], True, False),
-            (chart.titles[1], False, False),
+        """What is measured in which unit, and each curve as it is now and was at most: as much as fits, and no figure
+        without its end."""
+        for title, with_signs, with_most, curves in (
+            (chart.titles[0], True, True, chart.curves),
+            (chart.titles[0], True, False, chart.curves),
+            (chart.titles[1], True, False, chart.curves),
+            (chart.titles[1], False, False, chart.curves),
+            (chart.titles[1], False, False, chart.curves[-1:]),
         ):
             spans = [literal(title, Role.HEADING)]
-            for each in chart.curves:
+            for each in curves:
                 known = [value for value in each.values if value is not None]
                 sign = each.stroke.sample(braille=self._braille) if with_signs else EMPTY
                 name = SafeText(f"{each.name} " if each.name else "")
@@ -342,7 +340,9 @@ def _mark_words(mark: Mark) -> SafeText:
         words = f"reload {mark.name} ({mark.subject}), generation {mark.generation}"
     else:
         over = " is over" if mark.kind == "problem_over" else ""
-        words = f"{mark.severity.value}{over}: {mark.name}" + (f" [{mark.subject}]" if mark.subject else "")
+        words = f"{mark.severity.value}{over}"
+        about = f" [{mark.subject}]" if mark.subject and mark.subject not in mark.message else ""
+        return SafeText(f"{words}: {mark.message or mark.name}{about}")
     return SafeText(f"{words}: {mark.message}" if mark.message else words)
 
 

@@ -92,11 +92,11 @@ class Answers:
         return max(known, key=lambda each: each[0])
 
     def _history(self, query: Mapping[str, str]) -> Json:
-        """What was told of the same steps; whose charts are in it was decided when it was recorded."""
+        """What was told in the same steps; whose charts are in it was decided when it was recorded."""
         told = [
             each
             for target in self.track.targets("/v1/history")
-            if _steps(dict(parse_qsl(urlsplit(target).query))) == _steps(query)
+            if _covers(dict(parse_qsl(urlsplit(target).query)), query)
             and (each := self.track.reply(target, self.playback.t)) is not None
         ]
         if not told:
@@ -133,8 +133,12 @@ class Answers:
         raise NotRecorded(404, f"no connection {number}")
 
 
-def _steps(query: Mapping[str, str]) -> tuple[str, str]:
-    return query.get("since", ""), query.get("step", "")
+def _covers(told: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether it is of the same steps, and of as long a time or more."""
+    spans = [query.get("since", "").removesuffix("s") for query in (told, wanted)]
+    same = spans[0] == spans[1]
+    longer = all(span.isdecimal() for span in spans) and int(spans[0]) >= int(spans[1])
+    return told.get("step") == wanted.get("step") and (same or longer)
 
 
 def _matcher(name: str, wanted: Any, now: datetime) -> Callable[[Json], bool]:

@@ -49,7 +49,7 @@ class Refusals(Tab):
         return snapshot.refusals is None
 
     def note(self, snapshot: Snapshot, state: TabState) -> SafeText:
-        return refusals_note(snapshot)
+        return refusals_note(snapshot, each=state.each)
 
     def held(self, status: Status) -> int | None:
         return status.totals.refusals_total
