@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support import configs
+from support.h2_services import answers_early
 from support.pki import Pair, Pki
 from support.services import Handler, serving
 from support.sidecar import running
@@ -57,6 +58,7 @@ class Link:
     outside: int
     pki: Pki
     pair: Pair
+    is_http2: bool
 
     def tls(self, version: ssl.TLSVersion) -> ssl.SSLContext:
         context = self.pki.client_context(self.pair)
@@ -65,15 +67,16 @@ class Link:
 
 
 @contextlib.contextmanager
-def link(pki: Pki, tmp_path: Path, service: str, *more: str) -> Iterator[Link]:
+def link(pki: Pki, tmp_path: Path, service: str, *more: str, http2: str = "off") -> Iterator[Link]:
     """A terminating sidecar before the service, and an ambassador before that."""
     server, ours = pki.issue("server", "localhost"), pki.issue("ours", "ours.test")
-    inner = configs.identity(server, pki.trust) + configs.terminate(service, protocol="http") + "".join(more)
+    inner = configs.identity(server, pki.trust)
+    inner += configs.terminate(service, protocol="http", http2=http2) + "".join(more)
     with running(tmp_path / "inner", inner) as inside:
         outer = configs.identity(ours, pki.trust)
-        outer += configs.originate(f"localhost:{inside.port()}", protocol="http")
+        outer += configs.originate(f"localhost:{inside.port()}", protocol="http", http2=http2)
         with running(tmp_path / "outer", outer) as outside:
-            yield Link(inside.port(), outside.port(), pki, pki.issue("client", "client.test"))
+            yield Link(inside.port(), outside.port(), pki, pki.issue("client", "client.test"), http2 == "only")
 
 
 def in_whole(connection: http.client.HTTPConnection) -> int:
@@ -105,7 +108,6 @@ def as_of_old(connection: http.client.HTTPConnection) -> int:
 
 SERVICES = {
     "ours": (closes, "[listener.limits]\nmax_body_bytes = '1MiB'\n", 413),
-    "denied": (closes, "[[listener.route]]\npath = '/upload'\nallow = ['cn:nobody']\n", 403),
     "closes": (closes, "", 413),
     "reads no further": (reads_no_further, "", 413),
     "at length": (at_length, "", 413),
@@ -133,21 +135,37 @@ def test_the_answer_arrives(who: str, pki: Pki, tmp_path: Path) -> None:
                         assert ask(connection) == status, (way, ask)
 
 
+def upload_by_curl(there: Link, body: Path, repeats: int = REPEATS) -> None:
+    """To both sidecars, with Expect: 100-continue and without it."""
+    for options, url in (
+        (["--http2", "--cacert", there.pki.trust, *there.pair.curl()], f"https://localhost:{there.inside}/upload"),
+        (["--http2-prior-knowledge"] if there.is_http2 else [], f"http://127.0.0.1:{there.outside}/upload"),
+    ):
+        for expect in ([], ["-H", "Expect:"]):
+            for _ in range(repeats):
+                command = ["curl", "-sS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code}"]
+                command += [*options, *expect, "-T", body, url]
+                done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
+                assert (done.returncode, done.stdout) == (0, "413"), (url, done.stderr)
+
+
 @pytest.mark.needs("curl")
 def test_the_answer_arrives_at_curl(pki: Pki, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(BODY * 3)
     with serving(reads_no_further) as service, link(pki, tmp_path, service.address) as there:
-        for options, url in (
-            (["--cacert", there.pki.trust, *there.pair.curl()], f"https://localhost:{there.inside}/upload"),
-            ([], f"http://127.0.0.1:{there.outside}/upload"),
-        ):
-            for expect in ([], ["-H", "Expect:"]):
-                for _ in range(REPEATS):
-                    command = ["curl", "-sS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code}"]
-                    command += [*options, *expect, "-T", body, url]
-                    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
-                    assert (done.returncode, done.stdout) == (0, "413"), done.stderr
+        upload_by_curl(there, body)
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("who", ["ours", "closes", "resets the stream"])
+def test_the_answer_arrives_over_http2(who: str, pki: Pki, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(BODY * 3)
+    handler = answers_early(413, resets=who == "resets the stream")
+    more = "[listener.limits]\nmax_body_bytes = '1MiB'\n" if who == "ours" else ""
+    with serving(handler) as service, link(pki, tmp_path, service.address, more, http2="only") as there:
+        upload_by_curl(there, body, 2)
 
 
 def test_who_never_stops_sending_is_cut_in_the_end(pki: Pki, tmp_path: Path) -> None:

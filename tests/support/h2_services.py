@@ -13,8 +13,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 
 from support.ports import free_port
+from support.services import Handler
 from support.waiting import eventually
 
 # A size that no window setting of a test reaches by chance.
@@ -82,6 +84,31 @@ class H2Service:
             unsent[number] = rest
         else:
             del unsent[number]
+
+
+def answers_early(status: int, *, resets: bool) -> Handler:
+    """A service whose windows are as large as can be, and which answers a head whatever else is to come: it resets the
+    stream (NO_ERROR) and reads on, or closes over the rest, which is a reset of the connection."""
+
+    def handle(sock: socket.socket) -> None:
+        own = {SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        connection.initiate_connection()
+        connection.update_settings(own)
+        connection.increment_flow_control_window(2**31 - 1 - 65535)
+        sock.sendall(connection.data_to_send())
+        while data := sock.recv(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    number = event.stream_id
+                    connection.send_headers(number, [(b":status", b"%d" % status)], end_stream=True)
+                    if not resets:
+                        sock.sendall(connection.data_to_send())
+                        return
+                    connection.reset_stream(number, 0)
+            sock.sendall(connection.data_to_send())
+
+    return handle
 
 
 @contextlib.contextmanager

@@ -146,6 +146,8 @@ class ClientFrames(Streams):
             rule = self._rules_of(number)[0]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
+            if self._dismissed.sent(number, content, ends=bool(ends)):
+                self._ask_to_stop(number)
             if rule != PASSES or self.state is not RELAYING:
                 return False
             self._takes_client_data(end - at - frames.HEAD_BYTES)
@@ -183,11 +185,15 @@ class ClientFrames(Streams):
     def _client_reset(self, number: int) -> bool:
         """RST_STREAM (RFC 9113 section 6.4): whether it goes on."""
         self._must_be_known(number)
-        self._client_resets.spend(self._clock.now)
+        if self._dismissed.stopped(number):
+            return False  # it has stopped by itself
         stream = self.streams.get(number)
+        if stream is None or stream.open & UPSTREAM:
+            self._client_resets.spend(self._clock.now)
         if stream is None:
             return False
-        stream.exchange.cut(Reason.STREAM_RESET)
+        if stream.open & UPSTREAM:  # else it is answered, and says no more (RFC 9113 section 8.1)
+            stream.exchange.cut(Reason.STREAM_RESET)
         self._over(stream, (FORBIDDEN, PASSES))
         return self.state is not ALONE
 
@@ -208,6 +214,8 @@ class ClientFrames(Streams):
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
             self._client_idle.spend(self._clock.now)
             self._client_decoder.decode(block)  # trailers that were under way
+            if self._dismissed.sent(number, 0, ends=ends):
+                self._ask_to_stop(number)
             return
         self._last = number
         if number > self._goaway_last or number > self._upstream_last:
@@ -241,6 +249,7 @@ class ClientFrames(Streams):
             self._client_resets.spend(now)
             return
         self.streams[number] = stream
+        stream.request_left = head.length
         if ends:
             stream.open = UPSTREAM
         if isinstance(problem, MessageRefused):
@@ -251,7 +260,6 @@ class ClientFrames(Streams):
         if problem is not None:
             self._malformed(stream, problem.detail, problem.reason)
             return
-        stream.request_left = head.length
         target, request_id = head.target, head.request_id
         path = head.path
         try:

@@ -195,7 +195,7 @@ class Http2Connection(HttpConnection):
         session.upstream_ready(upstream.text)
         unsent, self._unsent = self._unsent, []
         if unsent and not endpoint.send(b"".join(unsent)):
-            self.upstream_failed()
+            self.upstream_broken()
             return
         endpoint.attach(self._upstream.readable, self._upstream)
         self._pump()
@@ -223,8 +223,30 @@ class Http2Connection(HttpConnection):
         elif count not in (WANT_READ, WANT_WRITE):
             self.upstream_failed()
 
+    def upstream_broken(self) -> None:
+        """A write to it failed. It may still have answers for us: that a service refuses an upload, say, and closes
+        over the rest of it."""
+        upstream, session = self._upstream, self._session
+        assert session is not None
+        if upstream is None:
+            return
+        endpoint = upstream.endpoint
+        while (
+            (endpoint.failure is None or endpoint.failure.kind is not FailureKind.ALERT)
+            and session.state is not ALONE
+            and (count := endpoint.read()) > 0
+        ):
+            session.receive_upstream(BUFFER, count)  # no more than the kernel has kept of it
+            session.to_upstream.clear()
+            if not self._tell_client():
+                return
+        if session.state is not ALONE:
+            self.upstream_failed()
+        else:
+            self._pump()
+
     def upstream_failed(self) -> None:
-        """A read from it or a write to it failed."""
+        """A read from it failed, or a write to it that nothing more can be read after."""
         assert self._upstream is not None
         failure = self._upstream.endpoint.failure
         if failure is not None and failure.kind is FailureKind.ALERT:
@@ -261,14 +283,8 @@ class Http2Connection(HttpConnection):
         assert client is not None
         if self.state is not _RELAYING:
             return
-        parts = session.to_client
-        if parts:
-            data = parts[0] if len(parts) == 1 else b"".join(parts)
-            session.to_client = []
-            self._sent += len(data)
-            if not client.send(data):
-                self.broken()
-                return
+        if session.to_client and not self._tell_client():
+            return
         parts = session.to_upstream
         if parts:
             session.to_upstream = []
@@ -276,7 +292,7 @@ class Http2Connection(HttpConnection):
             if upstream is None:
                 self._unsent.append(b"".join(parts))
             elif not upstream.endpoint.send(parts[0] if len(parts) == 1 else b"".join(parts)):
-                self.upstream_failed()
+                self.upstream_broken()
                 return
         upstream = self._upstream
         if (
@@ -300,6 +316,22 @@ class Http2Connection(HttpConnection):
             self._open_upstream()
             return
         self._settle()
+
+    def _tell_client(self) -> bool:
+        """Write what the session has for it; False once it is gone."""
+        session, client = self._session, self._client
+        assert session is not None
+        assert client is not None
+        parts = session.to_client
+        if not parts:
+            return True
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        session.to_client = []
+        self._sent += len(data)
+        if client.send(data):
+            return True
+        self.broken()
+        return False
 
     def _settle(self) -> None:
         """Read from whom the other side can keep up with; close when that is wanted and nothing is queued."""
@@ -351,7 +383,7 @@ class _UpstreamEnd:
         self._connection.upstream_drained()
 
     def broken(self) -> None:
-        self._connection.upstream_failed()
+        self._connection.upstream_broken()
 
     def fail(self) -> None:
         self._connection.fail()

@@ -168,6 +168,9 @@ class Session(OrdinaryFrames):
             if self._client_window:
                 self._made_client.append(frames.window_update(0, min(self._client_window, frames.MAX_WINDOW)))
                 self._client_window = 0
+            if self._owes_goaway and not self._dismissed:  # who hears it beside an answer may take it for a failure
+                self._owes_goaway = False
+                self._made_client.append(frames.goaway(self._goaway_last, ErrorCode.NO_ERROR))
             if self._made_client:
                 self.to_client += self._made_client
                 self._made_client.clear()
@@ -178,7 +181,7 @@ class Session(OrdinaryFrames):
             if self._made_upstream:
                 self.to_upstream += self._made_upstream
                 self._made_upstream.clear()
-        if self._said_last and not self.streams and self.end is None:
+        if self._said_last and not self.streams and not self._dismissed and self.end is None:
             self.end = (self._shutdown or Reason.COMPLETED, "")
 
     @property
@@ -300,6 +303,8 @@ class Session(OrdinaryFrames):
         self._check_half_frames(now, is_stuck=is_stuck)
         if self.end is not None:
             return
+        for number in self._dismissed.due(now):
+            self._ask_to_stop(number)
         limits = self._limits
         if not self._has_client_settings:
             if now - self._begun_at > limits.head_timeout_s:

@@ -16,6 +16,7 @@ from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budget
+from tlsidecar.dataplane.http2.dismissals import Dismissals
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
 from tlsidecar.dataplane.http2.frames import Frame, FrameReader
 from tlsidecar.dataplane.http2.heads import Heads, ResponseHead
@@ -129,6 +130,7 @@ class Streams:
         "_client_window",
         "_clock",
         "_closed",
+        "_dismissed",
         "_downstream",
         "_first_request",
         "_first_response",
@@ -147,6 +149,7 @@ class Streams:
         "_limits",
         "_made_client",
         "_made_upstream",
+        "_owes_goaway",
         "_preface",
         "_ready_at",
         "_remote",
@@ -214,6 +217,7 @@ class Streams:
         self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream
         self._closed: dict[int, tuple[int, int]] = {}  # id: what becomes of the client's frames, of the upstream's
         self._forgotten = 0  # up to this id it is not known any more
+        self._dismissed = Dismissals()
         # Each side has its own budgets, and what it answers to the other is owed: neither is to pay for the other.
         self._client_resets = Budget(*RESETS, "resets", now)
         self._upstream_resets = Budget(*RESETS, "resets", now)
@@ -236,6 +240,7 @@ class Streams:
         self._shutdown_ping = b""  # what ours holds, until it is answered
         self._alone_until = 0.0  # 0: not at all
         self._said_last = False
+        self._owes_goaway = False  # that it was the last is to be said
         self._begun_at = now
         self._idle_since = now  # while there is no stream
         self._gone = (Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)  # why, once it is
@@ -262,6 +267,17 @@ class Streams:
         now = self._idle_since = self._clock.now
         stream.exchange.release()
         stream.exchange.finish(now)
+
+    def _dismiss(self, stream: Stream) -> None:
+        """The answer is whole, and nothing more of the request is wanted."""
+        if stream.open & CLIENT:
+            first = self._dismissed.add(stream.id, stream.request_left, self._clock.now)
+            if first is not None:
+                self._ask_to_stop(first)
+        self._over(stream, BOTH_SWALLOWED)
+
+    def _ask_to_stop(self, number: int) -> None:
+        self._made_client.append(frames.rst_stream(number, ErrorCode.NO_ERROR))
 
     def _remember(self, number: int, rules: tuple[int, int]) -> None:
         closed = self._closed
@@ -313,14 +329,15 @@ class Streams:
         answer = frames.headers(stream.id, block, end_stream=True)
         exchange.bytes_out += len(answer)
         self._made_client.append(answer)
-        if stream.open & CLIENT:
-            # RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
-            self._made_client.append(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
         self._leave_upstream(stream)
-        self._over(stream, BOTH_SWALLOWED)
+        self._dismiss(stream)
 
     def _cut(self, stream: Stream, reason: Reason, detail: str) -> None:
-        """End a stream whose answer has begun."""
+        """End a stream whose answer has begun; one that has all of it has lost nothing."""
+        if not stream.open & UPSTREAM:
+            self._leave_upstream(stream)
+            self._dismiss(stream)
+            return
         stream.exchange.cut(reason, detail)
         self._made_client.append(frames.rst_stream(stream.id, ErrorCode.INTERNAL_ERROR))
         self._leave_upstream(stream)
@@ -347,17 +364,19 @@ class Streams:
         if not self._said_last:
             self._said_last = True
             self._goaway_last = self._last
-            self._made_client.append(frames.goaway(self._last, ErrorCode.NO_ERROR))
+            self._owes_goaway = True
 
     def _abandon(self, reason: Reason, detail: str) -> None:
         now = self._clock.now
         for stream in self.streams.values():
             if stream.owes_grpc_status:
                 self._grpc.grpc_answered("")
-            stream.exchange.cut(reason, detail)
+            if stream.open & UPSTREAM:
+                stream.exchange.cut(reason, detail)
             stream.exchange.release()
             stream.exchange.finish(now)
         self.streams.clear()
+        self._dismissed.clear()
 
 
 def overgrown(window: int) -> bool:

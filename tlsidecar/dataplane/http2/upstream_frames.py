@@ -243,16 +243,18 @@ class UpstreamFrames(Streams):
         self._refuse(stream, bad_response(detail))
 
     def _upstream_reset(self, number: int, code: int) -> bool:
-        """RST_STREAM (RFC 9113 section 6.4): whether it goes on. NO_ERROR after a whole answer is no failure (section
-        8.1): the service does not want the rest of the request."""
+        """RST_STREAM (RFC 9113 section 6.4): whether it goes on at once. NO_ERROR after a whole answer is no failure
+        (section 8.1): the service does not want the rest of the request."""
         self._must_be_passed(number)
         stream = self.streams.get(number)
         if stream is None:
             self._upstream_idle.spend(self._clock.now)
             return False
-        if stream.open & UPSTREAM or code != ErrorCode.NO_ERROR:
-            self._upstream_resets.spend(self._clock.now)
-            stream.exchange.cut(Reason.UPSTREAM_RESET, f"RST_STREAM {code}")
+        if code == ErrorCode.NO_ERROR and not stream.open & UPSTREAM:
+            self._dismiss(stream)
+            return False
+        self._upstream_resets.spend(self._clock.now)
+        stream.exchange.cut(Reason.UPSTREAM_RESET, f"RST_STREAM {code}")
         self._over(stream, (PASSES, FORBIDDEN))
         return True
 
