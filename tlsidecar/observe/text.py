@@ -24,7 +24,7 @@ def escaped(text: str) -> str:
 def needs_visible(quoted: str) -> bool:
     """Whether text that ``encode_basestring_ascii`` quoted may hold what JSON carries and a log should not."""
     # The search for one character is several times faster than for three, and hardly any line has a backslash.
-    return "\x7f" in quoted or ("\\" in quoted and "\\ud" in quoted)
+    return "\\" in quoted and ("\\ud" in quoted or "\\u007f" in quoted)
 
 
 def visible(text: str) -> str:
