@@ -23,7 +23,7 @@ from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
 from tlsidecar.dataplane.http2.frames import Buffer
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
-from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, WAITING_FRAMES, Stream
+from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, WAITING_FRAMES, Stream, broken
 from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import Reason, Side, Stage
 
@@ -115,6 +115,9 @@ class Session(OrdinaryFrames):
         """The first ``size`` bytes of ``buffer`` came from the upstream. What goes on may be views on it."""
         self.active_at = self._clock.now
         if self.state is not RELAYING or self.end is not None:
+            return
+        if not self._has_upstream_settings and bytes(memoryview(buffer)[: min(size, 7)]) == b"HTTP/1.":
+            self._upstream_broke(broken("it speaks HTTP/1, and not HTTP/2"))  # as a frame it would be over the limit
             return
         if size <= frames.COPIED_BYTES:
             buffer = bytes(memoryview(buffer)[:size])

@@ -114,6 +114,14 @@ def test_a_service_that_answers_only_in_advance() -> None:
     assert talk.upstream(head(3, OK)).at_client.heads(3)[0][b":status"] == b"200"
 
 
+def test_a_service_that_speaks_http1_is_called_so() -> None:
+    talk = Talk(reaches=False).client(head(1, CALL)).reached()
+    talk.upstream(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert talk.ledger.entries[0].reason is Reason.UPSTREAM_BAD_RESPONSE
+    assert "speaks HTTP/1" in talk.session._gone[1]
+    assert talk.at_client.heads(1)[0][b"grpc-status"] == b"14"
+
+
 def test_neither_side_pays_for_what_the_other_does() -> None:
     talk = Talk()
     for number in range(1, 600, 4):
