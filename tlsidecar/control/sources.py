@@ -25,8 +25,8 @@ def source_of(
     identity: IdentitySettings, clock: Clock, responder: Responder | None = None, run: Run | None = None
 ) -> Source:
     """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
-    ``run`` runs a program that issues, where that is not to be done here.
-    Raises certs.errors.CertsError when a CA directory is not in order."""
+    ``run`` runs a program that issues, where that is not to be done here. Nothing of it is looked at before the source
+    is asked."""
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
     bundles = None
     if trust:
