@@ -1002,12 +1002,24 @@ async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
         assert any(r"ZeroDivisionError('\\x1b[2J')" in toast or "ZeroDivisionError" in toast for toast in desk.toasts)
 
 
-@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (120, 40), (250, 70)])
 @pytest.mark.parametrize("world", [healthy, degraded, empty])
-async def test_no_size_breaks_it(tmp_path: Path, size: tuple[int, int], world: Callable[[], World]) -> None:
-    async with bench(tmp_path, world(), size=size) as desk:
-        for key in "123456":
-            await desk.press(key)
-            await desk.second()
-            assert len(desk.lines) == size[1]
-        assert desk.app.screen.has_class("-broad" if size[0] >= 120 else "-narrow")
+async def test_no_size_breaks_it(tmp_path: Path, world: Callable[[], World]) -> None:
+    """One window, made smaller and larger; at the end it looks as it did at first."""
+    async with bench(tmp_path, world()) as desk:
+        at_first = desk.lines
+        for columns, rows in ((120, 40), (20, 5), (40, 10), (250, 70), (80, 24)):
+            await desk.pilot.resize_terminal(columns, rows)
+            for key in "23456781":
+                await desk.press(key)
+                await desk.app.tick()
+                await desk.settle()
+                assert len(desk.lines) == rows
+            assert desk.app.screen.has_class("-broad" if columns >= 120 else "-narrow")
+        assert desk.lines == at_first
+
+
+async def test_control_c_says_how_to_quit_and_does_not(tmp_path: Path) -> None:
+    async with bench(tmp_path, healthy()) as desk:
+        await desk.press("ctrl+c")
+        await _eventually(lambda: any("quit" in toast.lower() for toast in desk.toasts), desk)
+        assert desk.app.return_code is None
