@@ -341,13 +341,17 @@ class Relay:
         self._flush_outward()
 
     def _is_refused(self) -> bool:
-        """Look for the remote's alert before something is written to it."""
+        """Look for the remote's alert before something is written to it: whether it was that, or its end."""
         if self.bytes_in:
             self._may_refuse = False
-        elif self._stream.peek() == FAILED:
+            return False
+        peeked = self._stream.peek()
+        if peeked == FAILED:
             self._tls_failed()
-            return True
-        return False
+        elif peeked not in (WANT_READ, WANT_WRITE) and self.inward is Flow.OPEN:
+            # It speaks. The record is in OpenSSL by now: the socket need not become readable for it.
+            self._tls_readable(READ)
+        return self._owner is None
 
     def _flush_outward(self) -> None:
         while self.pending_out:

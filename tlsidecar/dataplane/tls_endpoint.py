@@ -120,13 +120,20 @@ class RemoteEndpoint(TlsEndpoint):
     In TLS 1.3 a client is told after its handshake that the server will not have it: see :mod:`.late_alert`.
     """
 
-    __slots__ = ("_may_refuse",)
+    __slots__ = ("_has_peeked", "_may_refuse")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, stream: Stream) -> None:
         super().__init__(reactor, sock, stream)
         self._may_refuse = True
+        self._has_peeked = False  # a record is in OpenSSL by now, for which the socket need not become readable
+
+    def resume(self) -> None:
+        if self._has_peeked and not self.is_reading:
+            self._reactor.loop.call_soon(self._tell_end)
+        super().resume()
 
     def read(self) -> int:
+        self._has_peeked = False
         count = super().read()
         if count > 0:
             self._may_refuse = False
@@ -138,9 +145,14 @@ class RemoteEndpoint(TlsEndpoint):
     def _write(self, data: bytes | memoryview) -> int:
         if not self._may_refuse:
             return super()._write(data)
-        if self._stream.peek() == FAILED:
+        peeked = self._stream.peek()
+        if peeked == FAILED:
             self.failure = self._stream.failure
             return FAILED
+        if peeked not in (WANT_READ, WANT_WRITE):
+            self._may_refuse = False  # it speaks
+            self._has_peeked = True
+            self._reactor.loop.call_soon(self._tell_end)
         taken = super()._write(data[:RECORD_BYTES])
         if taken == FAILED:
             self.failure = late_alert(self.sock) or self.failure

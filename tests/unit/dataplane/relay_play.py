@@ -47,6 +47,7 @@ class FakeStream:
         self.written = b""
         self.room = 1 << 30
         self.ended = False
+        self.taken_in = False  # the first record, by a look: the socket is not readable for it any more
         self.write_failure: SslFailure | None = None
         self.failure: SslFailure | None = None
 
@@ -60,12 +61,14 @@ class FakeStream:
         if self.incoming and isinstance(self.incoming[0], SslFailure):
             self.failure = self.incoming[0]
             return FAILED
+        self.taken_in = bool(self.incoming)
         return 1 if self.incoming else WANT_READ
 
     def _read(self, start: int) -> int:
         if not self.incoming:
             return WANT_READ
         item = self.incoming.popleft()
+        self.taken_in = False
         if isinstance(item, SslFailure):
             self.failure = item
             return FAILED
@@ -179,7 +182,8 @@ class Play:
 
     def _ready(self, descriptor: int) -> int:
         if descriptor == TLS:
-            return (READ if self.stream.incoming else 0) | (WRITE if self.stream.room > 0 else 0)
+            readable = len(self.stream.incoming) > self.stream.taken_in
+            return (READ if readable else 0) | (WRITE if self.stream.room > 0 else 0)
         return (READ if self.plain.incoming else 0) | (WRITE if self.plain.room > 0 or self.plain.broken else 0)
 
     def _state(self) -> tuple[object, ...]:

@@ -88,6 +88,25 @@ async def test_a_refusal_is_one_though_it_came_between_the_look_and_the_write(
     endpoint.close()
 
 
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_what_looking_has_taken_in_is_read(is_paused: bool, pair: tuple[socket.socket, socket.socket]) -> None:
+    """The socket does not become readable for it any more: the answer to an upload would wait for its end."""
+    near, _ = pair
+    heard: list[int] = []
+    endpoint = RemoteEndpoint(Reactor(asyncio.get_running_loop()), near, SimpleNamespace())  # type: ignore[arg-type]
+    endpoint._stream = SimpleNamespace(peek=lambda: 1, write_bytes=len, release=lambda: None)  # type: ignore[assignment]
+    endpoint.attach(heard.append, SimpleNamespace())  # type: ignore[arg-type]
+    if is_paused:
+        endpoint.pause()
+    assert endpoint.send(b"x")
+    await asyncio.sleep(0)
+    assert heard == ([] if is_paused else [READ])
+    endpoint.resume()
+    await asyncio.sleep(0)
+    assert heard == [READ]
+    endpoint.close()
+
+
 def refused(
     engine: tuple[types.ModuleType, type], pair: tuple[socket.socket, socket.socket], pki: Pki, tmp_path: Path
 ) -> Stream:

@@ -209,3 +209,17 @@ def test_until_then_a_record_is_written_at_a_time() -> None:
     play.tls_sends(b"go on")
     play.plain_sends(b"y" * 40_000)
     assert sizes[3:] == [40_000]
+
+
+def test_an_answer_that_looking_has_taken_in_goes_on() -> None:
+    """While an upload is written: the socket does not become readable for it any more."""
+    play = Play(remote=True)
+    play.stream.room = RECORD_BYTES
+    play.plain_sends(b"x" * 40_000)
+    play.stream.incoming.append(b"413")
+    play.relay._flush_outward()
+    play.turn()
+    assert play.plain.sent == b"413"
+    play.stream.room = 1 << 20
+    play.turn()
+    assert play.stream.written == b"x" * 40_000
