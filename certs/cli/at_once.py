@@ -26,8 +26,10 @@ def ask_each(sidecars: Sequence[SidecarProbe], ask: Callable[[SidecarProbe], R])
     for place in enumerate(sidecars):
         waiting.put(place)
 
+    over = threading.Event()
+
     def work() -> None:
-        while True:
+        while not over.is_set():
             try:
                 place, sidecar = waiting.get_nowait()
             except queue.Empty:
@@ -39,10 +41,13 @@ def ask_each(sidecars: Sequence[SidecarProbe], ask: Callable[[SidecarProbe], R])
 
     # Daemons: who ends the command with ^C does not wait for the slowest.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(sidecars), MOST_AT_ONCE))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        over.set()
     if defects:
         raise defects[0]
     return [answers[place] for place in range(len(sidecars))]

@@ -71,11 +71,19 @@ def _sources(targets: Sequence[str], commands: Sequence[str], processes: Process
 
 
 async def _endpoints(sources: Sequence[Source]) -> Sequence[Endpoint]:
+    several = await asyncio.gather(*(_listed(source) for source in sources))
+    lost = [str(each) for each in several if isinstance(each, Unreachable)]
+    if lost:
+        raise SidecarUnreachable("\n".join(dict.fromkeys(lost)))
+    found = (endpoint for each in several if not isinstance(each, Unreachable) for endpoint in each)
+    return list({str(endpoint.name): endpoint for endpoint in found}.values())
+
+
+async def _listed(source: Source) -> Sequence[Endpoint] | Unreachable:
     try:
-        several = await asyncio.gather(*(source.endpoints() for source in sources))
+        return await source.endpoints()
     except Unreachable as error:
-        raise SidecarUnreachable(str(error)) from None
-    return list({str(endpoint.name): endpoint for endpoints in several for endpoint in endpoints}.values())
+        return error
 
 
 def _probe(loop: _Loop, endpoint: Endpoint, clients: list[ReachedClient]) -> AdminProbe:

@@ -54,6 +54,12 @@ def test_what_means_nothing_and_what_does_not_answer(tmp_path: Path) -> None:
             pass
     with pytest.raises(SidecarUnreachable, match="no socket"), sidecars([str(tmp_path)], []):
         pass
+    empty, other = tmp_path / "empty", tmp_path / "other"
+    empty.mkdir()
+    other.mkdir()
+    with pytest.raises(SidecarUnreachable) as lost, sidecars([str(empty), str(other)], []):
+        pass
+    assert [str(folder) in line for folder, line in zip((empty, other), str(lost.value).split("\n"), strict=True)]
     with sidecars([], ["no-such-program"]) as found, pytest.raises(SidecarUnreachable, match=r"no such program"):
         found[0].served()
 
