@@ -22,9 +22,8 @@ hypothesis.settings.load_profile("default")
 _PROPERTY_TIMEOUT_S = 420
 
 
-# Ten thousand tests are collected and stay until the end, and the garbage collector would walk all of them again and
-# again for what a single test leaves behind: a fifth of the time spent in this process. So it rests until they are
-# there, and then leaves them out.
+# Ten thousand tests are collected and stay until the end, and each full collection of garbage would walk all of them
+# for what a single test leaves behind. So the collector rests until they are there, and then leaves them out.
 gc.disable()
 
 
