@@ -42,13 +42,17 @@ class EchoService:
     def server_stream(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         self._came(context)
         if request == b"forever":
+            # Not after the loop: grpcio drops a generator whose call was cancelled while it was being sent for.
+            context.add_callback(self._was_cancelled)
             while context.is_active():
                 yield b"tick"
                 time.sleep(0.05)
-            self.cancelled += 1
             return
         for number in range(int(request)):
             yield b"%d" % number
+
+    def _was_cancelled(self) -> None:
+        self.cancelled += 1
 
     def client_stream(self, requests: Iterable[bytes], context: grpc.ServicerContext) -> bytes:
         self._came(context)
