@@ -7,6 +7,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -1023,3 +1024,20 @@ async def test_control_c_says_how_to_quit_and_does_not(tmp_path: Path) -> None:
         await desk.press("ctrl+c")
         await _eventually(lambda: any("quit" in toast.lower() for toast in desk.toasts), desk)
         assert desk.app.return_code is None
+
+
+async def test_no_screen_has_a_colour_where_none_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with bench(tmp_path, degraded(), size=(120, 40)) as console:
+        for tab in "12345678":
+            await console.press(tab)
+            strips = console.app.screen._compositor.render_strips(console.app.size)
+            colours = {
+                colour.get_truecolor()
+                for segment in chain.from_iterable(strips)
+                if segment.style is not None
+                for colour in (segment.style.color, segment.style.bgcolor)
+                if colour is not None
+            }
+            assert all(red == green == blue for red, green, blue in colours), tab
+            assert len(colours) > 2, "greys are left, to tell what is chosen"

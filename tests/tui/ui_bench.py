@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from textual import events
 from textual.pilot import Pilot
@@ -15,10 +17,12 @@ from ui_sidecar import Sidecar, running
 from ui_world import World
 
 from tui.app import Console
+from tui.client import AdminClient
 from tui.options import Options
 from tui.reach.targets import local
 from tui.records import event_of
 
+PATIENCE_S = 60.0  # of the console with the sidecar, which may stand still while others' screens are drawn
 _ROUNDS = 3
 _CHARACTERS = {"slash": "/", "question_mark": "?", "colon": ":", "space": " "}
 
@@ -105,9 +109,10 @@ async def bench(
     toasts: bool = False,
     **options: object,
 ) -> AsyncIterator[Bench]:
-    """A console on one sidecar for each world, having polled once."""
+    """A console on one sidecar for each world, having polled once. No answer comes late, however busy the machine."""
     clock = StillClock()
     async with AsyncExitStack() as stack:
+        stack.enter_context(mock.patch("tui.roster.AdminClient", partial(AdminClient, timeout_s=PATIENCE_S)))
         sidecars = [
             await stack.enter_async_context(running(folder / f"s{number}.sock", world))
             for number, world in enumerate(worlds)
