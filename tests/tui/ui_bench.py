@@ -70,6 +70,10 @@ class Bench:
             await self.pilot._wait_for_screen()
         if self.app.screen is not before:
             await self.pilot.pause()  # a new screen is laid out a little later
+        for _ in range(_ROUNDS):
+            screen = self.app.screen
+            screen._on_timer_update()  # lays out and draws; what that leads to is drawn in the next round
+            await self.pilot._wait_for_screen()
         self.app.screen._on_timer_update()
 
     async def second(self, number: int = 1) -> None:
