@@ -253,18 +253,16 @@ class Rotation:
         upon, source = self.generation, source or self.source
         notes: tuple[str, ...] = ()
         if source is self.source and upon is not None:
-            material, notes = await self._at_hand(batch, source, upon.material)
+            material, notes = await self._at_hand(source, upon.material)
         else:
             material = await self._fetch(batch, source)
         self.rejected = material.leaf
         proved = await self._judged(material, settings, source, upon)
         return replace(proved, warnings=notes + proved.warnings, crl_downloads=crl_downloads)
 
-    async def _at_hand(self, batch: Batch, source: Source, in_use: Material) -> tuple[Material, tuple[str, ...]]:
+    async def _at_hand(self, source: Source, in_use: Material) -> tuple[Material, tuple[str, ...]]:
         """What there is without an order, and what is to be said of it: new settings wait for no issuer."""
         try:
-            if batch.event is not None:
-                return await self._fetch(replace(batch, renews=False), source), ()
             return await source.read() or in_use, ()
         except MaterialError as error:
             if error.reason is not MaterialReason.SOURCE_TIMEOUT:
@@ -343,15 +341,14 @@ class Rotation:
         return attempt
 
     async def _fetch(self, batch: Batch, source: Source) -> Material:
-        """What the batch asks for: new material, what the source in use has said by itself, or what ``source`` has now.
+        """What the batch asks for: new material, what ``source`` has said by itself, or what it has now.
         Where nothing is there yet, it is a renewal."""
         if not batch.renews:
-            if source is self.source:
-                match batch.event:
-                    case Candidate(material):
-                        return material
-                    case Failed(error):
-                        raise error
+            match batch.event:
+                case Candidate(material):
+                    return material
+                case Failed(error):
+                    raise error
             found = await source.read()
             if found is not None:
                 return found

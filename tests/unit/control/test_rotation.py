@@ -96,6 +96,18 @@ class Story:
         (attempt,) = await self.identities.first_material()
         return attempt
 
+    def withhold(self, material: Material) -> asyncio.Event:
+        """The source is asked to renew, and gives ``material`` only once the event is set."""
+        issued = asyncio.Event()
+
+        async def slow() -> Material:
+            self.source.calls.append("renew")
+            await issued.wait()
+            return material
+
+        self.source.renew = slow  # type: ignore[method-assign]
+        return issued
+
     @property
     def is_idle(self) -> bool:
         return "empty" in repr(self.rotation.requests)
@@ -450,15 +462,8 @@ async def test_an_order_holds_up_no_change_of_the_settings(authority: Story) -> 
     """An issuer takes its time; rules change meanwhile, and what it gives in the end is judged by the new ones."""
     authority.source.fresh = authority.issuer.material()
     await authority.start()
-    issued = asyncio.Event()
     late = authority.issuer.material()
-
-    async def slow() -> Material:
-        authority.source.calls.append("renew")
-        await issued.wait()
-        return late
-
-    authority.source.renew = slow  # type: ignore[method-assign]
+    issued = authority.withhold(late)
     authority.source.calls.clear()
     order = asyncio.get_running_loop().create_task(authority.ask(renew=True))
     await asyncio.sleep(0)
@@ -525,13 +530,7 @@ async def test_what_the_former_source_gives_late_is_nobodys(authority: Story) ->
     """It was ordered, and then the identity was given another source."""
     authority.source.fresh = authority.issuer.material()
     await authority.start()
-    issued = asyncio.Event()
-
-    async def slow() -> Material:
-        await issued.wait()
-        return authority.issuer.material()
-
-    authority.source.renew = slow  # type: ignore[method-assign]
+    issued = authority.withhold(authority.issuer.material())
     order = asyncio.get_running_loop().create_task(authority.ask(renew=True))
     await asyncio.sleep(0)
     other = authority.other_source.at_hand = authority.issuer.material()
