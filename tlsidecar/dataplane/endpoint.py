@@ -138,12 +138,10 @@ class Endpoint(ABC):
 
     # Writing.
 
+    @abstractmethod
     def send(self, data: bytes | memoryview) -> bool:
-        """Write ``data``, or queue what would not go; False when the write failed (``failure`` says why)."""
-        if self.closed:
-            return False
-        taken = 0 if self._queued else self._write(data)
-        return taken == len(data) or self._send_rest(data, taken)
+        """Write ``data``, or queue what would not go; False when the write failed (``failure`` says why). Each kind
+        writes by itself: a call more for each write can be seen."""
 
     def send_read(self, count: int) -> bool:
         """:meth:`send` the first ``count`` bytes of the shared buffer: what was just read from another end."""
@@ -291,6 +289,17 @@ class PlainEndpoint(Endpoint):
 
     def widen(self, wider: bool) -> None:
         self._window = VIEW if wider else _WINDOW
+
+    def send(self, data: bytes | memoryview) -> bool:
+        if self._queued or self.closed:
+            return not self.closed and self._send_rest(data, 0)
+        try:
+            taken = self.sock.send(data)
+        except BlockingIOError:
+            taken = WANT_WRITE
+        except OSError as error:
+            taken = self._failed(error)
+        return taken == len(data) or self._send_rest(data, taken)
 
     def _write(self, data: bytes | memoryview) -> int:
         try:

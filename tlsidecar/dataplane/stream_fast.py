@@ -91,7 +91,8 @@ _log = logging.getLogger("tlsidecar.dataplane")
 
 _NULL = ffi.NULL
 _string = ffi.string
-_C_BUFFER = ffi.from_buffer(BUFFER)
+_from_buffer = ffi.from_buffer
+_C_BUFFER = _from_buffer(BUFFER)
 _PEEKED = ffi.new("char[1]")
 _DIGEST = ffi.new("unsigned char[32]")
 _DIGEST_BYTES = ffi.new("unsigned int *")
@@ -160,7 +161,8 @@ class FastStream(StreamBase):
         return count if count > 0 else self._answer(count)
 
     def write_bytes(self, data: bytes | memoryview) -> int:
-        count: int = _ssl_write(self._ssl, ffi.from_buffer(data), len(data))
+        # bytes are a pointer to C as they are; of anything else cffi must be asked for one, a quarter of the call.
+        count: int = _ssl_write(self._ssl, data if data.__class__ is bytes else _from_buffer(data), len(data))
         return count if count > 0 else self._answer(count)
 
     def close_notify(self) -> int:

@@ -77,6 +77,17 @@ class TlsEndpoint(Endpoint):
         # A record of the protocol's own, a session ticket say, is taken in by looking.
         return self._stream.peek() not in (WANT_READ, WANT_WRITE)
 
+    def send(self, data: bytes | memoryview) -> bool:
+        if self._queued or self.closed:
+            return not self.closed and self._send_rest(data, 0)
+        stream = self._stream
+        taken = stream.write_bytes(data)
+        if taken == len(data):
+            return True
+        if taken == FAILED:
+            self.failure = stream.failure
+        return self._send_rest(data, taken)
+
     def send_read(self, count: int) -> bool:
         if self._queued or self.closed:
             return self.send(VIEW[:count])
@@ -138,6 +149,12 @@ class RemoteEndpoint(TlsEndpoint):
         if count > 0:
             self._may_refuse = False
         return count
+
+    def send(self, data: bytes | memoryview) -> bool:
+        if not self._may_refuse or self._queued or self.closed:
+            return super().send(data)
+        taken = self._write(data)
+        return taken == len(data) or self._send_rest(data, taken)
 
     def send_read(self, count: int) -> bool:
         return self.send(VIEW[:count]) if self._may_refuse else super().send_read(count)

@@ -16,13 +16,14 @@ from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.connection import HttpConnection
 from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.services import HttpServices
+from tlsidecar.dataplane.http2.frames import COPIED_BYTES
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
 from tlsidecar.dataplane.http2.streams import ALONE
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
-from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ, WANT_WRITE
+from tlsidecar.dataplane.stream import BUFFER, CLOSED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
 from tlsidecar.outcomes import Reason, Side, Stage
@@ -139,7 +140,7 @@ class Http2Connection(HttpConnection):
         count = client.read()
         if count > 0:
             self._received += count
-            session.receive_client(BUFFER, count)
+            session.receive_client(bytes(VIEW[:count]) if count <= COPIED_BYTES else BUFFER, count)
             self._pump()
             return
         if count in (WANT_READ, WANT_WRITE):
@@ -216,7 +217,7 @@ class Http2Connection(HttpConnection):
         assert session is not None
         count = endpoint.read()
         if count > 0:
-            session.receive_upstream(BUFFER, count)
+            session.receive_upstream(bytes(VIEW[:count]) if count <= COPIED_BYTES else BUFFER, count)
             self._pump()
         elif count == CLOSED:
             self._upstream_ended(Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)
@@ -236,7 +237,7 @@ class Http2Connection(HttpConnection):
             and session.state is not ALONE
             and (count := endpoint.read()) > 0
         ):
-            session.receive_upstream(BUFFER, count)  # no more than the kernel has kept of it
+            session.receive_upstream(bytes(VIEW[:count]), count)  # no more than the kernel has kept of it
             session.to_upstream.clear()
             if not self._tell_client():
                 return
@@ -285,19 +286,19 @@ class Http2Connection(HttpConnection):
             return
         if session.to_client and not self._tell_client():
             return
+        upstream = self._upstream
         parts = session.to_upstream
         if parts:
             session.to_upstream = []
-            upstream = self._upstream
             if upstream is None:
                 self._unsent.append(b"".join(parts))
             elif not upstream.endpoint.send(parts[0] if len(parts) == 1 else b"".join(parts)):
                 self.upstream_broken()
                 return
-        upstream = self._upstream
+            upstream = self._upstream
         if (
-            session.is_quiet
-            and upstream is not None
+            upstream is not None
+            and session.is_quiet
             and not client.queued_bytes
             and not upstream.endpoint.queued_bytes
             and client.is_reading

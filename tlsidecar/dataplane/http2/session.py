@@ -60,8 +60,6 @@ class Session(OrdinaryFrames):
             size = len(buffer)
         if self.end is not None:
             return
-        if size <= frames.COPIED_BYTES:
-            buffer = bytes(memoryview(buffer)[:size])
         done = self._ordinary_client_frames(buffer, size)
         if done == size and not self._made_client:
             return
@@ -119,8 +117,6 @@ class Session(OrdinaryFrames):
         if not self._has_upstream_settings and bytes(memoryview(buffer)[: min(size, 7)]) == b"HTTP/1.":
             self._upstream_broke(broken("it speaks HTTP/1, and not HTTP/2"))  # as a frame it would be over the limit
             return
-        if size <= frames.COPIED_BYTES:
-            buffer = bytes(memoryview(buffer)[:size])
         done = self._ordinary_upstream_frames(buffer, size)
         if done == size:
             return

@@ -169,13 +169,13 @@ class Talk:
     def client(self, *data: bytes, cuts: Iterable[int] = ()) -> Talk:
         for piece in self._pieces(b"".join(data), cuts):
             if self.session.end is None:
-                self.session.receive_client(bytearray(piece), len(piece))
+                self.session.receive_client(_as_read(piece), len(piece))
                 self._collect()
         return self
 
     def upstream(self, *data: bytes, cuts: Iterable[int] = ()) -> Talk:
         for piece in self._pieces(b"".join(data), cuts):
-            self.session.receive_upstream(bytearray(piece), len(piece))
+            self.session.receive_upstream(_as_read(piece), len(piece))
             self._collect()
         return self
 
@@ -253,3 +253,8 @@ def takes_what_goes_on(wire: bytes, cuts: Iterable[int]) -> None:
         # h2 takes nothing after a GOAWAY; RFC 9113 section 6.8 lets its sender go on with the streams that are open.
         if not talk.at_upstream.of("goaway"):
             raise
+
+
+def _as_read(piece: bytes) -> frames.Buffer:
+    """As the connection gives it: little is copied, of much the shared buffer is handed on."""
+    return piece if len(piece) <= frames.COPIED_BYTES else bytearray(piece)
