@@ -21,6 +21,7 @@ from benchmarks.processes import DidNotStart
 from benchmarks.results import Run, is_ours
 from benchmarks.rig import set_up
 from benchmarks.settings import SETTINGS
+from benchmarks.variants import TWO_WORKERS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace, plan: Plan) -> Run:
     tlsidecar = [_from_anywhere(word) for word in shlex.split(options.tlsidecar)]
     wanted = [program for program in programs(tlsidecar, envoy) if program.setting in plan.settings]
     if options.quick:
-        wanted = [program for program in wanted if program.name not in SLOW_OR_RARE and "workers" not in program.name]
+        wanted = [program for program in wanted if program.name not in SLOW_OR_RARE and program.variant != TWO_WORKERS]
     if options.only:
         wanted = [program for program in wanted if any(program.name.startswith(name) for name in options.only)]
     run = Run(
@@ -89,7 +90,8 @@ def _run(options: argparse.Namespace, plan: Plan) -> Run:
         ),
     )
     _compile()
-    with set_up() as rig:
+    run.notes["has_neighbour"] = not options.alone
+    with set_up(alone=options.alone) as rig:
         Campaign(rig, plan, run, tlsidecar).carry_out(wanted)
     return run
 
@@ -133,6 +135,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only proxies whose names begin so")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), metavar="SETTING", help=", ".join(SETTINGS))
+    parser.add_argument("--alone", action="store_true", help="no neighbour on the proxies' core while CPU is counted")
     parser.add_argument("--rounds", type=int, help="turns of each proxy in one figure")
     parser.add_argument("--tlsidecar", default=f"{sys.executable} -m tlsidecar", help="the command to measure as ours")
     parser.add_argument("--envoy", help="the Envoy binary (default: on the PATH, or what --fetch-envoy installed)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,11 +15,11 @@ from benchmarks.entrances import Entrance, entrances
 from benchmarks.load import Counts
 from benchmarks.machine import most_connections
 from benchmarks.processes import DidNotStart
-from benchmarks.readings import TWO_WORKERS
 from benchmarks.results import Run
 from benchmarks.rig import Rig
 from benchmarks.settings import H2, HTTP, SETTINGS, SHIPPED, TCP
 from benchmarks.turns import Turns, take_turns
+from benchmarks.variants import TWO_WORKERS
 
 # What is found beside the rows of the catalogue.
 ALONE = ("latency", "memory", "start", "health", "watched")
@@ -109,7 +109,7 @@ class Campaign:
                 program
                 for program in programs
                 if SETTINGS[program.setting].is_measured_alone
-                and not program.name.endswith(TWO_WORKERS)
+                and not program.variant
                 and f"{program.name} {program.setting}" not in self._run.left_out
             ]
         )
@@ -121,17 +121,15 @@ class Campaign:
         has_latency = "latency" in self._plan.figures and setting in (TCP, HTTP)
         if not rows and not has_latency:
             return
-        if not any(row.has_two_workers for row in rows):
-            programs = [program for program in programs if not program.name.endswith(TWO_WORKERS)]
-        running = self._rig.start(programs, self._run.left_out)
+        needed = {"", *(variant for row in rows for variant in row.variants)}
+        running = self._rig.start([program for program in programs if program.variant in needed], self._run.left_out)
         try:
             with entrances(self._rig.place, running) as doors:
-                single = {contender: door for contender, door in doors.items() if not _has_two_workers(contender)}
                 for row in rows:
-                    chosen = doors if row.has_two_workers else single
+                    chosen = _those(doors, row.variants)
                     self._attempt(f"{setting} {row.key}", partial(self._row, row, setting, chosen))
                 if has_latency:
-                    self._attempt(f"{setting} latency", partial(self._latency, setting, list(single)))
+                    self._attempt(f"{setting} latency", partial(self._latency, setting, list(_those(doors))))
         finally:
             self._rig.stop(running)
 
@@ -225,5 +223,6 @@ class Campaign:
         print(f"{time.monotonic() - self._began:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
-def _has_two_workers(contender: Contender) -> bool:
-    return contender.name.endswith(TWO_WORKERS)
+def _those(doors: Mapping[Contender, Entrance], variants: Sequence[str] = ()) -> dict[Contender, Entrance]:
+    """The plain ones, and of ours these variants."""
+    return {contender: door for contender, door in doors.items() if contender.program.variant in ("", *variants)}

@@ -9,6 +9,7 @@ from benchmarks.load import MIB, Counts, Work, WrkWork
 from benchmarks.own_load import MessageWork, OpeningWork
 from benchmarks.settings import H2, HTTP, HTTP_NO_INTERMEDIATE, NO_INTERMEDIATE, P384, RSA, SHIPPED, STREAMS, TCP
 from benchmarks.stream_service import MESSAGES
+from benchmarks.variants import OVER_TCP, TWO_WORKERS, WITHOUT_LOG
 
 PLAIN = (TCP, HTTP)
 # Others' certificates matter to new connections, and to nothing else.
@@ -19,14 +20,14 @@ CONNECTION = WrkWork(Counts.REQUESTS, 8, closing=True)
 @dataclass(frozen=True)
 class Row:
     """``is_decisive``: a few hundredths decide whether a target is met, so it is given more rounds. ``opens``: a turn
-    holds hundreds of connections instead of thousands of exchanges, and is longer."""
+    holds hundreds of connections instead of thousands of exchanges, and is longer. ``variants`` of ours take part."""
 
     key: str
     work: Work
     settings: tuple[str, ...]
     is_decisive: bool = False
     opens: bool = False
-    has_two_workers: bool = False
+    variants: tuple[str, ...] = ()
 
 
 def _exchange(key: str, settings: tuple[str, ...], path: str = "/", connections: int = 64, **more: object) -> Row:
@@ -39,7 +40,7 @@ def _upload(key: str, *, chunked: bool = False) -> Row:
 
 
 ROWS = (
-    replace(_exchange("exchange_64", (SHIPPED, TCP, HTTP)), is_decisive=True, has_two_workers=True),
+    replace(_exchange("exchange_64", (SHIPPED, TCP, HTTP)), is_decisive=True, variants=(TWO_WORKERS, WITHOUT_LOG)),
     _exchange("exchange_1", PLAIN, connections=1),
     _exchange("body_1k", PLAIN, "/files/1k"),
     _exchange("body_16k", PLAIN, "/files/16k"),
@@ -49,8 +50,8 @@ ROWS = (
     _exchange("close_1k", (HTTP,), "/close/1k"),
     _upload("post_1k"),
     _upload("chunked_post_1k", chunked=True),
-    Row("event", MessageWork("events"), PLAIN, is_decisive=True),
-    Row("frame", MessageWork("frames"), PLAIN, is_decisive=True),
+    Row("event", MessageWork("events"), PLAIN, is_decisive=True, variants=(OVER_TCP,)),
+    Row("frame", MessageWork("frames"), PLAIN, is_decisive=True, variants=(OVER_TCP,)),
     Row("connection_full", CONNECTION, (SHIPPED, *PLAIN, *OTHER_PKI), is_decisive=True, opens=True),
     Row("connection_own", OpeningWork(), (*PLAIN, *OTHER_PKI), opens=True),
     Row("http10", replace(CONNECTION, minor=0), (HTTP,), opens=True),

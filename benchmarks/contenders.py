@@ -17,6 +17,7 @@ from benchmarks.credentials import CLIENT_ID, Pki
 from benchmarks.machine import Cores
 from benchmarks.processes import DidNotStart, Process, Processes
 from benchmarks.settings import H2, HTTP, SETTINGS, TCP
+from benchmarks.variants import OVER_TCP, TWO_WORKERS, WITHOUT_LOG
 
 CONFIGS = Path(__file__).parent / "configs"
 LISTENS_WITHIN_S = 20.0
@@ -58,6 +59,7 @@ class Program:
     template: str = ""
     values: dict[str, str] = field(default_factory=dict)
     ours: bool = False
+    variant: str = ""  # of ours: see :mod:`benchmarks.variants`
     missing: str = ""  # what has to be installed, when it is not
 
 
@@ -102,6 +104,7 @@ class Place:
     cores: Cores
     service_ports: Mapping[str, int]  # by setting
     descriptors: int
+    has_neighbour: bool = True  # see :mod:`benchmarks.neighbour`
 
     def pki_of(self, setting: str) -> Pki:
         return self.foreign_pkis.get(SETTINGS[setting].pki, self.pki)
@@ -113,8 +116,8 @@ def programs(tlsidecar: Sequence[str], envoy: str) -> Iterator[Program]:
     for name, setting in SETTINGS.items():
         suffix = _suffix(setting.speaks)
         for loop in loops:
-            for workers in (1, 2) if setting.has_two_workers else (1,):
-                yield _tlsidecar(tlsidecar, name, loop, workers)
+            for variant in ("", *setting.variants):
+                yield _tlsidecar(tlsidecar, name, loop, variant)
         yield _nginx(name)
         yield Program("haproxy", name, ("haproxy", "-db", "-f", "@CONFIG@"), f"haproxy_{suffix}.cfg")
         yield Program(
@@ -227,21 +230,22 @@ def _filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)
 
 
-def _tlsidecar(command: Sequence[str], setting: str, loop: str, workers: int) -> Program:
-    name = f"tlsidecar {loop}" + (f" {workers} workers" if workers > 1 else "")
-    speaks = SETTINGS[setting].speaks
+def _tlsidecar(command: Sequence[str], setting: str, loop: str, variant: str) -> Program:
+    speaks = TCP if variant == OVER_TCP else SETTINGS[setting].speaks
     return Program(
-        name,
+        f"tlsidecar {loop}{variant}",
         setting,
         (*command, "run", "--config", "@CONFIG@"),
         "tlsidecar.toml",
         {
             "EVENT_LOOP": loop,
-            "WORKERS": str(workers),
+            "WORKERS": "2" if variant == TWO_WORKERS else "1",
             "PROTOCOL": TCP if speaks == TCP else HTTP,
             "VERSIONS": 'http2 = "only"' if speaks == H2 else "",
-        },
+        }
+        | ({"LOG": 'access = "off"'} if variant == WITHOUT_LOG else {}),
         ours=True,
+        variant=variant,
     )
 
 

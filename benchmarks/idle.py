@@ -40,15 +40,15 @@ class Watching:
 
 
 def memory(rig: Rig, program: Program, connections: int) -> Memory:
-    """PSS of a proxy that has just started, and what each of ``connections`` adds after one exchange. Raises
-    DidNotStart, and PermissionError where PSS is kept from us."""
+    """Of a proxy that has just started, and what each of ``connections`` adds after one exchange. Raises
+    DidNotStart, and PermissionError where it is kept from us."""
     contender = start(program, rig.place)
     try:
         time.sleep(SETTLE_S)
-        base = contender.process.pss_bytes()
+        base = contender.process.memory_bytes()
         with idle_connections(rig, contender, connections):
             time.sleep(SETTLE_S)
-            full = contender.process.pss_bytes()
+            full = contender.process.memory_bytes()
     finally:
         rig.stop([contender])
     return Memory(base / MIB, (full - base) / connections / KIB)

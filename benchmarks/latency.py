@@ -19,6 +19,7 @@ from benchmarks.contenders import Contender
 from benchmarks.entrances import CIPHER_SUITE
 from benchmarks.rig import Rig
 from benchmarks.settings import HTTP
+from benchmarks.variants import RELOADING
 
 CONNECTIONS = 64
 LOAD_SHARE = 0.7
@@ -27,7 +28,6 @@ WARM_UP_S = 0.3
 RELOAD_INTERVAL_S = 1.0
 
 DIRECT = "straight to the service"
-RELOADING = " reloading"
 
 
 @dataclass

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -61,9 +61,16 @@ class Process:
         """CPU time used so far by every process of the tree that is alive."""
         return sum(cpu_s(pid) for pid in self.tree())
 
-    def pss_bytes(self) -> int:
-        """Proportional set size of the tree. Raises PermissionError where the kernel keeps it from us."""
-        return sum(_pss_bytes(pid) for pid in self.tree())
+    def memory_bytes(self) -> int:
+        """What the tree keeps resident, its processes' common pages once: as if nobody else had the same files mapped,
+        as this run's own Python has. Raises PermissionError where the kernel keeps it from us."""
+        files: dict[str, int] = {}
+        anonymous = 0
+        for pid in self.tree():
+            anonymous += _anonymous_bytes(pid)
+            for mapping, resident in _file_bytes(pid):
+                files[mapping] = max(resident, files.get(mapping, 0))
+        return anonymous + sum(files.values())
 
     def signal(self, number: int) -> None:
         for pid in self.tree():
@@ -121,8 +128,11 @@ class Processes:
         directory: Path | None = None,
         environment: Mapping[str, str] | None = None,
         output: Path | None = None,
+        has_own_session: bool = False,
     ) -> Process:
-        """Start ``command`` on ``cores`` only. Raises :class:`DidNotStart` when there is no such program."""
+        """Start ``command`` on ``cores`` only. A session of its own gets as much of a core as all others
+        together, where the kernel has autogroups (sched(7)). Raises :class:`DidNotStart` when there is no such
+        program."""
         log = self._logs / f"{len(self._all):03}-{name.replace(' ', '-').replace('/', '-')}.log"
         pinned = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
         if shutil.which("setpriv"):  # should this program be killed, they are told to end, too
@@ -137,7 +147,8 @@ class Processes:
                 stderr=errors,
                 cwd=directory,
                 env={**os.environ, **(environment or {})},
-                start_new_session=True,  # Ctrl-C is for us: we stop them in order
+                start_new_session=has_own_session,
+                process_group=None if has_own_session else 0,  # Ctrl-C is for us: we stop them in order
             )
         process = Process(name, popen, log)
         self._all.append(process)
@@ -184,8 +195,24 @@ def _started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _pss_bytes(pid: int) -> int:
+def _anonymous_bytes(pid: int) -> int:
+    """Its proportional share of what no file holds."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Pss_Anon:"):
             return int(line.split()[1]) * KIB
     return 0
+
+
+def _file_bytes(pid: int) -> Iterator[tuple[str, int]]:
+    """Each mapping of a file, by device, inode and offset, and what of it is resident as it is in the file."""
+    mapping, resident = "", 0
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if name == "Rss:":
+            resident = int(rest[0])
+        elif name == "Anonymous:":
+            if mapping:
+                yield mapping, (resident - int(rest[0])) * KIB
+        elif not name.endswith(":"):  # the first of its lines: addresses, mode, offset, device, inode, path
+            _, offset, device, inode, *_ = rest
+            mapping = f"{device} {inode} {offset}" if inode != "0" else ""

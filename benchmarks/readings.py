@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Run, Spread, is_ours, ratio, spread
-from benchmarks.settings import HTTP, SHIPPED
+from benchmarks.settings import SHIPPED
+from benchmarks.variants import TWO_WORKERS, WITHOUT_LOG
 
-TWO_WORKERS = " 2 workers"
 MOST_UNEVEN = 0.20
 
 
@@ -81,18 +81,31 @@ def against_cheapest(key: str, setting: str, must: float, aim: float) -> Read:
     return read
 
 
-def against_ours(key: str, setting: str, others: Sequence[tuple[str, str, float]]) -> Read:
-    """Ratios to other figures of the same variant, each by its key, its setting and the most; all of them decide. Of
-    two medians: the two are not measured in the same rounds."""
+@dataclass(frozen=True)
+class Ours:
+    """A bound on the ratio to another figure of ours, or to a variant's samples of the same figure."""
+
+    key: str
+    setting: str
+    most: float
+    variant: str = ""
+
+
+def against_ours(key: str, setting: str, others: Sequence[Ours]) -> Read:
+    """All of them decide. What a variant did is compared round by round; of another figure, whose rounds were others,
+    there is but the median."""
 
     def read(run: Run, ours: str) -> Reading | None:
-        found = [_figures(run, each, where, ours) for each, where in ((key, setting), *(pair[:2] for pair in others))]
-        if any(figure is None for figure in found):
-            return None
-        mine, *theirs = (_median(figure[0]) for figure in found if figure is not None)
-        ratios = [mine / other for other in theirs]
+        mine = _figures(run, key, setting, ours)
+        ratios = []
+        for other in others:
+            theirs = _figures(run, other.key, other.setting, ours + other.variant)
+            if mine is None or theirs is None:
+                return None
+            compare = _median_ratio if (other.key, other.setting) == (key, setting) else _ratio_of_medians
+            ratios.append(compare(mine[0], theirs[0]))
         text = " · ".join(f"{value:.2f} ×" for value in ratios)
-        return Reading(text, all(value <= most for value, (*_, most) in zip(ratios, others, strict=True)), None)
+        return Reading(text, all(value <= other.most for value, other in zip(ratios, others, strict=True)), None)
 
     return read
 
@@ -123,13 +136,15 @@ def two_workers(setting: str) -> Read:
 
 
 def access_log(run: Run, ours: str) -> Reading | None:
-    """The difference of two medians: the two are not measured in the same rounds."""
-    found = [run.figure("exchange_64", setting) for setting in (HTTP, SHIPPED)]
-    spreads = [spread(figure.samples.get(ours, [])) for figure in found if figure is not None]
-    if len(spreads) != 2 or spreads[0] is None or spreads[1] is None:
+    """What each round found between as shipped and the same without a log."""
+    figure = run.figure("exchange_64", SHIPPED)
+    if figure is None or not {ours, ours + WITHOUT_LOG} <= set(figure.samples):
         return None
-    cost = spreads[1].median - spreads[0].median
-    return Reading(f"{cost:.1f} µs", cost <= 8, cost <= 4)
+    pairs = zip(figure.samples[ours], figure.samples[ours + WITHOUT_LOG], strict=True)
+    cost = spread([logged - silent for logged, silent in pairs if logged is not None and silent is not None])
+    if cost is None:
+        return None
+    return Reading(f"{cost.median:.1f} µs [{cost.low:.1f}–{cost.high:.1f}]", cost.median <= 8, cost.median <= 4)
 
 
 def _holds(bounds: Sequence[Bound], ratios: dict[str, float], higher_is_better: bool) -> bool | None:

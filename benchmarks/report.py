@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.latency import RELOADING
 from benchmarks.plot import draw
-from benchmarks.readings import TWO_WORKERS, Reading
+from benchmarks.readings import Reading
 from benchmarks.results import KINDS, Figure, Run, is_ours, ratio, spread
 from benchmarks.settings import SETTINGS
 from benchmarks.targets import TARGETS
+from benchmarks.variants import is_variant
 
 BEGIN = "<!-- bench:begin -->"
 END = "<!-- bench:end -->"
@@ -63,7 +63,7 @@ def render(run: Run) -> str:
 
 def target_table(run: Run) -> str:
     """Every target, with what each single-worker variant of ours reached."""
-    variants = [name for name in run.proxies() if is_ours(name) and not name.endswith((TWO_WORKERS, RELOADING))]
+    variants = [name for name in run.proxies() if is_ours(name) and not is_variant(name)]
     rows = []
     for target in TARGETS:
         cells = [_reading(target.read(run, variant)) for variant in variants]
@@ -97,6 +97,11 @@ def _head(run: Run) -> str:
         "As shipped: our defaults, so with an access log; the peers log the same fields, as JSON to a file, too.",
         "Median [quartiles] of the rounds; `×` is tlsidecar (the first variant) by that proxy, round by round.",
     ]
+    if run.notes.get("has_neighbour"):
+        lines.append(
+            "CPU is counted with half a core for each proxy, the other half a busy neighbour's, so that something "
+            "always waits for it; latency and start with a whole one."
+        )
     rates = run.notes.get("latency_rate", {})
     if rates:
         lines.append(

@@ -46,8 +46,9 @@ class Rig:
 
 
 @contextlib.contextmanager
-def set_up() -> Iterator[Rig]:
-    """The rig, and at the end nothing of it. Raises Unsuitable and :class:`DidNotStart`."""
+def set_up(*, alone: bool = False) -> Iterator[Rig]:
+    """The rig, ``alone`` without a neighbour on the proxies' core, and at the end nothing of it. Raises Unsuitable and
+    :class:`DidNotStart`."""
     cores = share_cores()
     os.sched_setaffinity(0, cores.load)  # we, too, stay off the proxies' core
     descriptors = raise_descriptor_limit()
@@ -64,7 +65,7 @@ def set_up() -> Iterator[Rig]:
                 name: make_foreign_pki(_made(directory / f"pki-{number}"), name) for number, name in enumerate(FOREIGN)
             }
             pki = make_pki(_made(directory / "pki"))
-            place = Place(processes, directory, pki, foreign, cores, ports, descriptors)
+            place = Place(processes, directory, pki, foreign, cores, ports, descriptors, not alone)
             _keep_awake(place)
             yield Rig(place, [_start_service(place), *_start_h2_services(place)])
     finally:
@@ -111,7 +112,8 @@ def _start_h2_services(place: Place) -> Iterator[Process]:
 
 def _keep_awake(place: Place) -> None:
     """A process of the idle class on the proxies' core: a virtual core that halts between requests has wake-up costs
-    that vary with what else the host does, and that are charged to whoever is measured."""
+    that vary with what else the host does, and that are charged to whoever is measured. It is in their session, so that
+    it never gets the core that one of them could use."""
     loop = f"import time\nend = time.time() + {AWAKE_S}\nwhile time.time() < end: pass"
     place.processes.start("awake", ["chrt", "--idle", "0", sys.executable, "-c", loop], place.cores.proxy)
     time.sleep(0.1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.variants import OVER_TCP, TWO_WORKERS, WITHOUT_LOG
+
 TCP, HTTP = "tcp", "http"
 # As shipped: every exchange in an access log, as JSON, with the same fields in all, to a file.
 SHIPPED = "http as shipped"
@@ -21,14 +23,14 @@ class Setting:
     speaks: str
     pki: str = ""
     is_shipped: bool = False
-    has_two_workers: bool = False
+    variants: tuple[str, ...] = ()  # of ours, beside the plain one
     is_measured_alone: bool = False  # memory and start, one proxy after the other
 
 
 SETTINGS = {
-    SHIPPED: Setting(HTTP, is_shipped=True),
-    TCP: Setting(TCP, has_two_workers=True, is_measured_alone=True),
-    HTTP: Setting(HTTP, has_two_workers=True, is_measured_alone=True),
+    SHIPPED: Setting(HTTP, is_shipped=True, variants=(WITHOUT_LOG,)),
+    TCP: Setting(TCP, variants=(TWO_WORKERS,), is_measured_alone=True),
+    HTTP: Setting(HTTP, variants=(TWO_WORKERS, OVER_TCP), is_measured_alone=True),
     NO_INTERMEDIATE: Setting(TCP, pki=NO_INTERMEDIATE),
     HTTP_NO_INTERMEDIATE: Setting(HTTP, pki=NO_INTERMEDIATE),
     RSA: Setting(TCP, pki=RSA),

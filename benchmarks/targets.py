@@ -6,8 +6,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.latency import RELOADING
-from benchmarks.readings import Bound, Read, access_log, against, against_cheapest, against_ours, at_most, two_workers
+from benchmarks.readings import (
+    Bound,
+    Ours,
+    Read,
+    access_log,
+    against,
+    against_cheapest,
+    against_ours,
+    at_most,
+    two_workers,
+)
 from benchmarks.settings import (
     H2,
     HTTP,
@@ -17,6 +26,7 @@ from benchmarks.settings import (
     STREAMS,
     TCP,
 )
+from benchmarks.variants import OVER_TCP, RELOADING
 
 
 @dataclass(frozen=True)
@@ -84,14 +94,14 @@ TARGETS: tuple[Target, ...] = (
         "HTTP/1.0: new connection, 1 request",
         "≤ 2 × the same as HTTP/1.1",
         "–",
-        against_ours("http10", HTTP, (("connection_full", HTTP, 2.0),)),
+        against_ours("http10", HTTP, (Ours("connection_full", HTTP, 2.0),)),
     ),
     *(
         Target(
             what,
             "≤ 2 × an exchange, ≤ 1.1 × the same bytes over TCP",
             "–",
-            against_ours(key, HTTP, (("exchange_64", HTTP, 2.0), (key, TCP, 1.1))),
+            against_ours(key, HTTP, (Ours("exchange_64", HTTP, 2.0), Ours(key, HTTP, 1.1, OVER_TCP))),
         )
         for key, what in (("event", "Server-Sent Event"), ("frame", "WebSocket frame"))
     ),

@@ -13,6 +13,7 @@ from benchmarks import admin
 from benchmarks.contenders import Contender, Place
 from benchmarks.entrances import Entrance
 from benchmarks.load import Load, Work
+from benchmarks.neighbour import neighbour
 
 SETTLE_S = 0.02  # from "continue" to the first reading: what waited in the sockets is worked off
 WARM_UP_ROUNDS = 2
@@ -42,7 +43,8 @@ def take_turns(place: Place, doors: Mapping[Contender, Entrance], work: Work, ro
             load.wait_until_under_way()
         for contender in doors:
             contender.process.pause()
-        return _rounds(loads, rounds, turn_s)
+        with neighbour(place):
+            return _rounds(loads, rounds, turn_s)
     finally:
         for contender in doors:
             contender.process.resume()
