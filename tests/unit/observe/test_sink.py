@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import termios
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,12 +119,11 @@ def test_a_full_disk_drops_and_counts() -> None:
 def test_a_full_disk_leaves_no_torn_line_in_front_of_the_next(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     sink = LineSink(writer)
-    # A non-blocking pipe of one page takes a part of a line; closing and replacing its reader end makes an error.
+    # A non-blocking pipe of one page takes a part of a line, and nothing takes the rest; its reader's end is an error.
     os.set_blocking(writer, False)
-    fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     sink.write("a" * 6000)
-    got = os.read(reader, 4096)
-    until(lambda: len(got) == 4096)
+    until(lambda: _waiting(reader) == 4096)
     os.close(reader)
     until(lambda: sink.dropped_lines == 1)
     path = tmp_path / "log"
@@ -211,3 +212,10 @@ def _read(fd: int) -> bytes:
         return os.read(fd, 1 << 20)
     except BlockingIOError:
         return b""
+
+
+def _waiting(descriptor: int) -> int:
+    """How many bytes are there to be read: ioctl_tty(2), FIONREAD."""
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
