@@ -140,6 +140,7 @@ class Successor:
 
         Raises :class:`HandoverError`.
         """
+        descriptors: list[int] = []
         try:
             self._connection.sendall(_TAKE + b"\n")
             words, descriptors, _, _ = socket.recv_fds(self._connection, LIST_BYTES, MOST_SOCKETS)
@@ -152,6 +153,8 @@ class Successor:
             if len(named) != len(descriptors):
                 raise ValueError("the sockets do not fit their names")
         except (OSError, ValueError) as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
             self.close()
             raise HandoverError(f"the running sidecar does not hand over: {error or 'it hung up'}") from None
         wanted = {(listener.name, str(listener.listen)) for listener in listeners}
