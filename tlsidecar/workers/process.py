@@ -64,16 +64,10 @@ def serve(descriptors: Sequence[int], connector: Connector | None) -> int:
     control = socket.socket(fileno=descriptors[0])
     control.setblocking(True)
     try:
-        started, verb, body = read_question(control)
-        if verb != messages.START:
-            return 1
-        start = unpack(messages.Start, body)
-        applied, verb, body = read_question(control)
-        if verb != messages.APPLY:
-            return 1
-        generations = messages.unpacked_material(body)
-    except (ChannelClosed, WireError):
-        return 0  # the controller gave up before it began
+        start, generations, questions = _beginning(control)
+    except (ChannelClosed, WireError) as error:
+        control.close()
+        return 0 if isinstance(error, ChannelClosed) else 1  # the controller gave up before it began, or is none
     settings = start.settings
     sink = LineSink(descriptors[2], path=settings.log.file, shared=descriptors[1])
     logs = Logs(settings.log, sink)
@@ -82,12 +76,27 @@ def serve(descriptors: Sequence[int], connector: Connector | None) -> int:
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
             process = _Process(start, descriptors, sink, logs, spans, connector)
-            return runner.run(process.run(control, generations, (started, applied)))
+            return runner.run(process.run(control, generations, questions))
     finally:
         if spans is not None:
             spans.close()
         logs.close()
         sink.close()
+
+
+def _beginning(control: socket.socket) -> tuple[messages.Start, Sequence[messages.Numbered], tuple[int, int]]:
+    """What a worker is told before it serves, and the numbers of the two questions, to be answered when it does.
+
+    Raises :class:`ChannelClosed` and :class:`WireError`.
+    """
+    started, verb, body = read_question(control)
+    if verb != messages.START:
+        raise WireError(f"{verb!r} before {messages.START!r}")
+    start = unpack(messages.Start, body)
+    applied, verb, body = read_question(control)
+    if verb != messages.APPLY:
+        raise WireError(f"{verb!r} before {messages.APPLY!r}")
+    return start, messages.unpacked_material(body), (started, applied)
 
 
 def settings_of_one(settings: Settings, number: int, workers: int) -> Settings:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
 
 from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.bind import HeldSocket
@@ -40,6 +39,7 @@ from tlsidecar.observe import events
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
 from tlsidecar.workers import announcements, messages
+from tlsidecar.workers.asker import ANSWER_WITHIN_S, Asker
 from tlsidecar.workers.carried_counts import CarriedCounts
 from tlsidecar.workers.channel import Channel, ChannelClosed, RemoteFailure
 from tlsidecar.workers.fork_server import ForkServerError
@@ -52,9 +52,6 @@ from tlsidecar.workers.wire import WireError, pack, unpack
 # From the fork to the first accept; far more than it takes, since contexts are made of what was proved already.
 START_WITHIN_S = 20.0
 
-# Whoever reads status or metrics does not wait longer for a worker that is busy or stopped, and gets what it last told.
-ANSWER_WITHIN_S = 1.0
-
 # How often each worker is asked for its counts, so that a sudden end loses no more than those of this time.
 SNAPSHOT_EVERY_S = 1.0
 
@@ -62,8 +59,6 @@ SNAPSHOT_EVERY_S = 1.0
 NOT_LIVE_AFTER_S = 3.0
 
 _log = logging.getLogger("tlsidecar.workers")
-
-T = TypeVar("T")
 
 
 def _numbered(contexts: Contexts) -> messages.Numbered:
@@ -84,7 +79,7 @@ class RemoteWorker:
         self._generations = {each.identity: each for each in generations}
         self._log_level = log_level
         self._denials: tuple[Denial, ...] = ()
-        self._channel: Channel | None = None
+        self._asker = Asker(number)
         self._gone = asyncio.Event()
         self.is_over = True
         self._closing = False
@@ -152,7 +147,8 @@ class RemoteWorker:
             async with asyncio.timeout(START_WITHIN_S):
                 await self._introduce(channel)
             if self._draining or self._closing:
-                return  # it was told too early to reach this process
+                self._asker.tell(messages.STOP)  # whoever said so came too early to reach this process
+                return
             self.running.set()
             await self._watch()
         except TimeoutError:
@@ -176,7 +172,7 @@ class RemoteWorker:
         self._setup.board.beat(self.number, time.monotonic())
         started = channel.ask(messages.START, pack(messages.Start, start))
         applied = channel.ask(messages.APPLY, messages.packed_material(self._generations.values()))
-        self._channel = channel  # what comes now comes after these two
+        self._asker.channel = channel  # what comes now comes after these two
         await asyncio.gather(started, applied)
         restarts = self._restarts.total
         fields: dict[str, object] = {"worker": self.number, "pid": self.pid, "restarts": restarts}
@@ -212,12 +208,10 @@ class RemoteWorker:
         """Its process is gone, or is to be: keep what it had counted, and nothing else."""
         self.running.clear()
         channel.close()
-        if self._draining and not self._closing:
-            self._kill("it was not needed any more")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await self._gone.wait()
-        self._channel = None
+        self._asker.channel = None
         lost = self._counts.process_ended(self._settings.listeners)
         self._setup.board.leave(self.number)
         self._setup.collector.upstream_health.forget(self.number)
@@ -233,20 +227,16 @@ class RemoteWorker:
         """After a drain: a new process is to take this number, and to accept. ``running`` says when it does."""
         self._draining = False
         self.running.clear()
-        channel = self._channel
-        if channel is not None:
+        if self._asker.channel is not None:
             self._renewing = True
-            with contextlib.suppress(ChannelClosed):
-                channel.tell(messages.STOP)
+            self._asker.tell(messages.STOP)
 
     async def close(self, within_s: float) -> None:
         """End its process: by a message, or by force when that takes too long."""
         self._closing = True
-        channel = self._channel
-        if channel is None:
+        if self._asker.channel is None:
             return
-        with contextlib.suppress(ChannelClosed):
-            channel.tell(messages.STOP)
+        self._asker.tell(messages.STOP)
         try:
             async with asyncio.timeout(within_s):
                 await self._gone.wait()
@@ -265,7 +255,7 @@ class RemoteWorker:
 
     @property
     def is_live(self) -> bool:
-        if self._channel is None:
+        if self._asker.channel is None:
             return self._failing_since is None
         return self._silence.seconds < NOT_LIVE_AFTER_S
 
@@ -282,23 +272,24 @@ class RemoteWorker:
     async def apply(self, contexts: Contexts) -> None:
         numbered = _numbered(contexts)
         self._generations[contexts.identity] = numbered
-        if self._channel is None:
+        channel = self._asker.channel
+        if channel is None:
             return  # it will begin with this
         try:
-            await self._channel.ask(messages.APPLY, messages.packed_material([numbered]))
+            await channel.ask(messages.APPLY, messages.packed_material([numbered]))
         except ChannelClosed:
             pass  # so will its replacement
         except RemoteFailure as error:
             self._kill(f"it could not put new material to use: {error}")
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
-        await self._asked(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
+        await self._asker.ask(messages.PRESENT, pack(tuple[Challenge, ...], tuple(challenges)), bool, False)
 
     async def configure(self, settings: Settings, contexts: Sequence[Contexts]) -> Sequence[PolicyChange]:
         self._settings = settings_of_one(settings, self.number, self._setup.workers)
         self._setup.settings = settings  # for whichever process fills this setup next
         self._generations = {each.identity: _numbered(each) for each in contexts}
-        channel = self._channel
+        channel = self._asker.channel
         if channel is None:
             return ()
         body = messages.packed_configuration(pack(Settings, settings), self._generations.values())
@@ -320,84 +311,66 @@ class RemoteWorker:
 
     async def connections(self, query: ConnectionQuery) -> ConnectionPage:
         none = ConnectionPage(0, 0, ())
-        return await self._asked(messages.CONNECTIONS, pack(ConnectionQuery, query), ConnectionPage, none)
+        return await self._asker.ask(messages.CONNECTIONS, pack(ConnectionQuery, query), ConnectionPage, none)
 
     async def connection_keys(self, query: ConnectionQuery) -> ConnectionKeys:
         none = ConnectionKeys(0, 0, ())
-        return await self._asked(messages.CONNECTION_KEYS, pack(ConnectionQuery, query), ConnectionKeys, none)
+        return await self._asker.ask(messages.CONNECTION_KEYS, pack(ConnectionQuery, query), ConnectionKeys, none)
 
     async def connection_groups(self, query: GroupQuery) -> GroupPage:
         none = GroupPage(0, 0, 0, 0.0, ())
-        return await self._asked(messages.CONNECTION_GROUPS, pack(GroupQuery, query), GroupPage, none)
+        return await self._asker.ask(messages.CONNECTION_GROUPS, pack(GroupQuery, query), GroupPage, none)
 
     async def connection(self, connection_id: int) -> ConnectionDetail | None:
         if owner_of_id(connection_id, self._setup.workers) != self.number:
             return None
         none: ConnectionDetail | None = None
-        return await self._asked(messages.CONNECTION, pack(int, connection_id), ConnectionDetail | None, none)
+        return await self._asker.ask(messages.CONNECTION, pack(int, connection_id), ConnectionDetail | None, none)
 
     async def close_connection(self, connection_id: int) -> bool:
         if owner_of_id(connection_id, self._setup.workers) != self.number:
             return False
-        return await self._asked(messages.CLOSE_CONNECTION, pack(int, connection_id), bool, False)
+        return await self._asker.ask(messages.CLOSE_CONNECTION, pack(int, connection_id), bool, False)
 
     async def drain(self, *, inbound_only: bool = False) -> int:
         self._draining = True  # whoever is lost now is not replaced: there is little left to accept
-        return await self._asked(messages.DRAIN, pack(bool, inbound_only), int, 0)
+        return await self._asker.ask(messages.DRAIN, pack(bool, inbound_only), int, 0)
 
     async def stop_accepting(self) -> None:
         self._draining = True
-        await self._asked(messages.STOP_ACCEPTING, b"", bool, False)
+        await self._asker.ask(messages.STOP_ACCEPTING, b"", bool, False)
 
     async def drained(self, *, inbound_only: bool = False) -> None:
-        if self._channel is not None:
+        channel = self._asker.channel
+        if channel is not None:
             with contextlib.suppress(ChannelClosed, RemoteFailure):
-                await self._channel.ask(messages.DRAINED, pack(bool, inbound_only))
+                await channel.ask(messages.DRAINED, pack(bool, inbound_only))
 
     async def deny(self, denials: Sequence[Denial]) -> None:
         self._denials = tuple(denials)
-        await self._asked(messages.DENY, pack(tuple[Denial, ...], self._denials), bool, False)
+        await self._asker.ask(messages.DENY, pack(tuple[Denial, ...], self._denials), bool, False)
 
     async def count(self, selection: ConnectionSelection) -> int:
-        return await self._asked(messages.COUNT, pack(ConnectionSelection, selection), int, 0)
+        return await self._asker.ask(messages.COUNT, pack(ConnectionSelection, selection), int, 0)
 
     async def end(self, selection: ConnectionSelection, reason: Reason, *, gently: bool) -> int:
         body = pack(tuple[ConnectionSelection, Reason, bool], (selection, reason, gently))
-        return await self._asked(messages.END, body, int, 0)
+        return await self._asker.ask(messages.END, body, int, 0)
 
     async def close_all(self, reason: Reason) -> int:
-        return await self._asked(messages.CLOSE_ALL, pack(Reason, reason), int, 0)
+        return await self._asker.ask(messages.CLOSE_ALL, pack(Reason, reason), int, 0)
 
     def set_log_level(self, level: str) -> None:
         self._log_level = level
-        if self._channel is not None:
-            with contextlib.suppress(ChannelClosed):
-                self._channel.tell(messages.LOG_LEVEL, level.encode())
+        self._asker.tell(messages.LOG_LEVEL, level.encode())
 
     def reopen_log(self) -> None:
-        if self._channel is not None:
-            with contextlib.suppress(ChannelClosed):
-                self._channel.tell(messages.REOPEN_LOG)
-
-    async def _asked(self, verb: str, body: bytes, kind: Any, otherwise: T) -> T:
-        """Its answer; ``otherwise`` when it is gone, or does not answer in time."""
-        channel = self._channel
-        if channel is None:
-            return otherwise
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                answer: T = unpack(kind, await channel.ask(verb, body))
-                return answer
-        except (ChannelClosed, TimeoutError):
-            return otherwise
-        except (RemoteFailure, WireError) as error:
-            _log.error("worker %d: %s", self.number, error)
-            return otherwise
+        self._asker.tell(messages.REOPEN_LOG)
 
     async def _refresh(self) -> None:
-        channel = self._channel
+        channel = self._asker.channel
         if not self.running.is_set():
             return
-        fresh = await self._asked(messages.SNAPSHOT, b"", WorkerSnapshot, self._counts.latest)
-        if channel is self._channel and self._counts.fits(fresh):
+        fresh = await self._asker.ask(messages.SNAPSHOT, b"", WorkerSnapshot, self._counts.latest)
+        if channel is self._asker.channel and self._counts.fits(fresh):
             self._counts.latest = fresh
