@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import MAX_GENERATION_DRAIN_S, MAX_IDENTITY_CHARACTERS, AdminRequest, ApiError, Reply
+from tlsidecar.admin.messages import (
+    MAX_GENERATION_DRAIN_S,
+    MAX_IDENTITY_CHARACTERS,
+    AdminRequest,
+    ApiError,
+    Reply,
+    whole_number,
+)
 from tlsidecar.admin.reads import filter_of
 from tlsidecar.api.connections import ConnectionsEnded
 from tlsidecar.api.denials import LONGEST_DENIAL_S, DenialEnded, DenialReply, Denials
@@ -107,9 +114,10 @@ async def undeny(api: Api, request: AdminRequest) -> Reply:
     """``DELETE /v1/denials/{id}``: ends a denial before its time. 404 when there is none of that number."""
     no_fields(request.json_body(), ())
     text = request.path_values["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    number = whole_number(text)
+    if number is None:
         raise ApiError(400, "a denial's id is a number")
-    ended = await api.control.undeny(int(text))
+    ended = await api.control.undeny(number)
     if ended is None:
         raise ApiError(404, f"no denial {text}")
     return _with_audit(api.json_reply(encoded(DenialEnded(api.control.clock.now(), ended))), ended.identity)
@@ -149,10 +157,10 @@ async def _left(control: Control, selection: ConnectionSelection, timeout_s: flo
 
 
 def _expected_in_query(query: Mapping[str, str]) -> int:
-    text = query.get("expected", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    number = whole_number(query.get("expected", ""))
+    if number is None:
         raise ApiError(400, "expected is missing: how many connections are meant, as /v1/connections counts them")
-    return int(text)
+    return number
 
 
 def _number(body: Mapping[str, object], name: str, default: float, lowest: float, highest: float) -> float:

@@ -6,7 +6,7 @@ from tlsidecar import outcomes
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.explaining import asked_about, explained, unexplained
-from tlsidecar.admin.messages import AdminRequest, ApiError, Reply
+from tlsidecar.admin.messages import AdminRequest, ApiError, Reply, whole_number
 from tlsidecar.admin.reads import connection_id_of
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.explanations import Explanation, ExplanationReply, RefusalReply, from_text
@@ -31,12 +31,11 @@ _NOT_OF_THE_CHAIN = (Reason.BAD_SIGNATURE, Reason.NO_CERTIFICATE, Reason.NO_CERT
 async def refusal(api: Api, request: AdminRequest) -> Reply:
     """By its id, r17, or its number alone; or the newest of a connection, c42."""
     text = request.path_values["id"]
-    digits = text[1:] if text[:1] in ("r", "c") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+    number = whole_number(text[1:] if text[:1] in ("r", "c") else text)
+    if number is None:
         raise ApiError(400, "a refusal's id is r and its number, as in r17")
     control = api.control
     await control.caught_up()
-    number = int(digits)
     log = control.refusals
     numbered = log.of_connection(number) if text.startswith("c") else log.find(number)
     if numbered is None:

@@ -19,6 +19,7 @@ MAX_DRAIN_S = 86400.0
 MAX_GENERATION_DRAIN_S = 600.0
 MAX_IDENTITY_CHARACTERS = 2048
 JSON_DEPTH = 32
+MAX_DIGITS = 18
 
 JSON = "application/json"
 PLAIN_TEXT = "text/plain; charset=utf-8"
@@ -102,6 +103,11 @@ class Stream:
 
     pieces: AsyncGenerator[bytes, None]
     content_type: str = EVENT_STREAM
+
+
+def whole_number(text: str) -> int | None:
+    """What a path or a query writes in ASCII digits, of which no counter of ours has more; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def encode(document: object) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.history_views import history as history_of
-from tlsidecar.admin.messages import PLAIN_TEXT, AdminRequest, ApiError, Reply, Stream, encode
+from tlsidecar.admin.messages import PLAIN_TEXT, AdminRequest, ApiError, Reply, Stream, encode, whole_number
 from tlsidecar.api.connections import ConnectionReply
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.filter import Filter, FilterError, Vocabulary, parse
@@ -19,11 +19,10 @@ from tlsidecar.api.filter_fields import (
     REFUSAL_FIELDS,
     event_matcher,
 )
-from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, Severity, State
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, PAGE_ROWS, Severity, State
 from tlsidecar.dataplane.snapshot import ConnectionQuery, GroupQuery
 from tlsidecar.observe.text import escaped
 
-PAGE_ROWS = 1000
 DEFAULT_ROWS = 100
 # Rows made in one go, before the loop turns for the traffic beside us.
 ROWS_AT_ONCE = 50
@@ -111,10 +110,11 @@ async def events(api: Api, request: AdminRequest) -> Stream:
     """``GET /v1/events``: server-sent events, from the one after ``Last-Event-ID`` on while it is kept."""
     matches = event_matcher(filter_of(request.query, EVENT_FIELDS), api.control.clock.now)
     text = request.headers.get("last-event-id", "").strip()
-    if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
+    after = whole_number(text)
+    if text and after is None:
         raise ApiError(400, "Last-Event-ID is not a sequence number")
     follow = _choice(request.query, "follow", ("yes", "no"), "yes") == "yes"
-    return api.event_stream(api.control.events.subscribe(after=int(text) if text else None), matches, follow=follow)
+    return api.event_stream(api.control.events.subscribe(after), matches, follow=follow)
 
 
 async def openapi(api: Api, request: AdminRequest) -> Reply:
@@ -154,10 +154,10 @@ async def readyz(api: Api, request: AdminRequest) -> Reply:
 
 def connection_id_of(request: AdminRequest) -> int:
     """From the path. Raises ApiError for what is no number."""
-    text = request.path_values["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    number = whole_number(request.path_values["id"])
+    if number is None:
         raise ApiError(400, "a connection's id is a number")
-    return int(text)
+    return number
 
 
 def filter_of(query: Mapping[str, str], vocabulary: Vocabulary) -> Filter:
@@ -179,6 +179,7 @@ def _integer(query: Mapping[str, str], name: str, default: int, lowest: int, hig
     text = query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and lowest <= int(text) <= highest):
+    number = whole_number(text)
+    if number is None or not lowest <= number <= highest:
         raise ApiError(400, f"{name} is a number from {lowest} to {highest}")
-    return int(text)
+    return number

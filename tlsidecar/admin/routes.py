@@ -15,10 +15,10 @@ from tlsidecar.api.history import History
 from tlsidecar.api.refusals import Refusals
 from tlsidecar.api.replies import Drained, LogLevel, Stopping, Undrained
 from tlsidecar.api.status import Status
-from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, PAGE_ROWS
 
 _FILTER = Parameter("filter", "words that have to occur, and field:value terms: docs/filters.md has the language")
-_LIMIT = Parameter("limit", f"rows, 1 to {reads.PAGE_ROWS}", "integer")
+_LIMIT = Parameter("limit", f"rows, 1 to {PAGE_ROWS}", "integer")
 _IDENTITY = Parameter("identity", "a name that the peer's certificate has, whole")
 _PAGE = (
     _FILTER,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+PAGE_ROWS = 1000
+"""Rows of a list that one reply has at most."""
+
 
 class State(StrEnum):
     """Where the process is in its life. ``degraded`` serves, with something that needs a person."""

@@ -33,7 +33,6 @@ def show(config_file: Path | None, as_json: bool, **flags: Any) -> None:
         values = effective(load_with_origins(config_file, given(flags), os.environ))
     except ConfigError as error:
         report(error)
-        return
     if as_json:
         echo_json([value.as_dict() for value in values])
     else:

@@ -56,7 +56,6 @@ def execute(
         settings = recipe()
     except ConfigError as error:
         report(error)
-        return
     from tlsidecar import foreground
     from tlsidecar.activation import Handed
     from tlsidecar.service_manager import ServiceManager

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-LOOK_EVERY_S = 1.0
-PAGE_ROWS = 1000
-"""What one look shows at most."""
+from tlsidecar.api.words import PAGE_ROWS
 
+LOOK_EVERY_S = 1.0
 Row: TypeAlias = dict[str, Any]
 
 

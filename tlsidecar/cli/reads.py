@@ -11,12 +11,10 @@ import click
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import CONNECTION_FIELDS
-from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS
+from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, PAGE_ROWS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
 from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
-
-PAGE_ROWS = 1000
 
 RATES_WITHIN_S = 4.0
 LOOK_AGAIN_S = 0.25

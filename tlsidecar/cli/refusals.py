@@ -12,9 +12,10 @@ import click
 from tlsidecar.admin.client import AdminClient
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import FAILURE_FIELDS, REFUSAL_FIELDS
+from tlsidecar.api.words import PAGE_ROWS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
-from tlsidecar.cli.follow import PAGE_ROWS, Row, news
+from tlsidecar.cli.follow import Row, news
 from tlsidecar.cli.text import fields_line, moment, safe_text, table
 
 _limit_option = click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")

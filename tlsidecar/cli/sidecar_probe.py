@@ -8,9 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 from certs.probe import ChainLink, ListInUse, LivePeer, Reloaded, Served, SidecarRefused, SidecarUnreachable
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
+from tlsidecar.api.words import PAGE_ROWS
 from tlsidecar.lazy_dataclass import dataclass
-
-PAGE_ROWS = 1000
 
 T = TypeVar("T")
 

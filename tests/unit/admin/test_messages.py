@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tlsidecar.admin.access import Access
-from tlsidecar.admin.messages import JSON_DEPTH, AdminRequest, ApiError, encode, parse_object
+from tlsidecar.admin.messages import JSON_DEPTH, AdminRequest, ApiError, encode, parse_object, whole_number
 from tlsidecar.observe.audit import Caller
 
 
@@ -44,6 +44,16 @@ def test_anything_else_is_a_bad_request(body: bytes, says: str) -> None:
     with pytest.raises(ApiError, match=says) as refused:
         parse_object(body)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("9" * 18, 10**18 - 1)])
+def test_a_number_is_ascii_digits(text: str, number: int) -> None:
+    assert whole_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", " 1", "1_0", "٣", "²", "9" * 19, "0x1"])
+def test_nothing_else_is_a_number(text: str) -> None:
+    assert whole_number(text) is None
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", None, "text/plain"])
