@@ -78,6 +78,16 @@ class Share:
         return Histogram(EXCHANGE_BUCKETS_S, list(self.seconds), self.total_s)
 
 
+class Shares(dict[str, Share]):
+    """By the upstream's address; "" for what reached none. There is one of each that is asked for."""
+
+    __slots__ = ()
+
+    def __missing__(self, upstream: str) -> Share:
+        share = self[upstream] = Share()
+        return share
+
+
 class Party:
     """One, or everybody who has no place. ``connections`` counts handshakes that succeeded with it."""
 
@@ -102,10 +112,10 @@ class Party:
         "shares",
     )
 
-    def __init__(self, names: Hashable, name: str, shares: dict[str, Share]) -> None:
+    def __init__(self, names: Hashable, name: str, shares: Shares) -> None:
         self.names = names
         self.name = name
-        self.shares = shares  # by the upstream's address; "" for what reached none
+        self.shares = shares
         self.has_place = False
         self.score = 0.0
         self.active = self.live_in = self.live_out = self.live_requests = 0  # as of the last look
@@ -127,9 +137,7 @@ class Party:
 
     def answered(self, upstream: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """A request was answered with ``status`` (0: with nothing) after so long, by that upstream or by none."""
-        share = self.shares.get(upstream)
-        if share is None:
-            share = self.shares[upstream] = Share()
+        share = self.shares[upstream]
         share.codes[status // 100] += 1
         share.seconds[bisect_left(EXCHANGE_BUCKETS_S, seconds)] += 1
         share.total_s += seconds
@@ -138,9 +146,7 @@ class Party:
 
     def carried(self, upstream: str, bytes_in: int, bytes_out: int) -> None:
         """A connection without requests is over."""
-        share = self.shares.get(upstream)
-        if share is None:
-            share = self.shares[upstream] = Share()
+        share = self.shares[upstream]
         share.bytes_in += bytes_in
         share.bytes_out += bytes_out
 
@@ -218,7 +224,7 @@ class Parties:
     """Those of one listener in one worker."""
 
     def __init__(self) -> None:
-        self.rest = Party("", "", {})
+        self.rest = Party("", "", Shares())
         self._known: dict[Hashable, Party] = {}
         self._numbers = count(1)
         self._ranked_at = 0.0
@@ -297,7 +303,7 @@ class Parties:
         found.bytes_out += bytes_out
         return found
 
-    def _all_shares(self) -> list[dict[str, Share]]:
+    def _all_shares(self) -> list[Shares]:
         return [self.rest.shares, *(party.shares for party in self._placed())]
 
     def _placed(self) -> list[Party]:
@@ -307,7 +313,7 @@ class Parties:
 
     def _place(self, party: Party) -> None:
         party.has_place = True
-        party.shares = {}
+        party.shares = Shares()
         party.begin(next(self._numbers))
 
     def _displace(self, party: Party) -> None:
@@ -339,9 +345,9 @@ class Parties:
                 _fold(shares, {"": shares.pop(address)})
 
 
-def _fold(into: dict[str, Share], shares: Mapping[str, Share]) -> None:
+def _fold(into: Shares, shares: Mapping[str, Share]) -> None:
     for address, share in shares.items():
-        into.setdefault(address, Share()).add(share)
+        into[address].add(share)
 
 
 def _sum(shares: Iterable[Share]) -> Share:

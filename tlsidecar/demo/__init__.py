@@ -37,7 +37,7 @@ def _prove(stage: DemoSetup) -> bool:
     for proof in PROOFS:
         try:
             lines = proof(stage)
-        except Failed as failure:
+        except (Failed, StageError) as failure:
             _say(f"  FAILED  {failure}")
             continue
         held += 1

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import http.server
-import json
-import os
-import socket
 import ssl
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
+
+from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.errors import AdminError
 
 TRUST_DOMAIN = "spiffe://demo.example"
 SHOP = f"{TRUST_DOMAIN}/ns/demo/sa/shop"
@@ -25,7 +24,7 @@ STOP_TIMEOUT_S = 10
 
 
 class StageError(Exception):
-    """The demo cannot be set up; the text says why."""
+    """What the demo plays on cannot be set up, or has gone; the text says why."""
 
 
 class Sidecar:
@@ -67,14 +66,12 @@ class Sidecar:
             self._process.kill()
             self._process.wait()
 
-    def ask(self, path: str) -> Any:
-        """A reply of the admin API."""
-        connection = _UnixHttp(str(self.socket))
+    def ask(self, path: str) -> dict[str, Any]:
+        """A reply of the admin API. Raises :class:`StageError`."""
         try:
-            connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
+            return AdminClient(self.socket).get(path)
+        except AdminError as error:
+            raise StageError(f"sidecar {self.name} does not answer: {error}") from None
 
     @property
     def port(self) -> int:
@@ -197,14 +194,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
-
-
-class _UnixHttp(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=START_TIMEOUT_S)
-        self._path = os.fspath(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)

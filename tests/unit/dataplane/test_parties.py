@@ -10,7 +10,7 @@ from typing import Any
 from unit.dataplane.http.identities import identity
 from unit.dataplane.http1.conversation import Conversation
 
-from tlsidecar.dataplane.parties import MOST_KNOWN, PLACES, RANKED_EVERY_S, Parties, Party, names_of
+from tlsidecar.dataplane.parties import MOST_KNOWN, PLACES, RANKED_EVERY_S, Parties, Party, Shares, names_of
 from tlsidecar.dataplane.snapshot import PartyRecord
 
 HERE = {"s:1"}
@@ -161,7 +161,7 @@ def test_the_name_that_is_shown_is_short_and_decides_nothing() -> None:
 
 def test_an_exchange_pays_for_one_call_and_no_more() -> None:
     """All that is counted of it, for listener, upstream and identity, is counted in one call of few bytecodes."""
-    party, calls, steps = Party((), "", {}), 0, 0
+    party, calls, steps = Party((), "", Shares()), 0, 0
     party.answered("s:1", 200, 0.002, 1, 1)
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:

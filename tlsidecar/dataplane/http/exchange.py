@@ -26,7 +26,7 @@ from tlsidecar.dataplane.http.identity_headers import IdentityHeaders
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http.routes import RouteGuard
-from tlsidecar.dataplane.parties import Party
+from tlsidecar.dataplane.parties import Party, Shares
 from tlsidecar.outcomes import AccessEntry, Culprit, EndedRequest, Failure, Reason, Refusal, Side, Stage
 
 IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
@@ -124,7 +124,7 @@ class Downstream:
         self.peer_address = peer_address
         self.handshake_s = handshake_s
         self.identity = identity
-        self.party = party if party is not None else Party("", "", {})
+        self.party = party if party is not None else Party("", "", Shares())
         self.rule = rule
         self._chain = chain
 

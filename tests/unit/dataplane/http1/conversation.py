@@ -30,7 +30,7 @@ from tlsidecar.dataplane.http1.commands import (
 )
 from tlsidecar.dataplane.http1.conversation import Conversation as Machine
 from tlsidecar.dataplane.http1.rules import Http1Rules
-from tlsidecar.dataplane.parties import Party
+from tlsidecar.dataplane.parties import Party, Shares
 from tlsidecar.outcomes import AccessEntry, EndedRequest, Failure, Reason, Refusal
 from tlsidecar.settings import Address, Http, Limits, ListenerSettings, Mode, Protocol
 
@@ -73,7 +73,7 @@ class Recorded(Party):
     """A party whose answers are kept one by one."""
 
     def __init__(self) -> None:
-        super().__init__((), "", {})
+        super().__init__((), "", Shares())
         self.durations: list[tuple[int, float]] = []  # by status
 
     def answered(self, upstream: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
