@@ -47,12 +47,12 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class RolloverRow:
-    """One sidecar. ``issuers`` and ``lacks`` are CAs by their subjects; ``older`` counts connections."""
+    """One sidecar. ``issuers`` and ``lacks`` are CAs, of which two may have one name; ``older`` counts connections."""
 
     row: FleetRow
     readiness: Readiness
-    issuers: Sequence[SafeText] = ()
-    lacks: Sequence[SafeText] = ()
+    issuers: Sequence[Certificate] = ()
+    lacks: Sequence[Certificate] = ()
     older: int = 0
     changed_at: datetime | None = None
     why: Sequence[str] = ()  # it is not further
@@ -98,9 +98,9 @@ def _judged(row: FleetRow, roots: Mapping[SafeText, Certificate]) -> RolloverRow
     if not materials or not roots:
         return RolloverRow(row, Readiness.UNKNOWN)
     held = [{each.sha256 for each in own.trust} for own in materials]
-    lacks = [root.subject for sha256, root in roots.items() if not all(sha256 in each for each in held)]
+    lacks = [root for sha256, root in roots.items() if not all(sha256 in each for each in held)]
     issued = [_issuer(own, roots) for own in materials]
-    issuers = [root for root in issued if root is not None]
+    issuers = list({root.sha256: root for root in issued if root is not None}.values())
     older = sum(map(older_of, materials))
     newest = list(roots)[-1]
     if len(roots) == 1:
@@ -111,21 +111,20 @@ def _judged(row: FleetRow, roots: Mapping[SafeText, Certificate]) -> RolloverRow
         readiness = Readiness.SWITCH
     else:
         readiness = Readiness.FINISH
-    names = list(dict.fromkeys(root.subject for root in issuers))
     changed = max((own.activated_at for own in materials if own.activated_at is not None), default=None)
     why = _why_not(materials, issued, newest, lacks, older) if readiness in (Readiness.NOT, Readiness.SWITCH) else ()
-    return RolloverRow(row, readiness, names, lacks, older, changed, why)
+    return RolloverRow(row, readiness, issuers, lacks, older, changed, why)
 
 
 def _why_not(
     materials: Sequence[OwnMaterial],
     issued: Sequence[Certificate | None],
     newest: str,
-    lacks: Sequence[SafeText],
+    lacks: Sequence[Certificate],
     older: int,
 ) -> list[str]:
     """What is still to happen there, and what stood in the way of it last."""
-    why = [f"does not trust {name}" for name in lacks]
+    why = [f"does not trust {root.subject}" for root in lacks]
     behind = {"an unknown CA" if root is None else root.subject for root in issued if _is_behind(root, newest)}
     why += [f"shows a leaf of {name}" for name in sorted(behind)]
     if older:
@@ -149,8 +148,9 @@ def _issuer(own: OwnMaterial, roots: Mapping[SafeText, Certificate]) -> Certific
     return ends[-1] if ends else None
 
 
-def _names(names: Sequence[SafeText], role: Role) -> Span:
-    return Span(SafeText(", ".join(names)), role) if names else Span(UNKNOWN, Role.MUTED)
+def _names(roots: Sequence[Certificate]) -> Span:
+    names = dict.fromkeys(root.subject for root in roots)
+    return Span(SafeText(", ".join(names))) if names else Span(UNKNOWN, Role.MUTED)
 
 
 def _reasons(row: RolloverRow) -> Span:
@@ -180,7 +180,7 @@ ROLLOVER_COLUMNS: Sequence[Column[RolloverRow]] = (
     _of_row(NAME),
     _of_row(STATE),
     Column("READY FOR", 9, lambda each, look: Span(SafeText(each.readiness), _ROLES[each.readiness])),
-    Column("ISSUED BY", 12, lambda each, look: _names(each.issuers, Role.TEXT), share=2, most=_NAMED),
+    Column("ISSUED BY", 12, lambda each, look: _names(each.issuers), share=2, most=_NAMED),
     Column("WHY NOT FURTHER", 15, lambda each, look: _reasons(each), share=4, most=2 * _NAMED),
     Column(
         "OLDER", 5, lambda each, look: Span(count(each.older), Role.WARNING if each.older else Role.MUTED), right=True
@@ -216,8 +216,8 @@ def rollover_summary_row(rollover: Rollover, look: Look) -> Line:
     if known and unread:
         spans += [literal(f"{unread} not read", Role.WARNING), gap(2)]
     for root in reversed(rollover.roots):
-        trusted = sum(root.subject not in each.lacks for each in known)
-        issued = sum(root.subject in each.issuers for each in known)
+        trusted = sum(root not in each.lacks for each in known)
+        issued = sum(root in each.issuers for each in known)
         spans += [
             Span(shorten(root.subject, 30), Role.STRONG),
             literal(f" trusted by {trusted} of {len(known)}, issued {issued}", Role.MUTED),
