@@ -17,7 +17,9 @@ from support.grpc_calls import (
     server_credentials,
     unary,
 )
+from support.h2_services import GoesAway
 from support.pki import Pki
+from support.services import serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
@@ -160,6 +162,21 @@ def test_a_remote_without_http2_is_told_so(pki: Pki, tmp_path: Path) -> None:
                     unary(through)(b"x", timeout=5)
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
                 eventually(lambda: "upstream_no_h2" in {line["reason"] for line in near.access_lines()}, 10)
+
+
+def test_a_call_that_was_not_begun_with_is_tried_again(pki: Pki, tmp_path: Path) -> None:
+    """By the client itself (gRPC's transparent retry), which learns from the service's GOAWAY that it may."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    leaves = GoesAway()
+    with serving(leaves) as service:
+        config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="grpc")
+        with (
+            running(tmp_path / "sidecar", config) as sidecar,
+            channel(sidecar.port(), credentials(pki, client)) as through,
+        ):
+            for body in (b"first", b"second", b"third"):
+                assert unary(through)(body, timeout=20) == body
+            assert (leaves.left, leaves.connections) == (1, 2)
 
 
 def test_grpc_over_tcp_by_alpn(pki: Pki, tmp_path: Path) -> None:

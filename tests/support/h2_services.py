@@ -11,7 +11,7 @@ from pathlib import Path
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
@@ -26,7 +26,8 @@ BODY = b"a body of some forty bytes and one more."
 class H2Service:
     """Answers each request with ``body``, as far as the windows allow; ``asked`` is what it was asked.
 
-    It waits for the end of the request, or is ``prompt`` and does not.
+    It waits for the end of the request, or is ``prompt``: it does not, and where more was to come, resets the stream
+    with NO_ERROR after its answer (RFC 9113 section 8.1), as nginx does.
     """
 
     def __init__(self, body: bytes = BODY, *, status: int = 200, prompt: bool = False) -> None:
@@ -42,6 +43,7 @@ class H2Service:
         sock.sendall(connection.data_to_send())
         methods: dict[int, bytes] = {}
         unsent: dict[int, bytes] = {}
+        unread: set[int] = set()  # streams whose request has not ended
         while data := sock.recv(65536):
             try:
                 events = connection.receive_data(data)
@@ -53,14 +55,21 @@ class H2Service:
                 if isinstance(event, RequestReceived):
                     fields = dict(event.headers or [])
                     methods[number] = fields[b":method"]
+                    unread.add(number)
                     with self._lock:
                         self.asked.append(fields)
+                if isinstance(event, StreamEnded | StreamReset):
+                    unread.discard(number)
                 if isinstance(event, RequestReceived if self.prompt else StreamEnded):
                     self._begin(connection, number, methods[number], unsent)
                 elif isinstance(event, StreamReset):
                     unsent.pop(number, None)
             for number in list(unsent):
                 self._go_on(connection, number, unsent)
+            for number in [number for number in unread if self.prompt and number not in unsent]:
+                unread.discard(number)
+                with contextlib.suppress(ProtocolError):
+                    connection.reset_stream(number, 0)
             sock.sendall(connection.data_to_send())
 
     def _begin(self, connection: H2Connection, number: int, method: bytes, unsent: dict[int, bytes]) -> None:
@@ -86,9 +95,10 @@ class H2Service:
             del unsent[number]
 
 
-def answers_early(status: int, *, resets: bool) -> Handler:
-    """A service whose windows are as large as can be, and which answers a head whatever else is to come: it resets the
-    stream (NO_ERROR) and reads on, or closes over the rest, which is a reset of the connection."""
+def answers_early(status: int, then: str) -> Handler:
+    """A service whose windows are as large as can be, and which answers a head whatever else is to come: ``then`` it
+    "resets the stream" (NO_ERROR) and reads on, or "closes" over the rest, which is a reset of the connection, or "says
+    goodbye" (GOAWAY, NO_ERROR) before it does."""
 
     def handle(sock: socket.socket) -> None:
         own = {SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}
@@ -102,13 +112,52 @@ def answers_early(status: int, *, resets: bool) -> Handler:
                 if isinstance(event, RequestReceived):
                     number = event.stream_id
                     connection.send_headers(number, [(b":status", b"%d" % status)], end_stream=True)
-                    if not resets:
-                        sock.sendall(connection.data_to_send())
-                        return
-                    connection.reset_stream(number, 0)
+                    if then == "resets the stream":
+                        connection.reset_stream(number, 0)
+                        continue
+                    if then == "says goodbye":
+                        connection.close_connection(0)
+                    sock.sendall(connection.data_to_send())
+                    return
             sock.sendall(connection.data_to_send())
 
     return handle
+
+
+class GoesAway:
+    """A gRPC service that answers the first call of its first connection, says at the second that it has not begun with
+    it (GOAWAY, NO_ERROR), and keeps that connection open; on the others it answers every call with what it was sent."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.left = 0  # calls that it has not begun with
+
+    def __call__(self, sock: socket.socket) -> None:
+        self.connections += 1
+        first = self.connections == 1
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        connection.initiate_connection()
+        sock.sendall(connection.data_to_send())
+        bodies: dict[int, bytes] = {}
+        while data := sock.recv(65536):
+            for event in connection.receive_data(data):
+                number = getattr(event, "stream_id", 0) or 0
+                if isinstance(event, RequestReceived):
+                    bodies[number] = b""
+                elif isinstance(event, DataReceived):
+                    bodies[number] += event.data or b""
+                elif isinstance(event, StreamEnded) and first and number > 1:
+                    self.left += 1
+                    connection.close_connection(0, last_stream_id=1)
+                    sock.sendall(connection.data_to_send())
+                    while sock.recv(65536):
+                        pass
+                    return
+                elif isinstance(event, StreamEnded):
+                    connection.send_headers(number, [(b":status", b"200"), (b"content-type", b"application/grpc")])
+                    connection.send_data(number, bodies.pop(number))
+                    connection.send_headers(number, [(b"grpc-status", b"0")], end_stream=True)
+            sock.sendall(connection.data_to_send())
 
 
 @contextlib.contextmanager
@@ -120,6 +169,25 @@ def nghttpd(directory: Path, body: bytes = BODY) -> Iterator[str]:
     (documents / "large").write_bytes(bytes(1 << 20))
     port = free_port()
     command = ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={documents}", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: listening(port), 10)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def nginx(directory: Path, body: bytes = BODY) -> Iterator[str]:
+    """Its address; ``/`` is there, and it answers whatever else is asked of that at once with 405."""
+    (directory / "index.html").write_bytes(body)
+    port = free_port()
+    (directory / "nginx.conf").write_text(
+        f"""daemon off; master_process off; pid nginx.pid; error_log stderr crit;
+events {{}}
+http {{ access_log off; client_body_temp_path body; server {{ listen 127.0.0.1:{port} http2; root {directory}; }} }}"""
+    )
+    command = ["nginx", "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             eventually(lambda: listening(port), 10)

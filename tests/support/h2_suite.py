@@ -120,6 +120,11 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + payload
 
 
+def split(whole: bytes) -> tuple[bytes, bytes]:
+    """A frame in two writes, as the public suite says those that it writes by hand: the head, and the rest."""
+    return whole[:9], whole[9:]
+
+
 def settings(*values: tuple[int, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *value) for value in values))
 

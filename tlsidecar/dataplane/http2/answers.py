@@ -1,10 +1,12 @@
-"""Our own answers on a stream: a head and nothing else, and in it not a byte of what it answers.
+"""Our own answers: in them is not a byte of what they answer.
 
-Without a body: DATA of ours would use up window that the upstream believes to have.
+On a stream a head and nothing else: DATA of ours would use up window that the upstream believes to have. A client that
+speaks HTTP/1 is answered in its own words, for frames would tell it nothing.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from tlsidecar.dataplane.http.refusal import MessageRefused
@@ -27,6 +29,19 @@ _OF_STATUS: Final = {
 }
 
 _encoder = Encoder(capacity=128)
+
+_HTTP1_REQUEST: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [!-~]+ HTTP/1\.[01]\r?\n")
+_SAID: Final = b"HTTP/2 alone is spoken here.\n"
+# RFC 9110 section 15.6.6.
+HTTP2_ALONE: Final = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SAID), _SAID)
+)
+
+
+def is_http1(begun: bytes) -> bool:
+    """Whether a client begins with a request line of HTTP/1."""
+    return _HTTP1_REQUEST.match(begun) is not None
 
 
 def grpc_status(status: int) -> int:

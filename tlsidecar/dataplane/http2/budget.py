@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tlsidecar.dataplane.http2.errors import Flood
+
+# So many at once, and so many a second.
+RESETS: Final = (200, 20)
+IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
+SWALLOWED_FRAMES: Final = (10_000, 1000)  # DATA for streams that have ended: as much as was under way, and no more
 
 
 class Budget:
@@ -31,3 +38,14 @@ class Budget:
             self._at = now
             if self._left < 0:
                 raise Flood(f"too many {self._what}")
+
+
+class Budgets:
+    """Those of one side of a connection, beginning at ``now``."""
+
+    __slots__ = ("idle", "resets", "swallowed")
+
+    def __init__(self, now: float) -> None:
+        self.resets = Budget(*RESETS, "resets", now)
+        self.idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
+        self.swallowed = Budget(*SWALLOWED_FRAMES, "DATA frames for streams that have ended", now)

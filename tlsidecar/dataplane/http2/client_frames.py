@@ -7,7 +7,7 @@ from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
-from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault, broken, flow_control
 from tlsidecar.dataplane.http2.frames import Frame
 from tlsidecar.dataplane.http2.heads import Malformed, RequestHead
 from tlsidecar.dataplane.http2.hpack import literal
@@ -26,8 +26,6 @@ from tlsidecar.dataplane.http2.streams import (
     UPSTREAM,
     Stream,
     Streams,
-    broken,
-    flow_control,
     overgrown,
 )
 from tlsidecar.outcomes import Reason
@@ -54,7 +52,7 @@ class ClientFrames(Streams):
             self._client_passes = False  # whatever is found wrong with it
             passes = self._client_passes = self._client_data(frame)
             if not passes:
-                self._give_back_client(self._swallow(frame, self._client))
+                self._give_back_client(self._swallow(frame, self._client, self._client_budgets))
             return passes
         if kind == frames.HEADERS:
             self._client_headers(number, flags, payload)
@@ -65,7 +63,7 @@ class ClientFrames(Streams):
             if self._client_credit > 0:
                 self._client_credit -= 1
             else:
-                self._client_idle.spend(self._clock.now)
+                self._client_budgets.idle.spend(self._clock.now)
         if kind == frames.WINDOW_UPDATE:
             if not self._client_grants(number, frames.number(payload) & frames.MAX_WINDOW):
                 return False
@@ -89,7 +87,7 @@ class ClientFrames(Streams):
             return relays
         if acknowledges:
             return relays
-        self._client_idle.spend(self._clock.now)
+        self._client_budgets.idle.spend(self._clock.now)
         if kind == frames.SETTINGS:
             self._client_settings(payload)
             if relays:
@@ -126,6 +124,7 @@ class ClientFrames(Streams):
         stream = self.streams.get(number)
         if stream is None:
             self._must_be_known(number)
+            self._ask_dismissed(number, self._dismissed.granted(number, increment, self._client_initial))
             return False
         stream.client_room += increment
         if overgrown(self._client_initial + stream.client_room):
@@ -140,14 +139,15 @@ class ClientFrames(Streams):
         content = frames.content_bytes(self._client.data, frame)
         ends = flags & frames.END_STREAM
         if not content and not ends:
-            self._client_idle.spend(self._clock.now)
+            self._client_budgets.idle.spend(self._clock.now)
         if stream is None:
             self._must_be_known(number)
             rule = self._rules_of(number)[0]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
-            if self._dismissed.sent(number, content, ends=bool(ends)):
-                self._ask_to_stop(number)
+            self._ask_dismissed(number, self._dismissed.sent(number, content, ends=bool(ends)))
+            if ends:
+                self._forbid(number)
             if rule != PASSES or self.state is not RELAYING:
                 return False
             self._takes_client_data(end - at - frames.HEAD_BYTES)
@@ -177,6 +177,10 @@ class ClientFrames(Streams):
             self._ended(stream, CLIENT)
         return True
 
+    def _ask_dismissed(self, number: int, code: ErrorCode | None) -> None:
+        if code is not None:
+            self._ask_to_stop(number, code)
+
     def _takes_client_data(self, size: int) -> None:
         self._upstream_room -= size
         if self._upstream_room < 0:
@@ -186,10 +190,11 @@ class ClientFrames(Streams):
         """RST_STREAM (RFC 9113 section 6.4): whether it goes on."""
         self._must_be_known(number)
         if self._dismissed.stopped(number):
+            self._forbid(number)
             return False  # it has stopped by itself
         stream = self.streams.get(number)
         if stream is None or stream.open & UPSTREAM:
-            self._client_resets.spend(self._clock.now)
+            self._client_budgets.resets.spend(self._clock.now)
         if stream is None:
             return False
         if stream.open & UPSTREAM:  # else it is answered, and says no more (RFC 9113 section 8.1)
@@ -212,10 +217,11 @@ class ClientFrames(Streams):
         if number <= self._last:
             if self._rules_of(number)[0] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
-            self._client_idle.spend(self._clock.now)
+            self._client_budgets.idle.spend(self._clock.now)
             self._client_decoder.decode(block)  # trailers that were under way
-            if self._dismissed.sent(number, 0, ends=ends):
-                self._ask_to_stop(number)
+            self._ask_dismissed(number, self._dismissed.sent_head(number, ends=ends))
+            if ends:
+                self._forbid(number)
             return
         self._last = number
         if number > self._goaway_last or number > self._upstream_last:
@@ -246,7 +252,7 @@ class ClientFrames(Streams):
             exchange.finish(now)
             self._made_client.append(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
             self._remember(number, (SWALLOWED, FORBIDDEN))
-            self._client_resets.spend(now)
+            self._client_budgets.resets.spend(now)
             return
         self.streams[number] = stream
         stream.request_left = head.length

@@ -26,7 +26,7 @@ from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
-from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.outcomes import Failure, Reason, Side, Stage
 from tlsidecar.settings import H2
 
 # Reading goes on while this many high-water marks wait for a client: it may be busy sending, and says in the same
@@ -88,8 +88,6 @@ class Http2Connection(HttpConnection):
     def streams(self) -> int:
         return len(self._session.streams) if self._session is not None else 0
 
-    # Life.
-
     def _converse(self, client: Endpoint, downstream: Downstream) -> None:
         self._session = Session(self._heads, downstream, self.reactor, self.frontend.tally)
         client.widen(True)  # the records of a large body, several at once
@@ -99,6 +97,7 @@ class Http2Connection(HttpConnection):
         if session is None:
             self.close(reason)
             return
+        self.reactor.refresh()
         session.shut_down(reason)
         self._pump()
 
@@ -111,11 +110,14 @@ class Http2Connection(HttpConnection):
         if stuck < self._stuck_bytes or not stuck:
             self._read_at = now
         self._stuck_bytes = stuck
-        if stuck and now - self._read_at > self.frontend.limits.write_timeout_s:
-            self.close(Reason.SLOW_READER if client.queued_bytes else Reason.UPSTREAM_TIMEOUT)
-            return
         self.reactor.refresh()
-        session.check_time(now, is_stuck=bool(stuck))
+        if stuck and now - self._read_at > self.frontend.limits.write_timeout_s:
+            if client.queued_bytes:
+                self.close(Reason.SLOW_READER)
+            else:
+                self._upstream_ended(Reason.UPSTREAM_TIMEOUT, "it takes nothing", Stage.UPSTREAM)
+            return
+        session.check_time(now, is_stuck=bool(stuck) or self._reach is not None)
         self._pump()
 
     def close(self, reason: Reason, detail: str = "") -> None:
@@ -158,7 +160,7 @@ class Http2Connection(HttpConnection):
         self.close(reason, failure.text)
 
     def drained(self) -> None:
-        """Of the client, as :class:`.Holder` says; so is :meth:`broken`."""
+        """Of either side, as :class:`.Holder` says; :meth:`broken` is of the client."""
         self._settle()
 
     def broken(self) -> None:
@@ -269,6 +271,16 @@ class Http2Connection(HttpConnection):
         session.upstream_gone(reason, detail, stage)
         self._pump()
 
+    def _give_up_upstream(self) -> None:
+        """It broke the rules, or was late: its connection is of no use any more."""
+        assert self._session is not None
+        reason, detail = self._session.loss
+        tally = self.frontend.tally
+        tally.upstream_failed(reason)
+        if not self._session.loss_is_told:
+            tally.failed(Failure.of(self.refusal(Stage.UPSTREAM, reason, detail)), self.party)
+        self._leave_upstream()
+
     def _leave_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
@@ -309,11 +321,11 @@ class Http2Connection(HttpConnection):
             (reason, detail), session.fault = session.fault, None
             self._goodbye = True
             self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, detail))
+        if session.state is ALONE and self._upstream is not None:
+            self._give_up_upstream()
         if session.end is not None:
             self._close_wanted = session.end
-        elif session.state is ALONE:
-            self._leave_upstream()
-        elif session.is_begun and self._upstream is None and self._reach is None:
+        elif session.state is not ALONE and session.is_begun and self._upstream is None and self._reach is None:
             self._open_upstream()
             return
         self._settle()
@@ -364,8 +376,6 @@ class Http2Connection(HttpConnection):
             else:
                 upstream.endpoint.resume()
 
-    upstream_drained = _settle
-
 
 class _UpstreamEnd:
     """The upstream's endpoint, and whom it tells."""
@@ -381,7 +391,7 @@ class _UpstreamEnd:
         self._connection.upstream_readable(self.endpoint)
 
     def drained(self) -> None:
-        self._connection.upstream_drained()
+        self._connection.drained()
 
     def broken(self) -> None:
         self._connection.upstream_broken()

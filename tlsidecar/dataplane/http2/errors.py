@@ -46,3 +46,13 @@ class Flood(ConnectionFault):
 
     def __init__(self, detail: str) -> None:
         super().__init__(ErrorCode.ENHANCE_YOUR_CALM, detail)
+
+
+def flow_control(detail: str) -> ConnectionFault:
+    """What ends the connection where a window was overrun or overgrown."""
+    return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, detail)
+
+
+def broken(detail: str) -> ConnectionFault:
+    """What ends the connection where a rule of the protocol was broken."""
+    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, detail)

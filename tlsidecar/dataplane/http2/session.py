@@ -13,30 +13,21 @@ ALONE answers for an upstream that is not there, and says goodbye. The session i
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import Final
 
 from certs.identity import Identity
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
-from tlsidecar.dataplane.http2 import frames, passed_settings
-from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error
-from tlsidecar.dataplane.http2.frames import Buffer
+from tlsidecar.dataplane.http2 import answers, frames, passed_settings
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error, broken
+from tlsidecar.dataplane.http2.frames import Buffer, block_since
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
-from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, WAITING_FRAMES, Stream, broken
+from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, UPSTREAM, WAITING_FRAMES, Stream
 from tlsidecar.dataplane.parties import Party
-from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.outcomes import Culprit, Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
 MISSED_ANSWERS_S: Final = 1.0  # how long streams are answered where the upstream was not reached
-
-_HTTP1_REQUEST: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [!-~]+ HTTP/1\.[01]\r?\n")
-_SAID: Final = b"HTTP/2 alone is spoken here.\n"
-# RFC 9110 section 15.6.6.
-_HTTP2_ALONE: Final = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_SAID), _SAID)
-)
 
 
 class Session(OrdinaryFrames):
@@ -101,10 +92,8 @@ class Session(OrdinaryFrames):
             self._client_fault(reader.fault)
             return
         reader.data = b""
-        if not reader.in_a_block:
-            self._block_since = 0.0
-        elif not self._block_since or begin or any(frame[0] != frames.CONTINUATION for frame in found):
-            self._block_since = self.active_at
+        if reader.in_a_block or self._client_block_since:
+            self._client_block_since = block_since(reader, found, begin, self._client_block_since, self.active_at)
         self._settle()
         if self.state is ALONE:
             out.clear()
@@ -158,18 +147,23 @@ class Session(OrdinaryFrames):
             self._upstream_broke(reader.fault)
             return
         reader.data = b""
+        if reader.in_a_block or self._upstream_block_since:
+            self._upstream_block_since = block_since(reader, found, begin, self._upstream_block_since, self.active_at)
         self._settle()
 
     def _settle(self) -> None:
         """Hand over what is ours, where no DATA frame is in the middle; end what has nothing left to do."""
+        is_over = self._said_last and not self.streams and not self._dismissed
+        if is_over:
+            self._stand_in()
         # SETTINGS come first (RFC 9113 section 3.4): until the upstream's are there our own frames wait, too.
         if self._has_upstream_settings and not (self._upstream.left and self._upstream_passes):
             if self._client_window:
                 self._made_client.append(frames.window_update(0, min(self._client_window, frames.MAX_WINDOW)))
                 self._client_window = 0
-            if self._owes_goaway and not self._dismissed:  # who hears it beside an answer may take it for a failure
+            if self._owes_goaway and self._may_say_goaway:
                 self._owes_goaway = False
-                self._made_client.append(frames.goaway(self._goaway_last, ErrorCode.NO_ERROR))
+                self._made_client.append(frames.goaway(self._taken_last, ErrorCode.NO_ERROR))
             if self._made_client:
                 self.to_client += self._made_client
                 self._made_client.clear()
@@ -180,8 +174,13 @@ class Session(OrdinaryFrames):
             if self._made_upstream:
                 self.to_upstream += self._made_upstream
                 self._made_upstream.clear()
-        if self._said_last and not self.streams and not self._dismissed and self.end is None:
+        if is_over and self.end is None:
             self.end = (self._shutdown or Reason.COMPLETED, "")
+
+    @property
+    def _may_say_goaway(self) -> bool:
+        """Not beside an answer to a client that still sends, which may take it for a failure."""
+        return not self._dismissed and (self._said_last or self._clock.now >= self._goaway_at)
 
     @property
     def is_quiet(self) -> bool:
@@ -216,6 +215,11 @@ class Session(OrdinaryFrames):
         for stream in self.streams.values():
             stream.exchange.knows_remote(identity, rule, side, party)
 
+    @property
+    def loss(self) -> tuple[Reason, str]:
+        """Why the upstream is gone, once the state is ALONE."""
+        return self._gone[:2]
+
     def upstream_ready(self, address: str) -> None:
         """What was and will be in ``to_upstream`` goes there from now on."""
         self.state = RELAYING
@@ -239,6 +243,10 @@ class Session(OrdinaryFrames):
             return
         self.state = ALONE
         self._gone = (reason, detail, stage)
+        self.loss_is_told = any(
+            not stream.answered or (stream.open & UPSTREAM and reason.culprit is Culprit.UPSTREAM)
+            for stream in self.streams.values()
+        )
         self.to_upstream.clear()
         self._made_upstream.clear()
         self._upstream_window = 0
@@ -248,16 +256,21 @@ class Session(OrdinaryFrames):
             self._abandon(reason, detail)
             self.end = (reason, detail)
             return
-        if not self._has_upstream_settings:
-            self._has_upstream_settings = True
-            ours = [passed_settings.for_client(b"", self._limits.max_header_bytes, first=True)]
-            self._made_client[:0] = [*ours, frames.SETTINGS_ACK] if self._has_client_settings else ours
+        self._stand_in()
         for stream in list(self.streams.values()):
             self._refuse(stream, upstream_failed(reason, detail, stage))
         if not self._alone_until:
             self._shutdown = self._shutdown or Reason.COMPLETED
             self._say_last()
         self._settle()
+
+    def _stand_in(self) -> None:
+        """Say SETTINGS where the upstream's have not come: they come first, whatever else is said (RFC 9113 section
+        3.4)."""
+        if not self._has_upstream_settings:
+            self._has_upstream_settings = True
+            ours = [passed_settings.for_client(b"", self._limits.max_header_bytes, first=True)]
+            self._made_client[:0] = [*ours, frames.SETTINGS_ACK] if self._has_client_settings else ours
 
     def _check_half_frames(self, now: float, *, is_stuck: bool) -> None:
         """Who is in the middle of a DATA frame, and keeps what is ours from the other side for too long, is not waited
@@ -288,15 +301,15 @@ class Session(OrdinaryFrames):
         if not self.is_begun:
             self.end = (reason, "")
             return
-        self._made_client.append(frames.goaway(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
+        self._made_client.append(frames.goaway(self._taken_last, ErrorCode.NO_ERROR))
         self._shutdown_ping = secrets.token_bytes(8)  # so that nobody's PING before it is taken for it
         self._made_client.append(frames.frame(frames.PING, 0, 0, self._shutdown_ping))
         self._client_credit += 1
         self._settle()
 
     def check_time(self, now: float, *, is_stuck: bool) -> None:
-        """End what has taken too long at ``now``. ``is_stuck``: a side does not take what is written to it, and the
-        other may not be read for that."""
+        """End what has taken too long at ``now``. ``is_stuck``: a side does not take what is written to it, or is not
+        there yet, and the other may not be read for that, and so is late with nothing."""
         if self.end is not None:
             return
         self._check_half_frames(now, is_stuck=is_stuck)
@@ -305,8 +318,11 @@ class Session(OrdinaryFrames):
         for number in self._dismissed.due(now):
             self._ask_to_stop(number)
         limits = self._limits
+        if is_stuck:
+            self._client_block_since = self._client_block_since and now
+            self._upstream_block_since = self._upstream_block_since and now
         if not self._has_client_settings:
-            if now - self._begun_at > limits.head_timeout_s:
+            if not is_stuck and now - self._begun_at > limits.head_timeout_s:
                 self._client_fault(_late("no preface and SETTINGS in time"), Reason.HEAD_TIMEOUT)
             return
         if self._shutdown is not None and not self._said_last and now - self._shutdown_at > SHUTDOWN_WAIT_S:
@@ -319,8 +335,11 @@ class Session(OrdinaryFrames):
         if self.state is RELAYING and not self._has_upstream_settings and now - self._ready_at > limits.head_timeout_s:
             self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "no SETTINGS in time")
             return
-        if self._block_since and now - self._block_since > limits.head_timeout_s:
+        if self._client_block_since and now - self._client_block_since > limits.head_timeout_s:
             self._client_fault(_late("half a frame"), Reason.HEAD_TIMEOUT)
+            return
+        if self._upstream_block_since and now - self._upstream_block_since > limits.head_timeout_s:
+            self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "half a frame")
             return
         for stream in list(self.streams.values()):
             if now - stream.active_at > limits.stream_idle_timeout_s:
@@ -341,11 +360,11 @@ class Session(OrdinaryFrames):
 
     def _not_http2(self, begun: bytes) -> None:
         """What came is not the preface. Who speaks HTTP/1 is told so in its own words: frames would tell it nothing."""
-        if not _HTTP1_REQUEST.match(begun):
-            self._client_fault(ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 preface"))
+        if not answers.is_http1(begun):
+            self._client_fault(broken("not the HTTP/2 preface"))
             return
         self.fault = self.end = (Reason.H2_PROTOCOL_ERROR, "HTTP/1, where HTTP/2 alone is spoken")
-        self.to_client.append(_HTTP2_ALONE)
+        self.to_client.append(answers.HTTP2_ALONE)
 
     def _client_fault(self, fault: Http2Error, reason: Reason | None = None) -> None:
         """The client broke the rules, or its budget: everything ends."""
@@ -353,10 +372,9 @@ class Session(OrdinaryFrames):
             reason = Reason.H2_FLOOD if isinstance(fault, Flood) else Reason.H2_PROTOCOL_ERROR
         self.fault = (reason, fault.detail)
         if not (self._upstream.left and self._upstream_passes):
-            if not self._has_upstream_settings:
-                self._made_client.insert(0, passed_settings.for_client(b"", self._limits.max_header_bytes, first=True))
+            self._stand_in()
             self.to_client += self._made_client
-            self.to_client.append(frames.goaway(self._last, fault.code))
+            self.to_client.append(frames.goaway(min(self._last, self._taken_last), fault.code))
         self._made_client.clear()
         self._abandon(reason, fault.detail)
         self.end = (reason, fault.detail)

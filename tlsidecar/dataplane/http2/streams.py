@@ -15,9 +15,9 @@ from certs.identity import Identity
 from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import answers, frames
-from tlsidecar.dataplane.http2.budget import Budget
+from tlsidecar.dataplane.http2.budget import Budgets
 from tlsidecar.dataplane.http2.dismissals import Dismissals
-from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
+from tlsidecar.dataplane.http2.errors import ErrorCode, broken
 from tlsidecar.dataplane.http2.frames import Frame, FrameReader
 from tlsidecar.dataplane.http2.heads import Heads, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
@@ -26,10 +26,6 @@ from tlsidecar.dataplane.http2.stated import Stated
 from tlsidecar.dataplane.parties import Party
 from tlsidecar.outcomes import Reason, Side, Stage
 
-# Budgets: so many at once, and so many a second.
-RESETS: Final = (200, 20)
-IDLE_FRAMES: Final = (1000, 100)  # those that carry nothing
-SWALLOWED_FRAMES: Final = (10_000, 1000)  # DATA for streams that have ended: as much as was under way, and no more
 CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
 WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
 CLOSED_REMEMBERED: Final = 128
@@ -118,14 +114,13 @@ class Streams:
         "_address",
         "_alone_until",
         "_begun_at",
-        "_block_since",
         "_client",
+        "_client_block_since",
+        "_client_budgets",
         "_client_credit",
         "_client_decoder",
-        "_client_idle",
         "_client_initial",
         "_client_passes",
-        "_client_resets",
         "_client_room",
         "_client_window",
         "_clock",
@@ -135,6 +130,7 @@ class Streams:
         "_first_request",
         "_first_response",
         "_forgotten",
+        "_goaway_at",
         "_goaway_last",
         "_gone",
         "_grpc",
@@ -160,20 +156,20 @@ class Streams:
         "_shutdown_at",
         "_shutdown_ping",
         "_stated",
-        "_swallowed",
         "_upstream",
+        "_upstream_block_since",
+        "_upstream_budgets",
         "_upstream_credit",
         "_upstream_decoder",
-        "_upstream_idle",
         "_upstream_initial",
         "_upstream_last",
         "_upstream_passes",
-        "_upstream_resets",
         "_upstream_room",
         "_upstream_window",
         "active_at",
         "end",
         "fault",
+        "loss_is_told",
         "requests",
         "state",
         "streams",
@@ -214,16 +210,13 @@ class Streams:
         self._last = 0  # the client's newest stream
         self._last_passed = 0  # the newest that the upstream knows
         self._goaway_last = frames.MAX_WINDOW  # newer ones of the client's are not taken
-        self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream
+        self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream, as it has said
         self._closed: dict[int, tuple[int, int]] = {}  # id: what becomes of the client's frames, of the upstream's
         self._forgotten = 0  # up to this id it is not known any more
         self._dismissed = Dismissals()
         # Each side has its own budgets, and what it answers to the other is owed: neither is to pay for the other.
-        self._client_resets = Budget(*RESETS, "resets", now)
-        self._upstream_resets = Budget(*RESETS, "resets", now)
-        self._client_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
-        self._upstream_idle = Budget(*IDLE_FRAMES, "frames that carry nothing", now)
-        self._swallowed = Budget(*SWALLOWED_FRAMES, "DATA frames for streams that have ended", now)
+        self._client_budgets = Budgets(now)
+        self._upstream_budgets = Budgets(now)
         self._client_credit = 0  # frames that the client owes us for what was sent to it
         self._upstream_credit = 0
         # What either side takes of DATA on the connection, and at first on each stream. Flow control is the ends' own;
@@ -240,13 +233,16 @@ class Streams:
         self._shutdown_ping = b""  # what ours holds, until it is answered
         self._alone_until = 0.0  # 0: not at all
         self._said_last = False
-        self._owes_goaway = False  # that it was the last is to be said
+        self._owes_goaway = False  # that no more are taken is to be said
+        self._goaway_at = now  # not before this, where streams may yet be answered
         self._begun_at = now
         self._idle_since = now  # while there is no stream
         self._gone = (Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)  # why, once it is
+        self.loss_is_told = False  # by the account of a stream that has failed for it
         self._ready_at = 0.0  # when the upstream was reached
         self._held_since = 0.0  # since when half a DATA frame has kept what is ours from the other side; 0: it does not
-        self._block_since = 0.0  # since when the client's header block, or half a frame, is under way; 0: none is
+        self._client_block_since = 0.0  # since when a header block of its, or half a frame, is under way; 0: none is
+        self._upstream_block_since = 0.0
         self._client_window = 0  # of the connection's window: to be given back to the client, who is not to wait for it
         self._upstream_window = 0
 
@@ -271,13 +267,15 @@ class Streams:
     def _dismiss(self, stream: Stream) -> None:
         """The answer is whole, and nothing more of the request is wanted."""
         if stream.open & CLIENT:
-            first = self._dismissed.add(stream.id, stream.request_left, self._clock.now)
+            first = self._dismissed.add(stream.id, stream.request_left, stream.client_room, self._clock.now)
             if first is not None:
                 self._ask_to_stop(first)
         self._over(stream, BOTH_SWALLOWED)
 
-    def _ask_to_stop(self, number: int) -> None:
-        self._made_client.append(frames.rst_stream(number, ErrorCode.NO_ERROR))
+    def _ask_to_stop(self, number: int, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
+        if code != ErrorCode.NO_ERROR:
+            self._client_budgets.resets.spend(self._clock.now)  # it has made us reset it
+        self._made_client.append(frames.rst_stream(number, code))
 
     def _remember(self, number: int, rules: tuple[int, int]) -> None:
         closed = self._closed
@@ -288,6 +286,12 @@ class Streams:
                 del closed[each]
             self._forgotten = max(self._forgotten, *oldest)
         closed[number] = rules
+
+    def _forbid(self, number: int) -> None:
+        """The client has ended or reset a stream that is closed: nothing more of its may come."""
+        rules = self._closed.get(number)
+        if rules is not None:
+            self._closed[number] = (FORBIDDEN, rules[1])
 
     def _rules_of(self, number: int) -> tuple[int, int]:
         """What becomes of frames for a closed stream. Raises :class:`ConnectionFault` for one that was passed over."""
@@ -302,7 +306,7 @@ class Streams:
         self, stream: Stream, detail: str, reason: Reason, code: ErrorCode = ErrorCode.PROTOCOL_ERROR
     ) -> None:
         """RFC 9113 section 8.1.1: an error of the stream; to the account it is what HTTP/1 would answer 400."""
-        self._client_resets.spend(self._clock.now)
+        self._client_budgets.resets.spend(self._clock.now)
         exchange = stream.exchange
         if exchange.status == 0:
             exchange.refuse(MessageRefused(400, reason, detail))
@@ -347,9 +351,9 @@ class Streams:
         if self.state is not ALONE and stream.exchange.holds_upstream:
             self._made_upstream.append(frames.rst_stream(stream.id, ErrorCode.CANCEL))
 
-    def _swallow(self, frame: Frame, reader: FrameReader) -> int:
+    def _swallow(self, frame: Frame, reader: FrameReader, budgets: Budgets) -> int:
         """A DATA frame that does not go on: how much of it is here, whose window is to be given back."""
-        self._swallowed.spend(self._clock.now)
+        budgets.swallowed.spend(self._clock.now)
         return min(frame[4], reader.end) - frame[3] - frames.HEAD_BYTES
 
     def _give_back_client(self, count: int) -> None:
@@ -365,6 +369,12 @@ class Streams:
             self._said_last = True
             self._goaway_last = self._last
             self._owes_goaway = True
+
+    @property
+    def _taken_last(self) -> int:
+        """The newest stream that a GOAWAY for the client may name: none may name a newer one than an earlier GOAWAY
+        did, ours or the upstream's (RFC 9113 section 6.8)."""
+        return min(self._goaway_last, self._upstream_last)
 
     def _abandon(self, reason: Reason, detail: str) -> None:
         now = self._clock.now
@@ -382,13 +392,3 @@ class Streams:
 def overgrown(window: int) -> bool:
     """Whether a window is larger than there may be one (RFC 9113 section 6.9.1)."""
     return window > frames.MAX_WINDOW
-
-
-def flow_control(detail: str) -> ConnectionFault:
-    """What ends the connection where a window was overrun or overgrown."""
-    return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, detail)
-
-
-def broken(detail: str) -> ConnectionFault:
-    """What ends the connection where a rule of the protocol was broken."""
-    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, detail)

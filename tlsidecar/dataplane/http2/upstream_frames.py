@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.refusal import MAX_INTERIM_RESPONSES, bad_response
 from tlsidecar.dataplane.http2 import frames, passed_settings
-from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from tlsidecar.dataplane.http2.dismissals import ASKED_AFTER_S
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault, broken, flow_control
 from tlsidecar.dataplane.http2.frames import Frame
 from tlsidecar.dataplane.http2.heads import ResponseHead
 from tlsidecar.dataplane.http2.known_requests import BLOCKS_REMEMBERED
 from tlsidecar.dataplane.http2.streams import (
+    CLIENT,
     CREDIT_SAVED,
     FORBIDDEN,
     MAY_BE_OWED,
@@ -18,8 +20,6 @@ from tlsidecar.dataplane.http2.streams import (
     UPSTREAM,
     Stream,
     Streams,
-    broken,
-    flow_control,
     overgrown,
 )
 from tlsidecar.outcomes import Reason
@@ -44,7 +44,7 @@ class UpstreamFrames(Streams):
             self._upstream_passes = False  # whatever is found wrong with it
             passes = self._upstream_passes = self._upstream_data(frame)
             if not passes:
-                self._give_back_upstream(self._swallow(frame, self._upstream))
+                self._give_back_upstream(self._swallow(frame, self._upstream, self._upstream_budgets))
             return passes
         if kind == frames.HEADERS:
             self._upstream_headers(number, flags, payload)
@@ -54,7 +54,7 @@ class UpstreamFrames(Streams):
             if self._upstream_credit > 0:
                 self._upstream_credit -= 1
             else:
-                self._upstream_idle.spend(self._clock.now)
+                self._upstream_budgets.idle.spend(self._clock.now)
         if kind == frames.WINDOW_UPDATE:
             if not self._upstream_grants(number, frames.number(payload) & frames.MAX_WINDOW):
                 return False
@@ -72,14 +72,13 @@ class UpstreamFrames(Streams):
             return True
         if acknowledges:
             return True
-        self._upstream_idle.spend(self._clock.now)
+        self._upstream_budgets.idle.spend(self._clock.now)
         if kind == frames.SETTINGS:
             self._upstream_settings(payload)
             self._made_client.append(passed_settings.for_client(payload, self._limits.max_header_bytes, first=False))
             return False
         if kind == frames.GOAWAY:
-            self._upstream_goaway(frames.number(payload[:4]) & frames.MAX_WINDOW)
-            return not self._said_last
+            return self._upstream_goaway(payload)
         return False
 
     def _must_be_passed(self, number: int) -> None:
@@ -121,7 +120,7 @@ class UpstreamFrames(Streams):
         content = frames.content_bytes(self._upstream.data, frame)
         ends = flags & frames.END_STREAM
         if not content and not ends:
-            self._upstream_idle.spend(self._clock.now)
+            self._upstream_budgets.idle.spend(self._clock.now)
         if stream is None:
             self._must_be_passed(number)
             rule = self._rules_of(number)[1]
@@ -164,7 +163,7 @@ class UpstreamFrames(Streams):
         ends = bool(flags & frames.END_STREAM)
         if stream is None:
             self._must_be_passed(number)
-            self._upstream_idle.spend(self._clock.now)
+            self._upstream_budgets.idle.spend(self._clock.now)
             self._upstream_decoder.decode(block)
             if self._rules_of(number)[1] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
@@ -239,7 +238,7 @@ class UpstreamFrames(Streams):
 
     def _bad_response(self, stream: Stream, detail: str) -> None:
         """RFC 9113 section 8.1.1, from the other side: 502, or the end of an answer that has begun."""
-        self._upstream_resets.spend(self._clock.now)
+        self._upstream_budgets.resets.spend(self._clock.now)
         self._refuse(stream, bad_response(detail))
 
     def _upstream_reset(self, number: int, code: int) -> bool:
@@ -248,24 +247,39 @@ class UpstreamFrames(Streams):
         self._must_be_passed(number)
         stream = self.streams.get(number)
         if stream is None:
-            self._upstream_idle.spend(self._clock.now)
+            self._upstream_budgets.idle.spend(self._clock.now)
             return False
         if code == ErrorCode.NO_ERROR and not stream.open & UPSTREAM:
             self._dismiss(stream)
             return False
-        self._upstream_resets.spend(self._clock.now)
+        self._upstream_budgets.resets.spend(self._clock.now)
         stream.exchange.cut(Reason.UPSTREAM_RESET, f"RST_STREAM {code}")
         self._over(stream, (PASSES, FORBIDDEN))
         return True
 
-    def _upstream_goaway(self, last: int) -> None:
-        """GOAWAY (RFC 9113 section 6.8): streams after ``last`` were not begun with, and may be tried again."""
-        self._upstream_last = min(self._upstream_last, last)
+    def _upstream_goaway(self, payload: bytes) -> bool:
+        """GOAWAY (RFC 9113 section 6.8): whether it goes on as it came. Streams after its last one were not begun with,
+        and may be tried again, as the client learns from the same frame, if it gets that frame."""
+        named = frames.number(payload[:4]) & frames.MAX_WINDOW
+        last = self._upstream_last = min(self._upstream_last, named)
+        passes = not self._said_last
+        if passes and frames.number(payload[4:8]) == ErrorCode.NO_ERROR and self._answers_who_sends:
+            passes = False
+            self._owes_goaway = True
+            self._goaway_at = self._clock.now + ASKED_AFTER_S
         for stream in list(self.streams.values()):
             if stream.id > last:
-                # The upstream has not begun with it, and the client learns from the same frame that it may try again:
-                # if it gets that frame.
-                if self._said_last:
+                if not passes:
                     self._made_client.append(frames.rst_stream(stream.id, ErrorCode.REFUSED_STREAM))
                 stream.exchange.cut(Reason.UPSTREAM_CLOSED, "GOAWAY")
                 self._over(stream, (SWALLOWED, FORBIDDEN))
+        if passes and named > last:
+            self._made_client.append(frames.frame(frames.GOAWAY, 0, 0, last.to_bytes(4, "big") + payload[4:]))
+            return False
+        return passes
+
+    @property
+    def _answers_who_sends(self) -> bool:
+        """Whether a whole answer may just have been said to a client that still sends. Such a one may take a GOAWAY
+        beside it for a failure, and lose it (:mod:`.dismissals`)."""
+        return bool(self._dismissed) or any(stream.open == CLIENT for stream in self.streams.values())

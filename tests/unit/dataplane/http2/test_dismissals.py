@@ -3,6 +3,7 @@ moment later (RFC 9113 section 8.1), and is done; its connection goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from unit.dataplane.http1.conversation import listener
 from unit.dataplane.http2.talk import CALL, GET, OK, TRAILERS, Field, Talk, head
 
 from tlsidecar.dataplane.http2 import frames
+from tlsidecar.dataplane.http2.budget import RESETS
 from tlsidecar.dataplane.http2.dismissals import MOST_AT_ONCE
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
@@ -41,9 +43,8 @@ def abandoned() -> Talk:
 
 
 @pytest.mark.parametrize("early", [answered, ours, abandoned])
-def test_it_is_asked_to_stop_a_moment_later(early: object) -> None:
-    assert callable(early)
-    talk: Talk = early()
+def test_it_is_asked_to_stop_a_moment_later(early: Callable[[], Talk]) -> None:
+    talk = early()
     assert talk.at_client.heads(1)[0][b":status"] == b"413"
     assert talk.at_client.of("reset", "goaway") == []
     talk.client(data(300))
@@ -53,6 +54,57 @@ def test_it_is_asked_to_stop_a_moment_later(early: object) -> None:
     assert talk.wait(5).at_client.of("reset") == [STOP]
 
 
+BREAKS = [
+    pytest.param(data(1100), "PROTOCOL_ERROR", id="more than it stated"),
+    pytest.param(data(1100, end=True), "PROTOCOL_ERROR", id="more than it stated, with the end"),
+    pytest.param(data(500) + data(401), "PROTOCOL_ERROR", id="more than it stated, in two"),
+    pytest.param(head(1, TRAILERS, end=False), "PROTOCOL_ERROR", id="a second head"),
+    pytest.param(head(1, [(b":method", b"GET")], end=False), "PROTOCOL_ERROR", id="a pseudo-header in it"),
+    pytest.param(
+        frames.window_update(1, 2**30) + frames.window_update(1, 2**30), "FLOW_CONTROL_ERROR", id="a window over 2^31-1"
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "code"), BREAKS)
+@pytest.mark.parametrize("early", [answered, abandoned])
+def test_it_is_judged_until_then(early: Callable[[], Talk], said: bytes, code: str) -> None:
+    """To the client its stream is open: what it does wrong there is not taken in silence."""
+    talk = early().client(said)
+    assert talk.at_client.of("reset") == [("reset", 1, code)]
+    talk.client(data(5), frames.window_update(1, 5)).wait(5)
+    assert talk.at_client.of("reset") == [("reset", 1, code)]
+    assert talk.statuses == [413]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(data(0, end=True), id="END_STREAM"),
+        pytest.param(head(1, TRAILERS), id="trailers"),
+        pytest.param(frames.rst_stream(1, 8), id="RST_STREAM"),
+    ],
+)
+@pytest.mark.parametrize("after", [pytest.param(data(1), id="DATA"), pytest.param(head(1, TRAILERS), id="HEADERS")])
+@pytest.mark.parametrize("early", [answered, ours])
+def test_once_the_client_has_ended_it_nothing_may_come(early: Callable[[], Talk], last: bytes, after: bytes) -> None:
+    talk = early().client(last)
+    assert not talk.faults
+    talk.client(after)
+    assert talk.at_client.heard[-1][2] == "STREAM_CLOSED"
+    assert [reason for reason, _ in talk.faults] == [Reason.H2_PROTOCOL_ERROR]
+
+
+def test_who_makes_us_reset_such_streams_is_a_flood() -> None:
+    talk = Talk()
+    for stream in range(1, 2 * RESETS[0] + 3, 2):
+        talk.client(head(stream, CALL, end=False)).upstream(
+            head(stream, [*OK, *TRAILERS]), frames.rst_stream(stream, 0)
+        )
+        talk.client(head(stream, TRAILERS, end=False))
+    assert talk.end is Reason.H2_FLOOD
+
+
 def test_the_connection_goes_on() -> None:
     talk = answered().wait(1).client(data(200), head(3)).upstream(head(3, OK))
     assert talk.at_client.heads(3) == [dict(OK)]
@@ -60,9 +112,8 @@ def test_the_connection_goes_on() -> None:
 
 
 @pytest.mark.parametrize("early", [answered, abandoned])
-def test_an_answer_that_was_whole_is_no_failure(early: object) -> None:
-    assert callable(early)
-    talk: Talk = early()
+def test_an_answer_that_was_whole_is_no_failure(early: Callable[[], Talk]) -> None:
+    talk = early()
     assert (talk.reasons, talk.statuses) == ([Reason.COMPLETED], [413])
 
 

@@ -84,59 +84,6 @@ def test_updates_that_answer_data_are_free() -> None:
     assert len(talk.at_upstream.of("window")) == 6000
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(many(1200, frames.settings([])), id="SETTINGS"),
-        pytest.param(many(1200, frames.frame(6, 0, 0, b"12345678")), id="PING"),
-        pytest.param(many(1200, frames.window_update(0, 1)), id="WINDOW_UPDATE"),
-        pytest.param(head(1, OK, end=False) + many(1200, frames.data(1, b"", end_stream=False)), id="empty DATA"),
-        pytest.param(frames.frame(1, 0, 1, coded(OK)) + many(9, frames.frame(9, 0, 1, b"")), id="CONTINUATIONs"),
-        pytest.param(head(1, [*OK, *[(b"set-cookie", b"a")] * 100]), id="too many fields"),
-    ],
-)
-def test_a_service_that_floods_costs_its_connection(said: bytes) -> None:
-    talk = Talk().client(head(1, CALL, end=False)).upstream(said)
-    assert talk.at_upstream.heard[-1] == ("goaway", 0, "ENHANCE_YOUR_CALM")
-    talk.wait(1)  # for a client that still sends
-    assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
-    assert talk.reasons == [Reason.H2_FLOOD]
-    assert talk.end is Reason.COMPLETED  # the client's connection, which may come again
-
-
-def test_a_service_that_answers_only_in_advance() -> None:
-    early = head(1, [(b":status", b"103"), (b"link", b"</a>")], end=False)
-    talk = Talk().client(head(1), head(3)).upstream(many(100, early))
-    assert len(talk.at_client.heads(1)) == 100
-    talk.upstream(early)
-    assert talk.at_client.heads(1)[100][b":status"] == b"502"
-    assert talk.reasons == [Reason.UPSTREAM_BAD_RESPONSE]
-    assert talk.upstream(head(3, OK)).at_client.heads(3)[0][b":status"] == b"200"
-
-
-def test_a_service_that_speaks_http1_is_called_so() -> None:
-    talk = Talk(reaches=False).client(head(1, CALL)).reached()
-    talk.upstream(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    assert talk.ledger.entries[0].reason is Reason.UPSTREAM_BAD_RESPONSE
-    assert "speaks HTTP/1" in talk.session._gone[1]
-    assert talk.at_client.heads(1)[0][b"grpc-status"] == b"14"
-
-
-def test_neither_side_pays_for_what_the_other_does() -> None:
-    talk = Talk()
-    for number in range(1, 600, 4):
-        talk.client(head(number, CALL, end=False), frames.rst_stream(number, 8), head(number + 2, CALL, end=False))
-        talk.upstream(frames.rst_stream(number + 2, 8))
-    assert talk.end is None
-    talk.upstream(many(900, frames.settings([])))
-    talk.client(many(900, frames.SETTINGS_ACK), many(900, frames.frame(6, 0, 0, b"12345678")))
-    assert talk.end is None
-    talk.upstream(many(900, frames.frame(6, 1, 0, b"12345678")))
-    assert talk.session.state.name == "RELAYING"
-    talk.client(many(1001, frames.settings([])))
-    assert talk.end is Reason.H2_FLOOD
-
-
 MALFORMED: list[tuple[str, list[Field], Reason]] = [
     ("an upper-case name", [*GET, (b"X-A", b"1")], Reason.BAD_HEADER),
     ("an empty name", [*GET, (b"", b"1")], Reason.BAD_HEADER),
@@ -202,30 +149,6 @@ def test_a_request_that_is_not_served(fields: list[Field], status: bytes) -> Non
     assert talk.at_upstream.heard == []
 
 
-LYING = [
-    pytest.param([frames.data(1, b"1234", end_stream=True)], id="less"),
-    pytest.param([frames.data(1, b"123456", end_stream=True)], id="more"),
-    pytest.param([frames.data(1, b"123456", end_stream=False)], id="more, not at the end"),
-    pytest.param([head(1, [(b"x-t", b"1")])], id="trailers instead"),
-    pytest.param([frames.frame(0, 9, 1, b"\2" + b"1234" + b"\0\0")], id="padding counted"),
-]
-
-
-@pytest.mark.parametrize("said", LYING)
-def test_a_content_length_that_lies(said: list[bytes]) -> None:
-    talk = Talk().client(head(1, [*GET, (b"content-length", b"5")], end=False), *said)
-    assert talk.at_client.heard[0] == ("reset", 1, "PROTOCOL_ERROR")
-    assert talk.at_upstream.of("data") == []
-    assert ("reset", 1, "CANCEL") in talk.at_upstream.heard
-    assert [refusal.reason for refusal in talk.ledger.refusals] == [Reason.BAD_CONTENT_LENGTH]
-
-
-def test_trailers_with_a_pseudo_header() -> None:
-    talk = Talk().client(head(1, end=False), head(1, [(b":path", b"/b")]))
-    assert ("reset", 1, "PROTOCOL_ERROR") in talk.at_client.heard
-    assert [refusal.reason for refusal in talk.ledger.refusals] == [Reason.BAD_TRAILER]
-
-
 CONNECTION_ERRORS = [
     pytest.param([frames.data(1, b"x", end_stream=True)], "PROTOCOL_ERROR", id="DATA on an idle stream"),
     pytest.param([frames.rst_stream(1, 8)], "PROTOCOL_ERROR", id="RST_STREAM of an idle stream"),
@@ -262,11 +185,6 @@ def test_what_breaks_the_protocol_ends_the_connection(said: list[bytes], code: s
     assert talk.end is Reason.H2_PROTOCOL_ERROR
 
 
-def test_headers_on_a_stream_that_has_ended_on_both_sides() -> None:
-    talk = Talk().client(head(1)).upstream(head(1, OK)).client(head(1))
-    assert talk.at_client.heard[-1] == ("goaway", 1, "STREAM_CLOSED")
-
-
 @pytest.mark.parametrize(
     "said",
     [
@@ -290,24 +208,6 @@ def test_who_speaks_http1_is_told_so_in_its_own_words() -> None:
     session.receive_client(bytearray(said), len(said))
     assert b"".join(session.to_client).startswith(b"HTTP/1.1 505 ")
     assert session.end == session.fault == (Reason.H2_PROTOCOL_ERROR, "HTTP/1, where HTTP/2 alone is spoken")
-
-
-def test_streams_over_the_limit_are_refused_and_may_be_tried_again() -> None:
-    talk = Talk().client(*[head(2 * at + 1, end=False) for at in range(103)])
-    assert talk.at_client.of("reset") == [("reset", 2 * at + 1, "REFUSED_STREAM") for at in (100, 101, 102)]
-    assert len(talk.session.streams) == 100
-    talk.upstream(head(1, OK), frames.rst_stream(1, 0)).client(head(207))
-    assert len(talk.at_upstream.heads(207)) == 1
-
-
-@pytest.mark.parametrize(
-    "bad", [head(3, OK), frames.data(3, b"x", end_stream=True), head(2, OK), frames.rst_stream(9, 8)]
-)
-def test_a_service_that_invents_streams(bad: bytes) -> None:
-    talk = Talk().client(head(1)).upstream(bad)
-    assert talk.reasons == [Reason.UPSTREAM_BAD_RESPONSE]
-    assert talk.at_client.heads(1)[0][b":status"] == b"502"
-    assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
 
 
 def _a_clients_bytes() -> bytes:

@@ -78,44 +78,6 @@ def test_the_first_block_of_each_direction_gives_up_the_table() -> None:
         assert blocks[1] == 1
 
 
-@pytest.mark.parametrize(
-    ("frame", "heard"),
-    [
-        (frames.frame(frames.PING, 0, 0, b"12345678"), ("ping", b"12345678")),
-        (frames.window_update(0, 5), ("window", 0, 5)),
-        (frames.window_update(1, 5), ("window", 1, 5)),
-        (frames.frame(frames.WINDOW_UPDATE, 0, 1, b"\x80\0\0\5"), ("window", 1, 5)),
-        (frames.goaway(0, 0), ("goaway", 0, "NO_ERROR")),
-        (frames.rst_stream(1, 8), ("reset", 1, "CANCEL")),
-    ],
-    ids=["ping", "window", "stream window", "reserved bit", "goaway", "reset"],
-)
-def test_frames_that_go_on(frame: bytes, heard: tuple[object, ...]) -> None:
-    talk = Talk().client(head(1, end=False), frame)
-    assert talk.at_upstream.heard[1:] == [heard]
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        frames.frame(frames.PRIORITY, 0, 1, b"\0\0\0\3\7"),
-        frames.frame(frames.PRIORITY, 0, 9, b"\0\0\0\3\7"),
-        frames.frame(0x42, 0, 1, b"whatever"),
-    ],
-    ids=["priority", "priority of an idle stream", "unknown"],
-)
-def test_frames_that_end_here(frame: bytes) -> None:
-    talk = Talk().client(head(1, end=False), frame, frames.data(1, b"x", end_stream=True))
-    assert [each[0] for each in talk.at_upstream.heard] == ["head", "data"]
-
-
-def test_a_frame_with_a_reserved_bit_goes_on_without_it() -> None:
-    ping = bytearray(frames.frame(frames.PING, 0, 0, b"12345678"))
-    ping[5] |= 0x80
-    talk = Talk().client(bytes(ping))
-    assert talk.at_upstream.raw.endswith(frames.frame(frames.PING, 0, 0, b"12345678"))
-
-
 @pytest.mark.parametrize("grpc", [False, True])
 def test_a_route_refuses_one_stream_and_not_its_neighbour(grpc: bool) -> None:
     fields = CALL if grpc else GET
@@ -209,87 +171,6 @@ def test_host_stands_in_for_the_authority() -> None:
     assert b"host" not in asked
 
 
-def test_a_body_over_the_limit() -> None:
-    settings = http2(limits=Limits(max_body_bytes=100))
-    stated = [*GET, (b"content-length", b"101")]
-    talk = Talk(settings).client(head(1, stated, end=False))  # type: ignore[arg-type]
-    assert talk.statuses == [413]
-    talk = Talk(settings).client(head(1, end=False), frames.data(1, b"x" * 90, end_stream=False))  # type: ignore[arg-type]
-    assert talk.statuses == []
-    talk.client(frames.data(1, b"x" * 90, end_stream=True))
-    assert talk.statuses == [413]
-    assert ("reset", 1, "CANCEL") in talk.at_upstream.heard
-
-
-def test_interim_responses_pass() -> None:
-    talk = Talk().client(head(1, [*GET, (b"expect", b"100-continue"), (b"content-length", b"1")], end=False))
-    talk.upstream(head(1, [(b":status", b"100")], end=False)).client(frames.data(1, b"x", end_stream=True))
-    talk.upstream(head(1, [(b":status", b"204")]))
-    assert [each[b":status"] for each in talk.at_client.heads(1)] == [b"100", b"204"]
-
-
-@pytest.mark.parametrize(
-    ("said", "answered"),
-    [
-        ([head(1, [(b":status", b"20")])], [b"502"]),
-        ([head(1, [(b"x", b"y")])], [b"502"]),
-        ([head(1, [(b":status", b"101")], end=False)], [b"502"]),
-        ([head(1, [(b":status", b"103")])], [b"502"]),
-        ([head(1, [(b":status", b"200"), (b"Upper", b"x")])], [b"502"]),
-        ([head(1, [(b":status", b"200"), (b"connection", b"close")])], [b"502"]),
-        ([head(1, [(b":status", b"200"), (b"a", b"b\r\nc: d")])], [b"502"]),
-        ([head(1, [(b":status", b"200"), (b"content-length", b"5")])], [b"502"]),
-        ([frames.data(1, b"early", end_stream=True)], [b"502"]),
-        ([head(1, OK, end=False), head(1, OK, end=False)], [b"200"]),
-        ([head(1, OK, end=False), head(1, [(b":status", b"200")])], [b"200"]),
-        ([head(1, [*OK, (b"content-length", b"5")], end=False), frames.data(1, b"123456", end_stream=False)], [b"200"]),
-        ([head(1, [*OK, (b"content-length", b"5")], end=False), frames.data(1, b"1234", end_stream=True)], [b"200"]),
-        ([head(1, [*OK, (b"content-length", b"5")], end=False), head(1, TRAILERS)], [b"200"]),
-    ],
-)
-def test_a_response_that_cannot_be_relayed(said: list[bytes], answered: list[bytes]) -> None:
-    talk = Talk().client(head(1), head(3)).upstream(*said)
-    assert [each[b":status"] for each in talk.at_client.heads(1)] == answered
-    assert (("reset", 1, "INTERNAL_ERROR") in talk.at_client.heard) is (answered == [b"200"])
-    assert ("reset", 1, "CANCEL") in talk.at_upstream.heard
-    assert talk.reasons == [Reason.UPSTREAM_BAD_RESPONSE]
-    talk.upstream(head(3, OK))  # and its neighbour lives
-    assert talk.at_client.heads(3) == [dict(OK)]
-
-
-def test_a_length_without_a_body_is_right_for_head_and_304() -> None:
-    asked = [(name, b"HEAD" if name == b":method" else value) for name, value in GET]
-    talk = Talk().client(head(1, asked), head(3))
-    talk.upstream(head(1, [*OK, (b"content-length", b"5")]))
-    talk.upstream(head(3, [(b":status", b"304"), (b"content-length", b"5")]))
-    assert [talk.at_client.heads(number)[0][b"content-length"] for number in (1, 3)] == [b"5", b"5"]
-    assert talk.statuses == [200, 304]
-
-
-def test_a_cancelled_call() -> None:
-    talk = Talk().client(head(1, CALL, end=False)).upstream(head(1, OK, end=False))
-    talk.client(frames.rst_stream(1, 8))
-    assert talk.reasons == [Reason.STREAM_RESET]
-    # What was under way is legal, and the client's window with it.
-    talk.upstream(frames.data(1, b"late", end_stream=False), head(1, TRAILERS))
-    assert talk.at_client.data(1) == b"late"
-    assert len(talk.at_client.heads(1)) == 1
-
-
-def test_a_call_that_the_service_resets() -> None:
-    talk = Talk().client(head(1, CALL, end=False)).upstream(frames.rst_stream(1, 7))
-    assert ("reset", 1, "REFUSED_STREAM") in talk.at_client.heard
-    assert talk.reasons == [Reason.UPSTREAM_RESET]
-    talk.client(frames.data(1, b"late", end_stream=True))
-    assert talk.at_upstream.data(1) == b"late"
-
-
-def test_an_early_answer_ends_as_the_service_says() -> None:
-    talk = Talk().client(head(1, CALL, end=False)).upstream(head(1, [*OK, *TRAILERS]), frames.rst_stream(1, 0))
-    assert (talk.reasons, talk.statuses) == ([Reason.COMPLETED], [200])
-    assert talk.wait(1).at_client.heard[-1] == ("reset", 1, "NO_ERROR")
-
-
 def test_an_upstream_that_ends() -> None:
     talk = Talk().client(head(1, CALL), head(3), head(5)).upstream(head(5, OK, end=False))
     talk.gone(Reason.UPSTREAM_RESET)
@@ -325,16 +206,6 @@ def test_an_upstream_that_was_not_reached() -> None:
     assert talk.at_client.heard[-1] == ("goaway", 3, "NO_ERROR")
 
 
-def test_goaway_of_the_upstream() -> None:
-    talk = Talk().client(head(1), head(3)).upstream(frames.goaway(1, 0))
-    assert ("goaway", 1, "NO_ERROR") in talk.at_client.heard
-    assert talk.reasons == [Reason.UPSTREAM_CLOSED]
-    talk.client(head(5, end=False), frames.data(5, b"x", end_stream=True))
-    assert [each[1] for each in talk.at_upstream.of("head", "data")] == [1, 3]
-    talk.upstream(head(1, OK))
-    assert talk.at_client.heads(1) == [dict(OK)]
-
-
 def test_shutting_down_takes_two_steps_and_loses_nobody() -> None:
     talk = Talk().client(head(1)).shut_down()
     assert talk.at_client.of("goaway") == [("goaway", frames.MAX_WINDOW, "NO_ERROR")]
@@ -349,6 +220,20 @@ def test_shutting_down_takes_two_steps_and_loses_nobody() -> None:
     talk.upstream(head(3, OK), head(1, OK))
     assert talk.end is Reason.DRAINED
     assert talk.statuses == [200, 200]
+
+
+def test_shutting_down_before_the_upstream_is_there() -> None:
+    talk = Talk(reaches=False).shut_down()
+    assert talk.at_client.heard == []
+    talk.wait(1.5)
+    assert talk.at_client.of("settings", "ack") == [("settings", {3: 100, 6: 32 * 1024}), ("ack",)]
+    assert talk.at_client.heard[-1] == ("goaway", 0, "NO_ERROR")
+    assert talk.end is Reason.DRAINED
+    waits = Talk(reaches=False).client(head(1)).shut_down().wait(1.5)
+    assert (waits.end, waits.at_client.heard) == (None, [])
+    waits.reached().upstream(frames.settings([]), head(1, OK))
+    assert waits.at_client.of("settings", "goaway", "head")[0][0] == "settings"
+    assert (waits.end, waits.statuses) == (Reason.DRAINED, [200])
 
 
 def test_shutting_down_does_not_wait_for_ever_for_the_pong() -> None:
@@ -372,32 +257,6 @@ def test_deadlines() -> None:
     talk = Talk(settings).wait(76)  # type: ignore[arg-type]
     assert talk.end is Reason.IDLE_TIMEOUT
     assert talk.at_client.of("goaway") == [("goaway", 0, "NO_ERROR")]
-
-
-def test_closed_streams_are_remembered_in_bounded_space() -> None:
-    talk = Talk()
-    for number in range(1, 4001, 2):
-        talk.client(head(number)).upstream(head(number, OK))
-        talk.clock.now += 0.01
-    assert len(talk.session._closed) <= 128
-    assert talk.session.requests == 2000
-    # Of one that was forgotten it is not known how it ended: what still comes is swallowed.
-    talk.client(frames.data(3, b"x" * 7, end_stream=False))
-    assert talk.at_client.heard[-1] == ("window", 0, 7)
-    assert talk.end is None
-
-
-def test_a_block_that_is_repeated_means_the_same() -> None:
-    """Blocks are remembered while the table stays: with a table that changes they are read anew."""
-    first = b"\x82\x87\x41\x06a.test\x44\x02/x"
-    again = b"\x82\x87\xbf\xbe"
-    other = b"\x82\x87\xbf\x44\x02/y"
-    talk = Talk()
-    for number, block in ((1, first), (3, again), (5, again), (7, other), (9, b"\x82\x87\xc0\xbe")):
-        talk.client(frames.headers(number, block, end_stream=True))
-    assert [talk.at_upstream.heads(number)[0][b":path"] for number in (1, 3, 5, 7, 9)] == [b"/x"] * 3 + [b"/y"] * 2
-    ids = {talk.at_upstream.heads(number)[0][b"x-request-id"] for number in (1, 3, 5, 7, 9)}
-    assert len(ids) == 5
 
 
 @given(st.lists(st.integers(0, 2**16), max_size=14), st.lists(st.integers(0, 2**16), max_size=14))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head, pong
+from unit.dataplane.http2.talk import CALL, GET, OK, Talk, coded, head, pong
 
 from tlsidecar.dataplane.http2 import frames, hpack
 from tlsidecar.outcomes import Reason
@@ -49,10 +49,9 @@ def test_an_upstream_whose_windows_cannot_be_said_gives_them_in_one_frame() -> N
     assert not talk.session.upstream_must_wait
 
 
-@pytest.mark.parametrize("flags", [0, frames.END_STREAM])
-def test_headers_for_a_stream_that_we_ended_are_not_free(flags: int) -> None:
+def test_headers_for_a_stream_that_we_ended_are_not_free() -> None:
     talk = Talk().client(head(1, [*GET, (b"connection", b"x")], end=False))
-    talk.client(frames.frame(frames.HEADERS, frames.END_HEADERS | flags, 1, hpack.literal(b"a", b"b")) * 1001)
+    talk.client(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, hpack.literal(b"a", b"b")) * 1001)
     assert [reason for reason, _ in talk.faults] == [Reason.H2_FLOOD]
 
 
@@ -103,6 +102,38 @@ def test_who_is_not_read_is_not_late() -> None:
     assert talk.end is None
     talk.upstream(b"x" * 59).wait(1).wait(61)
     assert talk.end is None
+
+
+@pytest.mark.parametrize("half", [head(3)[:5], head(3)[:20], frames.frame(frames.HEADERS, 0, 3, b"\x82")])
+def test_who_is_not_read_is_not_late_with_half_a_frame(half: bytes) -> None:
+    """A service that is busy for a while, and the last read of an upload ended in the head of a frame."""
+    talk = Talk().client(head(1, end=False), half)
+    for _ in range(60):
+        talk.wait(1, is_stuck=True)
+    assert talk.end is None
+    assert talk.wait(9).end is None
+    assert talk.wait(2).end is Reason.HEAD_TIMEOUT
+
+
+def test_a_client_whose_settings_are_not_read_is_not_late() -> None:
+    talk = Talk(bare=True).client(frames.PREFACE)
+    for _ in range(20):
+        talk.wait(1, is_stuck=True)
+    assert talk.client(frames.settings([])).end is None
+
+
+@pytest.mark.parametrize("half", [head(1, OK)[:5], head(1, OK)[:12], frames.frame(frames.HEADERS, 0, 1, coded(OK))])
+def test_a_service_that_stays_in_a_frame_is_given_up(half: bytes) -> None:
+    """No other call can be answered meanwhile."""
+    talk = Talk().client(head(1), head(3, CALL)).upstream(half).wait(9)
+    assert talk.at_client.heard == []
+    talk.wait(2)
+    assert talk.reasons == [Reason.UPSTREAM_TIMEOUT] * 2
+    assert talk.at_client.heads(1)[0][b":status"] == b"504"
+    busy = Talk().client(head(1)).upstream(half)
+    for _ in range(60):
+        busy.wait(1, is_stuck=True)
+    assert busy.at_client.heard == []
 
 
 def test_a_busy_client_is_not_a_stalled_one() -> None:
