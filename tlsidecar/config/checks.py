@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
-from tlsidecar.config.identity_tables import ACME, IDENTITY_SOURCES
+from tlsidecar.config.identity_tables import ACME, IDENTITY_SOURCES, SOURCES_WITHOUT_TRUST
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.problems import Key, did_you_mean, quoted
 from tlsidecar.config.values import show_duration
@@ -107,7 +107,7 @@ def _identity(identity: Part) -> Iterator[Finding]:
         yield identity.finding("cert", "there is no certificate to show to peers", suggestion)
         return
     source = sources[0]
-    if source in ("cert", "acme") and "trust" not in identity:
+    if source in SOURCES_WITHOUT_TRUST and "trust" not in identity:
         yield identity.finding("trust", "nothing says who may vouch for peers", 'add for example trust = "ca.crt"')
     elif source in ("authority", "acme") and not any(name in identity for name in ("dns", "ip", "spiffe")):
         yield identity.finding(source, "there is no name to ask for", 'add for example dns = ["web.internal"]')

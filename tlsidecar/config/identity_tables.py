@@ -135,3 +135,5 @@ IDENTITY_SOURCES: Mapping[str, frozenset[str]] = {
     "spiffe_socket": frozenset({"spiffe_socket", "spiffe", "spiffe_hint"}),
     "acme": frozenset({"acme", "dns", "ip", "trust", "crl"}),
 }
+# Those that bring a certificate and nobody who may vouch for peers.
+SOURCES_WITHOUT_TRUST = frozenset({"cert", "acme"})

@@ -152,7 +152,8 @@ def _suggest_key(table: Table, name: str) -> str:
     name = name.replace("-", "_")
     if name in set(table.keys()):
         return f'did you mean "{name}"?'
-    within_listener = {f"listener.{home}": other for home, other in ROOT.arrays["listener"].tables.items()}
+    listener = ROOT.arrays["listener"]
+    within_listener = {f"listener.{home}": other for home, other in {**listener.tables, **listener.arrays}.items()}
     homes = {"": ROOT, **ROOT.tables, **ROOT.arrays, **within_listener}
     for home, other in homes.items():
         if name in set(other.keys()):

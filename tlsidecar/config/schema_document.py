@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tlsidecar.config.identity_tables import IDENTITY
+from tlsidecar.config.identity_tables import IDENTITY, IDENTITY_SOURCES, SOURCES_WITHOUT_TRUST
 from tlsidecar.config.listener_tables import LISTENER
 from tlsidecar.config.schema import ROOT
 from tlsidecar.config.tables import Entry, Table
@@ -23,9 +23,7 @@ def json_schema() -> dict[str, Any]:
         {"properties": {"mode": {"const": "originate"}}, "required": ["mode"]},
     ]
     definitions[IDENTITY.title]["oneOf"] = [
-        {"required": ["cert", "trust"]},
-        {"required": ["command"]},
-        {"required": ["authority"]},
+        {"required": [source, "trust"] if source in SOURCES_WITHOUT_TRUST else [source]} for source in IDENTITY_SOURCES
     ]
     return {"$schema": DIALECT, "title": ROOT.title, **root, "$defs": definitions}
 

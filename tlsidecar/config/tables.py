@@ -50,9 +50,6 @@ class Table:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
 
-    def entry(self, key: str) -> Entry | None:
-        return next((entry for entry in self.entries if entry.key == key), None)
-
     def keys(self) -> list[str]:
         """Everything that may stand in it."""
         return [*(entry.key for entry in self.entries), *self.tables, *self.arrays]
