@@ -81,6 +81,15 @@ EXAMPLES: Mapping[str, str] = {
 }
 
 
+# What is asked for as a command and is none: an option, or a command of ``certs`` or ``config``.
+_ELSEWHERE: Mapping[str, str] = {
+    **{name: f"--{name}" for name in ("help", "version")},
+    **{name: f"certs {name}" for name in ("init", "issue", "rollover", "revoke", "crl", "verify")},
+    **{name: f"config {name}" for name in ("schema", "show")},
+    "renew": "rotate",
+}
+
+
 class _CommandsByName(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -94,7 +103,7 @@ class _CommandsByName(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            nearest = get_close_matches(cmd_name, COMMANDS, n=1)
+            nearest = [_ELSEWHERE[cmd_name]] if cmd_name in _ELSEWHERE else get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"no such command {cmd_name!a}" + (f": did you mean {nearest[0]}?" if nearest else ""))
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)

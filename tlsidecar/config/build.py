@@ -13,7 +13,7 @@ from tlsidecar.config.judge import Part
 from tlsidecar.config.listener_tables import HTTP_FIELDS
 
 
-def build(document: Document, config_file: Path | None) -> settings.Settings:
+def build(document: Document) -> settings.Settings:
     """Every default that is not written here is the dataclass's own."""
     root = document.root
     limits = root.tables["limits"].fields
@@ -32,7 +32,7 @@ def build(document: Document, config_file: Path | None) -> settings.Settings:
         log=settings.Log(**root.tables["log"].fields),
         tracing=settings.Tracing(**root.tables["tracing"].fields),
         limits=settings.Limits(**limits),
-        config_file=config_file,
+        config_file=document.file,
         **root.fields,
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
 from tlsidecar.config.identity_tables import ACME, IDENTITY_SOURCES, SOURCES_WITHOUT_TRUST
 from tlsidecar.config.judge import Finding, Part
+from tlsidecar.config.places import FILE_NAME, SYSTEM_FILE
 from tlsidecar.config.problems import Key, did_you_mean, quoted
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
@@ -39,11 +40,13 @@ _TERMINATE_KEYS = ("proxy_protocol", "client_certificate_header", "client_certif
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole configuration, each table of it judged by itself, and what was found then."""
+    """A whole configuration, each table of it judged by itself, and what was found then. ``file`` is None where there
+    is none."""
 
     root: Part
     findings: tuple[Finding, ...]
     admin_socket: Path
+    file: Path | None
 
     @property
     def listeners(self) -> tuple[Part, ...]:
@@ -80,6 +83,11 @@ def check(document: Document) -> Iterator[Finding]:
 def _root(document: Document) -> Iterator[Finding]:
     if not document.listeners and not document.root.written.get("listener"):
         suggestion = "add a [[listener]] table, or give --listen and --upstream"
+        if document.file is None:
+            suggestion = (
+                f"no {FILE_NAME} is here or in {SYSTEM_FILE.parent}: name one with --config, or give --listen and "
+                "--upstream"
+            )
         yield document.root.finding("listener", "there is nothing to listen on", suggestion)
     if document.root.read("event_loop") == "uvloop" and importlib.util.find_spec("uvloop") is None:
         yield document.root.finding("event_loop", "uvloop is not installed", f"{install_line('fast')}, or leave it out")

@@ -54,7 +54,7 @@ def _load(
     problems = [*layers.problems, *(_placed(finding, layers) for finding in findings)]
     if problems:
         raise ConfigError(sorted(problems, key=_place_order))
-    return build(document, layers.file), layers
+    return build(document), layers
 
 
 def _infer_mode(layers: Layers) -> None:
@@ -69,7 +69,7 @@ def _infer_mode(layers: Layers) -> None:
 def _judged(layers: Layers, usual_admin_socket: Path) -> Document:
     root, findings = judge(layers.tree, layers.base)
     admin_socket = root.tables["admin"].read("socket") or layers.working_directory / usual_admin_socket
-    return Document(root, tuple(findings), admin_socket)
+    return Document(root, tuple(findings), admin_socket, layers.file)
 
 
 def _placed(finding: Finding, layers: Layers) -> ConfigProblem:

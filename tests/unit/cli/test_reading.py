@@ -314,7 +314,13 @@ def test_a_command_of_a_group_has_its_example(command: str) -> None:
     assert f"Example: tlsidecar {command}" in said
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("statsu", "status"), ("refusal", "refusals"), ("relaod", "reload")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        *(("statsu", "status"), ("refusal", "refusals"), ("relaod", "reload")),
+        *(("help", "--help"), ("version", "--version"), ("init", "certs init"), ("schema", "config schema")),
+    ],
+)
 def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
     done = tlsidecar(typed)
     assert (done.code, done.out) == (2, "")

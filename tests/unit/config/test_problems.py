@@ -381,3 +381,14 @@ def test_a_listener_that_names_no_identity_has_the_first(tmp_path: Path) -> None
     assert load(file, {}, {}).listeners[-1].identities == ("public",)
     file.write_text(SEVERAL + TERMINATE + METRICS + "identity = 'mesh'")
     assert load(file, {}, {}).listeners[-1].identities == ("mesh",)
+
+
+def test_where_there_is_no_file_it_is_said_where_one_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        load(None, {}, {})
+    suggestions = {problem.key: problem.suggestion for problem in refused.value.problems}
+    assert suggestions["listener"].startswith("no tlsidecar.toml is here or in /etc/tlsidecar: name one with --config")
+    assert "add a [[listener]] table" in problems_of(IDENTITY, tmp_path)[0].suggestion
