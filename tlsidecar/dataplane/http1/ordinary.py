@@ -8,6 +8,7 @@ then the bytes are for that. There is no ``Finished`` at the end: an exchange th
 from __future__ import annotations
 
 from tlsidecar.dataplane.http.exchange import Exchange
+from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http1 import forward, states
 from tlsidecar.dataplane.http1.chunked import is_whole_in_chunks
@@ -33,7 +34,7 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
         """
         if self.state is not states.IDLE or self._held.data or not self._is_ordinary:
             return None
-        head = self._requests.fast(buffer, 0, end)
+        head = self._requests.shared(buffer, end)
         if head is None:
             return None
         body_end = head.end + head.length
@@ -50,7 +51,13 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
             return None
         if self._used_halves:
             self._reset()
-        exchange = Exchange(self._downstream, head, self._clock.now)
+        request: Request = head
+        if head.copied:  # everybody's
+            if self._asks_first:  # who is asked may change it
+                request = head = head.copy()
+            else:
+                request = head.request()
+        exchange = Exchange(self._downstream, request, self._clock.now)
         if head.length > self._max_body_bytes or (self._asks_first and not self._is_let_through(exchange, head)):
             return None
         self.head = head
@@ -59,7 +66,10 @@ class OrdinaryMessages(ClientMessages, UpstreamMessages):
         exchange.bytes_in = end
         exchange.holds_upstream = exchange.was_wanted = True
         self.state = states.AWAITING
-        data = forward.request_bytes(head, buffer, self._identity)
+        if request is head:
+            data = forward.request_bytes(head, buffer, self._identity)
+        else:
+            data = head.copied + self._identity.suffix(request)
         if body_end > head.end:
             data += buffer[head.end : end]
         self._replay = data

@@ -23,12 +23,15 @@ Meaning = TypeVar("Meaning")
 
 class Repeats(Generic[Meaning]):
     """``known`` is what to look up, empty and not ``is_open`` while too little comes again to be worth it; whoever
-    finds what it looks for counts it in ``hits``."""
+    finds what it looks for counts it in ``hits``, and leaves it as ``last`` for the next: what comes twice running need
+    not be looked up, for it begins with the same bytes."""
 
-    __slots__ = ("_misses", "_rests", "hits", "is_open", "known")
+    __slots__ = ("_misses", "_rests", "hits", "is_open", "known", "last", "last_meaning")
 
     def __init__(self) -> None:
         self.known: dict[bytes, Meaning] = {}
+        self.last: bytes | None = None
+        self.last_meaning: Meaning | None = None
         self.is_open = True
         self.hits = 0
         self._misses = 0
@@ -46,6 +49,7 @@ class Repeats(Generic[Meaning]):
             self._rests = 0 if self.is_open else RESTS_FOR
             self.hits = self._misses = 0
             self.known.clear()
+            self.last = self.last_meaning = None
         elif meaning is not None and len(lines) <= MOST_BYTES and not _MAY_BE_SECRET(lines):
             self.known[lines] = meaning
 

@@ -26,7 +26,7 @@ class RequestHead(Request):
 
     ``fields`` is ``None`` for a fast head; else it has what goes on: neither fields for this hop nor any that the
     listener removes. ``copied`` is what goes on of a fast head, up to its empty line, where that is known without
-    looking at its buffer; else empty.
+    looking at its buffer; else empty. Several requests may share a head that has it (:meth:`request`).
     """
 
     __slots__ = (
@@ -99,6 +99,19 @@ class RequestHead(Request):
         head.dropped_headers = self.dropped_headers
         head.trace = self.trace
         return head
+
+    def request(self) -> Request:
+        """What is asked for, without what is said of its head, as a request of its own."""
+        request = _new(Request)
+        request.method = self.method
+        request.target = self.target
+        request.host = self.host
+        request.kept = self.kept
+        request.request_id = self.request_id
+        request.trace = self.trace
+        request.destination = self.destination
+        request.dropped_headers = self.dropped_headers
+        return request
 
     @property
     def has_body(self) -> bool:

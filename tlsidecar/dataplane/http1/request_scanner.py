@@ -103,14 +103,22 @@ class RequestScanner:
 
     def fast(self, buffer: Buffer, start: int, end: int) -> RequestHead | None:
         """The head, if it is whole and ordinary; ``None`` says nothing."""
+        head = self.shared(buffer, end) if not start else self._of_lines(buffer, start, end)
+        return head.copy() if head is not None and head.copied else head
+
+    def shared(self, buffer: Buffer, end: int) -> RequestHead | None:
+        """The same at the buffer's start. A head that came before, which has ``copied``, is everybody's, and is to be
+        left as it is."""
         heads = self._heads
         if not heads.is_open:
             heads.rest()
-            return self._of_lines(buffer, start, end)
-        if start:  # behind another: what is kept counts from the buffer's start
-            return self._of_lines(buffer, start, end)
-        stop = buffer.find(b"\r\n\r\n", 0, end)
-        if stop < 0:
+            return self._of_lines(buffer, 0, end)
+        last = heads.last
+        if last is not None and buffer.startswith(last, 0, end):
+            heads.hits += 1
+            return heads.last_meaning
+        stop = buffer.find(b"\r\n\r\n", 0, end) + 4
+        if stop < 4:
             return None
         if stop > MOST_BYTES:
             return self._of_lines(buffer, 0, end)
@@ -118,13 +126,15 @@ class RequestScanner:
         known = heads.known.get(text)
         if known is not None:
             heads.hits += 1
-            return known.copy()
+            heads.last = text
+            heads.last_meaning = known
+            return known
         head = self._of_lines(buffer, 0, end)
         model = None
         # Queries rarely come again, and may be anybody's secret.
-        if head is not None and head.end == stop + 4 and b"?" not in head.target:
+        if head is not None and head.end == stop and b"?" not in head.target:
             model = head.copy()
-            model.copied = b"".join(uncut(buffer, 0, stop + 2, head.cuts))
+            model.copied = b"".join(uncut(buffer, 0, stop - 2, head.cuts))
         heads.missed(text, model)
         return head
 

@@ -119,24 +119,37 @@ class ResponseScanner:
         Ordinary: it says where it ends, and there is nothing to take away or add before it goes to a client that stays.
         """
         repeats = self._repeats
-        stop = buffer.find(b"\r\n\r\n", 0, end) + 4
-        if stop < 4 or stop > self._fast_bytes:
-            return 0
-        if not repeats.is_open:
-            repeats.rest()
-            meaning = self._judge(buffer, stop)
+        last = repeats.last
+        if last is not None and buffer.startswith(last, 0, end):
+            repeats.hits += 1
+            stop = len(last)
+            meaning = repeats.last_meaning
+            assert meaning is not None
         else:
-            lines = bytes(buffer[:stop])
-            found = repeats.known.get(lines)
-            if found is not None:
-                repeats.hits += 1
-                meaning = found
-            else:
-                meaning = self._judge(buffer, stop)
-                repeats.missed(lines, meaning)
+            stop = buffer.find(b"\r\n\r\n", 0, end) + 4
+            if stop < 4 or stop > self._fast_bytes:
+                return 0
+            meaning = self._meaning(buffer, stop)
         status, length = meaning
         ends = stop + length == end if length >= 0 else is_whole_in_chunks(buffer, stop, end)
         return status if ends else 0
+
+    def _meaning(self, buffer: Buffer, end: int) -> tuple[int, int]:
+        """Of the head that is ``buffer[:end]``, see :meth:`_judge`: looked up, or judged."""
+        repeats = self._repeats
+        if not repeats.is_open:
+            repeats.rest()
+            return self._judge(buffer, end)
+        lines = bytes(buffer[:end])
+        meaning = repeats.known.get(lines)
+        if meaning is not None:
+            repeats.hits += 1
+            repeats.last = lines
+            repeats.last_meaning = meaning
+            return meaning
+        meaning = self._judge(buffer, end)
+        repeats.missed(lines, meaning)
+        return meaning
 
     def _judge(self, buffer: Buffer, end: int) -> tuple[int, int]:
         """The status and the length of the body of an ordinary response whose head is ``buffer[:end]``: a length below

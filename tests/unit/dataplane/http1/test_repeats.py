@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.dataplane.http1.conversation import listener, rules_of
+from unit.dataplane.http1.conversation import Conversation, listener, rules_of
 
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http1.repeats import MOST_BYTES, MOST_KEPT, RESTS_FOR, Repeats
@@ -53,6 +53,42 @@ def test_a_whole_head_that_comes_again_is_not_judged(monkeypatch: pytest.MonkeyP
     assert (first.copied, again.copied) == (b"", b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n")
 
 
+def test_what_comes_twice_running_is_not_even_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    scanner = RequestScanner(rules_of(listener()).requests.rules)
+    for _ in range(2):
+        scanner.shared(head, len(head))
+    known = scanner.shared(head, len(head))
+    scanner._heads.known.clear()
+    monkeypatch.setattr(RequestScanner, "_of_lines", lambda *_: None)
+    assert scanner.shared(head + b"more", len(head) + 4) is known
+    for buffer, end in ((head, len(head) - 1), (b"x" + head, len(head) + 1), (head.upper(), len(head))):
+        assert scanner.shared(buffer, end) is None  # what lies behind the end was read before
+
+
+def test_an_answer_that_comes_twice_running_is_known_by_its_own_bytes_alone() -> None:
+    scanner = ResponseScanner(Limits())
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    for _ in range(3):
+        assert scanner.whole(head + b"ok", len(head) + 2) == 200
+    scanner._repeats.known.clear()
+    assert scanner.whole(head + b"ok", len(head) + 2) == 200
+    assert scanner.whole(head + b"ok", len(head) + 1) == 0
+    assert scanner.whole(head + b"ok", len(head) - 1) == 0
+    assert scanner.whole(head.replace(b"200", b"204") + b"ok", len(head) + 2) == 0
+
+
+def test_requests_that_share_a_head_are_each_their_own() -> None:
+    data = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    talk = Conversation()
+    for _ in range(4):
+        talk.client(data).upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert talk.went_in_one == 8
+    sent = [dict(request.headers)[b"x-request-id"] for request in talk.requests()]
+    assert [exchange.request.request_id for exchange in talk.records] == sent
+    assert len(set(sent)) == 4
+
+
 def test_a_look_up_that_is_always_in_vain_rests() -> None:
     """Also of heads that are not kept, as those with queries."""
     scanner = RequestScanner(rules_of(listener()).requests.rules)
@@ -98,6 +134,14 @@ def test_secrets_and_long_lines_are_not_kept() -> None:
     for lines in (b"Host: a\r\nAuthorization: Bearer x", b"COOKIE: a", b"X-Api-Key: 1", b"a: " + b"x" * MOST_BYTES):
         repeats.missed(lines, 1)
     assert repeats.known == {}
+
+
+def test_giving_up_forgets_what_came_last_too() -> None:
+    repeats: Repeats[int] = Repeats()
+    repeats.last, repeats.last_meaning = b"a: 1", 1
+    for number in range(MOST_KEPT + 1):
+        repeats.missed(b"a: %d" % number, number)
+    assert (repeats.last, repeats.last_meaning) == (None, None)
 
 
 def test_what_does_not_pay_is_given_up_for_a_while_and_bounded() -> None:
