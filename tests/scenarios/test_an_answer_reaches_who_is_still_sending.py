@@ -158,7 +158,7 @@ def test_the_answer_arrives_at_curl(pki: Pki, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("curl")
-@pytest.mark.parametrize("who", ["ours", "closes", "resets the stream"])
+@pytest.mark.parametrize("who", ["ours", "closes", "resets the stream", "says goodbye"])
 def test_the_answer_arrives_over_http2(who: str, pki: Pki, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(BODY * 3)

@@ -101,6 +101,8 @@ def answers_early(status: int, then: str) -> Handler:
     goodbye" (GOAWAY, NO_ERROR) before it does."""
 
     def handle(sock: socket.socket) -> None:
+        # An answer that still waits for an acknowledgement (Nagle) is thrown away by the kernel at such a close.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own = {SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}
         connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         connection.initiate_connection()

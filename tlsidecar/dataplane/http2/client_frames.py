@@ -160,6 +160,9 @@ class ClientFrames(Streams):
         left = stream.request_left
         if left >= 0:
             left = stream.request_left = left - content
+            if left > 0 and ends and not stream.open & UPSTREAM:
+                self._stopped(stream)
+                return False
             if left < 0 or (ends and left):
                 self._malformed(stream, "content-length is not what came", Reason.BAD_CONTENT_LENGTH)
                 return False
@@ -358,6 +361,9 @@ class ClientFrames(Streams):
         fields = self._client_decoder.decode(block)
         if not ends:
             self._malformed(stream, "a second head", Reason.BAD_TRAILER)
+            return
+        if stream.request_left > 0 and not stream.open & UPSTREAM:
+            self._stopped(stream)
             return
         if stream.request_left > 0:
             self._malformed(stream, "content-length is not what came", Reason.BAD_CONTENT_LENGTH)

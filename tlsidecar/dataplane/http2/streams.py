@@ -272,6 +272,14 @@ class Streams:
                 self._ask_to_stop(first)
         self._over(stream, BOTH_SWALLOWED)
 
+    def _stopped(self, stream: Stream) -> None:
+        """The answer is whole, and the client has ended the request with less than it stated, which is no request to go
+        on. So curl stops by itself, and then waits for a word."""
+        stream.open &= ~CLIENT
+        self._ask_to_stop(stream.id)
+        self._leave_upstream(stream)
+        self._over(stream, BOTH_SWALLOWED)
+
     def _ask_to_stop(self, number: int, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         if code != ErrorCode.NO_ERROR:
             self._client_budgets.resets.spend(self._clock.now)  # it has made us reset it

@@ -141,6 +141,18 @@ def test_one_that_ends_short_is_told_at_once() -> None:
     assert answered().client(data(0, end=True)).at_client.heard[-1] == STOP
 
 
+@pytest.mark.parametrize("last", [data(0, end=True), data(5, end=True), head(1, TRAILERS)])
+def test_one_that_ends_short_before_the_service_has_said_more(last: bytes) -> None:
+    """The service still waits for the rest: it gets no request that is not whole, and nobody has failed."""
+    talk = Talk().client(upload(), data(100)).upstream(head(1, TOO_LARGE)).client(last)
+    assert talk.at_client.of("reset") == [STOP]
+    assert talk.at_upstream.heard[-1] == ("reset", 1, "CANCEL")
+    assert talk.at_upstream.data(1) == b"x" * 100
+    assert (talk.reasons, talk.statuses, talk.ledger.refusals) == ([Reason.COMPLETED], [413], [])
+    talk.client(data(1))
+    assert talk.at_client.heard[-1][2] == "STREAM_CLOSED"
+
+
 def test_one_that_has_sent_all_is_told_nothing() -> None:
     talk = answered().client(data(900, end=True)).wait(1)
     assert talk.at_client.of("reset") == []
