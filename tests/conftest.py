@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import hypothesis
 import pytest
+from support.leaping import LeapingLoop
 from support.pki import Pki
 
 # No deadline for one example: two cores and a busy neighbour are enough to break any. "fuzz" is what `make fuzz` runs.
@@ -46,6 +49,10 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, bytes) or (isinstance(val, str) and _DIGEST.search(val)):
         return argname
     return None
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"leaps": LeapingLoop} if item.get_closest_marker("leaps") else {"waits": asyncio.new_event_loop}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

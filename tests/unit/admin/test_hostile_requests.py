@@ -127,23 +127,27 @@ async def test_expect_100_continue_is_answered(served: Served) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.leaps
 @pytest.mark.parametrize(
     ("began", "status"),
     [(b"", None), (b"GET /v1/sta", 408), (b"POST /v1/drain HTTP/1.1\r\n" + HEAD + b"Content-Length: 9\r\n\r\n{", 408)],
     ids=["says nothing", "stops in the head", "stops in the body"],
 )
 async def test_a_silent_client_is_cut_after_five_seconds(served: Served, began: bytes, status: int | None) -> None:
-    start = time.monotonic()
+    loop = asyncio.get_running_loop()
+    start = loop.time()
     answer = await served.wire().send(began)
-    assert 4.5 < time.monotonic() - start < 9
+    assert loop.time() - start == pytest.approx(5.0)
     assert (answer and answer.status) == status
 
 
+@pytest.mark.leaps
 async def test_a_slow_client_is_cut_though_it_keeps_sending(served: Served) -> None:
-    start = time.monotonic()
+    loop = asyncio.get_running_loop()
+    start = loop.time()
     async with served.wire().connected() as (reader, writer):
         writer.write(b"GET /v1/status HTTP/1.1\r\n")
-        while time.monotonic() - start < 12 and not reader.at_eof():
+        while loop.time() - start < 12 and not reader.at_eof():
             writer.write(b"X: y\r\n")
             try:
                 await writer.drain()
@@ -154,7 +158,7 @@ async def test_a_slow_client_is_cut_though_it_keeps_sending(served: Served) -> N
                 continue
             except OSError:
                 break
-    assert 4.5 < time.monotonic() - start < 9
+    assert loop.time() - start == pytest.approx(5.0, abs=0.2)
 
 
 async def test_two_hundred_at_once_are_all_served(served: Served) -> None:
@@ -172,7 +176,7 @@ async def test_idle_and_slow_clients_make_room_for_an_operator(served: Served) -
         stack.append(connection)
     start = time.monotonic()
     assert (await wire.get("/healthz")).status == 200
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 9  # those before it, each with its five seconds, would take ten
     for connection in stack:
         await connection.__aexit__(None, None, None)
 
@@ -186,7 +190,7 @@ async def test_kept_alive_clients_make_room_at_once(served: Served) -> None:
         assert (await read_answer(reader)) is not None
     start = time.monotonic()
     assert (await wire.get("/healthz")).status == 200
-    assert time.monotonic() - start < 4  # a kept one is cut after five
+    assert time.monotonic() - start < 15  # a kept one is cut after thirty
     for connection in kept:
         await connection.__aexit__(None, None, None)
 
@@ -202,9 +206,9 @@ async def test_a_client_that_resets_in_the_middle_of_a_reply(served: Served) -> 
     assert (await served.wire().get("/healthz")).status == 200
 
 
+@pytest.mark.leaps
 async def test_a_client_that_does_not_read_its_reply_is_cut(served: Served) -> None:
     served.control.records = [made_connection(number) for number in range(1, 1001)]
-    start = time.monotonic()
     with socket.socket(socket.AF_UNIX) as lazy:
         lazy.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -216,7 +220,6 @@ async def test_a_client_that_does_not_read_its_reply_is_cut(served: Served) -> N
             while data := await loop.sock_recv(lazy, 65536):
                 got += len(data)
     assert 0 < got < 600_000
-    assert time.monotonic() - start < 12
 
 
 async def test_too_many_changes_are_held_back(served: Served) -> None:

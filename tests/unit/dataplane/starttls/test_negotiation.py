@@ -103,19 +103,21 @@ async def test_one_who_leaves(said: bytes, empty: bool) -> None:
         assert ended.detail == "it ended before TLS was agreed on"
 
 
+@pytest.mark.leaps
 async def test_the_time_is_over() -> None:
-    with playing(limit_s=0.02) as played:
+    with playing(limit_s=2) as played:
         played.negotiation.start()
         ended = await played.end()
         assert (ended.next, ended.late) == (Next.REFUSED, True)
-        assert ended.detail == "0.02 s were over before TLS was agreed on"
+        assert ended.detail == "2 s were over before TLS was agreed on"
 
 
+@pytest.mark.leaps
 async def test_one_that_is_given_up_tells_nobody() -> None:
-    with playing(limit_s=0.01) as played:
+    with playing(limit_s=2) as played:
         played.negotiation.start()
         played.negotiation.cancel()
         played.theirs.sendall(b"tls\n")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert played.ended == []
         assert repr(played.negotiation) == "<Negotiation Script over>"
