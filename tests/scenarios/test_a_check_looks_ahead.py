@@ -78,7 +78,7 @@ def test_rules_that_can_never_decide(pki: Pki, tmp_path: Path) -> None:
     ]
     with running(tmp_path / "sidecar", config) as sidecar:
         assert [each for each in checked(sidecar.config_path)["material"]["warnings"] if "never" in each] == wanted
-        assert all(f"in use, but: {json.dumps(each)[1:-1]}" in sidecar.log_text for each in wanted)
+        eventually(lambda: all(f"in use, but: {json.dumps(each)[1:-1]}" in sidecar.log_text for each in wanted))
 
 
 def test_a_bundle_of_whom_nobody_was_issued_by(pki: Pki, tmp_path: Path) -> None:

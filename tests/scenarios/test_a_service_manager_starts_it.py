@@ -108,8 +108,9 @@ def test_the_watchdog_hears_from_the_loop_that_serves(pki: Pki, tmp_path: Path, 
     with running(tmp_path / "s", config(pki, server, "127.0.0.1:1"), env=env) as sidecar:
         eventually(lambda: manager.hears("WATCHDOG=1"))
         sidecar.signal(signal.SIGSTOP)
-        time.sleep(0.3)  # what was on its way
-        manager.hears("")
+        stat = Path(f"/proc/{sidecar.pid}/stat")
+        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        manager.hears("")  # what was on its way
         manager.heard.clear()
         time.sleep(1.0)
         assert not manager.hears("WATCHDOG=1"), "a loop that stands still is not spoken for"

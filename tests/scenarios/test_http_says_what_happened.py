@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -133,10 +134,11 @@ def test_a_refused_head_after_a_served_request(pki: Pki, tmp_path: Path) -> None
             peer.send(request("GET", "/served"))
             assert read_answer(peer).status == 200
             sidecar.last_access(target="/served", upstream=service)
+            began = time.monotonic()
             peer.send(b"DELETE /refused HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n")
             assert read_answer(peer).status == 400
             line = sidecar.last_access(method="DELETE", target="/refused", status=400, reason="bad_header", upstream="")
             assert (line["wait_s"], line["upstream_s"]) == (0, 0)
-            assert line["total_s"] < 0.5
+            assert line["total_s"] <= time.monotonic() - began  # its own time, not that of the one before it
             refusal = sidecar.refusal(reason="bad_header")
             assert (refusal["method"], refusal["target"], refusal["status"]) == ("DELETE", "/refused", 400)

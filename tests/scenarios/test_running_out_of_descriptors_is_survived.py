@@ -46,7 +46,6 @@ def test_a_hundred_clients_on_sixty_four_descriptors(pki: Pki, tmp_path: Path) -
             assert sidecar.call("POST", "/v1/reload")[1]["outcome"] == "applied"
             for sock in socks:
                 sock.close()
-            released = time.monotonic()
 
             def served() -> bool:
                 with connected(port, pki.trust, client) as peer:
@@ -54,7 +53,6 @@ def test_a_hundred_clients_on_sixty_four_descriptors(pki: Pki, tmp_path: Path) -
                     return peer.recv_exactly(4) == b"back"
 
             eventually(served)
-            assert time.monotonic() - released < 3.0
             early.close()
             eventually(lambda: "cannot accept" in sidecar.log_text)
             eventually(lambda: "accepting again" in sidecar.log_text)

@@ -128,7 +128,7 @@ def test_the_watchdog_replaces_one_that_stands_still(pki: Pki, tmp_path: Path) -
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="1s") as sidecar:
+        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="3s") as sidecar:
             port = sidecar.port()
             first = pids_of(sidecar)[0]
             os.kill(first, signal.SIGSTOP)
@@ -137,7 +137,7 @@ def test_the_watchdog_replaces_one_that_stands_still(pki: Pki, tmp_path: Path) -
                 began = time.monotonic()
                 peer = connect(port, pki.trust, client)
                 assert _answers(peer)
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < 2.5, "not until the watchdog comes"
                 peer.close()
             eventually(lambda: is_gone(first))
             eventually(lambda: replaced(sidecar, 0, first))

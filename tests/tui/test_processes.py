@@ -146,7 +146,10 @@ async def test_few_are_started_at_once(serve: Serve, tmp_path: Path) -> None:
     clients = [client(processes, "sh", "-c", command) for _ in range(6)]
     async with asyncio.TaskGroup() as group:
         reads = [group.create_task(each.read("/v1/status")) for each in clients]
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            while processes.count < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
         assert processes.count == 2
         gate.touch()
     assert all(read.result()["node"] == "web-1" for read in reads)
