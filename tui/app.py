@@ -3,10 +3,8 @@ out actions. The screens draw."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,18 +13,19 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
-from textual.timer import Timer
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
+from tui import toasts
 from tui.changes import Changes
 from tui.clock import SYSTEM_CLOCK, Clock
-from tui.farewell import leave
+from tui.drawing import Drawing
+from tui.farewell import leave_on_signals
 from tui.fleet import Fleet
 from tui.lines import ASCII_GLYPHS, UNICODE_GLYPHS, Glyphs, Kind, Target
 from tui.monitor import Monitor
 from tui.options import Options
-from tui.pace import REPAINT_INTERVAL_S, SHORTEST_REPAINT_S, Pace
+from tui.pace import REPAINT_INTERVAL_S
 from tui.pages.chrome import Banner
 from tui.palette import system_commands
 from tui.plan import Ask, Interest
@@ -41,16 +40,12 @@ from tui.screens.fleet import FleetScreen
 from tui.screens.help import Help
 from tui.screens.main import MainScreen
 from tui.screens.replay import ReplayKeys
+from tui.screens.stack import Stack
 from tui.tabs import TABS
 from tui.tabs.tab import Tab
-from tui.text import EMPTY, SafeText, ascii_only, safe_text
+from tui.text import EMPTY, SafeText, safe_text
 from tui.view import View
 from tui.watch import Watch
-from tui.widgets.rows import Rows
-
-_TOAST_S = 5.0
-_BAD_TOAST_S = 15.0
-"""Seconds that good and bad news stay; the bad come to light again when the good ones told after them are gone."""
 
 
 class Console(App[int]):
@@ -60,14 +55,7 @@ class Console(App[int]):
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-broad")]  # noqa: RUF012 - the toolkit declares it so
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", show=False, priority=True)]
-    CSS = """
-    Toast { max-width: 76; }
-    /* One toast at a time, the newest: a pile of them would hide what is being confirmed. */
-    ToastHolder { display: none; }
-    ToastHolder:last-child { display: block; }
-    Console.-ascii Toast, Console.-ascii Toast.-information, Console.-ascii Toast.-warning,
-    Console.-ascii Toast.-error { border: none; }
-    """
+    CSS = toasts.CSS
 
     def __init__(self, options: Options, clock: Clock = SYSTEM_CLOCK, randomness: random.Random | None = None) -> None:
         super().__init__()
@@ -77,10 +65,13 @@ class Console(App[int]):
         self.roster = Roster(options.sources, options.read_only, clock, randomness)
         self.fleet = Fleet(self.roster, clock)
         self.monitor = self.roster.monitors[0]  # the sidecar shown
+        self._stack = Stack(self)
         self._watch = Watch(self, self.interest, self._told)
         self.player = None if options.playback is None else Player(options.playback)
         self._recorder = (
-            None if options.record is None else Recorder(options.record, self.roster, clock, self._not_recorded)
+            None
+            if options.record is None
+            else Recorder(options.record, self.roster, clock, lambda why: self.tell(why, Severity.CRITICAL))
         )
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
@@ -88,8 +79,7 @@ class Console(App[int]):
         self._replay = ReplayKeys(self)
         self.view = View(clock, self.monitor.model.snapshot(clock.monotonic()))
         self._changes = Changes()
-        self._pace = Pace()
-        self._repaint_timer: Timer | None = None
+        self._drawing = Drawing(self, SYSTEM_CLOCK, by_itself=options.automatic)
         # A colour theme from the environment would make the console look otherwise than asked for.
         self.theme = options.theme
         self.set_class(options.ascii_art, "-ascii")
@@ -104,15 +94,13 @@ class Console(App[int]):
     def start(self) -> None:
         """The main screen is there: begin to watch."""
         if not self.is_headless:
-            # By default these end the process at once, with the terminal still in the hands of the console.
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, leave, self, 128 + number, self.options.processes)
+            leave_on_signals(self, self.options.processes)
         if self.is_fleet:
             self.push_screen(FleetScreen(self.fleet, at=""))
         if self.options.automatic:
             self._watch_all()
             self.run_worker(self.roster.follow(self._watch_all), group="roster", exit_on_error=False)
-            self.set_interval(REPAINT_INTERVAL_S, self._repaint_in_turn)
+            self.set_interval(REPAINT_INTERVAL_S, self._drawing.in_turn)
             if self._recorder is not None:
                 self.run_worker(self._recorder.run(), group="recording", exit_on_error=False)
         if self.player is not None and self.player.playback.recording.complaint:
@@ -138,15 +126,14 @@ class Console(App[int]):
         return self.roster.is_fleet
 
     @property
-    def _list(self) -> FleetScreen | None:
-        """The list, while it is shown."""
-        return next((screen for screen in self.screen_stack if isinstance(screen, FleetScreen)), None)
-
-    @property
     def updates(self) -> int:
         """How often what is shown was told anew."""
-        shown = self.roster.monitors if self._list is not None else [self.monitor]
-        return sum(monitor.model.updates for monitor in shown)
+        return sum(monitor.model.updates for monitor in self._looked_at)
+
+    @property
+    def _looked_at(self) -> Sequence[Monitor]:
+        """The sidecar shown, or all in the list."""
+        return [self.monitor] if self._stack.list is None else self.roster.monitors
 
     @property
     def tab(self) -> Tab:
@@ -173,102 +160,63 @@ class Console(App[int]):
             return self.player.label
         return SafeText("REC") if self._recorder is not None and self._recorder.is_recording else EMPTY
 
-    def _not_recorded(self, why: SafeText) -> None:
-        self.tell(why, Severity.CRITICAL)
-
     def repaint(self) -> None:
         """Draw the present, or the moment of the pause, on the screen in front."""
-        self._repaint_timer = None
+        self._drawing.began()
         self.view.monotonic = self.clock.monotonic()
-        self._pace.draws(SYSTEM_CLOCK.monotonic(), self._cells_drawn)
-        if self._list is None:
+        if self._stack.list is None:
             self.view.take(self.monitor.model)
         elif not self.view.is_paused:
             self.view.shown_at = self.clock.now()
             self.fleet.take(self.view.monotonic)
-        front = self._front
+        front = self._stack.front
         # Not before it is composed, and not when the application ends and has taken it apart.
         if front is not None and front.is_mounted and front.children:
             front.repaint()
 
     @property
-    def _front(self) -> ConsoleScreen | None:
-        """The full screen shown, beneath whatever window."""
-        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, ConsoleScreen)), None)
-
-    @property
-    def _cells_drawn(self) -> int:
-        front = self._front
-        return 0 if front is None else sum(rows.cells_drawn for rows in front.query(Rows))
+    def cells_drawn(self) -> int:
+        return self._stack.cells_drawn
 
     def interest(self, monitor: Monitor) -> Interest:
         """What the user looks at of one sidecar."""
-        if self._list is not None and self.fleet.shows_rollover:
+        if self._stack.list is not None and self.fleet.shows_rollover:
             return Interest(needs=frozenset({Ask.CERTIFICATES}), in_background=True)
-        if monitor is not self.monitor or self._list is not None:
+        if monitor is not self.monitor or self._stack.list is not None:
             return Interest(needs=None)
         interest = replace(self.main.interest, paused=self.view.is_paused)
-        detail = self._detail
+        detail = self._stack.detail
         if detail is None:
             return interest
         return replace(interest, connection_id=detail.connection_id, refusal_seq=detail.refusal_seq)
-
-    @property
-    def _detail(self) -> DetailScreen | None:
-        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, DetailScreen)), None)
 
     # Watching.
 
     def _watch_all(self) -> None:
         """Begin with those that are new, and leave those that are gone."""
-        monitors = self.monitors
-        if self._list is not None and self.monitor not in self.roster.monitors:
-            monitors = self.roster.monitors
-            self.monitor = monitors[0]
-        self._watch.keep_to(monitors)
+        if self._stack.list is not None and self.monitor not in self.roster.monitors:
+            self.monitor = self.roster.monitors[0]
+        self._watch.keep_to(self.monitors)
 
     async def tick(self) -> None:
         """Poll what is shown once, and draw: what the timers do by themselves when they are on."""
-        for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
+        for monitor in self._looked_at:
             await monitor.poll(self.interest(monitor))
         self._tell_changes()
         self.repaint()
 
     def _told(self, monitor: Monitor) -> None:
         """A sidecar was asked. What one of many tells can wait for the next second, but for the first time."""
-        if self._list is None:
+        if self._stack.list is None:
             if monitor is self.monitor:
-                self._changed()
+                self._tell_changes()
+                self._drawing.soon()
         elif not self.fleet.is_complete:
-            self._repaint_soon()
-
-    def _changed(self) -> None:
-        self._tell_changes()
-        self._repaint_soon()
-
-    def _repaint_in_turn(self) -> None:
-        """Once a second, or less often where much is drawn."""
-        if self._rest_s > 0:
-            self._repaint_soon()
-        else:
-            self.repaint()
-
-    @property
-    def _rest_s(self) -> float:
-        return self._pace.wait_s(SYSTEM_CLOCK.monotonic(), self._cells_drawn, self.size.area)
-
-    def _repaint_soon(self) -> None:
-        if self.options.automatic and self._repaint_timer is None:
-            self._repaint_timer = self.set_timer(max(SHORTEST_REPAINT_S, self._rest_s), self._repaint_when_due)
-
-    def _repaint_when_due(self) -> None:
-        """What was drawn last may have been on its way to the terminal when this was planned, and not counted yet."""
-        self._repaint_timer = None
-        self._repaint_in_turn()
+            self._drawing.soon()
 
     def _tell_changes(self) -> None:
         """Toasts for what the reader would otherwise have to notice."""
-        if self._list is not None:
+        if self._stack.list is not None:
             return
         for words, severity in self._changes.since(self.monitor.model):
             self.tell(words, severity)
@@ -278,7 +226,7 @@ class Console(App[int]):
         wants_events = self.main.tab.follows_events and self.options.automatic
         if wants_events:
             hidden = sorted(self.monitor.tab(self.main.tab).hidden)
-            self._watch.follow_events(self.monitor, self._repaint_soon, hidden)
+            self._watch.follow_events(self.monitor, self._drawing.soon, hidden)
         else:
             self._watch.leave_events()
         self.refresh_now()
@@ -295,9 +243,11 @@ class Console(App[int]):
         self.repaint()
 
     def refresh_now(self) -> None:
-        self._pace.asked()
-        for monitor in self.roster.monitors if self._list is not None else [self.monitor]:
+        self._drawing.asked()
+        for monitor in self._looked_at:
             monitor.wake()
+
+    action_refresh_now = refresh_now
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A defect of ours in a worker is told, and the watching goes on."""
@@ -312,10 +262,7 @@ class Console(App[int]):
 
     def tell(self, words: SafeText, severity: Severity | None = None) -> None:
         """A toast."""
-        level = {None: "information", Severity.NOTICE: "information", Severity.WARNING: "warning"}
-        timeout_s = _TOAST_S if severity is None else _BAD_TOAST_S
-        shown = ascii_only(words) if self.options.ascii_art else words
-        self.notify(shown, severity=level.get(severity, "error"), timeout=timeout_s, markup=False)  # type: ignore[arg-type]
+        toasts.toast(self, words, severity, ascii_art=self.options.ascii_art)
 
     # Keys.
 
@@ -323,7 +270,7 @@ class Console(App[int]):
         if action == "actions":
             return not self.options.read_only
         if action == "sidecars":
-            return self.is_fleet and self._list is None
+            return self.is_fleet and self._stack.list is None
         if action in ("step", "mark", "moment", "speed"):
             return self.player is not None
         return super().check_action(action, parameters)
@@ -337,8 +284,8 @@ class Console(App[int]):
             focused.insert_text_at_cursor(event.character)
 
     def action_view(self, number: int) -> None:
-        if self._list is not None:
-            name = self._list.selected
+        if self._stack.list is not None:
+            name = self._stack.list.selected
             if name is None:
                 return
             self.open_sidecar(name)
@@ -369,9 +316,6 @@ class Console(App[int]):
     def action_speed(self, steps: int) -> None:
         self._replay.faster(steps)
 
-    def action_refresh_now(self) -> None:
-        self.refresh_now()
-
     def action_help(self) -> None:
         replay = self.player is not None
         self.push_screen(Help(self.is_fleet, read_only=self.options.read_only, replay=replay))
@@ -386,7 +330,7 @@ class Console(App[int]):
         self.refresh_now()
 
     def close_detail(self) -> None:
-        if self._detail is not None:
+        if self._stack.detail is not None:
             self.pop_screen()
             self.monitor.model.leave_connection()
             self.call_after_refresh(self.repaint)
@@ -400,18 +344,14 @@ class Console(App[int]):
         self.repaint()
 
     def _leave_details(self) -> None:
-        while isinstance(self.screen, DetailScreen):
-            self.pop_screen()
+        self._stack.leave_details()
         self.monitor.model.leave_connection()
 
     # Several sidecars.
 
-    def action_sidecars(self) -> None:
-        self.show_fleet()
-
     def show_fleet(self) -> None:
         """Out of the sidecar shown, to the list of all."""
-        if self._list is None and self.is_fleet:
+        if self._stack.list is None and self.is_fleet:
             self._leave_details()
             self._watch.leave_events()
             self.view.held_from = None
@@ -420,10 +360,12 @@ class Console(App[int]):
                 self._watch_all()  # the one that was shown may be gone from the targets
             self.refresh_now()
 
+    action_sidecars = show_fleet
+
     def open_sidecar(self, name: str) -> None:
         """Out of the list, into one of its sidecars; one that has gone meanwhile is not there to be opened."""
         monitor = self.fleet.monitor(name)
-        if monitor is None or self._list is None:
+        if monitor is None or self._stack.list is None:
             return
         self.pop_screen()
         self.select_sidecar(monitor)
@@ -442,8 +384,8 @@ class Console(App[int]):
     # Actions.
 
     def action_actions(self) -> None:
-        if self._list is not None:
-            self._list.action_actions()
+        if self._stack.list is not None:
+            self._stack.list.action_actions()
         elif not self.options.read_only:
             front = self.screen
             connection = front.selected_connection if isinstance(front, ConsoleScreen) else None

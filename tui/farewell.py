@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import threading
 from typing import Protocol
 
@@ -16,6 +18,13 @@ class Ending(Protocol):
     """Who leaves; :class:`tui.app.Console` is it."""
 
     def exit(self, result: int) -> None: ...
+
+
+def leave_on_signals(app: Ending, processes: Processes) -> None:
+    """From now on, in the loop that runs. By default these end the process at once, with the terminal still in the
+    hands of the console."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, leave, app, 128 + number, processes)
 
 
 def leave(app: Ending, code: int, processes: Processes) -> None:

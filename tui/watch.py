@@ -37,6 +37,7 @@ class Watch:
         self._told = told
         self._tasks: dict[Monitor, Worker[None]] = {}
         self._events: Worker[None] | None = None
+        self._subscribe: Callable[[], None] | None = None  # once more to what is followed
 
     @property
     def follows_events(self) -> bool:
@@ -56,20 +57,29 @@ class Watch:
 
     def follow_events(self, monitor: Monitor, came: Callable[[], None], hidden: Sequence[str]) -> None:
         """Follow what happens there, but for the kinds ``hidden``; nothing where that is done already."""
-        if self._events is None:
+        if self._events is not None:
+            return
+
+        def subscribe() -> None:
             task = monitor.follow_events(came, hidden)
             self._events = self._runner.run_worker(task, group="events", exit_on_error=False)
 
+        self._subscribe = subscribe
+        subscribe()
+
     def leave_events(self) -> None:
-        task, self._events = self._events, None
+        task, self._events, self._subscribe = self._events, None, None
         if task is not None:
             task.cancel()
 
     def on_failure(self, task: Worker[object]) -> None:
-        """A task ended by a defect of ours: the watching goes on."""
+        """A task ended by a defect of ours: unless it is left meanwhile, the watching goes on after a while."""
         assert task.state is WorkerState.ERROR
-        if task is self._events:
-            self._events = None
-        monitor = next((each for each, watch in self._tasks.items() if watch is task), None)
-        if monitor is not None:
-            self._runner.set_timer(_RESTART_S, lambda: self._begin(monitor))
+
+        def again() -> None:
+            if task is self._events and self._subscribe is not None:
+                self._subscribe()
+            for monitor in [each for each, watch in self._tasks.items() if watch is task]:
+                self._begin(monitor)
+
+        self._runner.set_timer(_RESTART_S, again)
