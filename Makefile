@@ -78,7 +78,7 @@ dist: $(READY)
 	@$(BIN)/python tools/sbom.py locks/image.txt "$(VERSION)" >dist/tlsidecar.cdx.json
 	@$(BIN)/python tools/man_pages.py dist/man
 	@for shell in bash zsh fish; do \
-		_TLSIDECAR_COMPLETE=$${shell}_source $(BIN)/tlsidecar >dist/completions/tlsidecar.$$shell || exit 1; done
+		$(BIN)/tlsidecar completion $$shell >dist/completions/tlsidecar.$$shell || exit 1; done
 	@ls -1 dist
 
 check: $(READY)

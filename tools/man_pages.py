@@ -48,7 +48,7 @@ def _page(command: click.Command, context: click.Context, path: str, children: l
         ".SH DESCRIPTION",
     ]
     for paragraph in help_text.split("\n\n"):
-        lines += [".PP", _escaped(" ".join(paragraph.split()))]
+        lines += [".PP", *_paragraph(paragraph)]
     options = [record for each in command.get_params(context) if (record := each.get_help_record(context))]
     if options:
         lines.append(".SH OPTIONS")
@@ -67,6 +67,14 @@ def _page(command: click.Command, context: click.Context, path: str, children: l
         lines += [".SH EXAMPLES", ".nf", _escaped(example), ".fi"]
     lines += [".SH EXIT STATUS", _escaped(" ".join(told or (root.epilog or "").split()))]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str) -> list[str]:
+    """Filled, but for one that begins with click's sign for lines that stay as they are."""
+    first, _, rest = text.strip().partition("\n")
+    if first.strip() == "\b":
+        return [".nf", *(_escaped(line.strip()) for line in rest.splitlines()), ".fi"]
+    return [_escaped(" ".join(text.split()))]
 
 
 def _keys() -> list[str]:

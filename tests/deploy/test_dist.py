@@ -45,6 +45,7 @@ def test_every_command_has_its_manual_page() -> None:
     for name, page in pages.items():
         assert page.startswith('.TH "'), name
         assert "\n.SH NAME\n" in page
+        assert page.replace("\n", "").isprintable(), name
         # What begins with a dot or an apostrophe is a request, and there are no others than these.
         requests = {line.split(" ")[0] for line in page.splitlines() if line[:1] in (".", "'")}
         assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".nf", ".fi"}, name

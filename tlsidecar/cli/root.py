@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "admin-pipe": ("tlsidecar.cli.admin_pipe:admin_pipe", "The admin protocol on stdin and stdout, for ssh and exec."),
     "inject": ("tlsidecar.cli.inject:inject", "The native sidecar into Kubernetes manifests."),
     "import": ("tlsidecar.cli.migrate:migrate", "Another proxy's configuration as ours."),
+    "completion": ("tlsidecar.cli.completion_script:completion", "What makes bash, zsh or fish complete all this."),
     "certs": ("tlsidecar.cli.certificates:certs", "A local CA; issue, inspect, rotate, roll over, revoke."),
 }
 
@@ -77,6 +78,7 @@ EXAMPLES: Mapping[str, str] = {
     "admin-pipe": "tlsidecar admin-pipe --socket /run/web/admin.sock <request.http",
     "inject": "tlsidecar inject deployment.yaml --allow ou:sre | kubectl apply -f -",
     "import": "tlsidecar import stunnel stunnel.conf > tlsidecar.toml",
+    "completion": "source <(tlsidecar completion bash)",
     "certs": "tlsidecar certs init pki --name 'Dev CA'",
 }
 

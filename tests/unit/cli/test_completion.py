@@ -82,9 +82,7 @@ def test_bash_takes_no_name_apart(served: Served, typed: str, breaks: str, repli
     served.control.records = [made_connection(1, identity=_NAME)]
     program = Path(sys.executable).with_name("tlsidecar")
     env = {**os.environ, "TLSIDECAR_ADMIN_SOCKET": str(served.socket)}
-    script = subprocess.run(
-        [program], env={**env, "_TLSIDECAR_COMPLETE": "bash_source"}, capture_output=True, text=True
-    )
+    script = subprocess.run([program, "completion", "bash"], env=env, capture_output=True, text=True, check=True)
     line = f"tlsidecar {typed}"
     asked = (
         f"{script.stdout}\nCOMP_WORDBREAKS='{breaks}' COMP_LINE='{line}' COMP_POINT={len(line)}\n"
