@@ -78,7 +78,7 @@ class Rates:
     server_errors_per_s: float | None = None
     served_per_s: float | None = None
     failed_per_s: float | None = None
-    handshake_p99_s: float | None = None  # of the slowest ten seconds of the last minute; the sidecar tells it
+    handshake_p99_s: float | None = None  # of the last minute; the sidecar tells it
 
     @property
     def failing(self) -> float:

@@ -24,6 +24,7 @@ from tui.records import (
     Event,
     Failures,
     Json,
+    Listener,
     Past,
     RefusalReply,
     Refusals,
@@ -328,11 +329,8 @@ class Model:
             connection=self.connection,
             connection_gone=self.connection_gone,
             events=() if brief else tuple(self.events),
-            rates=self.history.rates().filled(lately.get("")),
-            listener_rates={
-                listener.name: self.history.rates(listener.name).filled(lately.get(listener.name))
-                for listener in listeners
-            },
+            rates=self._rates(self.status, lately),
+            listener_rates={listener.name: self._rates(listener, lately, listener.name) for listener in listeners},
             traffic=tuple(self.history.traffic),
             pasts=dict(self.pasts),
             quiet_s=None if last_traffic_at is None else monotonic - last_traffic_at,
@@ -342,3 +340,9 @@ class Model:
             troubles=dict(self.troubles),
             raw=dict(self.raw),
         )
+
+    def _rates(self, of: Status | Listener | None, lately: Mapping[str, Rates], listener: str = "") -> Rates:
+        """What is compared here, with what the sidecar tells of the last minute itself."""
+        rates = self.history.rates(listener or None).filled(lately.get(listener))
+        p99_s = None if of is None else of.recent_handshake_p99_s
+        return rates if p99_s is None else replace(rates, handshake_p99_s=p99_s)

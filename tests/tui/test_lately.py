@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ui_world import healthy
 
@@ -72,15 +74,40 @@ def test_nonsense_says_nothing(status: Status) -> None:
 
 def test_what_is_compared_here_comes_first_and_the_quantile_always_from_there() -> None:
     world, model = healthy(), Model(SafeText("admin.sock"))
-    model.take_status(world.document("status"), 100.0, world.now, 0.0)
+    model.take_status(_older(world.document("status")), 100.0, world.now, 0.0)
     assert model.snapshot(100.0).rates == Rates()
     model.take_lately(world.past(60, 10), 100.0)
     told = model.snapshot(100.0).rates
     assert told.is_known
     assert told.handshake_p99_s == 0.0049
     world.advance(1, bytes_in=123)
-    model.take_status(world.document("status"), 101.0, world.now, 0.0)
+    model.take_status(_older(world.document("status")), 101.0, world.now, 0.0)
     assert model.snapshot(101.0).rates.bytes_in_per_s == 123
     assert model.snapshot(101.0).rates.handshake_p99_s == 0.0049
     model.take_lately(None, 102.0)
     assert model.snapshot(102.0).rates.handshake_p99_s is None
+
+
+def test_the_status_has_the_quantile_itself() -> None:
+    """Also of a sidecar in a list, whose history nobody asks for."""
+    world, model = healthy(), Model(SafeText("admin.sock"))
+    document = world.document("status")
+    document["listeners"][0]["recent_handshake_p99_s"] = 0.003
+    model.take_status(document, 100.0, world.now, 0.0)
+    model.take_lately(_slow(world.past(60, 10)), 100.0)
+    told = model.snapshot(100.0)
+    assert told.rates.handshake_p99_s == 0.0049  # of the other listener
+    assert told.listener_rates["web"].handshake_p99_s == 0.003
+
+
+def _older(status: dict[str, Any]) -> dict[str, Any]:
+    """As a sidecar tells it that keeps no quantile of the last minute."""
+    for listener in status["listeners"]:
+        del listener["recent_handshake_p99_s"]
+    return status
+
+
+def _slow(past: dict[str, Any]) -> dict[str, Any]:
+    for series in (past["total"], *past["listeners"]):
+        series["handshake_p99_s"] = [9.0] * past["steps"]
+    return past

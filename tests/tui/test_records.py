@@ -48,7 +48,7 @@ def test_a_healthy_status() -> None:
     assert status.totals.connections_active == 12
     assert status.listeners[0].upstreams[0].healthy
     assert status.listeners[1].expect == ("spiffe://prod.example/ns/pay/sa/api",)
-    assert status.handshake_p99_s == 0.01
+    assert status.recent_handshake_p99_s == 0.0049
     assert status.certificate is not None
     assert status.certificate.next_renewal_at is not None
 

@@ -220,6 +220,7 @@ def listener(name: str, mode: str, protocol: str, listen: str, upstream: str) ->
         "handshakes_failed": 8,
         "handshake_p50_s": 0.0025,
         "handshake_p99_s": 0.01,
+        "recent_handshake_p99_s": 0.0049,
         "refusals_total": 0,
         "bytes_in": 1_234_567,
         "bytes_out": 45_678_901,
@@ -692,7 +693,7 @@ def empty(now: datetime = NOW) -> World:
             if isinstance(value, int) and name not in ("max_connections", "max_handshakes"):
                 counters[name] = 0
     for each in world.status["listeners"]:
-        each |= {"handshake_p50_s": None, "handshake_p99_s": None, "requests": {}}
+        each |= {"handshake_p50_s": None, "handshake_p99_s": None, "recent_handshake_p99_s": None, "requests": {}}
     return world
 
 

@@ -23,6 +23,7 @@ from tlsidecar.api.refusals import Refusal, RefusalGroup, Refusals
 from tlsidecar.api.status import Listener, OwnCertificate, Sandbox, Status, Totals, Upstream, Worker
 from tlsidecar.api.times import timestamp
 from tlsidecar.control import interface
+from tlsidecar.control.series import Sums
 from tlsidecar.dataplane import snapshot
 from tlsidecar.dataplane.snapshot import (
     GroupPage,
@@ -82,7 +83,8 @@ def status(control: interface.Control, snapshots: Sequence[WorkerSnapshot]) -> S
             for each in snapshots
         ),
         listeners=tuple(
-            _listener(same_name, configured.get(name), merged[name]) for name, same_name in records.items()
+            _listener(same_name, configured.get(name), merged[name], control.history.lately(name))
+            for name, same_name in records.items()
         ),
         totals=_totals(merged.values()),
         certificate=next(iter(_own_certificates(control.identities[:1])), None),
@@ -311,7 +313,7 @@ def _sandbox(level: Level) -> Sandbox[str]:
 
 
 def _listener(
-    records: Sequence[ListenerRecord], configured: ListenerSettings | None, counters: ListenerCounters
+    records: Sequence[ListenerRecord], configured: ListenerSettings | None, counters: ListenerCounters, lately: Sums
 ) -> Listener[str]:
     record = records[0]
     return Listener(
@@ -331,6 +333,7 @@ def _listener(
         requests=dict(sorted(counters.requests.items())),
         upstream_errors=dict(counters.upstream_errors),
         identities=tuple(configured.identities) if configured else (),
+        recent_handshake_p99_s=lately.handshake_seconds.quantile(0.99),
     )
 
 

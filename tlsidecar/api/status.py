@@ -81,6 +81,9 @@ class Listener(Counters[T], Generic[T]):
     requests: Annotated[Mapping[T, int], Doc("HTTP requests by class of the answer: 2xx, 4xx")]
     upstream_errors: Annotated[Mapping[T, int], Doc("failures to be served by the upstream, by reason")]
     identities: Annotated[tuple[T, ...], Doc("our identities that it shows, by name; the first is the default")] = ()
+    recent_handshake_p99_s: Annotated[
+        float | None, Doc("99 % of the handshakes of the last minute took no longer; null where there were none", "s")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Status(Generic[T]):
         return cast("T", "+".join(sorted({listener.mode for listener in self.listeners}, reverse=True)))
 
     @property
-    def handshake_p99_s(self) -> float | None:
+    def recent_handshake_p99_s(self) -> float | None:
         """The slowest listener's, in seconds."""
-        known = [each.handshake_p99_s for each in self.listeners if each.handshake_p99_s is not None]
+        known = [each.recent_handshake_p99_s for each in self.listeners if each.recent_handshake_p99_s is not None]
         return max(known, default=None)

@@ -164,7 +164,7 @@ def _rates(series: Json, history: Json) -> tuple[float, float, float]:
 
 def _listener_row(listener: Json, rates: tuple[float, float, float] | None) -> tuple[object, ...]:
     upstreams = ", ".join(each["address"] + ("" if each["healthy"] else " (down)") for each in listener["upstreams"])
-    p99_s = listener["handshake_p99_s"]
+    p99_s = listener.get("recent_handshake_p99_s")  # which an older sidecar does not tell
     return (
         listener["name"],
         listener["mode"],

@@ -33,6 +33,9 @@ from tlsidecar.lazy_dataclass import dataclass
 MOST_UPSTREAMS = 6
 MOST_IDENTITIES = 10
 
+# Steps that make up the last minute, the one that is being filled included.
+_LATELY_STEPS = 60 // COARSE_STEP_S
+
 # Beginnings and ends of problems that are kept.
 KEPT_MARKS = 500
 _MESSAGE_CHARACTERS = 200
@@ -181,6 +184,12 @@ class History:
     def marks(self, since: datetime) -> Sequence[ProblemMark]:
         """Where problems began and were over since then, the oldest first."""
         return sorted((mark for mark in self._marks if mark.at >= since), key=lambda mark: mark.at)
+
+    def lately(self, listener: str) -> Sums:
+        """What happened on it in the last minute, or up to ten seconds less."""
+        track = self._tracks.get(listener)
+        beyond = self._until // COARSE_STEP_S + 1
+        return Sums() if track is None else track.coarse.joined(beyond - _LATELY_STEPS, beyond)
 
     def window(self, since: datetime, step_s: int) -> Window:
         """What happened since then, or since as long ago as is kept, in steps of so many seconds; of more where

@@ -103,7 +103,9 @@ def _number(row: FleetRow, value: int) -> Span:
 
 def _p99(row: FleetRow, look: Look) -> Span:
     status = row.sight.snapshot.status
-    return Span(latency(None if status is None else status.handshake_p99_s), Role.MUTED if row.is_lost else Role.TEXT)
+    return Span(
+        latency(None if status is None else status.recent_handshake_p99_s), Role.MUTED if row.is_lost else Role.TEXT
+    )
 
 
 MARK: Column[FleetRow] = Column("", 1, lambda row, look: Span(SafeText("*" if row.is_marked else " "), Role.KEY))

@@ -90,6 +90,23 @@ def test_what_is_counted_begins_with_the_process_and_ends_with_the_last_second()
     assert window.first_at <= began < window.first_at + timedelta(seconds=60)
 
 
+def test_the_last_minute_forgets_a_slow_beginning() -> None:
+    past = Past()
+    past.workers[0].handshake_seconds.observe(9.0)
+    past.second()
+    assert past.history.lately("web").handshake_seconds.observations == 1
+    past.workers[0].handshake_seconds.observe(0.004)
+    for _ in range(59):
+        past.second()
+    past.workers[0].handshake_seconds.observe(0.004)
+    past.second()
+    assert past.history.lately("web").handshake_seconds.quantile(0.99) < 0.01  # type: ignore[operator]
+    for _ in range(60):
+        past.second()
+    assert past.history.lately("web").handshake_seconds.quantile(0.99) is None
+    assert past.history.lately("nobody's").handshakes == 0
+
+
 def test_before_the_first_look() -> None:
     past = Past()
     window = past.history.window(past.clock.now() - timedelta(minutes=1), 1)
