@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from tlsidecar.api.recording import RecordingError, read_recording
 from tlsidecar.api.sockets import usual_sockets
+from tui.character_set import is_ascii_only
 from tui.once import Format, OnceOptions, once
 from tui.options import DEFAULT_THEME, Options
 from tui.reach.processes import Processes
@@ -102,7 +103,12 @@ def _completed(context: click.Context, parameter: click.Parameter, incomplete: s
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--watch", is_flag=True, help="Print a line of JSON a second until interrupted.")
 @click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select text with.")
-@click.option("--ascii", "ascii_art", is_flag=True, help="Draw with ASCII signs only.")
+@click.option(
+    "--ascii/--no-ascii",
+    "ascii_art",
+    default=None,
+    help="Draw with ASCII signs only; by itself where LC_ALL, LC_CTYPE or LANG is none of UTF-8.",
+)
 @click.option(
     "--theme",
     default=DEFAULT_THEME,
@@ -127,7 +133,7 @@ def ui(
     as_json: bool,
     watch: bool,
     no_mouse: bool,
-    ascii_art: bool,
+    ascii_art: bool | None,
     theme: str,
 ) -> None:
     """Show what a running sidecar is doing: what is wrong, who is refused and why, which certificate expires next,
@@ -142,6 +148,8 @@ def ui(
     if output is not None and as_json and output != Format.JSON:
         raise click.UsageError(f"--json and -o {output} contradict each other")
     is_plain = plain or output is not None or as_json or watch or not _is_interactive()
+    if ascii_art is None:
+        ascii_art = is_ascii_only(os.environ)
     form = Format.JSON if as_json else Format(output or Format.TABLE)
     if replay is not None:
         if sockets or targets or commands or record or watch:

@@ -16,7 +16,9 @@ from support.waiting import eventually
 
 _PROMPT = "at-rest$ "
 # What would hide the size of the terminal, or change how a shell or the console behaves.
-_UNSET = [word for name in ("COLUMNS", "LINES", "NO_COLOR", "ENV", "TMUX") for word in ("-u", name)]
+_UNSET = [
+    word for name in ("COLUMNS", "LINES", "NO_COLOR", "ENV", "TMUX", "LC_ALL", "LC_CTYPE") for word in ("-u", name)
+]
 _PASTE = re.compile(r"\x1b\[\?2004[hl]")
 
 
@@ -26,7 +28,7 @@ class Terminal:
     def __init__(self, folder: Path, columns: int, rows: int, env: Mapping[str, str]) -> None:
         self._socket = folder / "tmux"
         self._raw = folder / "raw"
-        settings = [f"{name}={value}" for name, value in {"PS1": _PROMPT, **env}.items()]
+        settings = [f"{name}={value}" for name, value in {"PS1": _PROMPT, "LANG": "C.UTF-8", **env}.items()]
         shell = shlex.join(["env", *_UNSET, *settings, "sh"])
         self._tmux(
             *("-f", "/dev/null", "-u", "new-session", "-d", "-x", str(columns), "-y", str(rows), shell),

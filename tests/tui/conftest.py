@@ -16,7 +16,10 @@ from ui_clock import StillClock
 from ui_sidecar import Sidecar, running
 from ui_world import World
 
-_CHANGES_THE_LOOK = ("NO_COLOR", "COLORTERM", "FORCE_COLOR", "UNICODE_VERSION", "TLSIDECAR_ADMIN_SOCKET")
+_CHANGES_THE_LOOK = (
+    *("NO_COLOR", "COLORTERM", "FORCE_COLOR", "UNICODE_VERSION", "TLSIDECAR_ADMIN_SOCKET"),
+    *("LC_ALL", "LC_CTYPE", "LANG"),
+)
 
 
 @pytest.fixture(autouse=True)

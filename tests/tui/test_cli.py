@@ -78,9 +78,10 @@ async def _run(*command: str, **environment: str) -> subprocess.CompletedProcess
 
 async def test_the_plain_forms_work_without_textual(serve: Serve) -> None:
     sidecar = await serve(healthy(datetime.now(UTC)))
-    plain = await _run(sys.executable, "-c", _FORBID_TEXTUAL, "--once", "--socket", str(sidecar.socket))
+    plain = await _run(sys.executable, "-c", _FORBID_TEXTUAL, "--once", "--socket", str(sidecar.socket), LC_ALL="C")
     assert (plain.returncode, plain.stderr) == (0, "")
     assert "nothing is wrong" in plain.stdout
+    assert plain.stdout.isascii()  # as the locale asks for
     as_json = await _run(sys.executable, "-c", _FORBID_TEXTUAL, "--json", "--socket", str(sidecar.socket))
     assert json.loads(as_json.stdout)["sidecars"][0]["reachable"]
 
