@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 from scenarios.test_an_outage_is_critical_until_the_service_answers import answer, curl
 from support import configs
-from support.mtls import Peer, client_context
+from support import h2_suite as h2
+from support.h2_services import H2Service
+from support.mtls import Peer, client_context, connected
 from support.pki import Pki
 from support.ports import free_port
-from support.services import echo, serving
+from support.services import Handler, echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
@@ -160,3 +163,88 @@ def test_a_connection_that_stays_open_is_counted_as_it_goes(pki: Pki, tmp_path: 
             assert [each["connections_active"][-1] for each in split["upstreams"]] == [1, 1]
             for peer in peers:
                 peer.close()
+
+
+PART_IN, ALL_IN, PART_OUT, ALL_OUT = 32_000, 33_000, 65_535, 200_000
+HEADS = 1_500
+"""Bytes that heads and frames may come to beyond the bodies."""
+
+
+def halfway(sock: socket.socket) -> None:
+    """Over HTTP/1.1: begins to answer at once, and goes on when the whole request has come."""
+    asked = sock.makefile("rb")
+    while asked.readline().strip():
+        pass
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % ALL_OUT + b"x" * PART_OUT)
+    asked.read(ALL_IN)
+    sock.sendall(b"x" * (ALL_OUT - PART_OUT))
+
+
+def exchange(peer: Peer) -> Iterator[None]:
+    """A request over HTTP/1.1, of which a part is under way at each stop."""
+    peer.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % ALL_IN + b"x" * PART_IN)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += peer.recv_exactly(1)
+    assert len(peer.recv_exactly(PART_OUT)) == PART_OUT
+    yield
+    peer.send(b"x" * (ALL_IN - PART_IN))
+    assert len(peer.recv_exactly(ALL_OUT - PART_OUT)) == ALL_OUT - PART_OUT
+    yield
+
+
+def exchange_of_frames(peer: Peer) -> Iterator[None]:
+    """The same over HTTP/2, where it is the client's window that holds up the answer."""
+    client = h2.Client(peer)
+    client.shake_hands()
+    client.say(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, client.block(h2.POST)))
+    for _ in range(2):
+        client.say(h2.data(1, b"x" * (PART_IN // 2), end=False))
+
+    def heard() -> int:
+        return sum(len(event.payload) for event in client.heard if event.kind == h2.DATA)
+
+    client.until(lambda _: heard() == PART_OUT)
+    yield
+    client.say(h2.data(1, b"x" * (ALL_IN - PART_IN)) + h2.window_update(0, ALL_OUT) + h2.window_update(1, ALL_OUT))
+    client.until(lambda _: heard() == ALL_OUT)
+    yield
+
+
+@pytest.mark.parametrize("http2", ["off", "only"])
+def test_an_exchange_under_way_is_counted_as_it_goes_and_once(pki: Pki, tmp_path: Path, http2: str) -> None:
+    """On its listener, for its identity, and, of two upstreams, at its own."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    service: Handler = halfway
+    talk, offered = exchange, [b"http/1.1"]
+    if http2 == "only":
+        service, talk, offered = H2Service(b"x" * ALL_OUT, prompt=True), exchange_of_frames, [b"h2"]
+    with serving(service) as first, serving(service) as second:
+        upstreams = [f"127.0.0.1:{each.port}" for each in (first, second)]
+        config = configs.identity(server, pki.trust) + configs.terminate(upstreams, protocol="http", http2=http2)
+        with running(tmp_path / "sidecar", config) as sidecar:
+
+            def counted() -> list[tuple[str, int, int]]:
+                """Whose, and the bytes there and back."""
+                told = history(sidecar, "since=1m&step=1s&upstream=*&identity=client.test")
+                rows = [*told["listeners"], *told["identities"], *told["upstreams"]]
+                return [(each["name"], sum(each["bytes_in"]), sum(each["bytes_out"])) for each in rows]
+
+            def moved(bytes_in: int, bytes_out: int) -> None:
+                def told() -> bool:
+                    found = {
+                        name
+                        for name, got, gave in counted()
+                        if bytes_in <= got < bytes_in + HEADS and bytes_out <= gave < bytes_out + HEADS
+                    }
+                    assert {"in", "client.test"} < found, counted()
+                    assert len(found & set(upstreams)) == 1, counted()
+                    return True
+
+                eventually(told, every_s=0.1)
+
+            with connected(sidecar.port(), pki.trust, client, protocols=offered) as peer:
+                for sizes, _ in zip(((PART_IN, PART_OUT), (ALL_IN, ALL_OUT)), talk(peer), strict=True):
+                    moved(*sizes)
+            eventually(lambda: sidecar.json("/v1/status")["totals"]["connections_active"] == 0)
+            moved(ALL_IN, ALL_OUT)

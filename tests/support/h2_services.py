@@ -81,18 +81,17 @@ class H2Service:
                 unsent[number] = self.body
 
     def _go_on(self, connection: H2Connection, number: int, unsent: dict[int, bytes]) -> None:
-        rest = unsent[number]
-        try:
-            size = min(connection.local_flow_control_window(number), connection.max_outbound_frame_size, len(rest))
-            if size > 0:
+        rest = unsent.pop(number)
+        with contextlib.suppress(ProtocolError):
+            while True:
+                window = connection.local_flow_control_window(number)
+                size = min(window, connection.max_outbound_frame_size, len(rest))
+                if size <= 0:
+                    break
                 connection.send_data(number, rest[:size], end_stream=size == len(rest))
                 rest = rest[size:]
-        except ProtocolError:
-            rest = b""
-        if rest:
-            unsent[number] = rest
-        else:
-            del unsent[number]
+            if rest:
+                unsent[number] = rest
 
 
 def answers_early(status: int, then: str) -> Handler:
