@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tomllib
 from collections.abc import Callable
@@ -23,12 +22,6 @@ from tui.records import event_of
 from tui.screens.choice import Menu
 from tui.screens.detail import DetailScreen
 from tui.tabs import CERTIFICATES, CONFIG, CONNECTIONS, EVENTS, OVERVIEW, REFUSALS, TABS
-
-
-async def _eventually(condition: Callable[[], bool], desk: Bench) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await desk.pilot.pause(0.02)
 
 
 async def test_the_first_screen_answers_without_a_key(tmp_path: Path) -> None:
@@ -547,7 +540,7 @@ async def test_an_action_is_asked_confirmed_and_told(tmp_path: Path, name: str) 
         assert "No, leave it" in desk.text
         assert desk.sidecar.changes == []
         await desk.press("down", "enter")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.sidecar.changes == [change]
         assert desk.toasts[1].startswith(words)
 
@@ -563,7 +556,7 @@ async def test_a_refused_action_says_why(tmp_path: Path, name: str) -> None:
         desk.sidecar.refuses = "the key does not belong to the certificate \x1b[2J"
         generation = desk.app.view.shown.status.generation if desk.app.view.shown.status else None
         await desk.press("a", *keys, "y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         why = f"{_VERBS.get(name, name)} refused: the key does not belong to the certificate \\x1b[2J"
         assert desk.toasts[1] == why
         await desk.settle()
@@ -583,7 +576,7 @@ async def test_an_action_on_a_socket_that_is_gone(tmp_path: Path, name: str) -> 
         await desk.press("a", *keys)
         await desk.sidecar.stop()
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.toasts[1].startswith(f"{_VERBS.get(name, name)}: no socket at ")
         assert desk.sidecar.changes == []
 
@@ -595,9 +588,9 @@ async def test_an_action_cut_off_while_it_was_under_way(tmp_path: Path, name: st
         await _desk_with_a_connection(desk)
         desk.sidecar.hangs = True
         await desk.press("a", *keys, "y")
-        await _eventually(lambda: desk.sidecar.requests[-1] == change[:2], desk)
+        await desk.eventually(lambda: desk.sidecar.requests[-1] == change[:2])
         await desk.sidecar.stop()
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         verb = _VERBS.get(name, name)
         assert desk.toasts[1].startswith(f"{verb}: the ")
         assert "it may have been carried out" in desk.toasts[1]
@@ -630,7 +623,7 @@ async def test_no_is_under_the_cursor_and_every_way_out_changes_nothing(tmp_path
 async def test_y_answers_the_question(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
         await desk.press("a", "enter", "y")
-        await _eventually(lambda: bool(desk.sidecar.changes), desk)
+        await desk.eventually(lambda: bool(desk.sidecar.changes))
 
 
 async def test_the_connection_in_detail_can_be_closed(tmp_path: Path) -> None:
@@ -639,7 +632,7 @@ async def test_the_connection_in_detail_can_be_closed(tmp_path: Path) -> None:
         await desk.press("down", "enter")
         await desk.second()
         await desk.press("a", "down", "down", "down", "enter", "y")
-        await _eventually(lambda: bool(desk.sidecar.changes), desk)
+        await desk.eventually(lambda: bool(desk.sidecar.changes))
         assert desk.sidecar.changes == [("DELETE", "/v1/connections/2", None)]
         await desk.second()
         assert "this connection has closed" in desk.text
@@ -669,11 +662,11 @@ async def test_what_is_done_about_a_peer_says_how_many_it_touches(tmp_path: Path
         await desk.press("a")
         await _choose(desk, name)
         await desk.press(*keys[1:])
-        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        await desk.eventually(lambda: "No, leave it" in desk.text)
         assert "4 connections" in desk.text
         assert desk.sidecar.changes == []
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.sidecar.changes == [change]
         assert desk.toasts[1] == words
 
@@ -689,9 +682,9 @@ async def test_all_that_match_the_filter_are_closed(tmp_path: Path) -> None:
         matched = desk.app.view.shown.connections.matched
         await desk.press("a")
         await _choose(desk, f"Close all {matched} that match the filter")
-        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        await desk.eventually(lambda: "No, leave it" in desk.text)
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.toasts[1] == f"{matched} connections ended"
         assert ("DELETE", f"/v1/connections?filter=web&expected={matched}") in desk.sidecar.requests
 
@@ -706,11 +699,11 @@ async def test_a_denial_is_undone(tmp_path: Path) -> None:
         await desk.second()
         await desk.press("a")
         await _choose(desk, "Undeny")
-        await _eventually(lambda: "until" in desk.text, desk)
+        await desk.eventually(lambda: "until" in desk.text)
         await desk.press("enter")
-        await _eventually(lambda: "No, leave it" in desk.text, desk)
+        await desk.eventually(lambda: "No, leave it" in desk.text)
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.sidecar.changes == [("DELETE", "/v1/denials/7", None)]
         assert desk.toasts[1] == "judged by the access rules again"
 
@@ -721,9 +714,9 @@ async def test_a_drain_is_taken_back(tmp_path: Path) -> None:
         await desk.second()
         await desk.press("a")
         await _choose(desk, "Undrain")
-        await _eventually(lambda: "listens on its addresses again" in desk.text, desk)
+        await desk.eventually(lambda: "listens on its addresses again" in desk.text)
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         assert desk.sidecar.changes == [("POST", "/v1/undrain", None)]
         assert desk.toasts[1] == "undrained: new connections are accepted again"
 
@@ -736,9 +729,9 @@ async def test_older_generations_are_drained(tmp_path: Path) -> None:
         await desk.second(11)
         await desk.press("a")
         await _choose(desk, "Drain older generations")
-        await _eventually(lambda: "5 connections accepted under" in desk.text, desk)
+        await desk.eventually(lambda: "5 connections accepted under" in desk.text)
         await desk.press("y")
-        await _eventually(lambda: len(desk.toasts) >= 2, desk)
+        await desk.eventually(lambda: len(desk.toasts) >= 2)
         asked = {"expected": 5, "timeout_s": 30}
         assert desk.sidecar.changes == [("POST", "/v1/drain-generations", asked)]
         assert desk.toasts[1] == "5 connections ended"
@@ -924,7 +917,7 @@ async def test_help_and_palette(tmp_path: Path) -> None:
             await desk.press(key)
             assert desk.app.screen is not desk.app.main
             await desk.press("escape")
-            await _eventually(lambda: desk.app.screen is desk.app.main, desk)
+            await desk.eventually(lambda: desk.app.screen is desk.app.main)
         titles = [command.title for command in desk.app.get_system_commands(desk.app.screen)]
         assert [tab.name for tab in TABS] == titles[: len(TABS)]
         for command in desk.app.get_system_commands(desk.app.screen):
@@ -960,23 +953,23 @@ async def test_it_runs_by_itself(tmp_path: Path) -> None:
     """With the timers on: polls, repaints, follows events, loses the socket, comes back; also in the background."""
     worlds = (healthy(), degraded_elsewhere())
     async with bench(tmp_path, *worlds, automatic=True) as desk:
-        await _eventually(lambda: "1 critical  1 ok" in desk.lines[0], desk)
+        await desk.eventually(lambda: "1 critical  1 ok" in desk.lines[0])
         await desk.press("N", "enter")
-        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        await desk.eventually(lambda: "ADMIN: connected" in desk.lines[0])
         await desk.press("5")
-        await _eventually(lambda: "file_change" in desk.text, desk)
+        await desk.eventually(lambda: "file_change" in desk.text)
         desk.sidecar.happen("drain", outcome="drained")
-        await _eventually(lambda: "outcome=drained" in desk.text, desk)
+        await desk.eventually(lambda: "outcome=drained" in desk.text)
         await desk.press("2", "slash", *"cart")
-        await _eventually(lambda: "3 of 12 connections" in desk.lines[-1], desk)
+        await desk.eventually(lambda: "3 of 12 connections" in desk.lines[-1])
         assert not desk.app.follows_events
         await desk.press("escape")
         await desk.sidecar.stop()
         desk.app.refresh_now()
-        await _eventually(lambda: "RETRY" in desk.lines[0], desk)
+        await desk.eventually(lambda: "RETRY" in desk.lines[0])
         await desk.sidecar.start()
         desk.app.refresh_now()
-        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        await desk.eventually(lambda: "ADMIN: connected" in desk.lines[0])
         assert "connected again" in desk.toasts
         assert {target for _, target in desk.sidecars[1].requests} == {"/v1/status"}
 
@@ -986,7 +979,7 @@ async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
 ) -> None:
     monkeypatch.setattr("tui.watch._RESTART_S", 0.01)
     async with bench(tmp_path, healthy(), automatic=True) as desk:
-        await _eventually(lambda: "ADMIN: connected" in desk.lines[0], desk)
+        await desk.eventually(lambda: "ADMIN: connected" in desk.lines[0])
         poll = type(desk.app.monitor).poll
         failures = 0
 
@@ -999,7 +992,7 @@ async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
 
         monkeypatch.setattr(type(desk.app.monitor), "poll", fails_once)
         desk.app.refresh_now()
-        await _eventually(lambda: failures >= 2, desk)
+        await desk.eventually(lambda: failures >= 2)
         assert any(r"ZeroDivisionError('\\x1b[2J')" in toast or "ZeroDivisionError" in toast for toast in desk.toasts)
 
 
@@ -1022,7 +1015,7 @@ async def test_no_size_breaks_it(tmp_path: Path, world: Callable[[], World]) -> 
 async def test_control_c_says_how_to_quit_and_does_not(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
         await desk.press("ctrl+c")
-        await _eventually(lambda: any("quit" in toast.lower() for toast in desk.toasts), desk)
+        await desk.eventually(lambda: any("quit" in toast.lower() for toast in desk.toasts))
         assert desk.app.return_code is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,16 +41,6 @@ def rows(desk: Bench) -> list[str]:
 
 def names(desk: Bench) -> list[str]:
     return [line[2:].split()[0] for line in rows(desk)]
-
-
-async def eventually(desk: Bench, condition: object) -> None:
-    assert callable(condition)
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-        await desk.settle()
-    raise AssertionError(desk.text)
 
 
 async def test_worst_first_with_what_they_add_up_to(tmp_path: Path) -> None:
@@ -164,7 +153,7 @@ async def test_an_action_on_all_marked_names_their_number(tmp_path: Path) -> Non
         await desk.press("enter")  # No is under the cursor
         assert all(sidecar.changes == [] for sidecar in desk.sidecars)
         await desk.press("a", "enter", "y")
-        await eventually(desk, lambda: "reload: done on 2 sidecars" in desk.toasts)
+        await desk.eventually(lambda: "reload: done on 2 sidecars" in desk.toasts)
         assert [len(sidecar.changes) for sidecar in desk.sidecars] == [1, 1, 0]
         await desk.press("escape")
         assert "marked" not in desk.lines[0]
@@ -179,7 +168,7 @@ async def test_an_action_on_one_is_for_the_one_under_the_cursor(tmp_path: Path) 
         await desk.press("down", "a", "G", "enter", "enter")
         assert "Log level debug on 1 sidecar" in desk.text
         await desk.press("y")
-        await eventually(desk, lambda: "log-level: done on 1 sidecar" in desk.toasts)
+        await desk.eventually(lambda: "log-level: done on 1 sidecar" in desk.toasts)
         assert [sidecar.changes for sidecar in desk.sidecars] == [
             [("PUT", "/v1/log-level", {"level": "debug"})],
             [],
@@ -199,7 +188,7 @@ async def test_what_fails_is_told_by_name(tmp_path: Path) -> None:
         assert f"({open_now} connections in all)" in words
         assert "1 sidecar that did not answer: left out." in words
         await desk.press("y")
-        await eventually(desk, lambda: isinstance(desk.app.screen, Reading))
+        await desk.eventually(lambda: isinstance(desk.app.screen, Reading))
         assert "drain: went well on 1, not on 1" in desk.text
         assert r"drain refused: busy \x1b[2J" in desk.text
         await desk.press("escape")
@@ -213,7 +202,7 @@ async def test_what_changed_since_it_was_asked_is_not_done(tmp_path: Path) -> No
             sidecar.world.status["totals"]["connections_active"] += 1000
         await desk.second()
         await desk.press("y")
-        await eventually(desk, lambda: any(toast.startswith("drain: not done, it is ") for toast in desk.toasts))
+        await desk.eventually(lambda: any(toast.startswith("drain: not done, it is ") for toast in desk.toasts))
         assert all(sidecar.changes == [] for sidecar in desk.sidecars)
 
 
@@ -225,7 +214,7 @@ async def test_undrain_is_for_those_that_drain(tmp_path: Path) -> None:
         words = " ".join(line.strip(" │") for line in desk.lines)
         assert "3 sidecars not draining: left out." in words
         await desk.press("y")
-        await eventually(desk, lambda: "undrain: done on 1 sidecar" in desk.toasts)
+        await desk.eventually(lambda: "undrain: done on 1 sidecar" in desk.toasts)
         assert [sidecar.changes for sidecar in desk.sidecars] == [[], [], [], [("POST", "/v1/undrain", None)]]
         draining.status["state"] = "ready"
         await desk.second()
@@ -243,12 +232,12 @@ async def test_an_identity_is_kept_out_of_all_that_are_marked(tmp_path: Path) ->
         await desk.press("q", "escape")  # a letter like any other
         assert isinstance(desk.app.screen, FleetScreen)
         await desk.press("a", *("down",) * 4, "enter", *who, "enter", "enter")
-        await eventually(desk, lambda: isinstance(desk.app.screen, Question))
+        await desk.eventually(lambda: isinstance(desk.app.screen, Question))
         words = " ".join(line.strip(" │") for line in desk.lines)
         assert "on 3 sidecars" in words
         assert f"{sum(touched)} connections in all are cut now" in words
         await desk.press("y")
-        await eventually(desk, lambda: "deny: done on 3 sidecars" in desk.toasts)
+        await desk.eventually(lambda: "deny: done on 3 sidecars" in desk.toasts)
         assert [sidecar.changes for sidecar in desk.sidecars] == [
             [("POST", "/v1/denials", {"identity": who, "for_s": 600, "expected": number})] for number in touched
         ]
@@ -256,14 +245,14 @@ async def test_an_identity_is_kept_out_of_all_that_are_marked(tmp_path: Path) ->
         # And back, on those that keep it out: by then one does not any more.
         desk.sidecars[2].denials.clear()
         await desk.press("a", *("down",) * 5, "enter")
-        await eventually(desk, lambda: "by 2" in desk.text)
+        await desk.eventually(lambda: "by 2" in desk.text)
         await desk.press("enter")
-        await eventually(desk, lambda: isinstance(desk.app.screen, Question))
+        await desk.eventually(lambda: isinstance(desk.app.screen, Question))
         words = " ".join(line.strip(" │") for line in desk.lines)
         assert "on 2 sidecars" in words
         assert "1 sidecar without such a denial: left out." in words
         await desk.press("y")
-        await eventually(desk, lambda: "undeny: done on 2 sidecars" in desk.toasts)
+        await desk.eventually(lambda: "undeny: done on 2 sidecars" in desk.toasts)
         assert [sidecar.changes[1:] for sidecar in desk.sidecars] == [
             [("DELETE", "/v1/denials/1", None)],
             [("DELETE", "/v1/denials/1", None)],
@@ -360,7 +349,7 @@ async def test_a_rollover_says_who_is_not_ready(tmp_path: Path) -> None:
         await desk.sidecars[2].stop()
         desk.clock.move(60)
         await desk.second()
-        await eventually(desk, lambda: "1 not read" in desk.lines[1])
+        await desk.eventually(lambda: "1 not read" in desk.lines[1])
         assert "2 of 3 ready to switch; 1 not yet to finish" in desk.lines[1]
         assert any("shows a leaf of an unknown CA; last attempt refused: key" in row for row in rows(desk))
         await desk.press("o")
@@ -403,20 +392,21 @@ async def test_a_directory_is_followed(tmp_path: Path, monkeypatch: pytest.Monke
     """By itself: sockets come and go, the one that is looked at stays."""
     folder = tmp_path / "sockets"
     folder.mkdir()
+    (folder / "gone.sock").symlink_to("nowhere.sock")  # what cannot be looked at hides no other
     source = local(folder)
     object.__setattr__(source, "interval_s", 0.05)
     app = Console(Options((source,)))
     async with app.run_test(size=(100, 12)) as pilot:
         desk = Bench(app, pilot, [], app.clock)  # type: ignore[arg-type]
-        await eventually(desk, lambda: "no socket *.sock in" in desk.text)
+        await desk.eventually(lambda: "no socket *.sock in" in desk.text)
         async with running(folder / "b.sock", named(healthy(), "web-b")):
-            await eventually(desk, lambda: any("b.sock" in line and "ready" in line for line in desk.lines))
+            await desk.eventually(lambda: any("b.sock" in line and "ready" in line for line in desk.lines))
             async with running(folder / "a.sock", named(healthy(), "web-a")):
-                await eventually(desk, lambda: any("a.sock" in line and "ready" in line for line in desk.lines))
+                await desk.eventually(lambda: any("a.sock" in line and "ready" in line for line in desk.lines))
                 assert "2 sidecars" in desk.lines[0]
                 await desk.press("N", "home", "enter")
-                await eventually(desk, lambda: "web-a" in desk.lines[0])
-            await eventually(desk, lambda: "RETRY" in desk.lines[0])
+                await desk.eventually(lambda: "web-a" in desk.lines[0])
+            await desk.eventually(lambda: "RETRY" in desk.lines[0])
             await desk.press("escape")
-            await eventually(desk, lambda: "1 sidecar " in desk.lines[0] + " ")
+            await desk.eventually(lambda: "1 sidecar " in desk.lines[0] + " ")
         assert desk.app.return_code is None

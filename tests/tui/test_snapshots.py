@@ -5,7 +5,6 @@ After a change that is meant: ``pytest tests/tui/test_snapshots.py --snapshot-up
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -189,9 +188,7 @@ def test_toast(look: Look) -> None:
     async def act(desk: Bench) -> None:
         desk.sidecar.refuses = "the key does not belong to the certificate (/etc/tls/tls.key)"
         await desk.press("y", "a", "enter", "y")
-        async with asyncio.timeout(15):
-            while len(desk.toasts) < 3:
-                await desk.pilot.pause(0.02)
+        await desk.eventually(lambda: len(desk.toasts) == 3)
 
     assert look(healthy(), then=act)
 

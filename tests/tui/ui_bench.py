@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from textual import events
@@ -33,6 +34,16 @@ class Bench:
     pilot: Pilot[int]
     sidecars: list[Sidecar]
     clock: StillClock
+    toasts: list[str] = field(default_factory=list)  # ever told: those on the screen go by the real clock
+
+    def __post_init__(self) -> None:
+        notify = self.app.notify
+
+        def told(message: str, **options: Any) -> None:
+            self.toasts.append(message)
+            notify(message, **options)
+
+        self.app.notify = told  # type: ignore[method-assign]
 
     @property
     def sidecar(self) -> Sidecar:
@@ -85,6 +96,13 @@ class Bench:
             await self.app.tick()
         await self.settle()
 
+    async def eventually(self, condition: Callable[[], bool]) -> None:
+        """For what is settled by somebody else: a worker, a sidecar, a timer."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.01)
+                await self.settle()
+
     def happened(self) -> None:
         """Hand over the events that the sidecar has, as the subscription would."""
         for kind, fields in self.sidecar.world.events:
@@ -98,10 +116,6 @@ class Bench:
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
-
-    @property
-    def toasts(self) -> list[str]:
-        return [notification.message for notification in self.app._notifications]
 
 
 @asynccontextmanager

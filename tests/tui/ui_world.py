@@ -572,6 +572,7 @@ def degraded(now: datetime = NOW) -> World:
     world = healthy(now)
     status = world.status
     status["state"] = "degraded"
+    status["listeners"][0]["recent_handshake_p99_s"] = 0.015
     status["problems"] = [
         {
             "severity": "critical",

@@ -224,13 +224,18 @@ def certificate_lines(certificate: Certificate, look: Look) -> list[Line]:
     """Everything a certificate says of itself, and its fingerprints."""
     validity = Validity(certificate.not_before, certificate.not_after)
     stage = validity.stage(look.now)
-    left = until(certificate.not_after, look.now).strip()
+    is_over = certificate.not_after is not None and certificate.not_after <= look.now
+    ends = (
+        f" {age(certificate.not_after, look.now)} ago"
+        if is_over
+        else f", {until(certificate.not_after, look.now).strip()} left"
+    )
     lifetime = ""
     if certificate.not_before is not None and certificate.not_after is not None:
         lifetime = f" of {duration((certificate.not_after - certificate.not_before).total_seconds())}"
     lines = field_lines("subject", certificate.subject, look, Role.STRONG)
     lines += field_lines("issuer", certificate.issuer, look)
-    lines += field_lines("state", SafeText(f"{stage.label(look.glyphs)}, {left} left{lifetime}"), look, stage.role)
+    lines += field_lines("state", SafeText(f"{stage.label(look.glyphs)}{ends}{lifetime}"), look, stage.role)
     lines += field_lines("valid", SafeText(f"{utc(certificate.not_before)} to {utc(certificate.not_after)}"), look)
     for label, values in (("URI", certificate.uris), ("DNS", certificate.dns), ("IP", certificate.ips)):
         for number, value in enumerate(values):

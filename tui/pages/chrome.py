@@ -155,11 +155,12 @@ class NamedValidity:
 
     name: SafeText
     validity: Validity
+    is_own: bool = False  # the leaf in use: what is meant where no name stands
 
 
 def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
     """The certificate or revocation list that needs care first; our own leaf where several are equally well."""
-    worst = NamedValidity(SafeText("cert"), snapshot.own_validity)
+    worst = NamedValidity(SafeText("cert"), snapshot.own_validity, is_own=True)
     if snapshot.certificates is None:
         return worst
     others: list[NamedValidity] = []
@@ -177,12 +178,13 @@ def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
 def certificate_summary(
     certificate: NamedValidity, look: Look, *, renewal: bool = True, name: bool = True, in_words: bool = True
 ) -> list[Span]:
-    """Its state, time left and, with ``renewal``, the plan; without ``in_words`` the state is only its sign."""
+    """Its state, time left and, with ``renewal``, the plan; without ``in_words`` the state is only its sign. What is
+    not our own is always named."""
     validity = certificate.validity
     stage = validity.stage(look.now)
     label = stage.label(look.glyphs)
     state = Span(label if in_words else SafeText(label.partition(" ")[0]), stage.role)
-    spans = [*([Span(certificate.name, Role.MUTED), gap()] if name else []), state]
+    spans = [*([Span(certificate.name, Role.MUTED), gap()] if name or not certificate.is_own else []), state]
     if validity.not_after is None:
         return spans
     left_s = seconds_between(look.now, validity.not_after)

@@ -36,6 +36,8 @@ def _process(status: Status, snapshot: Snapshot, look: Look) -> list[Line]:
     lines += _sandbox(status.sandbox, look)
     for worker in status.workers:
         words = f"pid {worker.pid}, {counted(worker.connections, 'connection')}, {latency(worker.loop_lag_s)} behind"
+        if worker.restarts:
+            words += f", replaced {counted(worker.restarts, 'time')}"
         lines += field_lines(f"worker {worker.worker}", SafeText(words), look)
     return lines
 

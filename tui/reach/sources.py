@@ -75,13 +75,14 @@ class Folder:
 
     def _sockets(self) -> list[str]:
         names: list[str] = []
-        for entry in os.scandir(self.path):
-            if entry.is_dir():
-                with suppress(OSError):
-                    if stat.S_ISSOCK((self.path / entry.name / _SOCKET_BELOW).stat().st_mode):
-                        names.append(f"{entry.name}/{_SOCKET_BELOW}")
-            elif entry.name.endswith(_SOCKET_SUFFIX) and stat.S_ISSOCK(entry.stat().st_mode):
-                names.append(entry.name)
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                with suppress(OSError):  # gone meanwhile, a link to nowhere, or not for us to see
+                    if entry.is_dir():
+                        if stat.S_ISSOCK((self.path / entry.name / _SOCKET_BELOW).stat().st_mode):
+                            names.append(f"{entry.name}/{_SOCKET_BELOW}")
+                    elif entry.name.endswith(_SOCKET_SUFFIX) and stat.S_ISSOCK(entry.stat().st_mode):
+                        names.append(entry.name)
         return names
 
 

@@ -15,7 +15,7 @@ from textual.widgets import Input
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, gap, heading, line, literal
 from tui.screens.host import Host
 from tui.sheet import Page
-from tui.text import EMPTY, SafeText, pad, shorten, wrap
+from tui.text import EMPTY, SafeText, cell_width, pad, shorten, wrap
 from tui.widgets.bar import Bar
 from tui.widgets.rows import Rows
 
@@ -98,7 +98,7 @@ class Menu(Window):
         if self._text:
             lines += [line(Span(text)) for text in wrap(self._text, width)]
             lines.append(BLANK)
-        label_width = max((len(entry.label) for entry in self._entries), default=0)
+        label_width = max((cell_width(entry.label) for entry in self._entries), default=0)
         for entry in self._entries:
             note_width = max(0, width - label_width - 4)
             note = Span(shorten(entry.note, note_width), Role.MUTED)
