@@ -114,6 +114,12 @@ class Endpoint(ABC):
         self._holder = holder
         self.resume()
 
+    def redirect(self, readable: Readable) -> None:
+        """Call this from now on when there is something to read; what it is a method of fails as the holder does."""
+        self._readable = readable
+        if self._watched == READ:
+            self._reactor.rewatch(self.sock.fileno(), READ, readable)
+
     def detach(self) -> None:
         """Nobody is called any more, and nothing is watched."""
         self._forget_holder()

@@ -16,6 +16,7 @@ from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http1 import states
 from tlsidecar.dataplane.http1.commands import Command, Connect, SendUpstream, StartTunnel
+from tlsidecar.dataplane.http1.halves import ResponseHalf
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.http1.ordinary import OrdinaryMessages
 from tlsidecar.dataplane.http1.states import READING, UNANSWERED
@@ -31,6 +32,14 @@ class Conversation(OrdinaryMessages):
     def wants_downstream(self) -> bool:
         """Whether the shell may read from downstream. False while requests ahead of their turn fill their bound."""
         return self.state in READING or len(self._held) < self._max_held_bytes
+
+    @property
+    def answering(self) -> tuple[ResponseHalf, Exchange]:
+        """While a response's body is under way."""
+        half, exchange = self._response_half, self.exchange
+        assert half is not None
+        assert exchange is not None
+        return half, exchange
 
     @property
     def is_idle(self) -> bool:

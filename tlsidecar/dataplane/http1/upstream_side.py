@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import socket
 from abc import abstractmethod
+from collections.abc import Callable
 
+from tlsidecar.dataplane.endpoint import Endpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.connection import HttpConnection
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.services import HttpServices
 from tlsidecar.dataplane.http1.commands import Command, Connect
 from tlsidecar.dataplane.http1.conversation import Conversation
+from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.pool import UpstreamConnection
 from tlsidecar.dataplane.outbound.reach import Reach
@@ -165,6 +168,8 @@ class UpstreamSide(HttpConnection):
                         self.broken()
                     elif client.queued_bytes:
                         self._settle()
+                    else:
+                        self._lend(upstream, client, conversation)
                     return
             else:
                 exchange = conversation.response_in_one(BUFFER, count)
@@ -179,17 +184,28 @@ class UpstreamSide(HttpConnection):
                     elif client.queued_bytes:
                         self._settle()
                     return
+        self._upstream_said(upstream, count)
+
+    def _upstream_said(self, upstream: UpstreamConnection, count: int) -> None:
+        """``count`` is what reading from it answered; whatever there is goes to the conversation."""
+        conversation, client = self._conversation, self._client
+        assert conversation is not None
+        assert client is not None
+        if count > 0:
+            self._active_at = self.reactor.now
             self._upstream_answered = True
             self._run(conversation.receive_upstream(BUFFER, 0, count))
             if count >= RECORD_BYTES:
                 upstream.endpoint.widen(not client.queued_bytes and self._upstream is upstream)
-            return
-        if count in (WANT_READ, WANT_WRITE):
-            return
-        if count == CLOSED:
+        elif count == CLOSED:
             self._upstream_ended(clean=True, reason=Reason.UPSTREAM_CLOSED)
-            return
-        self._upstream_failed(upstream)
+        elif count not in (WANT_READ, WANT_WRITE):
+            self._upstream_failed(upstream)
+
+    def _lend(self, upstream: UpstreamConnection, client: Endpoint, conversation: Conversation) -> None:
+        """A read of the body went down as it is: the next ones likely do."""
+        half, exchange = conversation.answering
+        upstream.lend(_PassingBody(self, upstream, client, half.passes, exchange).readable)
 
     def upstream_drained(self) -> None:
         self._active_at = self.reactor.now
@@ -253,3 +269,44 @@ class UpstreamSide(HttpConnection):
         if not clean or not self._upstream_answered:
             self.frontend.tally.upstream_failed(reason)
         self._run(conversation.upstream_closed(clean=clean, reason=reason, detail=detail))
+
+
+class _PassingBody:
+    """Reads a response's body in its side's place while it goes down as it is, which nothing but its end ends: each
+    event of a stream comes this way, and is asked no question that the one before it has answered."""
+
+    __slots__ = ("_client", "_endpoint", "_exchange", "_passes", "_side", "_upstream")
+
+    def __init__(
+        self,
+        side: UpstreamSide,
+        upstream: UpstreamConnection,
+        client: Endpoint,
+        passes: Callable[[Buffer, int], bool],
+        exchange: Exchange,
+    ) -> None:
+        self._side = side
+        self._upstream = upstream
+        self._endpoint = upstream.endpoint
+        self._client = client
+        self._passes = passes
+        self._exchange = exchange
+
+    def readable(self, _events: int) -> None:
+        count = self._endpoint.read()
+        side = self._side
+        if count > 0 and self._passes(BUFFER, count):
+            side._active_at = side.reactor.now
+            self._exchange.bytes_out += count
+            side._sent += count
+            client = self._client
+            if not client.send_read(count):
+                side.broken()
+            elif client.queued_bytes:
+                side._settle()
+        else:
+            side._upstream_said(self._upstream, count)
+
+    def fail(self) -> None:
+        """A defect of ours showed itself."""
+        self._endpoint.fail()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
+from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint, Readable
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
@@ -177,6 +177,7 @@ class UpstreamConnection:
     __slots__ = (
         "_generation",
         "_idle_since",
+        "_is_lent",
         "_poll",
         "_pool",
         "endpoint",
@@ -203,6 +204,7 @@ class UpstreamConnection:
         self.is_listed = False
         self._generation = reached.generation
         self._idle_since = 0.0
+        self._is_lent = False
         self.is_available = self.is_idle = True
         # Asked before each reuse: a poll object made once costs a third of what a read that would block does.
         self._poll = select.poll()
@@ -228,6 +230,9 @@ class UpstreamConnection:
         if not reusable or endpoint.queued_bytes or endpoint.closed:
             endpoint.close()
             return
+        if self._is_lent:
+            self._is_lent = False
+            endpoint.redirect(self._readable)
         self.is_available = True
         self._idle_since = now
         if not endpoint.is_reading:
@@ -236,6 +241,11 @@ class UpstreamConnection:
     def close(self) -> None:
         self.is_available = False
         self.endpoint.close()
+
+    def lend(self, readable: Readable) -> None:
+        """Until the exchange is over, call this when there is something to read, and not its owner."""
+        self._is_lent = True
+        self.endpoint.redirect(readable)
 
     def _readable(self, _events: int) -> None:
         owner = self.owner

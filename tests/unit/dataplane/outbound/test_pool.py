@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
 from support.clock import ClockLoop
 
-from tlsidecar.dataplane.outbound.pool import Pool
+from tlsidecar.dataplane.outbound.pool import Pool, UpstreamConnection
+from tlsidecar.dataplane.outbound.reach import Reached
 from tlsidecar.dataplane.outbound.upstreams import Health, Upstream, Upstreams
+from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.settings import Address
 
 A, B = (Address(host="127.0.0.1", port=port) for port in (1, 2))
@@ -177,3 +181,63 @@ def test_closing_keeps_nothing() -> None:
     world.pool.give_back(busy, reusable=True)
     assert busy.closed
     assert world.counts() == [(0, 0)]
+
+
+class Owner:
+    """Whose exchange is under way."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def upstream_readable(self) -> None:
+        self.heard.append("owner")
+
+    def passing(self, _events: int) -> None:
+        self.heard.append("lent")
+
+    def upstream_drained(self) -> None: ...
+
+    def upstream_broken(self) -> None: ...
+
+    def fail(self) -> None:
+        self.heard.append("failed")
+
+
+async def test_whom_it_is_lent_to_reads_it_until_the_exchange_is_over() -> None:
+    """Nobody may read the next exchange's answer who was to read this one's."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    reactor = Reactor(asyncio.get_running_loop())
+    dropped: list[object] = []
+    pool = cast("Any", SimpleNamespace(drop=dropped.append))
+    upstream = cast("Any", SimpleNamespace(text="a"))
+    connection = UpstreamConnection(pool, reactor, Reached(upstream, near, None, 0.0, 1))
+    owner = Owner()
+    far.send(b"x")
+
+    def hears() -> list[str]:
+        owner.heard.clear()
+        reactor._turn()
+        return list(owner.heard)
+
+    try:
+        for _ in range(2):
+            connection.begin()
+            connection.owner = owner
+            assert hears() == ["owner"]
+            connection.lend(owner.passing)
+            connection.endpoint.pause()
+            assert hears() == []
+            connection.endpoint.resume()
+            assert hears() == ["lent"]
+            connection.end(reactor.now, reusable=True)
+        assert (hears(), dropped) == ([], [connection])  # it spoke though nobody had asked
+        connection.begin()
+        connection.owner = owner
+        connection.lend(owner.passing)
+        connection.end(reactor.now, reusable=False)
+        assert hears() == []
+    finally:
+        connection.close()
+        far.close()
+        reactor.close()
