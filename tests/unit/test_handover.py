@@ -95,7 +95,7 @@ async def test_whoever_does_not_take_over_changes_nothing(
 ) -> None:
     running = Running(path)
     waiting = asyncio.ensure_future(running.predecessor.wait())
-    with caplog.at_level(logging.WARNING), socket.socket(socket.AF_UNIX) as stranger:
+    with caplog.at_level(logging.WARNING, "tlsidecar"), socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(str(path))
         stranger.sendall(word)
         stranger.shutdown(socket.SHUT_WR)
@@ -112,6 +112,7 @@ async def test_whoever_does_not_take_over_changes_nothing(
 async def test_one_that_took_and_died_before_it_was_ready_changes_nothing(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "tlsidecar")
     running = Running(path)
     waiting = asyncio.ensure_future(running.predecessor.wait())
     async with asyncio.timeout(WITHIN_S):

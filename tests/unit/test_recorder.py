@@ -122,7 +122,7 @@ async def test_a_refusal_has_one_number_everywhere(caplog: pytest.LogCaptureFixt
 
 async def test_of_a_request_and_of_an_identity_with_a_name_more_is_said(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "tlsidecar"):
         world.recorder.refused(
             replace(REFUSAL, status=403, method="GET", target="/admin", own_identity="public", stage=Stage.REQUEST)
         )
@@ -149,7 +149,7 @@ async def test_a_flood_of_one_cause_is_a_few_lines_and_their_number(
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_later", lambda _, flush, *arguments: flushes.append(flush))
     world = World()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "tlsidecar"):
         for _ in range(line_limit.BURST_LINES + 5):
             world.recorder.refused(REFUSAL)
         world.recorder.refused(replace(REFUSAL, reason=Reason.NOT_EXPECTED))

@@ -39,7 +39,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
     running = Running(Log(file=tmp_path / "one.log"))
     yield running
     running.end()
-    logging.getLogger("tlsidecar").setLevel(logging.NOTSET)
+    for name in ("tlsidecar", "certs", "tlsidecar.audit"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def messages(path: Path) -> list[str]:

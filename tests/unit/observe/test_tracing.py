@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import pytest
@@ -69,6 +70,7 @@ def test_what_is_not_sampled_is_not_told_and_what_is_empty_is_left_out() -> None
 
 
 def test_an_entry_of_which_no_span_can_be_made_costs_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "tlsidecar")
     broken = SERVED._replace(trace=Trace("no hex", SPAN, "", sampled=True, kind="server"))
     with collecting() as collector:
         export = SpanExport(Tracing(endpoint=collector.endpoint))
@@ -84,6 +86,7 @@ def test_an_entry_of_which_no_span_can_be_made_costs_itself_alone(caplog: pytest
 def test_above_a_bound_spans_are_dropped_and_that_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "tlsidecar")
     monkeypatch.setattr(tracing, "MAX_QUEUED", 0)
     with collecting() as collector:
         export = SpanExport(Tracing(endpoint=collector.endpoint))
