@@ -64,6 +64,8 @@ def inject(
     """
     if (file is None) == (serve is None):
         raise click.UsageError("give a FILE (- for stdin), or --serve HOST:PORT")
+    if remove and serve is not None:
+        raise click.UsageError("--remove is for a FILE: a webhook puts the sidecar in")
     if remove:
         _transform(file, None)
         return

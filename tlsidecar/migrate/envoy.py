@@ -10,6 +10,15 @@ from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback
 
 Tree = Mapping[str, Any]
 
+# Filters, of connections and of HTTP, without which nobody gets in who did not before.
+_GUARD_NOTHING = frozenset(
+    {
+        *("buffer", "compressor", "decompressor", "fault", "file_system_buffer", "grpc_http1_bridge", "grpc_stats"),
+        *("grpc_web", "gzip", "health_check", "header_to_metadata", "on_demand", "original_src", "set_metadata"),
+        *("sni_cluster", "stateful_session", "tap"),
+    }
+)
+
 
 def read(text: str) -> Draft:
     """YAML or JSON. Raises :class:`MigrateError`, and ImportError where YAML is needed and ruamel.yaml is missing."""
@@ -71,10 +80,8 @@ def _listener(draft: Draft, name: str, listener: Tree, chain: Tree, clusters: Ma
     if is_http:
         _http(draft, name, made, settings)
     for kind in kinds:
-        if kind == "rbac":
-            draft.lost.append(f"{name}: an RBAC filter: say who may in allow and [[listener.route]]")
-        elif kind not in ("tcp_proxy", "http_connection_manager"):
-            draft.notes.append(f"{name}: the filter {kind}")
+        if kind not in ("tcp_proxy", "http_connection_manager"):
+            _left_out(draft, f"{name}: the filter", kind)
 
 
 def _context(draft: Draft, name: str, made: dict[str, Value], tls: Tree, *, terminates: bool) -> None:
@@ -145,10 +152,18 @@ def _http(draft: Draft, name: str, made: dict[str, Value], settings: Tree) -> No
         made["client_certificate_details"] = more
     for each in _mappings(settings.get("http_filters")):
         kind = str(each.get("name", "")).rpartition(".")[2]
-        if kind in ("rbac", "ext_authz", "jwt_authn", "oauth2", "csrf", "local_ratelimit", "ratelimit"):
-            draft.lost.append(f"{name}: the HTTP filter {kind}: there is nothing like it here")
-        elif kind != "router":
-            draft.notes.append(f"{name}: the HTTP filter {kind}")
+        if kind != "router":
+            _left_out(draft, f"{name}: the HTTP filter", kind)
+
+
+def _left_out(draft: Draft, what: str, kind: str) -> None:
+    """A filter that is not known to guard nothing may have been what guarded."""
+    if kind == "rbac":
+        draft.lost.append(f"{what} {kind} (RBAC): say who may in allow and [[listener.route]]")
+    elif kind in _GUARD_NOTHING:
+        draft.notes.append(f"{what} {kind}")
+    else:
+        draft.lost.append(f"{what} {kind}: there is nothing like it here")
 
 
 def _cluster(draft: Draft, name: str, settings: Tree, clusters: Mapping[str, Tree], *, is_http: bool) -> Tree:

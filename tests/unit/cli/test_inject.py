@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -93,3 +94,30 @@ def test_its_example_is_true(tmp_path: Path) -> None:
     done = tlsidecar(*words)
     assert done.code == 0, done.err
     assert "initContainers" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--serve", "0.0.0.0:9443"], "in the clear only on loopback"),
+        (["--serve", "[::]:9443"], "in the clear only on loopback"),
+        (["--serve", "9443"], "not HOST:PORT"),
+        (["--serve", "web:9443"], "not HOST:PORT"),
+        (["--serve", "127.0.0.1:x"], "not HOST:PORT"),
+        (["--serve", "127.0.0.1:1", "--allow", "everyone"], "--allow everyone: "),
+        (["--serve", "127.0.0.1:1", "--remove"], "--remove is for a FILE"),
+        (["--serve", "127.0.0.1:1", "-"], "give a FILE (- for stdin), or --serve"),
+    ],
+)
+def test_a_webhook_that_cannot_be_meant_is_refused(words: list[str], says: str) -> None:
+    allow = [] if "--allow" in words or "--remove" in words else ["--allow", "any"]
+    done = tlsidecar("inject", *words, *allow)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+
+
+def test_a_webhook_whose_address_is_taken_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = tlsidecar("inject", "--serve", f"127.0.0.1:{taken.getsockname()[1]}", "--allow", "any")
+    assert (done.code, done.out) == (1, "")
+    assert "Address already in use" in done.err

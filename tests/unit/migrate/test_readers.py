@@ -293,6 +293,16 @@ def test_envoy_both_ways(tmp_path: Path) -> None:
     assert (egress.mode, egress.protocol, egress.server_name) == (Mode.ORIGINATE, Protocol.TCP, "db.internal")
 
 
+def test_envoys_filters_that_guard_nothing_are_only_noted(tmp_path: Path) -> None:
+    tree = bootstrap()
+    chain_of(tree)["filters"].insert(0, {"name": "envoy.filters.network.sni_cluster"})
+    chain_of(tree)["filters"][1]["typed_config"]["http_filters"].insert(0, {"name": "envoy.filters.http.compressor"})
+    draft = envoy_of(tree)
+    assert draft.lost == []
+    told = [note.partition(": ")[2] for note in draft.notes]
+    assert told[:2] == ["the HTTP filter compressor", "the filter sni_cluster"]
+
+
 def test_envoy_in_yaml_with_anchors(tmp_path: Path) -> None:
     pytest.importorskip("ruamel.yaml")
     text = """
@@ -343,6 +353,32 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (
         lambda tree: chain_of(tree)["filters"][0]["typed_config"]["http_filters"].insert(0, {"name": "x.jwt_authn"}),
         "jwt_authn",
+    ),
+    (lambda tree: chain_of(tree)["filters"].insert(0, {"name": "envoy.filters.network.ext_authz"}), "ext_authz"),
+    (
+        lambda tree: chain_of(tree)["filters"][0]["typed_config"]["http_filters"].insert(0, {"name": "x.basic_auth"}),
+        "the HTTP filter basic_auth: there is nothing like it here",
+    ),
+    (lambda tree: chain_of(tree)["filters"].clear(), "neither tcp_proxy nor http_connection_manager"),
+    (lambda tree: tree["static_resources"].pop("clusters"), "no endpoints with addresses"),
+    (lambda tree: tree["static_resources"]["listeners"][0]["filter_chains"].append({}), "has 2 filter chains"),
+    (
+        lambda tree: tls_of(tree)["common_tls_context"]["validation_context"].update(
+            trust_chain_verification="ACCEPT_UNTRUSTED"
+        ),
+        "accepts untrusted certificates",
+    ),
+    (
+        lambda tree: tls_of(tree)["common_tls_context"]["validation_context"].update(verify_certificate_spki=["YQ=="]),
+        "verify_certificate_spki",
+    ),
+    (lambda tree: tls_of(tree)["common_tls_context"].update(tls_certificates=[{}, {}]), "several certificates"),
+    (lambda tree: tls_of(tree)["common_tls_context"].update(tls_certificates=[{}]), "is not in a file"),
+    (
+        lambda tree: chain_of(tree)["filters"][0]["typed_config"].update(
+            forward_client_cert_details="ALWAYS_FORWARD_ONLY"
+        ),
+        "a forged header would pass",
     ),
     (lambda tree: chain_of(tree).pop("transport_socket"), "no TLS on either side"),
     (lambda tree: tree.update(dynamic_resources={}), "dynamic_resources"),
