@@ -202,6 +202,7 @@ class Campaign:
     def _memory(self, program: Program, connections: int) -> None:
         found = idle.memory(self._rig, program, connections)
         self._run.add("memory_base", program.setting, {program.name: [found.base_mib]})
+        self._run.add("memory_alone", program.setting, {program.name: [found.alone_mib]})
         self._run.add("memory_idle", program.setting, {program.name: [found.per_connection_kib]})
 
     def _start(self, program: Program) -> None:

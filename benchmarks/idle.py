@@ -26,7 +26,10 @@ MIB = KIB * KIB
 
 @dataclass(frozen=True)
 class Memory:
+    """By proportional set size, but for ``alone_mib``."""
+
     base_mib: float
+    alone_mib: float
     per_connection_kib: float
 
 
@@ -40,18 +43,18 @@ class Watching:
 
 
 def memory(rig: Rig, program: Program, connections: int) -> Memory:
-    """Of a proxy that has just started, and what each of ``connections`` adds after one exchange. Raises
-    DidNotStart, and PermissionError where it is kept from us."""
+    """PSS of a proxy that has just started, and what each of ``connections`` adds after one exchange. Raises
+    DidNotStart, and PermissionError where PSS is kept from us."""
     contender = start(program, rig.place)
     try:
         time.sleep(SETTLE_S)
-        base = contender.process.memory_bytes()
+        base, alone = contender.process.pss_bytes(), contender.process.alone_bytes()
         with idle_connections(rig, contender, connections):
             time.sleep(SETTLE_S)
-            full = contender.process.memory_bytes()
+            full = contender.process.pss_bytes()
     finally:
         rig.stop([contender])
-    return Memory(base / MIB, (full - base) / connections / KIB)
+    return Memory(base / MIB, alone / MIB, (full - base) / connections / KIB)
 
 
 def watching(rig: Rig, program: Program, connections: int, seconds: float) -> Watching:

@@ -61,13 +61,17 @@ class Process:
         """CPU time used so far by every process of the tree that is alive."""
         return sum(cpu_s(pid) for pid in self.tree())
 
-    def memory_bytes(self) -> int:
-        """What the tree keeps resident, its processes' common pages once: as if nobody else had the same files mapped,
-        as this run's own Python has. Raises PermissionError where the kernel keeps it from us."""
+    def pss_bytes(self) -> int:
+        """Proportional set size of the tree. Raises PermissionError where the kernel keeps it from us."""
+        return sum(_of_rollup(pid, "Pss:") for pid in self.tree())
+
+    def alone_bytes(self) -> int:
+        """The same if nobody else had the same files mapped, as this run's own Python has: what a container of its own
+        is charged. Raises PermissionError."""
         files: dict[str, int] = {}
         anonymous = 0
         for pid in self.tree():
-            anonymous += _anonymous_bytes(pid)
+            anonymous += _of_rollup(pid, "Pss_Anon:")
             for mapping, resident in _file_bytes(pid):
                 files[mapping] = max(resident, files.get(mapping, 0))
         return anonymous + sum(files.values())
@@ -195,10 +199,9 @@ def _started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _anonymous_bytes(pid: int) -> int:
-    """Its proportional share of what no file holds."""
+def _of_rollup(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss_Anon:"):
+        if line.startswith(field):
             return int(line.split()[1]) * KIB
     return 0
 

@@ -29,7 +29,10 @@ TABLES = (
     ("Bulk", ("h2_download", "h2_upload")),
     ("New connections", ("connection_full", "connection_own", "connection_resumed")),
     ("Bulk", ("download", "upload")),
-    ("Latency, memory, start", ("latency_p50", "latency_p99", "memory_base", "memory_idle", "start", "start_cpu")),
+    (
+        "Latency, memory, start",
+        ("latency_p50", "latency_p99", "memory_base", "memory_alone", "memory_idle", "start", "start_cpu"),
+    ),
     ("Being asked and watched", ("health", "idle_cpu", "watched_cpu")),
 )
 

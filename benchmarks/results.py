@@ -55,6 +55,7 @@ KINDS = {
         Kind("latency_p50", "added latency, p50", "µs", digits=0),
         Kind("latency_p99", "added latency, p99", "µs", digits=0),
         Kind("memory_base", "memory, base", "MiB"),
+        Kind("memory_alone", "memory, base, if nobody shared its files", "MiB"),
         Kind("memory_idle", "memory, per idle connection", "KiB"),
         Kind("start", "start to ready", "ms", digits=0),
         Kind("start_cpu", "start to ready, CPU", "ms", digits=0),
