@@ -131,7 +131,8 @@ def _expiring(document: Json, now: str) -> Iterator[str]:
 
 
 def _traffic(document: Json, history: Json) -> Iterator[str]:
-    rates = {each["name"]: _rates(each, history) for each in history.get("listeners", ())}
+    measured = {each["name"]: _rates(each, history) for each in history.get("listeners", ())}
+    rates = {name: found for name, found in measured.items() if found is not None}
     yield from ("", f"Traffic  {_flow(history, rates)}")
     columns = ("OPEN", "REQ/S", "FAILED/S", "TOTAL", "REFUSED", "HS P99", "IN", "OUT")
     yield from table(
@@ -142,7 +143,7 @@ def _traffic(document: Json, history: Json) -> Iterator[str]:
 
 
 def _flow(history: Json, rates: Mapping[str, tuple[float, float, float]]) -> str:
-    if not rates or not any(rates.values()):
+    if not rates:
         return "since the start; what flows now is not known yet" if history else "since the start"
     requests, failed, moved = (sum(each) for each in zip(*rates.values(), strict=True))
     if not requests and not failed and not moved:
@@ -151,12 +152,12 @@ def _flow(history: Json, rates: Mapping[str, tuple[float, float, float]]) -> str
     return f"{word}: {requests:.1f} requests/s, {failed:.1f} failed/s, {size(moved)}/s in the last {_RECENT_S} s"
 
 
-def _rates(series: Json, history: Json) -> tuple[float, float, float]:
-    """Requests, failures and bytes a second."""
+def _rates(series: Json, history: Json) -> tuple[float, float, float] | None:
+    """Requests, failures and bytes a second; None where no time has passed that was measured."""
     since, until = parse_time(history["since"]), parse_time(history["until"])
     passed_s = (until - since).total_seconds() if since is not None and until is not None else 0.0
     if passed_s <= 0:
-        return (0.0, 0.0, 0.0)
+        return None
     requests = sum(map(sum, series["requests"].values()))
     failed = sum(map(sum, series["failures"].values()))
     return (requests / passed_s, failed / passed_s, (sum(series["bytes_in"]) + sum(series["bytes_out"])) / passed_s)

@@ -48,7 +48,7 @@ def test_status_for_people(served: Served) -> None:
     assert lines[-2].split()[:5] == ["LISTENER", "MODE", "PROTOCOL", "LISTEN", "UPSTREAM"]
     row = lines[-1].split()
     assert row[:6] == ["web", "terminate", "http", "0.0.0.0:8443", "127.0.0.1:8080", "2"]
-    assert row[8:] == ["42", "3", "10000", "ms", "123", "B", "456", "B"]
+    assert row[8:] == ["42", "3", "-", "123", "B", "456", "B"], "no handshake in the last minute"
 
 
 def test_status_tells_what_failed_and_who_was_refused(served: Served) -> None:
