@@ -55,7 +55,7 @@ class Process:
 
     def tree(self) -> list[int]:
         """The pids of the program and of everything under it, parents first."""
-        return list(_tree(self.pid)) if self.is_running else []
+        return list(tree_of(self.pid)) if self.is_running else []
 
     def cpu_s(self) -> float:
         """CPU time used so far by every process of the tree that is alive."""
@@ -178,7 +178,8 @@ def bytes_moved(pid: int) -> tuple[int, int]:
     return int(fields["rchar"]), int(fields["wchar"])
 
 
-def _tree(pid: int) -> Iterable[int]:
+def tree_of(pid: int) -> Iterator[int]:
+    """A process and all that it and they have started, as far as they are there, parents first."""
     yield pid
     try:
         threads = os.listdir(f"/proc/{pid}/task")
@@ -187,7 +188,7 @@ def _tree(pid: int) -> Iterable[int]:
     for thread in threads:
         with contextlib.suppress(OSError):
             for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
-                yield from _tree(int(child))
+                yield from tree_of(int(child))
 
 
 def _started(pid: int) -> str:

@@ -42,7 +42,7 @@ from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.log import open_sink
 from tlsidecar.observe.logs import Logs
 from tlsidecar.observe.refusals import RefusalLog
-from tlsidecar.observe.sink import LineSink, LogFileError
+from tlsidecar.observe.sink import LogFileError
 from tlsidecar.observe.tracing import SpanExport, TracingUnavailableError, open_span_export, require_tracing
 from tlsidecar.process import give_back_memory, keep_memory_private, raise_descriptor_limit
 from tlsidecar.recorder import Collector, Recorder
@@ -116,7 +116,7 @@ def _logged(settings: Settings, recipe: Recipe, start: Start, sandbox: Confined)
         else:
             require_tracing(settings.tracing)  # each worker opens its own
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            return runner.run(_serve(settings, recipe, SYSTEM_CLOCK, logs, sink, spans, start, sandbox))
+            return runner.run(_serve(settings, recipe, SYSTEM_CLOCK, logs, spans, start, sandbox))
     except (BindError, AdminSocketTaken, SupervisorError, HandoverError) as error:
         # Right as far as it goes, and impossible here and now: somebody else may end, or be in the way no more.
         _log.error("cannot start: %s%s", error, _whose_socket(error, settings))
@@ -145,7 +145,6 @@ async def _serve(
     recipe: Recipe,
     clock: Clock,
     logs: Logs,
-    sink: LineSink,
     spans: SpanExport | None,
     start: Start,
     sandbox: Confined,
@@ -167,7 +166,7 @@ async def _serve(
         hub,
         set_log_level=logs.process.set_level,
         configure_log=logs.configure,
-        dropped_log_lines=lambda: sink.dropped_lines,
+        dropped_log_lines=lambda: logs.sink.dropped_lines,
         reread=recipe,
         sandbox=sandbox.level,
     )
@@ -175,7 +174,7 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         fork_server = _fork_server(settings, stack, sandbox.descriptor)
         contexts = await _first_material(controller, settings.wait_for_material_s, manager)
-        admin = AdminServer(controller, settings.admin, AuditLog(clock, sink))
+        admin = AdminServer(controller, settings.admin, AuditLog(clock, logs.sink))
         stack.callback(close_all, bound)
         successor = _successor(settings, stack) if start.take_over else None
         taken = handed.sockets(settings.listeners)
@@ -200,7 +199,7 @@ async def _serve(
         else:
             from tlsidecar.workers.supervisor import ProcessSupervisor
 
-            supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, sink, fork_server)
+            supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, logs.sink, fork_server)
         controller.supervisor = supervisor
         controller.rebind = Rebinding(bound)
         return await _until_stopped(controller, supervisor, bound, kept, logs, manager, doors, successor)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.processes import tree_of
 
 WARM_UP_FRACTION = 1 / 3
 # Over minutes the allocator's arenas still come and go: a leak of a kilobyte a connection would be far above this.
@@ -40,7 +42,7 @@ class Growth:
 
     def sample(self, at_s: float) -> None:
         self._moments.append(at_s)
-        for pid in tree(self._pid):
+        for pid in tree_of(self._pid):
             try:
                 self._samples.setdefault(pid, []).append(_sample(pid, at_s))
                 self._names.setdefault(pid, _name(pid))
@@ -77,26 +79,10 @@ class Growth:
         return problems
 
 
-def tree(pid: int) -> Iterator[int]:
-    """A process and all that it and they have started, as far as they are there."""
-    yield pid
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return
-    for thread in threads:
-        try:
-            children = Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            yield from tree(int(child))
-
-
 def cpu_s(pid: int) -> float:
     """Processor time of the tree so far, with that of children that have ended and were waited for."""
     ticks = 0
-    for each in tree(pid):
+    for each in tree_of(pid):
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except OSError:

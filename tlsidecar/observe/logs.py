@@ -18,18 +18,18 @@ class Logs:
     def __init__(self, log: Log, sink: LineSink) -> None:
         self.process = ProcessLog(log, sink)
         self.access = AccessLog(log, sink)
-        self._sink = sink
+        self.sink = sink
         self._file = log.file
 
     def __repr__(self) -> str:
-        return f"<Logs {self._sink!r}>"
+        return f"<Logs {self.sink!r}>"
 
     def configure(self, log: Log) -> None:
         """Another file or form from now on. The level is its own affair, which may have been set by hand. A file that
         cannot be opened is said in the one that is open, which goes on."""
         if log.file != self._file:
             try:
-                self._sink.move(log.file)
+                self.sink.move(log.file)
                 self._file = log.file
             except LogFileError as error:
                 _log.error("the log goes on in the file that is open: %s", error)
@@ -39,7 +39,7 @@ class Logs:
     def reopen(self) -> None:
         """The file was renamed: write to a new one."""
         try:
-            self._sink.reopen()
+            self.sink.reopen()
         except LogFileError as error:
             _log.error("the log goes on in the file that is open: %s", error)
 

@@ -75,7 +75,7 @@ def serve(descriptors: Sequence[int], connector: Connector | None) -> int:
     spans = open_span_export(settings.tracing)
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
-            process = _Process(start, descriptors, sink, logs, spans, connector)
+            process = _Process(start, descriptors, logs, spans, connector)
             return runner.run(process.run(control, generations, questions))
     finally:
         if spans is not None:
@@ -127,14 +127,12 @@ class _Process:
         self,
         start: messages.Start,
         descriptors: Sequence[int],
-        sink: LineSink,
         logs: Logs,
         spans: SpanExport | None,
         connector: Connector | None,
     ) -> None:
         self._start = start
         self._connector = connector
-        self._sink = sink
         self._spans = spans
         self._logs = logs
         self._board = Board(descriptors[1], start.workers, len(start.settings.listeners))
@@ -284,7 +282,7 @@ class _Process:
         return pack(tuple[PolicyChange, ...], self._worker.configure(settings, contexts, shares))
 
     def _snapshot(self) -> WorkerSnapshot:
-        return replace(self._worker.snapshot(), log_lines_dropped=self._sink.dropped_lines)
+        return replace(self._worker.snapshot(), log_lines_dropped=self._logs.sink.dropped_lines)
 
     def _connections(self, body: bytes) -> bytes:
         return pack(ConnectionPage, self._worker.connections(unpack(ConnectionQuery, body)))

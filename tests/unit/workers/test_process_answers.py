@@ -54,7 +54,7 @@ async def serving(settings: Settings = SOON) -> AsyncIterator[Served]:
     sink = LineSink(os.dup(2))
     logs = Logs(Log(access="off", level="error"), sink)
     start = Start(settings, 0, 1, (1,), False, "info")
-    process = _Process(start, [theirs.fileno(), descriptor, 2, sock.detach()], sink, logs, None, None)
+    process = _Process(start, [theirs.fileno(), descriptor, 2, sock.detach()], logs, None, None)
     over = asyncio.Event()
     controller = await Channel.over(ours, lambda *_: None, over.set)
     questions = (1, 2)
