@@ -24,14 +24,12 @@ _HARMLESS = {
     "ciphersuites": "the AEAD suites with forward secrecy, always",
     "ecdh-curve": "[tls] groups",
     "prefer-server-ciphers": "our order, always",
-    "ssl-engine": "keys are read from files",
     "session-cache-size": "sessions are not resumed",
     "recv-bufsize": "buffers are sized by limits.buffer",
     "send-bufsize": "buffers are sized by limits.buffer",
     "ring-slots": "buffers are sized by limits.buffer",
     "ring-data-len": "buffers are sized by limits.buffer",
     "backend-refresh": "a name is resolved when it is needed",
-    "sni-nomatch-abort": "any server name is taken",
     "ocsp-dir": "nothing is stapled: clients of mutual TLS ask for no OCSP",
     "ocsp-verify-staple": "nothing is stapled",
     "ocsp-connect-tmo": "nothing is stapled",
@@ -40,6 +38,8 @@ _HARMLESS = {
     "tcp-fastopen": "",
     "tls-protos": "",
 }
+# What kept somebody out, or a key safe, and is not so here, unless it is off.
+_GUARDS = {"sni-nomatch-abort": "any server name is taken", "ssl-engine": "keys are read from files"}
 _TOKEN = re.compile(r'\s+|#[^\n]*|(?P<brace>[{}=])|"(?P<quoted>(?:[^"\\\n]|\\.)*)"|(?P<word>[^\s{}="#]+)')
 
 # What follows an equals sign without quotes goes to the line's end: several words, as in tls-protos.
@@ -130,7 +130,9 @@ _USED = frozenset(
 
 def _rest(draft: Draft, shared: dict[str, str]) -> None:
     for key, value in shared.items():
-        if key in _HARMLESS:
+        if key in _GUARDS and value not in ("off", ""):
+            draft.lost.append(f"{key} = {value}: {_GUARDS[key]}")
+        elif key in _HARMLESS:
             if _HARMLESS[key]:
                 draft.notes.append(f"{key} = {value}: {_HARMLESS[key]}")
         elif key == "workers":
@@ -139,7 +141,7 @@ def _rest(draft: Draft, shared: dict[str, str]) -> None:
             draft.notes.append(f'alpn-protos = {value}: say protocol = "http" for HTTP/1.1')
         elif key in ("pem-dir", "pem-dir-glob"):
             draft.lost.append(f"{key} = {value}: name one certificate in [identity]")
-        elif key not in _USED:
+        elif key not in _USED and key not in _GUARDS:
             draft.lost.append(f"{key} = {value}: there is nothing like it here")
 
 

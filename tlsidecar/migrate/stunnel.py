@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback, port_of, seconds
 
-# What guards nothing and has no counterpart, with why; an empty reason is not worth a word.
+_SECURITY_LEVEL = 2  # of OpenSSL, as ours is set
+
+# What has no counterpart and guards nothing (but see _guards), with why; an empty reason is not worth a word.
 _HARMLESS = {
     "chroot": "the systemd unit and the container confine it",
     "setuid": "run it as the user it is to be",
@@ -41,7 +43,7 @@ _HARMLESS = {
     "retry": "",
     "reset": "",
     "libwrap": "addresses are for the firewall: certificates say here who may connect",
-    "securitylevel": "security level 2, always",
+    "securitylevel": f"security level {_SECURITY_LEVEL}, always",
     "logid": "",
     "local": "",
     "stack": "",
@@ -158,11 +160,22 @@ def _service(draft: Draft, name: str, options: Section) -> None:
             draft.lost.append(f"[{name}]: sni = {last('sni')}: one listener serves all names with one certificate")
     listener.update(limits)
     for key, values in options.items():
-        if key in _HARMLESS:
+        if key in _HARMLESS and _guards(key, values[-1]):
+            draft.lost.append(f"[{name}]: {key} = {values[-1]}: {_HARMLESS[key]}")
+        elif key in _HARMLESS:
             if _HARMLESS[key]:
                 draft.notes.append(f"{key} = {values[-1]}: {_HARMLESS[key]}")
         elif key not in _USED and key not in _LIMITS:
             draft.lost.append(f"[{name}]: {key} = {values[-1]}: there is nothing like it here")
+
+
+def _guards(key: str, value: str) -> bool:
+    """Whether what is harmless otherwise kept somebody out, or a key safe, with this value."""
+    if key in ("libwrap", "fips"):
+        return value.lower() == "yes"
+    if key == "securitylevel":
+        return value.isdecimal() and int(value) > _SECURITY_LEVEL
+    return key == "engine" and bool(value)
 
 
 def _verification(

@@ -440,3 +440,39 @@ def test_any_text_is_refused_or_becomes_toml(text: str, reader: str) -> None:
     except MigrateError:
         return
     tomllib.loads(draft.text())
+
+
+@pytest.mark.parametrize(
+    ("line", "is_lost"),
+    [
+        ("libwrap = yes", True),
+        ("libwrap = no", False),
+        ("fips = yes", True),
+        ("fips = no", False),
+        ("engine = pkcs11", True),
+        ("securityLevel = 4", True),
+        ("securityLevel = 2", False),
+        ("securityLevel = high", False),
+    ],
+)
+def test_stunnels_options_are_lost_where_they_guarded(line: str, is_lost: bool, tmp_path: Path) -> None:
+    draft = stunnel.read(STUNNEL + line + "\n")
+    settings_of(draft, tmp_path)
+    assert bool(draft.lost) is is_lost, (draft.lost, draft.notes)
+    assert is_lost or any(line.partition(" ")[0].lower() in note for note in draft.notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_lost"),
+    [
+        ("sni-nomatch-abort = on", True),
+        ("sni-nomatch-abort = off", False),
+        ('ssl-engine = "pkcs11"', True),
+        ("backlog = 5", False),
+    ],
+)
+def test_hitchs_options_are_lost_where_they_guarded(line: str, is_lost: bool) -> None:
+    plain = 'frontend = "[*]:8443"\nbackend = "[127.0.0.1]:80"\npem-file = "all.pem"\nclient-verify = required\n'
+    before = hitch.read(plain + 'client-verify-ca = "ca.pem"\n').lost
+    after = hitch.read(plain + f'client-verify-ca = "ca.pem"\n{line}\n').lost
+    assert (len(after) - len(before)) == is_lost, after
