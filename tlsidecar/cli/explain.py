@@ -172,8 +172,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
 
 def _of_refusal(refusal: Refusal[SafeText]) -> Iterator[str]:
     request = f"{refusal.method} {refusal.target}, answered {refusal.status}: " if refusal.method else ""
+    peer = refusal.peer_address
+    whose = peer if refusal.who == peer else f"{refusal.who} from {peer}"
     yield safe_text(
-        f"{refusal.id}: {refusal.who} from {refusal.peer_address} was refused on {refusal.listener} "
+        f"{refusal.id}: {whose} was refused on {refusal.listener} "
         f"at {clock(refusal.at)}: {request}{refusal.sentence} ({refusal.stage}, {refusal.reason})"
     )
     if refusal.detail:

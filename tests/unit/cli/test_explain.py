@@ -150,3 +150,12 @@ def test_a_wrong_question_is_a_usage_error(
 
 def test_nobody_answers(tmp_path: Path) -> None:
     assert tlsidecar("explain", "r1", "--socket", tmp_path / "nobody.sock").code == 3
+
+
+@pytest.mark.parametrize(
+    ("identity", "begins"),
+    [("shop.test", "r1: shop.test from 10.0.0.9:40000 was refused on web"), ("", "r1: 10.0.0.9:40000 was refused on")],
+)
+def test_a_refusal_names_who_it_was_once(served: Served, identity: str, begins: str) -> None:
+    served.control.refusals.record(made_refusal(identity=identity, subject=""))
+    assert served.run("explain", "r1").out.startswith(begins)
