@@ -64,15 +64,12 @@ class Console(App[int]):
         randomness = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.roster = Roster(options.sources, options.read_only, clock, randomness)
         self.fleet = Fleet(self.roster, clock)
-        self.monitor = self.roster.monitors[0]  # the sidecar shown
         self._stack = Stack(self)
         self._watch = Watch(self, self.interest, self._told)
         self.player = None if options.playback is None else Player(options.playback)
-        self._recorder = (
-            None
-            if options.record is None
-            else Recorder(options.record, self.roster, clock, lambda why: self.tell(why, Severity.CRITICAL))
-        )
+        self._recorder: Recorder | None = None
+        if options.record is not None:
+            self._recorder = Recorder(options.record, self.roster, clock, lambda why: self.tell(why, Severity.CRITICAL))
         self.glyphs: Glyphs = ASCII_GLYPHS if options.ascii_art else UNICODE_GLYPHS
         self.main = MainScreen()
         self._menu = ActionMenu(self)
@@ -115,10 +112,14 @@ class Console(App[int]):
     # What is shown.
 
     @property
+    def monitor(self) -> Monitor:
+        """The sidecar shown."""
+        return self.roster.shown
+
+    @property
     def monitors(self) -> list[Monitor]:
-        """All sidecars; the one shown stays among them, even if its target does not mean it any more."""
-        listed = self.roster.monitors
-        return listed if self.monitor in listed else [*listed, self.monitor]
+        """All sidecars, and the one shown."""
+        return self.roster.watched
 
     @property
     def is_fleet(self) -> bool:
@@ -195,7 +196,7 @@ class Console(App[int]):
     def _watch_all(self) -> None:
         """Begin with those that are new, and leave those that are gone."""
         if self._stack.list is not None and self.monitor not in self.roster.monitors:
-            self.monitor = self.roster.monitors[0]
+            self.roster.shown = self.roster.monitors[0]
         self._watch.keep_to(self.monitors)
 
     async def tick(self) -> None:
@@ -375,7 +376,7 @@ class Console(App[int]):
         self._leave_details()
         self._watch.leave_events()
         self.view.held_from = None
-        self.monitor = monitor
+        self.roster.shown = monitor
         self._changes.begin(monitor.model)
         self.main.sidecar_changed()
         self.interest_changed()

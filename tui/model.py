@@ -31,7 +31,7 @@ from tui.records import (
     Status,
     decoded,
 )
-from tui.text import SafeText
+from tui.text import EMPTY, SafeText
 
 EVENTS_KEPT = 2000
 
@@ -84,6 +84,7 @@ class Snapshot:
     """Everything known of one sidecar at one moment."""
 
     socket: SafeText
+    label: SafeText = EMPTY  # what it is called among several, which may be on one node; empty for one alone
     status: Status | None = None
     certificates: Certificates | None = None
     refusals: Refusals | None = None
@@ -146,8 +147,11 @@ class Snapshot:
 
     @property
     def name(self) -> SafeText:
-        """The node, or the socket while the node is not known."""
-        return (self.status.node if self.status is not None else None) or self.socket
+        """The node, or the socket while the node is not known; of one of several, what it is called among them, too."""
+        node = self.status.node if self.status is not None else EMPTY
+        if not node:
+            return self.socket
+        return SafeText(f"{node} {self.label}") if self.label not in ("", node) else node
 
 
 @dataclass(slots=True)
@@ -155,6 +159,7 @@ class Model:
     """Takes what the sidecar tells, in order. ``updates`` counts what changed, for a paused view to say so."""
 
     socket: SafeText
+    label: SafeText = EMPTY  # among several
     status: Status | None = None
     certificates: Certificates | None = None
     certificates_at: float = 0.0
@@ -319,6 +324,7 @@ class Model:
         last_traffic_at = self.history.last_traffic_at
         return Snapshot(
             socket=self.socket,
+            label=self.label,
             status=self.status,
             certificates=self.certificates,
             refusals=self.refusals,

@@ -19,7 +19,7 @@ from tui.model import Model
 from tui.plan import BACKGROUND_INTERVAL_S, MAX_REFUSALS, POLL_INTERVAL_S, Ask, Interest, asks
 from tui.records import Json, event_of
 from tui.tabs.tab import Tab, TabState
-from tui.text import SafeText
+from tui.text import EMPTY, SafeText
 
 FAILURES_LIMIT = 100
 
@@ -31,6 +31,7 @@ class Monitor:
     client: AdminClient
     clock: Clock
     randomness: random.Random
+    is_alone: bool = True  # not one of several, which have to be told apart
     model: Model = field(init=False)
     tabs: dict[str, TabState] = field(default_factory=dict)  # what the reader has set, by the tab's name
     _backoff: Backoff = field(init=False)
@@ -38,8 +39,9 @@ class Monitor:
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self.model = Model(socket=self.client.endpoint.name)
-        self._backoff = Backoff(self.randomness, cap_s=self.client.endpoint.longest_retry_s)
+        endpoint = self.client.endpoint
+        self.model = Model(endpoint.name, EMPTY if self.is_alone else endpoint.label)
+        self._backoff = Backoff(self.randomness, cap_s=endpoint.longest_retry_s)
 
     @property
     def name(self) -> SafeText:

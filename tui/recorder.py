@@ -18,6 +18,7 @@ from tlsidecar.api.recording import Full, Writer
 from tui.clock import Clock
 from tui.monitor import Monitor
 from tui.past import SPANS
+from tui.reach.endpoints import NoEndpoint
 from tui.roster import Roster
 from tui.text import SafeText, safe_text
 
@@ -69,7 +70,7 @@ class Recorder:
         """Until the end of it; sidecars that come are recorded from then on, those that go no longer."""
         async with asyncio.TaskGroup() as group:
             while self.is_recording:
-                monitors = self._roster.monitors
+                monitors = self._sidecars
                 for gone in [each for each in self._tasks if each not in monitors]:
                     self._leave(gone)
                 for monitor in monitors:
@@ -78,6 +79,11 @@ class Recorder:
                         if len(monitors) <= _FULLY_WATCHED:
                             self._tasks[monitor].append(group.create_task(self._follow(monitor)))
                 await asyncio.sleep(_TICK_S)
+
+    @property
+    def _sidecars(self) -> list[Monitor]:
+        """Without what stands for a target that means nobody now: in the recording it would be a sidecar for good."""
+        return [each for each in self._roster.monitors if not isinstance(each.client.endpoint, NoEndpoint)]
 
     def _leave(self, monitor: Monitor) -> None:
         for task in self._tasks.pop(monitor):

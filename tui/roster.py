@@ -41,14 +41,21 @@ class Roster:
         self._read_only = read_only
         self._clock = clock
         self._randomness = randomness
-        self._entries = [self._entry(source) for source in sources]
         self.is_fleet = len(sources) > 1 or any(source.interval_s is not None for source in sources)
+        self._entries = [self._entry(source) for source in sources]
+        self.shown = self.monitors[0]  # the one that is looked at: it is the same again when it comes back
 
     @property
     def monitors(self) -> list[Monitor]:
         """Each sidecar once, however many targets mean it."""
         by_name = {monitor.name: monitor for entry in reversed(self._entries) for monitor in reversed(entry.monitors)}
         return list(by_name.values())[::-1]
+
+    @property
+    def watched(self) -> list[Monitor]:
+        """The same; the one shown stays among them, even if no target means it any more."""
+        listed = self.monitors
+        return listed if self.shown in listed else [*listed, self.shown]
 
     async def fill(self) -> None:
         """List everything that has to be listed, once."""
@@ -87,7 +94,8 @@ class Roster:
             entry.placeholder.wake()
         else:
             entry.is_troubled = False
-            entry.known = {each.name: entry.known.get(each.name) or self._monitor(each) for each in endpoints}
+            before_by_name = {self.shown.name: self.shown, **entry.known}
+            entry.known = {each.name: before_by_name.get(each.name) or self._monitor(each) for each in endpoints}
         return before != [*entry.known, entry.is_troubled]
 
     def _entry(self, source: Source) -> _Entry:
@@ -98,7 +106,8 @@ class Roster:
         return _Entry(source, placeholder)
 
     def _monitor(self, endpoint: Endpoint) -> Monitor:
-        return Monitor(AdminClient(endpoint, self._read_only), self._clock, self._randomness)
+        client = AdminClient(endpoint, self._read_only)
+        return Monitor(client, self._clock, self._randomness, is_alone=not self.is_fleet)
 
 
 def _no_endpoint(source: Source, reason: SafeText) -> NoEndpoint:

@@ -345,6 +345,23 @@ async def test_a_recorder_writes_all_that_is_told(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+async def test_a_directory_that_is_not_listed_yet_is_no_sidecar(tmp_path: Path) -> None:
+    file, folder = tmp_path / "new.gz", tmp_path / "sockets"
+    folder.mkdir()
+    async with running(folder / "a.sock", healthy()) as sidecar, asyncio.timeout(20):
+        roster = Roster((local(folder),), True, SYSTEM_CLOCK, random.Random(1))
+        recorder = Recorder(open_new(file), roster, SYSTEM_CLOCK, lambda why: None)
+        run = asyncio.create_task(recorder.run())
+        await asyncio.sleep(0)  # it has begun, with nobody listed
+        await roster.fill()
+        while len(sidecar.requests) < 3:
+            await asyncio.sleep(0.01)
+        recorder.close()
+        await run
+        await roster.close()
+    assert [track.name for track in read_recording(file).tracks.values()] == [str(folder / "a.sock")]
+
+
 async def test_a_recording_that_cannot_be_written_ends_and_says_so(tmp_path: Path) -> None:
     told: list[str] = []
     async with running(tmp_path / "a.sock", healthy()) as sidecar:

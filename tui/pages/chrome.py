@@ -14,9 +14,9 @@ from tui.model import Snapshot
 from tui.pages.certificates import identities_of
 from tui.records import Severity
 from tui.sheet import Look
-from tui.text import EMPTY, SafeText, cell_width, shorten
+from tui.text import EMPTY, SafeText, cell_width, shorten_middle
 
-_NODE_WIDTH = 24
+_NAME_WIDTH = 30
 _SPARKLINE_WIDTH = 24
 _SHORTEST_SPARKLINE = 4
 
@@ -44,7 +44,12 @@ STATE_ROLES = {
 
 def identity_row(snapshot: Snapshot, banner: Banner, look: Look) -> Line:
     """Row 1: the node, its mode and state, and how fresh this is."""
-    left = [gap(), literal("tlsidecar", Role.KEY), gap(2), Span(shorten(snapshot.name, _NODE_WIDTH), Role.STRONG)]
+    left = [
+        gap(),
+        literal("tlsidecar", Role.KEY),
+        gap(2),
+        Span(shorten_middle(snapshot.name, _NAME_WIDTH), Role.STRONG),
+    ]
     number, of = banner.position
     if of > 1:
         left += [gap(), literal(f"{number}/{of}", Role.MUTED)]

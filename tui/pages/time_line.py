@@ -32,8 +32,11 @@ def time_line(certificates: Certificates, look: Look) -> list[Line]:
 def _attempt(attempt: Attempt, certificates: Certificates, look: Look, *, several: bool) -> Iterator[Line]:
     trigger = attempt.trigger.replace("_", " ")
     of = f" of {attempt.identity}" if several and attempt.identity else ""
-    what = f"generation {attempt.generation}{of}, by {trigger}, {utc(attempt.at)}, took {attempt.duration_s:.3f} s"
+    what = f"generation {attempt.generation}{of}, by {trigger}, {utc(attempt.at)}"
     room = max(10, look.width - _INDENT - _OUTCOME_WIDTH - 2)
+    took = f", took {attempt.duration_s:.3f} s"
+    if len(what + took) <= room:  # or not at all: a figure that is cut says another one
+        what += took
     yield line(
         gap(2),
         column(age(attempt.at, look.now), _AGE_WIDTH, Role.MUTED, right=True),
