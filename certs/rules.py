@@ -6,7 +6,6 @@ bundle, but is still chosen by whoever asked for the certificate: matching is by
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -331,7 +330,10 @@ def _suggest(text: str) -> str:
         return f"a rule is one of {_kinds_text()}"
     kinds = [kind.value for kind in RuleKind]
     close = [name] if name in kinds else [_OTHER_WORDS[name]] if name in _OTHER_WORDS else []
-    close = close or difflib.get_close_matches(name, kinds, n=1)
+    if not close:
+        from difflib import get_close_matches  # only ever needed on the way out
+
+        close = get_close_matches(name, kinds, n=1)
     if close:
         return 'write "any"' if close[0] == RuleKind.ANY else f'write "{close[0]}:{value}"'
     if value.startswith("//"):

@@ -39,6 +39,12 @@ def _command() -> object:
         from tlsidecar.cli.bash_completion import register
 
         register()
+    elif sys.argv[1:2] == ["run"]:
+        from tlsidecar.cli.serving import plainly_asked, serve
+
+        asked = plainly_asked(sys.argv[2:])
+        if asked is not None:
+            return serve(asked)
     from tlsidecar.cli.root import root
 
     return root(prog_name="tlsidecar")

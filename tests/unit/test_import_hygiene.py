@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import configs
+from support.pki import Pki
+from support.sidecar import running
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,23 +108,55 @@ def test_the_static_contract_holds() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_a_sidecar_loads_nothing_that_only_others_need() -> None:
-    """What is loaded at the start stays in memory for good."""
-    modules = "tlsidecar.cli.run, tlsidecar.config.loader, tlsidecar.daemon, tlsidecar.control.sources"
-    script = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    others = {
-        "importlib.metadata",
-        "importlib.resources",
-        "zipfile",
-        "csv",
-        "tempfile",
-        "email.message",
+# What a sidecar with a certificate from files and a listener that relays TCP has no use for, and why it might be there.
+UNUSED = {
+    "click and what it needs": ("click", "gettext", "uuid", "platform", "tlsidecar.cli.root"),
+    "a suggestion for a slip of the pen": ("difflib",),
+    "a name in Unicode": ("stringprep", "encodings.idna"),
+    "the system's OpenSSL": ("_ssl",),
+    "a client of the web": ("http.client", "urllib.request", "email.message", "tempfile"),
+    "the version's metadata": ("importlib.metadata", "importlib.resources", "zipfile", "csv"),
+    "another source of material": (
+        "certs.acme",
+        "certs.authority",
+        "certs.program",
         "certs.sources.acme",
         "certs.sources.command",
+        "certs.sources.crl_downloads",
         "certs.sources.local_authority",
+        "certs.workload_api",
+        "tlsidecar.control.alpn_challenges",
+        "tlsidecar.control.http_challenges",
         "tlsidecar.control.workload_api",
+        "tlsidecar.dataplane.challenges",
+    ),
+    "another protocol": (
+        "tlsidecar.dataplane.http1",
         "tlsidecar.dataplane.http2",
-        "tlsidecar.workers.supervisor",
-    }
-    assert sorted(others.intersection(json.loads(run.stdout))) == []
+        "tlsidecar.dataplane.http.exchange",
+        "tlsidecar.dataplane.starttls.words",
+        "tlsidecar.dataplane.starttls_connection",
+        "tlsidecar.dataplane.outbound.starttls_attempt",
+        "tlsidecar.dataplane.outbound.pool",
+    ),
+    "checks that nobody asked for": ("tlsidecar.dataplane.outbound.health",),
+    "workers in processes of their own": ("tlsidecar.workers.supervisor", "tlsidecar.workers.fork_server"),
+    "a question that nobody has asked": (
+        "tlsidecar.explain",
+        "tlsidecar.admin.explanations",
+        "tlsidecar.admin.openapi",
+    ),
+    "what only a client needs": ("tlsidecar.admin.client", "tlsidecar.api.client", "tlsidecar.api.sse"),
+}
+
+
+def test_a_sidecar_loads_nothing_that_only_others_need(pki: Pki, tmp_path: Path) -> None:
+    """What is loaded at the start stays in memory for good. Of a sidecar that is ready, as it says itself."""
+    leaf = pki.issue("leaf", "localhost")
+    config = configs.identity(leaf, pki.trust) + configs.terminate("127.0.0.1:9")
+    one = {"PYTHONPROFILEIMPORTTIME": "1", "TLSIDECAR_WORKERS": "1"}
+    with running(tmp_path / "plain", config, env=one) as plain:
+        loaded = {line.rpartition("|")[2].strip() for line in plain.log_text.splitlines() if "import time:" in line}
+    assert {"tlsidecar.daemon", "certs.sources.files", "tlsidecar.dataplane.relay"} <= loaded
+    unused = [name for names in UNUSED.values() for name in names]
+    assert sorted(name for name in loaded for one in unused if name == one or name.startswith(f"{one}.")) == []

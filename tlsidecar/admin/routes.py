@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlsidecar.admin import actions, changes, explanations, reads
+from tlsidecar.admin import actions, changes, reads, why
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Parameter, Route
 from tlsidecar.admin.messages import EVENT_STREAM, JSON, PLAIN_TEXT
@@ -132,7 +132,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/v1/refusals/{id}",
         Access.VIEW,
-        explanations.refusal,
+        why.refusal,
         "One refusal (r17), and what would become of the same peer now",
         RefusalReply,
         other_statuses=(404,),
@@ -141,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/v1/connections/{id}/explanation",
         Access.VIEW,
-        explanations.connection,
+        why.connection,
         "Why a connection's peer is let in, rule by rule",
         ExplanationReply,
         other_statuses=(404,),
@@ -150,7 +150,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/v1/explain",
         Access.VIEW,
-        explanations.certificate,
+        why.certificate,
         "What becomes of a certificate, and perhaps of a request",
         ExplanationReply,
         parameters=(

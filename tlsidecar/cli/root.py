@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -105,6 +104,8 @@ class _CommandsByName(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            from difflib import get_close_matches
+
             nearest = [_ELSEWHERE[cmd_name]] if cmd_name in _ELSEWHERE else get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"no such command {cmd_name!a}" + (f": did you mean {nearest[0]}?" if nearest else ""))
         module, _, name = COMMANDS[cmd_name][0].partition(":")

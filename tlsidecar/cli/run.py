@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tlsidecar.cli.settings_options import given, report, settings_options
-from tlsidecar.config import ConfigError, Recipe
+from tlsidecar.cli.serving import Asked, serve
+from tlsidecar.cli.settings_options import given, settings_options
 
 
 @click.command()
@@ -22,18 +21,7 @@ def run(context: click.Context, /, config_file: Path | None, take_over: bool, **
     Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
     config schema` shows has a flag, hidden here but for the most used.
     """
-    recipe = Recipe(config_file, given(flags), os.environ)
-    try:
-        settings = recipe()
-    except ConfigError as error:
-        report(error)
-        return
-    from tlsidecar import daemon
-    from tlsidecar.activation import Handed
-    from tlsidecar.service_manager import ServiceManager
-
-    manager, handed = ServiceManager.from_environment(os.environ), Handed.from_environment(os.environ)
-    context.exit(daemon.run(settings, daemon.Start(manager, handed, take_over), recipe))
+    context.exit(serve(Asked(config_file, given(flags), take_over)))
 
 
 @click.command()

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from certs.certificate import Certificate
 from certs.clock import Clock
@@ -22,7 +22,6 @@ from certs.errors import CertsError, MaterialError, MaterialReason
 from certs.material import Material
 from certs.renewal import RandomUnit, RenewalSchedule
 from certs.sources import Candidate, Failed, RenewalWanted, Source
-from certs.sources.crl_downloads import CrlDownloads
 from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
@@ -34,6 +33,9 @@ from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
 from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.sources.crl_downloads import CrlDownloads
 
 _log = logging.getLogger("tlsidecar.control.rotation")
 

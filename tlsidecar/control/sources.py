@@ -1,4 +1,5 @@
-"""From the settings of an identity to the source of material they describe."""
+"""From the settings of an identity to the source of material they describe. Each kind of source is loaded with the
+first identity that names it."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from certs.clock import Clock
 from certs.identity import Role
 from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
-from certs.sources.crl_downloads import CrlDownloads, kept_at
 from certs.sources.files import FileSource
 from tlsidecar.settings import Acme, IdentitySettings, ListenerSettings, Mode, Settings
 
 if TYPE_CHECKING:
     from certs.acme.transport import Responder
     from certs.program import Run
+    from certs.sources.crl_downloads import CrlDownloads
     from tlsidecar.workers.handle import Supervisor
 
 
@@ -30,8 +31,7 @@ def source_of(
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
     bundles = None
     if trust:
-        kept = [kept_at(identity.crl_cache, url) for url in identity.crl_urls] if identity.crl_cache is not None else []
-        bundles = Bundles(trust, identity.crl, kept)
+        bundles = Bundles(trust, identity.crl, _kept_crls(identity))
     if identity.authority is not None:
         from certs.sources.local_authority import LocalAuthoritySource
 
@@ -101,7 +101,18 @@ def crl_downloads_of(identity: IdentitySettings, clock: Clock) -> CrlDownloads |
     """What fetches the revocation lists that are on the web, where there are any."""
     if not identity.crl_urls or identity.crl_cache is None:
         return None
+    from certs.sources.crl_downloads import CrlDownloads
+
     return CrlDownloads(identity.crl_urls, identity.crl_cache, clock)
+
+
+def _kept_crls(identity: IdentitySettings) -> list[Path]:
+    """Where the lists that are on the web are kept."""
+    if not identity.crl_urls or identity.crl_cache is None:
+        return []
+    from certs.sources.crl_downloads import kept_at
+
+    return [kept_at(identity.crl_cache, url) for url in identity.crl_urls]
 
 
 class Responders:

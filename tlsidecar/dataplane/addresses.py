@@ -1,4 +1,5 @@
-"""A peer's address as the kernel tells it, in the one form in which it is written everywhere.
+"""A peer's address as the kernel tells it, in the one form in which it is written everywhere; and a host's name as the
+resolver takes it.
 
 A socket that listens on ``[::]`` sees its IPv4 clients under IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2):
 they are IPv4 clients all the same, and are called so in the log, in headers, to the service and in the admin API.
@@ -27,3 +28,9 @@ def peer_address(family: int, name: Any) -> str:
         host = unmapped(name[0])
         return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"
     return UNIX_PEER
+
+
+def ready_to_look_up(host: str) -> str | bytes:
+    """A host's name as getaddrinfo takes it: of text Python makes the international form (IDNA), for which it loads
+    Unicode's tables, also where there is nothing to do."""
+    return host.encode("ascii") if host.isascii() else host

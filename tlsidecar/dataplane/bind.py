@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tlsidecar.dataplane.addresses import ready_to_look_up
 from tlsidecar.settings import Address, ListenerSettings
 
 BACKLOG = 4096
@@ -138,7 +139,8 @@ def _bind(listener: ListenerSettings) -> list[socket.socket]:
     if address.is_unix:
         return [_bind_unix(listener.name, address.path)]
     try:
-        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        host = ready_to_look_up(address.host) or None
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         text = f"listener {listener.name}: cannot listen on {address}: {error.strerror or error}"
         raise BindError(f"{text} (its key is listen)") from None

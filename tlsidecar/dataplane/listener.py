@@ -17,9 +17,8 @@ from tlsidecar.dataplane.bind import bound_address, close_listening
 from tlsidecar.dataplane.board import Turn
 from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
-from tlsidecar.dataplane.outbound.health import HealthChecks
 from tlsidecar.dataplane.outbound.network import Network
-from tlsidecar.dataplane.protocols import connection_maker, health_call, usual_handshakes
+from tlsidecar.dataplane.protocols import connection_maker, health_checks, usual_handshakes
 from tlsidecar.dataplane.reactor import EDGE, READ, Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.snapshot import ListenerCounters, ListenerRecord, TrafficCounters
@@ -75,7 +74,6 @@ class Listener:
         self._network = network
         self._cannot_accept = False
         self._retired: dict[Frontend, _Retired] = {}
-        self._checks: HealthChecks | None = None
         self._serve_by(settings, listeners, turn, self._front_for(settings))
 
     def _front_for(self, settings: ListenerSettings, tally: Tally | None = None) -> Frontend:
@@ -90,8 +88,7 @@ class Listener:
         self.tally = frontend.tally
         self._frontend = frontend
         self._make, self._close_services = connection_maker(frontend)
-        if settings.health_check is not None:
-            self._checks = HealthChecks(frontend.outbound, settings.health_check, health_call(settings))
+        self._checks = health_checks(frontend.outbound, settings)
 
     def configure(self, settings: ListenerSettings, listeners: int, turn: Turn | None) -> None:
         """Other settings for the same sockets, mode and protocol: new connections are served by them, those that exist
@@ -166,9 +163,7 @@ class Listener:
         """Accept on these, after having stopped."""
         assert not self.accepting
         self.sockets = list(sockets)
-        settings = self.settings
-        if settings.health_check is not None:
-            self._checks = HealthChecks(self._frontend.outbound, settings.health_check, health_call(settings))
+        self._checks = health_checks(self._frontend.outbound, self.settings)
         self.start()
 
     def close(self) -> None:

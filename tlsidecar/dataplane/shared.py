@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from certs.clock import Clock
 from certs.identity import IdentityCache
-from tlsidecar.dataplane.challenges import Challenges
 from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.linger import Lingerer
@@ -15,6 +15,10 @@ from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    from certs.acme.challenges import Challenge
+    from tlsidecar.dataplane.challenges import Challenges
 
 
 class Shared:
@@ -35,7 +39,7 @@ class Shared:
         self.observer = observer
         self.current = {each.identity: Current(each) for each in contexts}
         self.lingerer = Lingerer(reactor)
-        self.challenges = Challenges(reactor, self.lingerer)
+        self.challenges: Challenges | None = None  # since the first was presented
         self.turnstile = Turnstile(reactor)
         self.identities = IdentityCache()
         self.denials = Denials()
@@ -60,6 +64,14 @@ class Shared:
         for gone in self.current.keys() - {each.identity for each in contexts}:
             del self.current[gone]
 
+    def present(self, challenges: Sequence[Challenge]) -> None:
+        """Answer these challenges of an ACME CA from now on, and no others."""
+        if self.challenges is None:
+            from tlsidecar.dataplane.challenges import Challenges  # for those who have such a CA
+
+            self.challenges = Challenges(self.reactor, self.lingerer)
+        self.challenges.present(challenges, self.wall())
+
     def wall(self) -> float:
         """POSIX seconds."""
         return self.clock.timestamp()
@@ -70,5 +82,6 @@ class Shared:
             self.on_gone()
 
     def close(self) -> None:
-        self.challenges.close()
+        if self.challenges is not None:
+            self.challenges.close()
         self.lingerer.close_all()

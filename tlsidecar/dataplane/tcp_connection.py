@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane import proxy_protocol
 from tlsidecar.dataplane.connection import Connection, ConnectionState
@@ -13,8 +14,10 @@ from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.relay import Relay
-from tlsidecar.dataplane.starttls.interlude import Interlude
 from tlsidecar.outcomes import Reason, Side, Stage
+
+if TYPE_CHECKING:
+    from tlsidecar.dataplane.starttls.interlude import Interlude
 
 
 class TcpConnection(Connection):

@@ -11,8 +11,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from certs.acme.challenges import Challenge
 from certs.clock import Clock
 from tlsidecar.dataplane.board import Board, Turn
 from tlsidecar.dataplane.connection import Connection
@@ -41,6 +41,9 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Mode, Settings
+
+if TYPE_CHECKING:
+    from certs.acme.challenges import Challenge
 
 # How often a worker shows that its loop turns, and measures how late it is.
 HEARTBEAT_S = 0.5
@@ -128,7 +131,7 @@ class Worker:
 
     def present(self, challenges: Sequence[Challenge]) -> None:
         """Answer these challenges of an ACME CA from now on, and no others."""
-        self.shared.challenges.present(challenges, self.shared.wall())
+        self.shared.present(challenges)
 
     def configure(
         self,

@@ -26,13 +26,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from certs.program import Program, Ran
 from tlsidecar.config import Recipe
 from tlsidecar.sandbox.broker_main import fingerprint
 from tlsidecar.sandbox.needs import material_of
 from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.program import Program, Ran
 
 MESSAGE_BYTES = 65536
 ANSWER_S = 5.0  # opening and connecting do not wait; the machine may be busy
@@ -102,6 +104,8 @@ class Broker:
 
     def run(self, program: Program) -> Ran:
         """Run it to its end. Raises OSError when there is nobody to do it."""
+        from certs.program import Ran  # which a configuration without such a program does without
+
         with self._ask({"ask": "run", "program": asdict(program)}, []) as answers:
             deadline = time.monotonic() + program.deadline_s + _GRACE_S
             pieces = bytearray()

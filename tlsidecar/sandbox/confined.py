@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from certs import safe_files
-from certs.program import Run
 from tlsidecar.config import Recipe
 from tlsidecar.dataplane.outbound.dial import Connector
 from tlsidecar.sandbox.broker import Broker
 from tlsidecar.sandbox.enter import enter
 from tlsidecar.sandbox.level import Level, level_of
 from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.program import Run
 
 _log = logging.getLogger("tlsidecar.sandbox")
 

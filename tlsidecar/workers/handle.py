@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
@@ -23,6 +22,9 @@ from tlsidecar.dataplane.snapshot import (
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.acme.challenges import Challenge
 
 
 class SupervisorError(Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from certs.acme.challenges import Challenge
 from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
@@ -23,6 +23,9 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from certs.acme.challenges import Challenge
 
 
 class LocalWorker:

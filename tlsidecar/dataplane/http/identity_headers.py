@@ -34,7 +34,7 @@ class RequestIds:
 
     def _count(self) -> Iterator[bytes]:
         for block in count():
-            high = b"%b%013x" % (self._prefix, block)
+            high = b"%b%014x" % (self._prefix, block)
             for low in _LAST_DIGITS:
                 yield high + low
 
@@ -42,7 +42,7 @@ class RequestIds:
 _REQUEST_ID = b"X-Request-Id: "
 
 # Formatting a number for each request would cost more than all else that is done about its id.
-_LAST_DIGITS = [b"%03x" % number for number in range(4096)]
+_LAST_DIGITS = [b"%02x" % number for number in range(256)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Sequence
-from random import Random
 
 from certs.identity import Identity
 from certs.material import Material
@@ -23,7 +22,6 @@ from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets
 from tlsidecar.dataplane.http.refusal import RETRY_AFTER_S, MessageRefused
 from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
-from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
 from tlsidecar.dataplane.outbound.pool import upstream_pool
 from tlsidecar.dataplane.parties import names_of
 from tlsidecar.dataplane.policy import kept_chain
@@ -49,6 +47,10 @@ class HttpServices:
         self.rules = HttpRules.of(settings, traced=ratio is not None)
         self._headers: type[IdentityHeaders] = IdentityHeaders
         if ratio is not None:
+            from random import Random
+
+            from tlsidecar.dataplane.http.tracing import TraceStarter, traced_headers
+
             random_bits = Random().getrandbits  # noqa: S311 - ids are to be unique, not secret
             self._headers = traced_headers(TraceStarter(ratio, random_bits, terminate=self._terminates))
         self.routes = RouteTable(settings.routes, settings.allow) if settings.routes else None

@@ -22,6 +22,7 @@ from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.handshake import Handshake
 from tlsidecar.dataplane.outbound.attempt import Attempt, Missed
 from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.reach import attempt_of
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import TlsEndpoint
@@ -168,7 +169,7 @@ class _Check:
         self._deadlines.add(self, self._expired)
         outbound = self._outbound
         alpn = (H2,) if self._call is not None else None
-        self._attempt = Attempt(
+        self._attempt = attempt_of(outbound)(
             outbound, outbound.current.contexts, self._address, self, self._deadlines, self._deadlines, alpn=alpn
         )
         self._attempt.start()

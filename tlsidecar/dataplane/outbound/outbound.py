@@ -8,7 +8,7 @@ from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.upstreams import Upstreams
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.shared import Shared
-from tlsidecar.dataplane.starttls.words import WORDS
+from tlsidecar.dataplane.starttls import words_of
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.settings import HTTP_1_1, Address, ListenerSettings, Mode
 
@@ -34,7 +34,7 @@ class Outbound:
         self.policy = policy
         self.tally = tally
         self.shakes_hands = settings.mode is Mode.ORIGINATE
-        self.words = WORDS.get(settings.starttls)
+        self.words = words_of(settings.starttls)
         # What an upstream is used for by default; an HTTP/2 connection asks for its own.
         self.alpn = (HTTP_1_1,) if settings.is_http else settings.offered
         self.upstreams = Upstreams(loop, settings.upstreams, network.health)

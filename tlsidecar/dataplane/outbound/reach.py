@@ -28,6 +28,15 @@ from tlsidecar.outcomes import Reason
 _COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
 
 
+def attempt_of(outbound: Outbound) -> type[Attempt]:
+    """What an attempt to reach an address of this listener is."""
+    if outbound.words is None:
+        return Attempt
+    from tlsidecar.dataplane.outbound.starttls_attempt import StarttlsAttempt  # for those who have such words
+
+    return StarttlsAttempt
+
+
 class Reached(NamedTuple):
     """A socket to an upstream, connected and not watched; ``peer`` is who proved to be there, when originating.
 
@@ -96,7 +105,7 @@ class Reach:
         upstream.active += 1
         if self._trying is not None:
             self._trying(upstream, False)
-        self._attempt = Attempt(
+        self._attempt = attempt_of(outbound)(
             outbound,
             self._contexts,
             upstream.address,

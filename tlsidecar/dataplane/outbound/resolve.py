@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
+from tlsidecar.dataplane.addresses import ready_to_look_up
 from tlsidecar.settings import Address
 
 # getaddrinfo tells no time to live; this keeps a moved name from being missed for long and costs one lookup in it.
@@ -81,7 +82,7 @@ class Resolver:
         if key in self._lookups:
             return
         host, port = key
-        question = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        question = partial(socket.getaddrinfo, ready_to_look_up(host), port, type=socket.SOCK_STREAM)
         lookup = self._lookups[key] = self._loop.run_in_executor(None, question)
         lookup.add_done_callback(partial(self._answered, key))
 
