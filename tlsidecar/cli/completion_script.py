@@ -17,7 +17,7 @@ ASKED_BY = "_TLSIDECAR_COMPLETE"
 _SHELLS: dict[str, type[ShellComplete]] = {"bash": WholeWords, "zsh": ZshComplete, "fish": FishComplete}
 
 
-@click.command(epilog="Example: source <(tlsidecar completion bash)")
+@click.command(epilog="Example: tlsidecar completion bash > ~/.local/share/bash-completion/completions/tlsidecar")
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

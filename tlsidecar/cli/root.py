@@ -77,7 +77,7 @@ EXAMPLES: Mapping[str, str] = {
     "admin-pipe": "tlsidecar admin-pipe --socket /run/web/admin.sock <request.http",
     "inject": "tlsidecar inject deployment.yaml --allow ou:sre | kubectl apply -f -",
     "import": "tlsidecar import stunnel stunnel.conf > tlsidecar.toml",
-    "completion": "source <(tlsidecar completion bash)",
+    "completion": "tlsidecar completion fish >~/.config/fish/completions/tlsidecar.fish",
     "certs": "tlsidecar certs init pki --name 'Dev CA'",
 }
 
