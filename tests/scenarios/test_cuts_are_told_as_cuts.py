@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,8 @@ def test_forty_resets_in_mid_transfer_leave_nothing(who: str, pki: Pki, tmp_path
             connect(port, pki.trust, client).reset()
             sidecar.settles()
             before = sidecar.descriptors()
-            for _ in range(40):
+
+            def once(_number: int) -> None:
                 peer = connect(port, pki.trust, client)
                 peer.send(b"!")
                 if who == "peer":
@@ -95,35 +98,59 @@ def test_forty_resets_in_mid_transfer_leave_nothing(who: str, pki: Pki, tmp_path
                     with pytest.raises(ConnectionError):
                         peer.recv_all()
                     peer.close()
+
+            with ThreadPoolExecutor(4) as executor:
+                list(executor.map(once, range(40)))
             sidecar.settles()
             eventually(lambda: sidecar.descriptors() <= before)
 
 
-def test_an_answer_before_the_upload_is_over_is_delivered(pki: Pki, tmp_path: Path) -> None:
-    """A service that refuses an upload answers and closes: the answer must not be lost in the reset that follows."""
+@pytest.mark.parametrize("ambassador", [False, True])
+def test_what_a_service_said_before_its_reset_arrives(ambassador: bool, pki: Pki, tmp_path: Path) -> None:
+    """A service that refuses an upload answers and closes over the rest: that is a reset, to which the answer is not
+    lost, and which does not pass for an end."""
+    answer = b"413 " * 7500
 
     def refuses(sock: socket.socket) -> None:
         sock.recv(1000)
-        sock.sendall(b"413 too much")
-        sock.close()
+        sock.sendall(answer)
 
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with serving(refuses) as service:
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(serving(refuses))
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
-            writer = threading.Thread(target=_send_until_it_fails, args=(peer,))
-            peer.send(b"u" * 2000)
-            assert peer.recv_exactly(12) == b"413 too much"
-            writer.start()
-            writer.join(20)
-            assert not writer.is_alive()
-        with running(tmp_path / "again", config) as sidecar:
-            assert sidecar.status()["state"] == "ready"
+        sidecar = stack.enter_context(running(tmp_path / "sidecar", config))
+        port = sidecar.port()
+        if ambassador:
+            config = configs.identity(client, pki.trust) + configs.originate(f"localhost:{port}")
+            port = stack.enter_context(running(tmp_path / "ambassador", config)).port()
+
+        def uploads() -> tuple[int, bool]:
+            """How much of the answer came, and whether a reset came after it."""
+            if ambassador:
+                sock = socket.create_connection(("127.0.0.1", port), 20)
+                return _upload(sock.sendall, sock.recv, sock.close)
+            peer = connect(port, pki.trust, client)
+            return _upload(peer.send, peer.recv, peer.close)
+
+        with ThreadPoolExecutor(6) as executor:
+            ends = list(executor.map(lambda _: uploads(), range(12)))
+        assert set(ends) == {(len(answer), True)}
+        sidecar.last_access(reason="upstream_reset")
 
 
-def _send_until_it_fails(peer) -> None:  # type: ignore[no-untyped-def]
+def _upload(
+    send: Callable[[bytes], object], receive: Callable[[int], bytes], close: Callable[[], None]
+) -> tuple[int, bool]:
+    """All is sent before anything is read, as most clients do."""
+    count = 0
     try:
-        for _ in range(50):
-            peer.send(b"u" * 65536)
-    except (ConnectionError, TimeoutError):
-        pass
+        for _ in range(12):
+            send(b"u" * 65536)
+        while data := receive(65536):
+            count += len(data)
+    except ConnectionError:
+        return count, True
+    finally:
+        close()
+    return count, False

@@ -12,7 +12,8 @@ States and legal moves (terminate reads down the left, originate down the right)
   server's greeting is the client's (:mod:`.starttls_connection`), it is opened, and not a byte is sent there.
 - A connection is either *refused*, before RELAYING, or *opened* and then *closed*, and that is reported exactly once. A
   probe of our own is neither, nor is a client that goes without a byte: both are only counted.
-- The way the sockets are closed says what happened: an end is an end (close_notify, FIN), a cut is a reset.
+- The way the sockets are closed says what happened (:mod:`.ending`): an end is an end (close_notify, FIN), a cut is a
+  reset.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from certs.identity import Identity
+from tlsidecar.dataplane.ending import Ending, ending_of
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.handshake import PLAINTEXT_ANSWER, Handshake, Peer
 from tlsidecar.dataplane.parties import Party
@@ -38,20 +40,6 @@ from tlsidecar.outcomes import AccessEntry, Reason, Refusal, Side, Stage
 _log = logging.getLogger("tlsidecar.dataplane")
 
 NO_PARAMETERS = Parameters("", "", "", "", "")
-
-# Both sides see an end of the connection; after any other reason but COMPLETED they see a cut.
-_POLITE = frozenset(
-    {
-        Reason.IDLE_TIMEOUT,
-        Reason.HEAD_TIMEOUT,  # of a connection that never asked anything
-        Reason.DRAINED,
-        Reason.MAX_AGE,
-        Reason.GENERATION_DRAINED,
-        Reason.POLICY_CHANGED,
-        Reason.PEER_CERTIFICATE_EXPIRED,
-        Reason.PEER_CERTIFICATE_REVOKED,
-    }
-)
 
 
 class ConnectionState(StrEnum):
@@ -118,8 +106,8 @@ class Connection(ABC):
         """The TLS peer is who it should be."""
 
     @abstractmethod
-    def stop(self, *, polite: bool, ended: bool) -> None:
-        """Let go of every socket: politely with an end, else with a cut; ``ended`` when both sides have ended."""
+    def stop(self, ending: Ending) -> None:
+        """Let go of every socket."""
 
     @abstractmethod
     def drain(self) -> None:
@@ -234,12 +222,12 @@ class Connection(ABC):
         """The client went without a byte: nobody was refused, so it is only counted."""
         tally = self.frontend.tally
         tally.handshake_dropped()
-        self._end(polite=True)
+        self._end(Ending.POLITE)
         tally.empty()
 
     def _probed(self) -> None:
         """One of our own probes has seen our leaf, and that was all it came for."""
-        self._end(polite=True)
+        self._end(Ending.POLITE)
         self.frontend.tally.probed()
         _log.debug("probed", extra={"fields": {"listener": self.frontend.name, "peer": self.peer_address}})
 
@@ -284,7 +272,7 @@ class Connection(ABC):
         tally = self.frontend.tally
         if self.handshake is not None and self.handshake.is_running:
             tally.handshake_dropped()
-        self._end(polite=True)
+        self._end(Ending.POLITE)
         tally.turned_away(refusal, self.party)
 
     def close(self, reason: Reason, detail: str = "") -> None:
@@ -295,17 +283,17 @@ class Connection(ABC):
             self.refuse(self._stage(), reason, detail)
             return
         entry = self.entry(reason)
-        self._end(polite=reason in _POLITE, ended=reason is Reason.COMPLETED)
+        self._end(ending_of(reason))
         self.frontend.tally.closed(entry, self.party)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         self.close(Reason.INTERNAL_ERROR)
 
-    def _end(self, *, polite: bool, ended: bool = False) -> None:
+    def _end(self, ending: Ending) -> None:
         """As :meth:`stop`; what is reported of it is the caller's business."""
         self.state = ConnectionState.CLOSED
-        self.stop(polite=polite, ended=ended)
+        self.stop(ending)
         self.frontend.gone(self.id, self.bytes_in, self.bytes_out)
 
     def _stage(self) -> Stage:

@@ -201,11 +201,15 @@ class Endpoint(ABC):
             self._let_go(stays_watched=True)
             lingerer.close(self.sock)
 
-    def cut(self) -> None:
-        """Close so that the other end cannot take what it has for the whole."""
-        if not self.closed:
-            self._let_go()
+    def cut(self, lingerer: Lingerer | None = None) -> None:
+        """Close so that the other end cannot take what it has for the whole: at once, or once it has that."""
+        if self.closed:
+            return
+        self._let_go(stays_watched=lingerer is not None)
+        if lingerer is None:
             reset(self.sock)
+        else:
+            lingerer.cut(self.sock, hears_out=True)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler: whoever holds this end decides."""

@@ -4,13 +4,21 @@ A close with unread bytes in the receive buffer is a reset, and so is one before
 destroys what the peer has not read yet: the alert that says why it was refused, or the answer to an upload that it is
 still sending. So writing ends first, and what still comes in is thrown away until the peer closes, too, or has had its
 time (RFC 9112 section 9.6; the times are those of nginx's ``lingering_timeout`` and ``lingering_time``).
+
+Where an end would be a lie, since the other side was cut off, a reset follows all the same, once what had been relayed
+before has arrived: that is what the peer would have had without us. To who came to us it does not come while it sends,
+for a write that meets a reset keeps many from reading what has arrived (for an OpenSSL object it is the end).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable
 
 from tlsidecar.dataplane import descriptors
@@ -23,7 +31,11 @@ LINGER_S = 30.0  # in all
 # A process that is to end does not wait so long.
 DRAINING_SILENCE_S = 1.0
 DRAINING_LINGER_S = 3.0
+# Before a reset: how long who has said nothing lately must be silent, and who still sends.
+CUT_SILENCE_S = 0.05
+CUT_SENDER_SILENCE_S = 0.5
 
+_TCP_CLOSE = 7  # tcp_states.h
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -58,9 +70,25 @@ class Lingerer:
             self._reactor.forget(sock.fileno())
             sock.close()
             return
+        self._begin(_Lingering(self, sock), sock)
+
+    def cut(self, sock: socket.socket, *, hears_out: bool) -> None:
+        """Close ``sock`` with a reset, once what was sent has arrived or the time is over; if it is watched, that goes
+        over to this. ``hears_out``: and when the peer sends no more."""
+        # The close of a Unix socket destroys nothing that was sent.
+        if sock.family == socket.AF_UNIX or _is_closed(sock) or not (hears_out or _unacknowledged(sock)):
+            self._reactor.forget(sock.fileno())
+            reset(sock)
+            return
+        cutting = _Cutting(self, sock)
+        self._begin(cutting, sock)
+        if not hears_out:
+            self.ignore(cutting)
+        cutting.wait(self._reactor.loop)
+
+    def _begin(self, lingering: _Lingering, sock: socket.socket) -> None:
         if len(self._closing) >= self._most:
             next(iter(self._closing)).finish()
-        lingering = _Lingering(self, sock)
         self._closing[lingering] = None
         self._silences.add(lingering, lingering.finish)
         self._ends.add(lingering, lingering.finish)
@@ -92,12 +120,16 @@ class Lingerer:
     def was_read(self, lingering: _Lingering) -> None:
         self._silences.add(lingering, lingering.finish)
 
+    def ignore(self, lingering: _Lingering) -> None:
+        """It is to be read no more."""
+        self._reactor.forget(lingering.sock.fileno())
+
     def finished(self, lingering: _Lingering) -> None:
         self._silences.lift(lingering)
         self._ends.lift(lingering)
         del self._closing[lingering]
         self._reactor.forget(lingering.sock.fileno())
-        lingering.sock.close()
+        lingering.close()
         if self.on_closed is not None:
             self.on_closed()
 
@@ -115,19 +147,85 @@ class _Lingering:
         except BlockingIOError:
             return
         except OSError:
-            count = 0
+            self.finish()
+            return
         if count:
             self._lingerer.was_read(self)
         else:
-            self.finish()
+            self.ended()
+
+    def ended(self) -> None:
+        """The peer has closed, too."""
+        self.finish()
 
     def finish(self) -> None:
         if self.sock.fileno() >= 0:
             self._lingerer.finished(self)
 
+    def close(self) -> None:
+        self.sock.close()
+
     def fail(self) -> None:
         """A defect of ours showed itself in the handler."""
         self.finish()
+
+
+class _Cutting(_Lingering):
+    __slots__ = ("_heard", "_timer")
+
+    def __init__(self, lingerer: Lingerer, sock: socket.socket) -> None:
+        super().__init__(lingerer, sock)
+        self._heard = _bytes(sock, termios.FIONREAD) > 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look again when it has been silent for long enough, if it is."""
+        after_s = CUT_SENDER_SILENCE_S if self._heard else CUT_SILENCE_S
+        self._heard = False
+        self._timer = loop.call_later(after_s, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._heard or _unacknowledged(self.sock):
+            self.wait(loop)
+        else:
+            self.finish()
+
+    def readable(self, events: int) -> None:
+        self._heard = True
+        super().readable(events)
+
+    def ended(self) -> None:
+        """It sends no more, and may still be reading."""
+        if _unacknowledged(self.sock):
+            self._lingerer.ignore(self)
+        else:
+            self.finish()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        reset(self.sock)
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    """Whether TCP is done with it: it was reset, most likely, and nothing more arrives."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+    except OSError:
+        return True
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """How many bytes were sent and may still arrive (tcp(7): SIOCOUTQ, which is TIOCOUTQ)."""
+    return 0 if _is_closed(sock) else _bytes(sock, termios.TIOCOUTQ)
+
+
+def _bytes(sock: socket.socket, which: int) -> int:
+    try:
+        answer = fcntl.ioctl(sock, which, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def reset(sock: socket.socket) -> None:

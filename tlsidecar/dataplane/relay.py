@@ -74,6 +74,7 @@ class Relay:
     """Two flows between one TLS stream and one plain socket; tells its owner once how it ended."""
 
     __slots__ = (
+        "_broken_by",
         "_gathered",
         "_high_water",
         "_least_gathered",
@@ -117,6 +118,7 @@ class Relay:
         self._window = self._high_water
         self._gathered = self._least_gathered = min(limits.buffer_bytes, MOST_GATHERED_BYTES)
         self._read_wants_write = False
+        self._broken_by: OSError | None = None
         self._may_refuse = remote
         self.bytes_in = 0
         self.bytes_out = 0
@@ -198,9 +200,9 @@ class Relay:
                 sent = self._plain.send(VIEW[:count])
             except BlockingIOError:
                 sent = 0
-            except OSError:
+            except OSError as error:
                 sent = count
-                self._plain_broken()
+                self._plain_broken(error)
             if sent != count:
                 self.pending_in = bytes(VIEW[sent:count])
                 self._gathered = self._least_gathered
@@ -250,8 +252,8 @@ class Relay:
             sent = self._plain.send(self.pending_in)
         except BlockingIOError:
             return
-        except OSError:
-            self._plain_broken()
+        except OSError as error:
+            self._plain_broken(error)
             return
         self.active_at = self._reactor.now
         self.pending_in = self.pending_in[sent:]
@@ -269,8 +271,11 @@ class Relay:
         self.inward = Flow.ENDED
         _end_writing(self._plain, both_ended=self.outward is Flow.ENDED)
 
-    def _plain_broken(self) -> None:
-        """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away."""
+    def _plain_broken(self, error: OSError) -> None:
+        """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away. A
+        reset is told once, here, and looks like an end afterwards; it is one where an end came before it (EPIPE)."""
+        if error.errno != errno.EPIPE:
+            self._broken_by = error
         self.pending_in = b""
         self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
         self._settle()
@@ -287,8 +292,7 @@ class Relay:
             return
         self.active_at = self._reactor.now
         if not count:
-            self.outward = Flow.ENDING
-            self._flush_outward()
+            self._plain_ended()
             return
         self.bytes_out += count
         stream = self._stream
@@ -303,6 +307,13 @@ class Relay:
             self._write_blocked(written, 0, count)
         elif count == len(self._window):
             self._window = VIEW  # it filled its window and the reader took it all: larger steps cost less
+
+    def _plain_ended(self) -> None:
+        if self._broken_by is not None:
+            self._plain_reset(self._broken_by)
+            return
+        self.outward = Flow.ENDING
+        self._flush_outward()
 
     def _write_blocked(self, answer: int, written: int, count: int) -> None:
         if answer == FAILED:
@@ -334,10 +345,11 @@ class Relay:
             self._plain_reset(error)
             return
         self.active_at = self._reactor.now
+        if not data:
+            self._plain_ended()
+            return
         self.bytes_out += len(data)
         self.pending_out = data
-        if not data:
-            self.outward = Flow.ENDING
         self._flush_outward()
 
     def _is_refused(self) -> bool:

@@ -18,6 +18,7 @@ import socket
 
 from tlsidecar.dataplane import proxy_protocol
 from tlsidecar.dataplane.connection import ConnectionState
+from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
@@ -153,7 +154,7 @@ class StarttlsConnection(TcpConnection):
         assert self.other is not None
         with contextlib.suppress(OSError):
             self.other.send(self._message)
-        self._end(polite=True, ended=True)
+        self._end(Ending.ENDED)
         self.frontend.tally.cancel_passed()
 
     def _missed(self, missed: Missed) -> None:
@@ -213,15 +214,15 @@ class StarttlsConnection(TcpConnection):
             self.frontend.tally.upstream_failed(reason)
         super().relay_ended(reason, detail)
 
-    def stop(self, *, polite: bool, ended: bool) -> None:
+    def stop(self, ending: Ending) -> None:
         if self._negotiation is not None:
             self._negotiation.cancel()
             self._negotiation = None
         self._leave_place()
-        super().stop(polite=polite, ended=ended)
+        super().stop(ending)
 
-    def stop_application(self, *, gently: bool) -> None:
+    def stop_application(self, ending: Ending) -> None:
         if self._told:
             self.shared.lingerer.close(self.sock)
         else:
-            super().stop_application(gently=gently)
+            super().stop_application(ending)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane import proxy_protocol
 from tlsidecar.dataplane.connection import Connection, ConnectionState
+from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.linger import reset
@@ -147,7 +148,7 @@ class TcpConnection(Connection):
             tally.refused(self.refusal(Stage.VERIFY, reason, detail, side=Side.PEER))
         self.close(reason, detail)
 
-    def stop(self, *, polite: bool, ended: bool) -> None:
+    def stop(self, ending: Ending) -> None:
         if self._reach is not None:
             self._reach.cancel()
             self._reach = None
@@ -164,35 +165,39 @@ class TcpConnection(Connection):
             else:
                 if self.relay is None:
                     self.reactor.forget(self.sock.fileno())  # a handshake that succeeded leaves it watched
-                self._stop_tls(self.sock, self.peer.stream, polite=polite, ended=ended)
+                self._stop_tls(self.sock, self.peer.stream, ending, hears_out=True)
             if self.other is not None:
-                _stop_plain(self.other, gently=ended or polite)
+                self._stop_plain(self.other, ending, hears_out=False)
         else:
-            self.stop_application(gently=ended or (polite and self.relay is not None))
+            # An application whose remote was refused must not take that for an end.
+            self.stop_application(Ending.KILLED if ending is Ending.POLITE and self.relay is None else ending)
             if self.other is not None:
                 assert self.peer is not None
-                self._stop_tls(self.other, self.peer.stream, polite=polite, ended=ended)
+                self._stop_tls(self.other, self.peer.stream, ending, hears_out=False)
 
-    def stop_application(self, *, gently: bool) -> None:
+    def stop_application(self, ending: Ending) -> None:
         """The local application's socket."""
-        _stop_plain(self.sock, gently=gently)
+        self._stop_plain(self.sock, ending, hears_out=True)
 
-    def _stop_tls(self, sock: socket.socket, stream: Stream, *, polite: bool, ended: bool) -> None:
-        if ended:
+    def _stop_tls(self, sock: socket.socket, stream: Stream, ending: Ending, *, hears_out: bool) -> None:
+        lingerer = self.shared.lingerer
+        if ending is Ending.ENDED:
             sock.close()
-        elif polite:
+        elif ending is Ending.POLITE:
             stream.close_notify()
-            self.shared.lingerer.close(sock)
+            lingerer.close(sock)
         elif stream.failure is not None and stream.failure.was_alerted:
-            self.shared.lingerer.close(sock)
+            lingerer.close(sock)
+        elif ending is Ending.CUT:
+            lingerer.cut(sock, hears_out=hears_out)
         else:
             reset(sock)
         stream.release()
 
-
-def _stop_plain(sock: socket.socket, *, gently: bool) -> None:
-    """An application whose remote was refused, a service whose peer was cut off, must not take that for a clean end."""
-    if gently:
-        sock.close()
-    else:
-        reset(sock)
+    def _stop_plain(self, sock: socket.socket, ending: Ending, *, hears_out: bool) -> None:
+        if ending is Ending.CUT:
+            self.shared.lingerer.cut(sock, hears_out=hears_out)
+        elif ending is Ending.KILLED:
+            reset(sock)
+        else:
+            sock.close()

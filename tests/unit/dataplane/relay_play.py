@@ -5,7 +5,6 @@ The TLS stream is scripted; the plain side and the reactor are doubles that reme
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from typing import Any, cast
@@ -102,7 +101,7 @@ class FakeSocket:
         self.incoming: deque[bytes | OSError] = deque()
         self.sent = b""
         self.room = 1 << 30
-        self.broken = False
+        self.broken = 0  # errno
         self.ended = False
         self.unread = b""
 
@@ -128,7 +127,7 @@ class FakeSocket:
 
     def send(self, data: bytes | memoryview) -> int:
         if self.broken:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise OSError(self.broken, os.strerror(self.broken))
         if not self.room:
             raise BlockingIOError
         taken = min(len(data), self.room)

@@ -87,6 +87,17 @@ def test_a_reset_of_the_plain_side_is_told_with_its_words() -> None:
     assert play.endings == [(Reason.UPSTREAM_RESET, "Connection reset by peer")]
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_reset_that_a_write_has_met_is_no_end(remote: bool) -> None:
+    """A reset is an error once; afterwards the socket reads as if it had ended."""
+    play = Play(remote=remote)
+    play.plain.broken = errno.ECONNRESET
+    play.tls_sends(b"more of the upload").plain_sends(b"an answer", b"")
+    assert play.stream.written == b"an answer"
+    assert not play.stream.ended
+    assert play.endings == [(Reason.UPSTREAM_RESET, "Connection reset by peer")]
+
+
 def test_it_is_told_once() -> None:
     play = Play().tls_sends(TRUNCATED)
     play.relay.fail()
@@ -132,7 +143,7 @@ def test_no_more_waits_than_the_high_water_mark() -> None:
 
 def test_a_service_that_takes_no_more_may_still_answer() -> None:
     play = Play()
-    play.plain.broken = True
+    play.plain.broken = errno.EPIPE  # it has said its end before
     play.tls_sends(b"an upload it refuses", b"and more of it")
     assert play.endings == []
     play.plain_sends(b"413", b"")

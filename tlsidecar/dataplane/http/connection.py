@@ -10,6 +10,7 @@ import socket
 from abc import abstractmethod
 
 from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.exchange import Downstream
@@ -82,12 +83,14 @@ class HttpConnection(Connection):
         else:
             self.retire(Reason.DRAINED)
 
-    def _leave_client(self, *, gently: bool) -> None:
-        """Let go of its socket: ``gently`` so that what was sent last is still read."""
+    def _leave_client(self, ending: Ending) -> None:
+        """Let go of its socket, so that what was sent last is still read."""
         client = self._client
         if client is None:
             self.stop_unserved()
-        elif gently:
-            client.linger(self.shared.lingerer)
-        else:
+        elif ending is Ending.CUT:
+            client.cut(self.shared.lingerer)
+        elif ending is Ending.KILLED:
             client.cut()
+        else:
+            client.linger(self.shared.lingerer)

@@ -14,6 +14,7 @@ import socket
 from collections import deque
 
 from tlsidecar.dataplane.connection import ConnectionState
+from tlsidecar.dataplane.ending import Ending, ending_of
 from tlsidecar.dataplane.endpoint import Endpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.exchange import Downstream, Exchange
@@ -183,12 +184,12 @@ class Http1Connection(UpstreamSide):
         if exchange is not None:
             self._finish(exchange)
 
-    def stop(self, *, polite: bool, ended: bool) -> None:
+    def stop(self, ending: Ending) -> None:
         if self._tunnel is not None:
             self._tunnel.stop()
         self._leave_upstream()
         failure = self._client.failure if self._client is not None else None
-        self._leave_client(gently=polite or ended or (failure is not None and failure.was_alerted))
+        self._leave_client(Ending.POLITE if failure is not None and failure.was_alerted else ending)
 
     # The client.
 
@@ -311,8 +312,12 @@ class Http1Connection(UpstreamSide):
         elif isinstance(command, CloseDownstream):
             self._close_wanted = self._retire_reason
         elif isinstance(command, AbortDownstream):
-            reason = self._end_reason if self._client_ended else self._cut_reason
-            self.close(reason or Reason.UPSTREAM_CLOSED)
+            reason = (self._end_reason if self._client_ended else self._cut_reason) or Reason.UPSTREAM_CLOSED
+            client = self._client
+            if client is not None and client.queued_bytes and ending_of(reason) is Ending.CUT:
+                self._close_wanted = reason  # after what of the answer had come
+            else:
+                self.close(reason)
         elif isinstance(command, StartTunnel):
             self._start_tunnel()
 

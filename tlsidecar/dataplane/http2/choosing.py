@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 
 from tlsidecar.dataplane.connection import Connection
+from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http2.frames import PREFACE
 from tlsidecar.dataplane.reactor import EDGE, READ
@@ -86,7 +87,7 @@ class ChoosingConnection(Connection):
         if self._is_waiting and now - self.accepted_at > self.frontend.limits.keepalive_timeout_s:
             self.close(Reason.HEAD_TIMEOUT)
 
-    def stop(self, *, polite: bool, ended: bool) -> None:
+    def stop(self, ending: Ending) -> None:
         if self._is_waiting:
             self.reactor.forget(self.sock.fileno())
         self.stop_unserved()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 
 from tlsidecar.dataplane.connection import ConnectionState
+from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.connection import HttpConnection
@@ -126,12 +127,12 @@ class Http2Connection(HttpConnection):
             self._session.client_gone(reason, detail)
         super().close(reason, detail)
 
-    def stop(self, *, polite: bool, ended: bool) -> None:
+    def stop(self, ending: Ending) -> None:
         if self._reach is not None:
             self._reach.cancel()
             self._reach = None
         self._leave_upstream()
-        self._leave_client(gently=polite or ended or self._goodbye)
+        self._leave_client(Ending.POLITE if self._goodbye else ending)
 
     # The client.
 
