@@ -8,8 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from support import configs
+from support.grpc_calls import channel, credentials, unary
+from support.h2_services import H2Service
 from support.mtls import connected
 from support.pki import Pair, Pki
 from support.ports import free_port
@@ -114,3 +117,51 @@ def test_a_service_that_answers_with_errors(pki: Pki, tmp_path: Path, workers: s
             assert "5 of its last 5 requests failed, mostly because the service answers 5xx" in failing["message"]
             said[0] = b"200 OK"
             eventually(lambda: curl(sidecar, pki, client) == "200" and problem(sidecar, "requests_failing") is None, 20)
+
+
+def half(sock: socket.socket) -> None:
+    """The service begins its answer and dies of it."""
+    sock.recv(65536)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+
+def accepts(sock: socket.socket) -> None:
+    """The service closes whatever it accepts."""
+    sock.recv(65536)
+
+
+def test_failures_that_no_status_tells_of(pki: Pki, tmp_path: Path) -> None:
+    """An answer cut off, a service that never speaks HTTP/2, one that says in gRPC's way that it cannot."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    unavailable = H2Service(b"", more=[(b"content-type", b"application/grpc"), (b"grpc-status", b"14")])
+    with serving(half) as cut, serving(accepts) as closes, serving(unavailable) as fails:
+        config = configs.identity(server, pki.trust)
+        config += configs.terminate(cut.address, protocol="http", name="cut")
+        config += configs.terminate(closes.address, protocol="grpc", name="closes")
+        config += configs.terminate(fails.address, protocol="grpc", name="fails")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for name in ("closes", "fails"):
+                with channel(sidecar.port(name), credentials(pki, client)) as through:
+                    for _ in range(3):
+                        with pytest.raises(grpc.RpcError) as raised:
+                            unary(through)(b"", timeout=20)
+                        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+                        assert name == "fails" or "the upstream" in raised.value.details()
+            for _ in range(3):
+                with connected(sidecar.port("cut"), pki.trust, client) as peer:
+                    peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    with pytest.raises(ConnectionError):
+                        peer.recv_all()
+
+            def causes() -> dict[str, str]:
+                failing = [each for each in sidecar.problems() if each["code"] == "requests_failing"]
+                return {each["subject"]: each["message"] for each in failing}
+
+            told = eventually(lambda: len(causes()) == 3 and causes())
+            assert told
+            assert "the upstream closed before its response was complete" in told["cut"]
+            assert "the upstream" in told["closes"]
+            assert "gRPC's UNAVAILABLE" in told["fails"]
+            for name, where in (("cut", cut), ("closes", closes)):
+                assert {each["upstream"] for each in sidecar.failures() if each["listener"] == name} == {where.address}
+                assert sidecar.metric("tlsidecar_upstream_errors_total", listener=name)  # of `closes` by connection

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from h2.config import H2Configuration
@@ -30,8 +30,17 @@ class H2Service:
     with NO_ERROR after its answer (RFC 9113 section 8.1), as nginx does.
     """
 
-    def __init__(self, body: bytes = BODY, *, status: int = 200, prompt: bool = False) -> None:
+    def __init__(
+        self,
+        body: bytes = BODY,
+        *,
+        status: int = 200,
+        prompt: bool = False,
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """``more``: header fields."""
         self.body = body
+        self.more = more
         self.status = status
         self.prompt = prompt
         self.asked: list[dict[bytes, bytes]] = []
@@ -74,7 +83,7 @@ class H2Service:
 
     def _begin(self, connection: H2Connection, number: int, method: bytes, unsent: dict[int, bytes]) -> None:
         bare = method == b"HEAD" or not self.body
-        head = [(b":status", b"%d" % self.status), (b"content-length", b"%d" % len(self.body))]
+        head = [(b":status", b"%d" % self.status), (b"content-length", b"%d" % len(self.body)), *self.more]
         with contextlib.suppress(ProtocolError):  # the stream may have been reset in the same read
             connection.send_headers(number, head, end_stream=bare)
             if not bare:

@@ -243,7 +243,7 @@ def _listeners(text: _Exposition, listeners: Mapping[str, ListenerCounters]) -> 
     )
     counter(
         "tlsidecar_upstream_errors_total",
-        "Failures of the upstream, by reason: each address that was tried in vain.",
+        "Failures of the upstream, by reason: addresses tried in vain, and what failed at one that was reached.",
         (
             ((("listener", listener), ("reason", reason)), count)
             for listener, counters in each

@@ -69,7 +69,7 @@ LIMITS = Table(
         Entry(
             "response_timeout",
             DURATION,
-            "HTTP: how long the upstream may take to begin its response.",
+            "HTTP: how long the upstream may take to begin its response, but for gRPC calls.",
             "response_timeout_s",
         ),
         Entry(

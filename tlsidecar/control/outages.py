@@ -26,11 +26,12 @@ MIN_FAILED = 3
 @dataclass(frozen=True, slots=True)
 class Served:
     """What a listener had served up to some moment, and what of that failed; ``errors`` are those that
-    were ours to name, by reason."""
+    were ours to name, by reason, ``grpc_errors`` those that the service named in gRPC's way."""
 
     served: int
     failed: int
     errors: Mapping[str, int] = field(default_factory=dict)
+    grpc_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,17 @@ class Outage:
     upstreams: tuple[UpstreamRecord, ...]  # all of them, when every one is down; else empty
     failed: int = 0  # of what was served in the window
     served: int = 0
-    main_reason: str = ""  # of the failures in the window that were ours to name; empty: the service's own answers
+    main_reason: str = ""  # of most failures in the window, where it was ours to name; empty: the service's own answers
+    says_grpc: bool = False  # and those are gRPC's statuses rather than 5xx
 
 
 def served_of(protocol: str, counters: ListenerCounters) -> Served:
-    """HTTP counts requests: those answered with 5xx have failed, by whosever doing. TCP counts connections that were
-    let in."""
+    """HTTP counts requests: those answered with 5xx have failed, by whosever doing, and so have answers that broke off
+    or say it in gRPC's way. TCP counts connections that were let in."""
     errors = dict(counters.failures)
     if protocol == "http":
-        return Served(sum(counters.requests.values()), counters.requests.get("5xx", 0), errors)
+        failed = counters.requests.get("5xx", 0) + counters.broken_answers + counters.grpc_errors
+        return Served(sum(counters.requests.values()), failed, errors, counters.grpc_errors)
     connections = counters.connections
     return Served(connections.get("established", 0) + connections.get("failed", 0), sum(errors.values()), errors)
 
@@ -113,6 +116,8 @@ class _Watched:
     ) -> None:
         assert self.before is not None
         errors = {reason: count - first.errors.get(reason, 0) for reason, count in counts.errors.items()}
+        grpc = counts.grpc_errors - first.grpc_errors
+        by_service = failed - sum(errors.values())
         main = max(errors, key=lambda reason: errors[reason], default="")
         self.outage = Outage(
             listener=self.name,
@@ -122,7 +127,8 @@ class _Watched:
             upstreams=down,
             failed=failed,
             served=served,
-            main_reason=main if errors.get(main, 0) else "",
+            main_reason=main if errors.get(main, 0) > max(by_service, 0) else "",
+            says_grpc=grpc > by_service - grpc,
         )
 
 

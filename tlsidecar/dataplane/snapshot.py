@@ -97,8 +97,12 @@ class ListenerCounters(TrafficCounters):
     handshakes_active: int = 0
     streams_active: int = 0  # HTTP/2
     grpc: dict[str, int] = field(default_factory=dict)  # gRPC's status codes, "unknown", "none"
+    # Requests that failed though their HTTP status is no 5xx:
+    grpc_errors: int = 0  # the service's answer has a status of gRPC's that says so
+    broken_answers: int = 0  # the answer broke off, or there is none, by the upstream's doing
     dropped_headers: int = 0  # of requests, for an underscore in the name
-    upstream_errors: dict[str, int] = field(default_factory=dict)  # reason: each address that was tried in vain
+    # reason: each address that was tried in vain, and each request or connection that failed at one that was reached
+    upstream_errors: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: ListenerCounters) -> None:
         """Take another worker's counts in."""
@@ -107,6 +111,8 @@ class ListenerCounters(TrafficCounters):
         self.streams_active += other.streams_active
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
+        self.grpc_errors += other.grpc_errors
+        self.broken_answers += other.broken_answers
         self.dropped_headers += other.dropped_headers
         self.handshake_seconds.add(other.handshake_seconds)
         self.exchange_seconds.add(other.exchange_seconds)

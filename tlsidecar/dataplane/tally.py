@@ -15,6 +15,9 @@ from tlsidecar.dataplane.snapshot import ListenerCounters
 from tlsidecar.outcomes import AccessEntry, Culprit, Failure, Reason, Refusal, Stage
 
 _GRPC_CODES = frozenset(str(code) for code in range(17))  # grpc/doc/statuscodes.md
+# Those whose HTTP status would be 5xx (google/rpc/code.proto): UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
+# UNAVAILABLE, DATA_LOSS.
+_GRPC_ERRORS = frozenset(("2", "4", "12", "13", "14", "15"))
 
 Key = TypeVar("Key")
 
@@ -158,10 +161,17 @@ class Tally:
         """A request had so many header fields that did not go on, for an underscore in their names."""
         self.counters.dropped_headers += count
 
-    def grpc_answered(self, status: str) -> None:
-        """A gRPC call ended with this status, or with none."""
+    def grpc_answered(self, status: str, *, http_status: int = 0) -> None:
+        """A gRPC call ended with this status, or with none; ``http_status`` is that of the service's own answer."""
         code = status if status in _GRPC_CODES else "unknown" if status else "none"
         _count(self.counters.grpc, code)
+        if code in _GRPC_ERRORS and 200 <= http_status < 300:
+            self.counters.grpc_errors += 1
+
+    def answer_broke_off(self) -> None:
+        """The upstream failed a request whose status says nothing of it: in the middle of the answer, or before it
+        with none of ours in its place."""
+        self.counters.broken_answers += 1
 
 
 def _count(counts: dict[Key, int], key: Key) -> None:

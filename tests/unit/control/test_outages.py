@@ -78,6 +78,28 @@ def test_it_names_the_reason_that_was_most_frequent() -> None:
     assert outage.main_reason == "upstream_timeout"
 
 
+def test_answers_that_break_off_or_say_it_in_grpcs_way_have_failed() -> None:
+    for name, reason, says_grpc in (("broken_answers", "upstream_closed", False), ("grpc_errors", "", True)):
+        traffic = Traffic()
+        traffic.serve(good=10)
+        setattr(traffic.counters, name, 12)
+        if reason:
+            traffic.counters.failures[reason] = 12
+        outage = traffic.serve(good=12)
+        assert outage is not None
+        assert (outage.cost, outage.main_reason, outage.says_grpc) == (12, reason, says_grpc)
+
+
+def test_what_the_service_answers_itself_outweighs_a_few_failures_of_another_kind() -> None:
+    traffic = Traffic()
+    traffic.serve()
+    traffic.serve(failed=2, reason="upstream_reset")
+    traffic.counters.requests["5xx"] += 20
+    outage = traffic.serve()
+    assert outage is not None
+    assert (outage.main_reason, outage.says_grpc) == ("", False)
+
+
 def test_an_accident_is_none() -> None:
     traffic = Traffic()
     traffic.serve()

@@ -37,9 +37,9 @@ def outages(facts: Facts) -> Iterator[Found]:
 
 
 def _why(outage: Outage) -> str:
-    if not outage.main_reason:
-        return "the service answers 5xx"
-    return Reason(outage.main_reason).sentence
+    if outage.main_reason:
+        return Reason(outage.main_reason).sentence
+    return "the service answers gRPC's UNAVAILABLE or its like" if outage.says_grpc else "the service answers 5xx"
 
 
 def _error(upstream: UpstreamRecord) -> str:

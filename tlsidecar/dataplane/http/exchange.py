@@ -65,6 +65,10 @@ class Account(Protocol):
 
     def failed(self, failure: Failure, party: Party | None) -> None: ...
 
+    def upstream_failed(self, reason: Reason) -> None: ...
+
+    def answer_broke_off(self) -> None: ...
+
 
 class Downstream:
     """What the requests of one client's connection have in common. ``identity`` and ``rule`` are the client's; where we
@@ -274,15 +278,26 @@ class Exchange:
             assert downstream.admission is not None
             downstream.admission.leave()
         reason = self.reason
-        if reason is not None and self.status >= 400:
-            account.refused(self._refusal(reason), party)
-        elif reason is not None and reason.culprit is _UPSTREAM:  # its answer had begun, and broke off
-            account.failed(Failure.of(self._refusal(reason)), party)
+        if reason is not None:
+            self._report(reason)
         exchanged = account.exchanged
         if exchanged is not None:
             exchanged(self, now)
 
     # Its account.
+
+    def _report(self, reason: Reason) -> None:
+        """It was refused, or cut off."""
+        account = self.downstream.account
+        by_upstream = reason.culprit is _UPSTREAM
+        if by_upstream and self.upstream:  # an address that was tried in vain has been counted as that
+            account.upstream_failed(reason)
+        if by_upstream and self.status < 500:
+            account.answer_broke_off()
+        if self.status >= 400:
+            account.refused(self._refusal(reason), self.party)
+        elif by_upstream:
+            account.failed(Failure.of(self._refusal(reason)), self.party)
 
     def entry(self, now: float) -> AccessEntry:
         """Its line in the access log, and its span; it ended at ``now``."""

@@ -15,7 +15,7 @@ from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http.connection import HttpConnection
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.services import HttpServices
-from tlsidecar.dataplane.http1.commands import Command, Connect
+from tlsidecar.dataplane.http1.commands import Command
 from tlsidecar.dataplane.http1.conversation import Conversation
 from tlsidecar.dataplane.http1.head_reader import Buffer
 from tlsidecar.dataplane.outbound.attempt import Missed
@@ -261,13 +261,8 @@ class UpstreamSide(HttpConnection):
             # It was closed while it idled, or as our request was under way: the service has not begun with it. As Go's
             # client does, an idempotent request is then sent once more on a fresh connection (RFC 9112 section 9.3.1).
             self._release_upstream(reusable=False)
-            commands = conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True)
-            if not any(isinstance(command, Connect) for command in commands[:1]):
-                self.frontend.tally.upstream_failed(reason)
-            self._run(commands)
+            self._run(conversation.upstream_failed(reason, detail, nothing_sent=True, reused=True))
             return
-        if not clean or not self._upstream_answered:
-            self.frontend.tally.upstream_failed(reason)
         self._run(conversation.upstream_closed(clean=clean, reason=reason, detail=detail))
 
 

@@ -283,6 +283,7 @@ class ClientFrames(Streams):
             self._refuse(stream, refusal)
             return
         if self.state is ALONE:
+            exchange.tried = self._address
             self._refuse(stream, upstream_failed(*self._gone))
             return
         exchange.wait()

@@ -192,7 +192,7 @@ class Http2Connection(HttpConnection):
             upstream.active -= 1
             endpoint.close()
             self.frontend.tally.upstream_failed(Reason.UPSTREAM_NO_H2)
-            session.upstream_missed(Reason.UPSTREAM_NO_H2)
+            session.upstream_missed(Reason.UPSTREAM_NO_H2, address=upstream.text)
             self._pump()
             return
         self._upstream = _UpstreamEnd(self, endpoint, upstream)
@@ -212,7 +212,7 @@ class Http2Connection(HttpConnection):
         if missed.handshake is not None:
             judge = missed.handshake.judge
             session.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)
-        session.upstream_missed(missed.reason, missed.detail, missed.stage)
+        session.upstream_missed(missed.reason, missed.detail, missed.stage, address=missed.upstream)
         self._pump()
 
     def upstream_readable(self, endpoint: Endpoint) -> None:
@@ -266,7 +266,7 @@ class Http2Connection(HttpConnection):
     def _upstream_ended(self, reason: Reason, detail: str, stage: Stage) -> None:
         session = self._session
         assert session is not None
-        if session.streams or reason is not Reason.UPSTREAM_CLOSED:
+        if reason is Reason.REFUSED_BY_PEER:  # which is no failure of the upstream's to the streams
             self.frontend.tally.upstream_failed(reason)
         self._leave_upstream()
         session.upstream_gone(reason, detail, stage)
@@ -276,10 +276,8 @@ class Http2Connection(HttpConnection):
         """It broke the rules, or was late: its connection is of no use any more."""
         assert self._session is not None
         reason, detail = self._session.loss
-        tally = self.frontend.tally
-        tally.upstream_failed(reason)
         if not self._session.loss_is_told:
-            tally.failed(Failure.of(self.refusal(Stage.UPSTREAM, reason, detail)), self.party)
+            self.frontend.tally.failed(Failure.of(self.refusal(Stage.UPSTREAM, reason, detail)), self.party)
         self._leave_upstream()
 
     def _leave_upstream(self) -> None:
@@ -324,6 +322,9 @@ class Http2Connection(HttpConnection):
             self.frontend.tally.refused(self.refusal(Stage.REQUEST, reason, detail))
         if session.state is ALONE and self._upstream is not None:
             self._give_up_upstream()
+        if session.unasked is not None:
+            unasked, session.unasked = session.unasked, None
+            self.frontend.tally.upstream_failed(unasked)
         if session.end is not None:
             self._close_wanted = session.end
         elif session.state is not ALONE and session.is_begun and self._upstream is None and self._reach is None:

@@ -28,6 +28,7 @@ from tlsidecar.outcomes import Culprit, Reason, Side, Stage
 
 SHUTDOWN_WAIT_S: Final = 1.0  # for the answer to it, before the second GOAWAY
 MISSED_ANSWERS_S: Final = 1.0  # how long streams are answered where the upstream was not reached
+USELESS_S: Final = 1.0  # an upstream that was asked nothing and ends so soon was none
 
 
 class Session(OrdinaryFrames):
@@ -104,7 +105,7 @@ class Session(OrdinaryFrames):
         if self.state is not RELAYING or self.end is not None:
             return
         if not self._has_upstream_settings and bytes(memoryview(buffer)[: min(size, 7)]) == b"HTTP/1.":
-            self._upstream_broke(broken("it speaks HTTP/1, and not HTTP/2"))  # as a frame it would be over the limit
+            self._upstream_broke(broken("it speaks HTTP/1"))  # as a frame it would be over the limit
             return
         done = self._ordinary_upstream_frames(buffer, size)
         if done == size:
@@ -228,15 +229,28 @@ class Session(OrdinaryFrames):
         for stream in self.streams.values():
             stream.exchange.attach(address, now)
 
-    def upstream_missed(self, reason: Reason, detail: str = "", stage: Stage = Stage.UPSTREAM) -> None:
-        """It was not reached. The client is told on each stream for a moment, and only then to dial anew: told at once
-        it would do so at once, and again."""
+    def upstream_missed(
+        self, reason: Reason, detail: str = "", stage: Stage = Stage.UPSTREAM, *, address: str = ""
+    ) -> None:
+        """It was not reached, at ``address`` last. The client is told on each stream for a moment, and only then to
+        dial anew: told at once it would do so at once, and again."""
+        self._address = address
         self._alone_until = self._clock.now + MISSED_ANSWERS_S
         self._lose_upstream(reason, detail, stage)
 
     def upstream_gone(self, reason: Reason, detail: str = "", stage: Stage = Stage.UPSTREAM) -> None:
-        """It ended: every stream is answered for, or cut, and the client may dial anew."""
+        """It ended: every stream is answered for, or cut, and the client may dial anew. But one that never spoke
+        HTTP/2, or went before it was asked anything, is as good as one that was not reached: many clients ask nothing
+        before they have its SETTINGS, and would dial for ever and never be told why."""
+        if self.state is ALONE or self.end is not None:
+            return
+        now = self._clock.now
+        is_useless = not self._has_upstream_settings or (not self._last_passed and now - self._ready_at < USELESS_S)
+        if is_useless:
+            self._alone_until = now + MISSED_ANSWERS_S
         self._lose_upstream(reason, detail, stage)
+        if not self.loss_is_told and (is_useless or reason is not Reason.UPSTREAM_CLOSED):
+            self.unasked = reason
 
     def _lose_upstream(self, reason: Reason, detail: str, stage: Stage) -> None:
         if self.state is ALONE or self.end is not None:
@@ -258,6 +272,7 @@ class Session(OrdinaryFrames):
             return
         self._stand_in()
         for stream in list(self.streams.values()):
+            stream.exchange.tried = self._address
             self._refuse(stream, upstream_failed(reason, detail, stage))
         if not self._alone_until:
             self._shutdown = self._shutdown or Reason.COMPLETED
@@ -342,8 +357,11 @@ class Session(OrdinaryFrames):
             self.upstream_gone(Reason.UPSTREAM_TIMEOUT, "half a frame")
             return
         for stream in list(self.streams.values()):
-            if now - stream.active_at > limits.stream_idle_timeout_s:
+            silent_s = now - stream.active_at
+            if silent_s > limits.stream_idle_timeout_s:
                 self._idle_stream(stream)
+            elif silent_s > limits.response_timeout_s and stream.is_awaited:
+                self._refuse(stream, upstream_failed(Reason.UPSTREAM_TIMEOUT))
         self._settle()
         if not self.streams and now - self._idle_since > limits.keepalive_timeout_s:
             self._known_requests.clear()
@@ -381,9 +399,11 @@ class Session(OrdinaryFrames):
 
     def _upstream_broke(self, fault: Http2Error) -> None:
         """The upstream did: the client loses its streams, and may dial anew."""
-        reason = Reason.H2_FLOOD if isinstance(fault, Flood) else Reason.UPSTREAM_BAD_RESPONSE
+        detail = f"a flood: {fault.detail}" if isinstance(fault, Flood) else fault.detail
+        if not self._has_upstream_settings:
+            detail = f"not HTTP/2: {detail}"
         in_the_middle = self._client.left and self._client_passes
-        self.upstream_gone(reason, fault.detail)
+        self.upstream_gone(Reason.UPSTREAM_BAD_RESPONSE, detail)
         if not in_the_middle:
             self.to_upstream.append(frames.goaway(0, fault.code))
 

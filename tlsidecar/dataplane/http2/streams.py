@@ -65,8 +65,8 @@ ALONE: Final = SessionState.ALONE
 class GrpcAccount(Protocol):
     """Where gRPC calls report."""
 
-    def grpc_answered(self, status: str) -> None:
-        """A gRPC call ended with this status, or with none."""
+    def grpc_answered(self, status: str, *, http_status: int = 0) -> None:
+        """A gRPC call ended with this status, or with none; ``http_status`` is that of the service's own answer."""
         ...
 
 
@@ -102,6 +102,11 @@ class Stream:
         self.upstream_room = 0
         self.owes_grpc_status = is_grpc  # to the account
         self.active_at = now
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the request is whole and no answer has begun. A gRPC call, which may be silent for long, never is."""
+        return self.open == UPSTREAM and not self.answered and not self.owes_grpc_status
 
     def __repr__(self) -> str:
         return f"<Stream {self.id} open={self.open} {self.exchange!r}>"
@@ -175,6 +180,7 @@ class Streams:
         "streams",
         "to_client",
         "to_upstream",
+        "unasked",
     )
 
     def __init__(self, heads: Heads, downstream: Downstream, clock: Clock, grpc: GrpcAccount) -> None:
@@ -194,6 +200,7 @@ class Streams:
         self.end: tuple[Reason, str] | None = None
         self.active_at = now
         self.fault: tuple[Reason, str] | None = None  # to be reported once: how the client broke the rules
+        self.unasked: Reason | None = None  # the same: how the upstream failed while no stream was there to say so
         self._made_client: list[bytes] = []  # ours, for when no DATA frame is in the middle
         self._made_upstream: list[bytes] = []
         self._client = FrameReader()

@@ -211,7 +211,7 @@ class UpstreamFrames(Streams):
         if ends:
             if stream.owes_grpc_status:
                 stream.owes_grpc_status = False
-                self._grpc.grpc_answered(head.grpc_status.decode("latin-1"))
+                self._grpc.grpc_answered(head.grpc_status.decode("latin-1"), http_status=exchange.status)
             self._ended(stream, UPSTREAM)
         return frames.headers(stream.id, coded, end_stream=ends)
 

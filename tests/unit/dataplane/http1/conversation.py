@@ -89,7 +89,9 @@ class Ledger:
     refusals: list[Refusal] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     entries: list[AccessEntry] = field(default_factory=list)
+    upstream_errors: list[Reason] = field(default_factory=list)
     dropped: int = 0
+    broken: int = 0
     wants_exchanges: bool = True
 
     def dropped_headers(self, count: int) -> None:
@@ -100,6 +102,12 @@ class Ledger:
 
     def refused(self, refusal: Refusal, party: Party | None = None) -> None:
         self.refusals.append(refusal)
+
+    def upstream_failed(self, reason: Reason) -> None:
+        self.upstream_errors.append(reason)
+
+    def answer_broke_off(self) -> None:
+        self.broken += 1
 
     @property
     def durations(self) -> list[tuple[int, float]]:

@@ -293,6 +293,7 @@ def test_the_upstream_leaves() -> None:
     assert (talk.closed, talk.reason) == ("abort", Reason.UPSTREAM_CLOSED)
     talk = Conversation().client(GET).upstream(b"HTTP/1.1 200 OK\r\n\r\nhalf").upstream_ends(clean=False)
     assert (talk.closed, talk.reason) == ("abort", Reason.UPSTREAM_CLOSED), "a cut is not an end"
+    assert (talk.ledger.broken, talk.ledger.upstream_errors) == (1, [Reason.UPSTREAM_CLOSED])
 
 
 def test_a_drain_lets_the_exchange_finish() -> None:

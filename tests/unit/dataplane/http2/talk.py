@@ -75,7 +75,7 @@ class GrpcCodes:
     def __init__(self) -> None:
         self.codes: list[str] = []
 
-    def grpc_answered(self, status: str) -> None:
+    def grpc_answered(self, status: str, *, http_status: int = 0) -> None:
         self.codes.append(status)
 
 

@@ -68,7 +68,7 @@ class End:
     def close(self) -> None:
         self.closed = "closed"
 
-    def cut(self) -> None:
+    def cut(self, _lingerer: object = None) -> None:
         self.closed = "cut"
 
     def linger(self, _lingerer: object) -> None:
@@ -94,7 +94,7 @@ class World:
             refused=self.refusals.append,
             failed=lambda failure, party: self.failures.append(failure),
             upstream_failed=self.upstream_errors.append,
-            grpc_answered=lambda status: None,
+            grpc_answered=lambda status, http_status=0: None,
         )
         reactor = SimpleNamespace(now=self.now, refresh=lambda: None, loop=SimpleNamespace(time=lambda: self.now))
         frontend = SimpleNamespace(
@@ -194,7 +194,7 @@ def test_a_service_that_takes_nothing_costs_its_connection(world: World) -> None
     assert world.client.side.heads(1)[0][b"grpc-status"] == b"14"
     assert world.client.side.heads(3)[0][b":status"] == b"504"
     assert world.client.side.heard[-1] == ("goaway", 3, "NO_ERROR")
-    assert world.upstream_errors == [Reason.UPSTREAM_TIMEOUT]
+    assert world.ledger.upstream_errors == [Reason.UPSTREAM_TIMEOUT] * 2
     assert [entry.reason for entry in world.closed] == [Reason.COMPLETED]
     assert world.client.closed == "in order"
 
@@ -205,7 +205,7 @@ def test_a_service_that_breaks_the_protocol_is_named_once(world: World, asked: b
     world.answers(frames.frame(frames.PING, 0, 1, bytes(8)))
     assert world.upstream.side.heard[-1] == ("goaway", 0, "PROTOCOL_ERROR")
     assert world.upstream.closed == "closed"
-    assert world.upstream_errors == [Reason.UPSTREAM_BAD_RESPONSE]
+    assert world.ledger.upstream_errors + world.upstream_errors == [Reason.UPSTREAM_BAD_RESPONSE]
     told = [(failure.reason, failure.upstream) for failure in world.failures]
     assert told == ([] if asked else [(Reason.UPSTREAM_BAD_RESPONSE, "127.0.0.1:1")])
     assert [refusal.reason for refusal in world.ledger.refusals] == ([Reason.UPSTREAM_BAD_RESPONSE] if asked else [])
@@ -214,6 +214,7 @@ def test_a_service_that_breaks_the_protocol_is_named_once(world: World, asked: b
 
 def test_a_service_that_goes_while_nothing_was_asked_is_no_failure(world: World) -> None:
     world.begins()
+    world.waits(2)
     world.upstream.ended = True
     world.connection.upstream_readable(cast("Any", world.upstream))
     assert (world.upstream_errors, world.failures) == ([], [])

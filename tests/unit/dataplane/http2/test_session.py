@@ -250,13 +250,58 @@ def test_deadlines() -> None:
     talk = Talk(settings).client(half).wait(9)  # type: ignore[arg-type]
     assert talk.end is None
     assert talk.wait(2).end is Reason.HEAD_TIMEOUT
-    talk = Talk(settings).client(head(1)).wait(76).wait(3000)  # type: ignore[arg-type]
+    talk = Talk(settings).client(head(1, CALL)).wait(76).wait(3000)  # type: ignore[arg-type]
     assert talk.end is None
     talk.wait(1000)
     assert talk.reasons == [Reason.UPSTREAM_TIMEOUT]
     talk = Talk(settings).wait(76)  # type: ignore[arg-type]
     assert talk.end is Reason.IDLE_TIMEOUT
     assert talk.at_client.of("goaway") == [("goaway", 0, "NO_ERROR")]
+
+
+def test_an_answer_that_does_not_begin_is_late() -> None:
+    """As in HTTP/1.1, from the end of the request; but for gRPC, whose calls may be silent for long."""
+    talk = Talk().client(head(1), head(3, end=False), head(5), head(7, CALL)).upstream(head(5, OK, end=False))
+    talk.wait(59)
+    assert talk.reasons == []
+    talk.wait(2)
+    assert (talk.statuses, talk.reasons) == ([504], [Reason.UPSTREAM_TIMEOUT])
+    assert talk.at_client.heads(1)[0][b":status"] == b"504"
+    assert talk.at_upstream.heard[-1] == ("reset", 1, "CANCEL")
+
+
+def test_an_upstream_that_never_was_one_is_told_to_who_asks_only_then() -> None:
+    """grpcio asks nothing before it has SETTINGS: it would dial again and again, and never say why."""
+    begins = {
+        "nothing": (b"", False),
+        "garbage": (b"SSH-2.0-OpenSSH_9.2", False),
+        "another frame": (frames.frame(frames.PING, 0, 0, b"12345678"), False),
+        "silence": (b"", True),
+        "SETTINGS": (frames.settings([]), False),
+    }
+    for said, is_silent in begins.values():
+        talk = Talk(reaches=False).reached().upstream(said)
+        if is_silent:
+            talk.wait(11)
+        elif talk.session.state.name == "RELAYING":
+            talk.gone(Reason.UPSTREAM_CLOSED)
+        assert talk.session.unasked is not None
+        assert talk.end is None
+        talk.client(frames.SETTINGS_ACK, head(1, CALL))
+        assert talk.at_client.heads(1)[0][b"grpc-status"] == b"14"
+        assert talk.ledger.refusals[0].upstream == "127.0.0.1:50051"
+        assert talk.wait(1.1).end is Reason.COMPLETED
+    talk = Talk().wait(2).gone()  # it served, and ends: the client is to dial anew
+    assert (talk.end, talk.session.unasked) == (Reason.COMPLETED, None)
+    assert Talk().wait(2).gone(Reason.UPSTREAM_RESET).session.unasked is Reason.UPSTREAM_RESET
+
+
+def test_failures_that_no_status_tells_of_are_counted() -> None:
+    talk = Talk().client(head(1), head(3), head(5), head(7)).upstream(head(3, OK, end=False), head(5, OK))
+    talk.upstream(frames.rst_stream(1, 2)).gone(Reason.UPSTREAM_RESET)
+    assert talk.statuses == [200, 0, 200, 502]
+    assert talk.ledger.broken == 2
+    assert talk.ledger.upstream_errors == [Reason.UPSTREAM_RESET] * 3
 
 
 @given(st.lists(st.integers(0, 2**16), max_size=14), st.lists(st.integers(0, 2**16), max_size=14))

@@ -117,7 +117,7 @@ def test_a_service_that_floods_costs_its_connection(said: bytes) -> None:
     assert talk.at_upstream.heard[-1] == ("goaway", 0, "ENHANCE_YOUR_CALM")
     talk.wait(1)  # for a client that still sends
     assert talk.at_client.heard[-1] == ("goaway", 1, "NO_ERROR")
-    assert talk.reasons == [Reason.H2_FLOOD]
+    assert talk.reasons == [Reason.UPSTREAM_BAD_RESPONSE]
     assert talk.end is Reason.COMPLETED  # the client's connection, which may come again
 
 
