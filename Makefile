@@ -117,7 +117,7 @@ conformance: $(READY)
 
 # Guided by coverage first, each target for FUZZ_SECONDS, then the property tests with 20,000 examples each.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= request_head response_head chunked request_stream xfcc_writer pem config http2_frames http2_session hpack
+FUZZ_TARGETS ?= request_head response_head chunked request_stream xfcc_writer pem config http2_frames http2_session http2_service hpack
 fuzz: fuzz-guided
 	@$(BIN)/python -m pytest -n $(JOBS) -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 -o faulthandler_timeout=0 $(ARGS)
 

@@ -20,7 +20,7 @@ from unit.dataplane.http1.chunks import mean_the_same
 from unit.dataplane.http1.conversation import identity_headers, listener, rules_of
 from unit.dataplane.http1.lanes import comparable, passed
 from unit.dataplane.http2.reading import pieces_of, read_all
-from unit.dataplane.http2.talk import takes_what_goes_on
+from unit.dataplane.http2.talk import hears_what_it_may, takes_what_goes_on
 
 from certs.errors import CertificateInvalid, MaterialError
 from certs.identity import Identity
@@ -203,6 +203,11 @@ def http2_session(data: bytes) -> None:
     takes_what_goes_on(data[4:], [data[0], data[1] * 2, data[2] * 4, data[3] * 8] if len(data) > 3 else [])
 
 
+def http2_service(data: bytes) -> None:
+    """What is made of a service's bytes is taken by hyper h2, as the client. The first bytes say where they are cut."""
+    hears_what_it_may(data[4:], [data[0], data[1] * 2, data[2] * 4, data[3] * 8] if len(data) > 3 else [])
+
+
 def hpack(data: bytes) -> None:
     """What is understood the oracle understands alike. Blocks are told apart by 0xFF 0x00."""
     ours, theirs = Decoder(100, 32 * 1024), hpack_oracle.Decoder()
@@ -263,6 +268,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         config,
         http2_frames,
         http2_session,
+        http2_service,
         hpack,
     )
 }

@@ -258,3 +258,28 @@ def takes_what_goes_on(wire: bytes, cuts: Iterable[int]) -> None:
 def _as_read(piece: bytes) -> frames.Buffer:
     """As the connection gives it: little is copied, of much the shared buffer is handed on."""
     return piece if len(piece) <= frames.COPIED_BYTES else bytearray(piece)
+
+
+ASKED: Sequence[Sequence[Field]] = (
+    GET,
+    CALL,
+    [(name, b"HEAD" if name == b":method" else value) for name, value in GET],
+)
+
+
+def hears_what_it_may(wire: bytes, cuts: Iterable[int]) -> None:
+    """Whatever a service says, hyper h2 as the client finds nothing wrong with what is made of it, up to a GOAWAY: h2
+    takes nothing after one."""
+    client = H2Connection(H2Configuration(header_encoding=None))
+    client.initiate_connection()
+    for number, fields in zip((1, 3, 5), ASKED, strict=True):
+        client.send_headers(number, fields, end_stream=number != 3)
+    talk = Talk(bare=True).client(client.data_to_send()).reached().upstream(wire, cuts=cuts).wait(1)
+    client.receive_data(_before_goaway(talk.at_client.raw))
+
+
+def _before_goaway(raw: bytes) -> bytes:
+    at = 0
+    while at < len(raw) and raw[at + 3] != frames.GOAWAY:
+        at += frames.HEAD_BYTES + int.from_bytes(raw[at : at + 3], "big")
+    return raw[:at]

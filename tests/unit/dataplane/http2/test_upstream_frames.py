@@ -9,8 +9,11 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived
+from h2.settings import SettingCodes
+from hypothesis import given
+from hypothesis import strategies as st
 from unit.dataplane.http1.conversation import listener
-from unit.dataplane.http2.talk import CALL, GET, OK, TRAILERS, Talk, coded, head, pong
+from unit.dataplane.http2.talk import ASKED, CALL, GET, OK, TRAILERS, Talk, coded, head, hears_what_it_may, pong
 
 from tlsidecar.dataplane.http2 import frames
 from tlsidecar.outcomes import Reason
@@ -306,3 +309,41 @@ def test_each_side_pays_for_what_is_swallowed_of_its_own() -> None:
         talk.client(frames.data(1, b"x", end_stream=False) * 100)
     assert talk.end is None
     assert talk.session.state.name == "RELAYING"
+
+
+def _a_services_bytes() -> bytes:
+    server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+    server.initiate_connection()
+    client = H2Connection(H2Configuration(header_encoding=None))
+    client.initiate_connection()
+    for number, fields in zip((1, 3, 5), ASKED, strict=True):
+        client.send_headers(number, fields, end_stream=number != 3)
+    server.receive_data(client.data_to_send())
+    server.send_headers(1, [(b":status", b"103"), (b"link", b"</a>")])
+    server.send_headers(1, [*OK, (b"content-length", b"5"), (b"x-number", b"1")])
+    server.send_data(1, b"hello", pad_length=3)
+    server.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 70_000, SettingCodes.MAX_CONCURRENT_STREAMS: 7})
+    server.ping(b"12345678")
+    server.send_headers(3, OK)
+    server.send_data(3, b"\0\0\0\0\5hello")
+    server.increment_flow_control_window(1000)
+    server.increment_flow_control_window(1000, stream_id=3)
+    server.end_stream(1)
+    server.send_headers(5, [*OK, (b"content-length", b"99")], end_stream=True)
+    server.send_headers(3, TRAILERS, end_stream=True)
+    server.reset_stream(3, 0)
+    return server.data_to_send()
+
+
+_WIRE = _a_services_bytes()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(_WIRE) - 1), st.integers(0, 255)), max_size=4),
+    st.lists(st.integers(0, len(_WIRE)), max_size=6),
+)
+def test_whatever_comes_the_client_hears_what_hyper_h2_takes(changes: list[tuple[int, int]], cuts: list[int]) -> None:
+    wire = bytearray(_WIRE)
+    for at, value in changes:
+        wire[at] = value
+    hears_what_it_may(bytes(wire), cuts)
