@@ -230,17 +230,17 @@ def refusals(
 
 
 def _refusal_group(group: RefusalsOfOne) -> RefusalGroup[str]:
-    party = group.party
+    key = group.key
     number, newest = group.examples[-1]
     return RefusalGroup(
-        who=party.who,
+        who=key.who,
         known=group.is_known,
-        listener=party.listener,
-        side=party.side.value,
-        stage=party.stage.value,
-        reason=party.reason.value,
-        sentence=party.reason.sentence,
-        rule=party.rule,
+        listener=key.listener,
+        side=key.side.value,
+        stage=key.stage.value,
+        reason=key.reason.value,
+        sentence=key.reason.sentence,
+        rule=key.rule,
         count=group.count,
         first_at=_time(group.first_at),
         last_at=_time(group.last_at),

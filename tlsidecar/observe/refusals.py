@@ -29,7 +29,7 @@ _PEER_TEXTS = ("peer_address", "detail", "identity", "subject", "issuer", "seria
 _KNOWN_STAGES = (Stage.AUTHORIZE, Stage.REQUEST)  # the certificate was good: the name in it is true
 
 
-class Party(NamedTuple):
+class GroupKey(NamedTuple):
     """What one group has in common. ``who`` is the best name there is: of strangers without a certificate the
     address."""
 
@@ -45,7 +45,7 @@ class Party(NamedTuple):
 class RefusalGroup:
     """The refusals of one party for one reason; times are POSIX seconds."""
 
-    party: Party
+    key: GroupKey
     first_at: float
     last_at: float = 0.0
     count: int = 0
@@ -54,7 +54,7 @@ class RefusalGroup:
     @property
     def is_known(self) -> bool:
         """Whether ``who`` is somebody the trust bundle vouches for."""
-        return self.party.stage in _KNOWN_STAGES
+        return self.key.stage in _KNOWN_STAGES
 
     def add(self, number: int, refusal: Refusal) -> None:
         self.count += 1
@@ -67,8 +67,8 @@ class _Groups:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._once: OrderedDict[Party, RefusalGroup] = OrderedDict()
-        self._often: OrderedDict[Party, RefusalGroup] = OrderedDict()
+        self._once: OrderedDict[GroupKey, RefusalGroup] = OrderedDict()
+        self._often: OrderedDict[GroupKey, RefusalGroup] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._once) + len(self._often)
@@ -77,18 +77,18 @@ class _Groups:
         yield from self._once.values()
         yield from self._often.values()
 
-    def group(self, party: Party, at: float) -> RefusalGroup:
-        known = self._often.get(party)
+    def group(self, key: GroupKey, at: float) -> RefusalGroup:
+        known = self._often.get(key)
         if known is not None:
-            self._often.move_to_end(party)
+            self._often.move_to_end(key)
             return known
-        known = self._once.pop(party, None)
+        known = self._once.pop(key, None)
         if known is not None:
-            self._often[party] = known
+            self._often[key] = known
             return known
         if len(self) >= self._capacity:
             (self._once or self._often).popitem(last=False)
-        fresh = self._once[party] = RefusalGroup(party, first_at=at)
+        fresh = self._once[key] = RefusalGroup(key, first_at=at)
         return fresh
 
 
@@ -117,7 +117,7 @@ class RefusalLog:
         self._keep_chain(refusal)
         refusal = _bounded(refusal)
         groups = self._known if refusal.stage in _KNOWN_STAGES else self._strangers
-        groups.group(_party(refusal), refusal.at).add(self._total, refusal)
+        groups.group(_key(refusal), refusal.at).add(self._total, refusal)
         return self._total
 
     @property
@@ -166,12 +166,12 @@ def _number_of(example: tuple[int, Refusal]) -> int:
     return example[0]
 
 
-def _party(refusal: Refusal) -> Party:
+def _key(refusal: Refusal) -> GroupKey:
     address = refusal.peer_address
     if not address.startswith("unix"):
         address = address.rpartition(":")[0].strip("[]")
     who = refusal.identity or refusal.subject or address
-    return Party(who, refusal.listener, refusal.side, refusal.stage, refusal.reason, refusal.rule)
+    return GroupKey(who, refusal.listener, refusal.side, refusal.stage, refusal.reason, refusal.rule)
 
 
 def _bounded(refusal: Refusal) -> Refusal:

@@ -38,7 +38,7 @@ def test_one_party_for_one_reason_is_one_group() -> None:
         log.record(refusal(identity="a", at=10.0 + number, peer_address=f"10.0.0.9:{number}"))
     log.record(refusal(identity="a", reason=Reason.ROUTE_DENIED, rule="/admin/*"))
     log.record(refusal(identity="b"))
-    found = [(group.party.who, group.party.reason, group.count) for group in log.groups()]
+    found = [(group.key.who, group.key.reason, group.count) for group in log.groups()]
     assert found == [("b", "not_allowed", 1), ("a", "route_denied", 1), ("a", "not_allowed", 3)]
     assert (log.groups()[-1].first_at, log.groups()[-1].last_at) == (10.0, 12.0)
 
@@ -47,7 +47,7 @@ def test_a_stranger_without_a_certificate_is_known_by_the_address_without_its_po
     log = RefusalLog()
     for address in ("10.0.0.9:1", "10.0.0.9:2", "[fd00::9]:1", "[fd00::9]:2", "unix", "unix"):
         log.record(refusal(stage=Stage.HANDSHAKE, reason=Reason.NO_CERTIFICATE, peer_address=address))
-    assert {group.party.who: group.count for group in log.groups()} == {"10.0.0.9": 2, "fd00::9": 2, "unix": 2}
+    assert {group.key.who: group.count for group in log.groups()} == {"10.0.0.9": 2, "fd00::9": 2, "unix": 2}
 
 
 def test_what_is_not_kept_is_still_counted() -> None:
@@ -65,7 +65,7 @@ def test_strangers_displace_neither_who_is_known_nor_a_stranger_who_comes_again(
         log.record(stranger(-1))
     for number in range(10 * KEPT_GROUPS):
         log.record(stranger(number))
-    kept = {group.party.who: group.count for group in log.groups()}
+    kept = {group.key.who: group.count for group in log.groups()}
     assert kept["known"] == 1
     assert kept["CN=scanner--1"] == 2
     assert len(kept) == 1 + KEPT_GROUPS
@@ -77,7 +77,7 @@ def test_those_who_come_often_are_bounded_too() -> None:
     for number in range(5):
         for _ in range(2):
             log.record(stranger(number))
-    assert [group.party.who for group in log.groups()] == ["CN=scanner-4", "CN=scanner-3", "CN=scanner-2"]
+    assert [group.key.who for group in log.groups()] == ["CN=scanner-4", "CN=scanner-3", "CN=scanner-2"]
 
 
 def test_overlong_text_from_a_peer_is_cut_and_short_text_is_not() -> None:

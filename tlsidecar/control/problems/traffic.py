@@ -96,10 +96,10 @@ def repeated_refusals(facts: Facts) -> Iterator[Found]:
         if group.count >= REPEATED_REFUSALS
         and group.is_known
         and group.last_at >= horizon
-        and group.party.reason is not Reason.IDENTITY_DENIED
+        and group.key.reason is not Reason.IDENTITY_DENIED
     ]
     for group in sorted(often, key=lambda each: each.count, reverse=True)[:MOST_REPEATED]:
-        party = group.party
-        message = f"{party.who} was refused {group.count} times on {party.listener}: {party.reason.sentence}"
+        key = group.key
+        message = f"{key.who} was refused {group.count} times on {key.listener}: {key.reason.sentence}"
         since = datetime.fromtimestamp(group.first_at, UTC)
-        yield Found(Severity.WARNING, "repeated_refusal", message, since, f"{party.listener} {party.who}")
+        yield Found(Severity.WARNING, "repeated_refusal", message, since, f"{key.listener} {key.who}")
