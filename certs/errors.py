@@ -76,7 +76,7 @@ class MaterialReason(StrEnum):
     # Trust.
     TRUST_EMPTY = "trust_empty", "the trust bundle holds no CA"
     TRUST_UNUSABLE = "trust_unusable", "no certificate in the trust bundle can vouch for anybody"
-    CRL_INVALID = "crl_invalid", "a revocation list is not signed by a CA in the trust bundle, or cannot be parsed"
+    CRL_INVALID = "crl_invalid", "a revocation list is not signed by a CA in the trust bundle, or cannot be used"
     CRL_EXPIRED = "crl_expired", "a revocation list is past its next update"
 
     COMMAND_FAILED = "command_failed", "the command that prints the material failed"

@@ -234,13 +234,19 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
             detail = "its signature is wrong" if signers else "no such CA in the trust bundle or our chain"
             found.refuse(MaterialReason.CRL_INVALID, f"{name}: {detail}")
             continue
+        if crl.unread:
+            if soft:
+                found.warn(f"{name}: {crl.unread}")
+            else:
+                found.refuse(MaterialReason.CRL_INVALID, f"{name}: {crl.unread}")
+            continue
         if crl.last_update_utc > now + skew:
             found.refuse(
                 MaterialReason.CRL_INVALID, f"{name} was issued in the future, {second_text(crl.last_update_utc)}"
             )
         if crl.next_update_utc is not None and crl.next_update_utc <= now:
             text = f"{name} should have been replaced by {second_text(crl.next_update_utc)}"
-            if soft:
+            if soft or crl.is_superseded(material.crls, now):
                 found.warn(text)
             else:
                 found.refuse(MaterialReason.CRL_EXPIRED, text)

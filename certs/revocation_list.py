@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 from OpenSSL import crypto
 
 from certs import der
@@ -76,6 +78,48 @@ class RevocationList:
     def revokes(self, serial: int) -> bool:
         """Whether it names a certificate of its issuer's with this serial number."""
         return self._reading.get_revoked_certificate_by_serial_number(serial) is not None
+
+    @cached_property
+    def unread(self) -> str:
+        """Why OpenSSL does not read it at all, or empty: it passes over lists that are a part of one, and refuses
+        everybody over an extension that it must understand and does not (RFC 5280 section 5.2)."""
+        for oid, critical, value in self._extensions:
+            if oid == ExtensionOID.DELTA_CRL_INDICATOR:
+                return "it is a delta list (RFC 5280 section 5.2.4), which is not read: the complete one is needed"
+            if isinstance(value, x509.IssuingDistributionPoint):
+                for is_so, what in (
+                    (value.indirect_crl, "it is an indirect list"),
+                    (value.only_some_reasons is not None, "it is for some reasons alone"),
+                    (value.only_contains_attribute_certs, "it is for attribute certificates"),
+                ):
+                    if is_so:
+                        return f"{what} (RFC 5280 section 5.2.5), which is not read"
+            elif critical and isinstance(value, x509.UnrecognizedExtension):
+                return f"it has the critical extension {oid.dotted_string}, which is not known (RFC 5280 section 5.2)"
+        return ""
+
+    def is_superseded(self, others: Iterable[RevocationList], now: datetime) -> bool:
+        """Whether one of ``others`` that holds at ``now`` is newer, of the same issuer and key, for the same
+        certificates: OpenSSL then takes that one."""
+        return any(
+            each.last_update_utc > self.last_update_utc
+            and each.last_update_utc <= now
+            and (each.next_update_utc is None or each.next_update_utc > now)
+            and each._scope == self._scope
+            for each in others
+        )
+
+    @cached_property
+    def _scope(self) -> tuple[object, ...]:
+        kinds = (ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.ISSUING_DISTRIBUTION_POINT)
+        return (self._issuer.der, *(value for oid, _, value in self._extensions if oid in kinds), self.unread)
+
+    @cached_property
+    def _extensions(self) -> tuple[tuple[x509.ObjectIdentifier, bool, x509.ExtensionType], ...]:
+        try:
+            return tuple((each.oid, each.critical, each.value) for each in self._reading.extensions)
+        except PARSE_ERRORS:
+            return ()  # whether it can be used is OpenSSL's to say
 
     def is_signed_by(self, authority: Certificate) -> bool:
         """Whether that one's key signed it. Names are not looked at."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from OpenSSL import SSL, crypto
 
 from certs.certificate import name_authorities, show_certificate, show_chain
-from certs.errors import MaterialError
+from certs.errors import MaterialError, MaterialReason
 from certs.form import ChainForms
 from certs.handshake import handshakes
 from certs.identity import Identity
@@ -177,7 +177,11 @@ def _load_trust(context: SSL.Context, material: Material) -> None:
         store.add_cert(vouched.openssl())
     flags = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
     for revocations in material.crls:
-        revocations.add_to(store)
+        try:
+            revocations.add_to(store)
+        except crypto.Error:
+            detail = f"OpenSSL cannot read the CRL of {revocations.issuer}"
+            raise MaterialError(MaterialReason.CRL_INVALID, detail) from None
     if material.crls:
         flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
     store.set_flags(flags)

@@ -195,6 +195,11 @@ _BY_VERIFY_ERROR = {
     23: Reason.CERTIFICATE_REVOKED,
     26: Reason.WRONG_PURPOSE,
     27: Reason.UNKNOWN_CA,
+    # Lists that are there and of no use are as good as none, and none of the peer's doing:
+    33: Reason.CRL_MISSING,
+    36: Reason.CRL_MISSING,
+    44: Reason.CRL_MISSING,
+    54: Reason.CRL_MISSING,
     62: Reason.NAME_MISMATCH,
     64: Reason.NAME_MISMATCH,
     66: Reason.WEAK_KEY,  # EE key too small

@@ -204,7 +204,10 @@ def revocations(
     *serials: int,
     this_update: datetime = NOW - timedelta(hours=1),
     next_update: datetime = NOW + DAY,
+    extensions: Sequence[x509.ExtensionType] = (),
+    of_entries: Sequence[x509.ExtensionType] = (),
 ) -> RevocationList:
+    """``extensions`` of the list and ``of_entries`` are critical."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
@@ -212,8 +215,12 @@ def revocations(
         .next_update(next_update)
     )
     for serial in serials:
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(this_update).build()
-        builder = builder.add_revoked_certificate(entry)
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(this_update)
+        for each in of_entries:
+            entry = entry.add_extension(each, critical=True)
+        builder = builder.add_revoked_certificate(entry.build())
+    for each in extensions:
+        builder = builder.add_extension(each, critical=True)
     return RevocationList.of(builder.sign(issuer.key, hashes.SHA256()))  # type: ignore[arg-type]
 
 

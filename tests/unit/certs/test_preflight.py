@@ -263,6 +263,44 @@ def test_bad_lists_are_refused() -> None:
     assert reasons(crl_material(forge.revocations(ROOT, made.certificate.serial_number), made=made)) == []
 
 
+def _points(**only: object) -> x509.IssuingDistributionPoint:
+    said: dict[str, object] = {"full_name": None, "relative_name": None, "only_some_reasons": None}
+    said |= dict.fromkeys(("only_contains_user_certs", "only_contains_ca_certs", "indirect_crl"), False)
+    return x509.IssuingDistributionPoint(**{**said, "only_contains_attribute_certs": False, **only})  # type: ignore[arg-type]
+
+
+UNREAD = {
+    "delta": x509.DeltaCRLIndicator(1),
+    "indirect": _points(indirect_crl=True),
+    "some reasons": _points(only_some_reasons=frozenset([x509.ReasonFlags.key_compromise])),
+    "attribute certificates": _points(only_contains_attribute_certs=True),
+    "critical extension 1.2.3.4": x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0"),
+}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_a_list_that_openssl_passes_over_is_refused(what: str) -> None:
+    """Beside a complete one it would revoke nobody, and nobody would know; alone it would turn everybody away."""
+    whole, part = forge.revocations(MIDDLE), forge.revocations(MIDDLE, 7, extensions=[UNREAD[what]])
+    (problem,) = inspect(crl_material(whole, part), BOTH, forge.NOW).problems
+    assert problem.reason is MaterialReason.CRL_INVALID
+    assert what in str(problem)
+    (warning,) = preflight(crl_material(whole, part), BOTH, forge.NOW, soft_crl=True)
+    assert what in warning
+    for kind in (_points(only_contains_user_certs=True), _points(only_contains_ca_certs=True)):
+        assert reasons(crl_material(whole, forge.revocations(MIDDLE, extensions=[kind]))) == []
+
+
+def test_an_old_list_beside_a_newer_one_is_only_warned_of() -> None:
+    past = forge.NOW - MINUTE
+    old = forge.revocations(MIDDLE, this_update=forge.NOW - forge.DAY, next_update=past)
+    (warning,) = preflight(crl_material(old, forge.revocations(MIDDLE, 7)), BOTH, forge.NOW)
+    assert "replaced" in warning
+    users = forge.revocations(MIDDLE, extensions=[_points(only_contains_user_certs=True)])
+    for other in (forge.revocations(ROOT), forge.revocations(MIDDLE, next_update=past), users):
+        assert MaterialReason.CRL_EXPIRED in reasons(crl_material(old, other))
+
+
 def test_a_list_of_a_peers_intermediate_is_only_warned_of() -> None:
     peers_middle = forge.authority("Peers' middle", ROOT)
     (warning,) = preflight(crl_material(forge.revocations(peers_middle), forge.revocations(ROOT)), BOTH, forge.NOW)

@@ -8,10 +8,12 @@ import socket
 from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
 from OpenSSL import SSL
 from unit.certs import forge
 from unit.certs.forge import DAY, Made
 
+from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
 from tlsidecar.dataplane import tls
 from tlsidecar.dataplane.engine import Stream
@@ -124,3 +126,14 @@ def test_the_proof_finds_a_list_of_authorities_that_no_handshake_carries(monkeyp
     for least in ("1.2", "1.3"):
         with pytest.raises(tls.ProofError):
             list(tls.trial_handshakes(tls.Contexts(1, material, Tls(least)).server(), material, server_side=True))
+
+
+def test_a_list_that_openssl_cannot_read_is_refused_by_name() -> None:
+    """An entry of another issuer's, in a list that does not say it is indirect: to our parser that is nothing odd."""
+    root = forge.authority("Root", **LONG)
+    foreign = x509.CertificateIssuer([x509.DirectoryName(root.certificate.subject)])
+    crl = forge.revocations(root, 7, of_entries=[foreign])
+    material = forge.material(client(root), root, trust=[root], crls=(crl,))
+    with pytest.raises(MaterialError, match="OpenSSL cannot read the CRL of CN=Root") as refused:
+        tls.Contexts(1, material, Tls()).server()
+    assert refused.value.reason is MaterialReason.CRL_INVALID

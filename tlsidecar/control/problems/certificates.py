@@ -118,7 +118,7 @@ def revocation_lists(own: IdentityState, now: datetime) -> Iterator[Found]:
         return
     for revocations in own.generation.material.crls:
         starts, ends = revocations.last_update_utc, revocations.next_update_utc
-        if ends is None:
+        if ends is None or revocations.is_superseded(own.generation.material.crls, now):
             continue
         issuer = revocations.issuer.text
         left = _left(starts, ends, now)
