@@ -219,14 +219,6 @@ class FrameReader:
         return (HEADERS, self._first_flags, stream, at, end, bytes(block))
 
 
-def block_since(reader: FrameReader, found: list[Frame], begin: int, since: float, now: float) -> float:
-    """Since when the block or the frame has been under way that ``reader`` has the beginning of, after a read at
-    ``now`` of ``found`` behind ``begin`` bytes of a frame before; 0 where there is none. CONTINUATIONs belong to it."""
-    if not reader.in_a_block:
-        return 0.0
-    return since if since and not begin and all(frame[0] == CONTINUATION for frame in found) else now
-
-
 def content_bytes(data: Buffer, frame: Frame) -> int:
     """How much of a DATA frame is neither its head nor padding."""
     _, flags, _, at, end, _ = frame

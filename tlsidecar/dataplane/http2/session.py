@@ -20,7 +20,8 @@ from certs.identity import Identity
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import answers, frames, passed_settings
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, Flood, Http2Error, broken
-from tlsidecar.dataplane.http2.frames import Buffer, block_since
+from tlsidecar.dataplane.http2.forwarding import block_since, pass_on
+from tlsidecar.dataplane.http2.frames import Buffer
 from tlsidecar.dataplane.http2.ordinary import OrdinaryFrames
 from tlsidecar.dataplane.http2.streams import ALONE, CLIENT, RELAYING, UPSTREAM, WAITING_FRAMES, Stream
 from tlsidecar.dataplane.parties import Party
@@ -60,44 +61,19 @@ class Session(OrdinaryFrames):
             size -= done
         reader = self._client
         begin, found = reader.read(buffer, size)
-        view = memoryview(reader.data)
-        held_at = reader.end
-        out, made = self.to_upstream, self._made_upstream
-        run = begin
-        if begin:
-            if self._client_passes:
-                run = 0
-            else:
-                self._give_back_client(begin)
-        try:
-            for frame in found:
-                passes = self._client_frame(frame)
-                if passes and not made:
-                    continue
-                at = frame[3]
-                if at > run:
-                    out.append(view[run:at])
-                if made:
-                    out += made
-                    made.clear()
-                run = at if passes else min(frame[4], held_at)
-        except Http2Error as fault:
-            if frame[3] > run:
-                out.append(view[run : frame[3]])
+        if begin and not self._client_passes:
+            self._give_back_client(begin)
+        run = 0 if self._client_passes else begin
+        fault = pass_on(reader, found, begin, run, self._client_frame, self.to_upstream, self._made_upstream)
+        if fault is not None:
             self._client_fault(fault)
-            return
-        stop = min(found[-1][4], held_at) if found else begin
-        if stop > run:
-            out.append(view[run:stop])
-        if reader.fault is not None:
-            self._client_fault(reader.fault)
             return
         reader.data = b""
         if reader.in_a_block or self._client_block_since:
             self._client_block_since = block_since(reader, found, begin, self._client_block_since, self.active_at)
         self._settle()
         if self.state is ALONE:
-            out.clear()
+            self.to_upstream.clear()
 
     def receive_upstream(self, buffer: Buffer, size: int) -> None:
         """The first ``size`` bytes of ``buffer`` came from the upstream. What goes on may be views on it."""
@@ -115,37 +91,12 @@ class Session(OrdinaryFrames):
             size -= done
         reader = self._upstream
         begin, found = reader.read(buffer, size)
-        view = memoryview(reader.data)
-        held_at = reader.end
-        out, made = self.to_client, self._made_client
-        run = begin
-        if begin:
-            if self._upstream_passes:
-                run = 0
-            else:
-                self._give_back_upstream(begin)
-        try:
-            for frame in found:
-                passes = self._upstream_frame(frame)
-                if passes and not made:
-                    continue
-                at = frame[3]
-                if at > run:
-                    out.append(view[run:at])
-                if made:
-                    out += made
-                    made.clear()
-                run = at if passes else min(frame[4], held_at)
-        except Http2Error as fault:
-            if frame[3] > run:
-                out.append(view[run : frame[3]])
+        if begin and not self._upstream_passes:
+            self._give_back_upstream(begin)
+        run = 0 if self._upstream_passes else begin
+        fault = pass_on(reader, found, begin, run, self._upstream_frame, self.to_client, self._made_client)
+        if fault is not None:
             self._upstream_broke(fault)
-            return
-        stop = min(found[-1][4], held_at) if found else begin
-        if stop > run:
-            out.append(view[run:stop])
-        if reader.fault is not None:
-            self._upstream_broke(reader.fault)
             return
         reader.data = b""
         if reader.in_a_block or self._upstream_block_since:
