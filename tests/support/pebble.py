@@ -40,7 +40,7 @@ class Pebble:
         self._log = directory / "pebble.log"
         self._config = directory / "pebble.json"
         self._port, self._management, self._control = free_ports(3)
-        (self._dns,) = free_ports(1, socket.SOCK_DGRAM)
+        (self._dns,) = free_ports(1, socket.SOCK_DGRAM, socket.SOCK_STREAM)  # DNS is spoken over both
         self.url = f"https://127.0.0.1:{self._port}/dir"
         settings: dict[str, object] = {
             "listenAddress": f"127.0.0.1:{self._port}",
@@ -74,11 +74,17 @@ class Pebble:
         dns = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self._dns}", "-management", f"127.0.0.1:{self._control}"]
         dns += ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
         server = ["pebble", "-config", str(self._config), "-dnsserver", f"127.0.0.1:{self._dns}"]
-        with self._log.open("ab") as log:
-            for command in (dns, server):
-                process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
-                self._processes.append(process)
-        eventually(self._listens, within_s=30)
+        try:
+            with self._log.open("ab") as log:
+                for command in (dns, server):
+                    process = subprocess.Popen(
+                        command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                    )
+                    self._processes.append(process)
+            eventually(self._listens, within_s=30)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         for process in self._processes:

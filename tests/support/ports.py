@@ -12,14 +12,14 @@ _LOWEST, _KERNELS = 10_000, Path("/proc/sys/net/ipv4/ip_local_port_range")
 _TRIES = 1000
 
 
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has, all different."""
+def free_ports(count: int, *kinds: socket.SocketKind) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has, of these kinds or else of TCP, all different."""
     highest = int(_KERNELS.read_text().split()[0]) - 1
     chance = random.SystemRandom()
     found: list[int] = []
     for _ in range(_TRIES):
         port = chance.randint(min(_LOWEST, highest), highest)
-        if port not in found and _is_free(port, kind):
+        if port not in found and all(_is_free(port, kind) for kind in kinds or (socket.SOCK_STREAM,)):
             found.append(port)
         if len(found) == count:
             return found
