@@ -28,15 +28,17 @@ _POLITE = frozenset(
         Reason.PEER_CERTIFICATE_REVOKED,
     }
 )
-# Who is cut off for not reading has had its time.
-_HAD_ITS_TIME = frozenset({Reason.SLOW_READER, Reason.CLOSE_TIMEOUT})
+# What broke off by itself, and not by a decision of ours.
+_BROKE_OFF = frozenset(
+    {Reason.TRUNCATED, Reason.PEER_RESET, Reason.APP_RESET, Reason.STREAM_RESET, Reason.REFUSED_BY_PEER}
+)
 
 
 def ending_of(reason: Reason) -> Ending:
-    """How a connection that was opened is let go."""
+    """How a connection that was opened is let go. Whoever is cut off for what it did (a flood, a broken protocol) is so
+    at once: to hear it out would be to take more of the same."""
     if reason is Reason.COMPLETED:
         return Ending.ENDED
     if reason in _POLITE:
         return Ending.POLITE
-    by_others = reason.culprit in (Culprit.PEER, Culprit.UPSTREAM)
-    return Ending.CUT if by_others and reason not in _HAD_ITS_TIME else Ending.KILLED
+    return Ending.CUT if reason in _BROKE_OFF or reason.culprit is Culprit.UPSTREAM else Ending.KILLED

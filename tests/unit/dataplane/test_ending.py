@@ -14,3 +14,8 @@ def test_only_what_ended_passes_for_an_end() -> None:
         assert ending_of(reason) is Ending.CUT
     for reason in (Reason.CLOSED_BY_ADMIN, Reason.DRAIN_FORCED, Reason.INTERNAL_ERROR, Reason.SLOW_READER):
         assert ending_of(reason) is Ending.KILLED
+
+
+def test_who_is_cut_off_for_what_it_did_is_not_heard_out() -> None:
+    for reason in (Reason.RECORD_FLOOD, Reason.H2_FLOOD, Reason.PROTOCOL_ERROR, Reason.BAD_CHUNK, Reason.BODY_TIMEOUT):
+        assert ending_of(reason) is Ending.KILLED
