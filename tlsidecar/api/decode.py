@@ -58,8 +58,7 @@ def _plan(record: type) -> tuple[tuple[str, Callable[[object], object]], ...]:
 def _reader(field: Field) -> Callable[[object], object]:
     """How a value is read, whatever it is."""
     if field.is_tuple:
-        item = _gap_reader(field) if field.has_gaps else _item_reader(field)
-        return lambda value: tuple(item(each) for each in value if _fits(field, each)) if _is_list(value) else ()  # type: ignore[attr-defined]
+        return _tuple_reader(field)
     if field.is_series:
         return lambda value: (
             {safe_text(name): tuple(map(integer, counts)) for name, counts in value.items() if isinstance(counts, list)}
@@ -75,6 +74,16 @@ def _reader(field: Field) -> Callable[[object], object]:
         return read
     fits = _fits_of(field)
     return lambda value: read(value) if fits(value) else None
+
+
+def _tuple_reader(field: Field) -> Callable[[object], object]:
+    """How a tuple is read. What can be known of its items beforehand is: a history has tens of thousands of them."""
+    item = _gap_reader(field) if field.has_gaps else _item_reader(field)
+    if field.record is None:
+        return lambda value: tuple(map(item, value)) if isinstance(value, list) else ()
+    return lambda value: (
+        tuple(item(each) for each in value if isinstance(each, Mapping)) if isinstance(value, list) else ()
+    )
 
 
 def _gap_reader(field: Field) -> Callable[[object], object]:
@@ -100,14 +109,6 @@ def _item_reader(field: Field) -> Callable[[object], object]:
     if kind is float:
         return number
     return lambda value: kind(value)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
-
-
-def _fits(field: Field, value: object) -> bool:
-    return field.record is None or isinstance(value, Mapping)
 
 
 def _fits_of(field: Field) -> Callable[[object], bool]:
