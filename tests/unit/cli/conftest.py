@@ -74,6 +74,7 @@ class Served:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.run_until_complete(_finished())
         self._loop.close()
 
     def soon(self, callback: Callable[..., object], *arguments: object) -> None:
@@ -82,6 +83,15 @@ class Served:
 
     def run(self, command: str, *arguments: str | Path) -> Done:
         return tlsidecar(command, "--socket", self.socket, *arguments)
+
+
+async def _finished() -> None:
+    """What the loop was still to do, so that no socket is left to the garbage collector."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # transports that were closed close their sockets a turn later
 
 
 @pytest.fixture
