@@ -14,11 +14,10 @@ import grpc
 import pytest
 from support import configs
 from support.grpc_calls import SERVICE, channel, credentials, grpc_service, unary
-from support.h2_services import listening
 from support.pki import Pki
 from support.ports import free_port
 from support.sidecar import running
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 
 def _is_installed() -> bool:
@@ -150,7 +149,7 @@ def test_as_the_server(pki: Pki, tmp_path: Path) -> None:
     port = free_port()
     with subprocess.Popen(["node", "-e", _SERVER, str(port)], stderr=subprocess.DEVNULL) as service:
         try:
-            eventually(lambda: listening(port), 30)
+            eventually(lambda: listens(port), 30)
             config = configs.identity(pair, pki.trust) + configs.terminate(f"127.0.0.1:{port}", protocol="grpc")
             with (
                 running(tmp_path / "sidecar", config) as sidecar,

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pytest
 from support import configs
-from support.h2_services import BODY, listening, nghttpd
+from support.h2_services import BODY, nghttpd
 from support.pki import Pair, Pki
 from support.ports import free_port
 from support.sidecar import Sidecar, running
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 
 class Chain(NamedTuple):
@@ -136,7 +136,7 @@ def test_node_on_both_ends(pki: Pki, tmp_path: Path) -> None:
     port = free_port()
     with subprocess.Popen(["node", "-e", _SERVER, str(port)], stderr=subprocess.DEVNULL) as service:
         try:
-            eventually(lambda: listening(port), 20)
+            eventually(lambda: listens(port), 20)
             with chain(pki, tmp_path, f"127.0.0.1:{port}") as links:
                 shown = (links.trust, links.pair.cert, links.pair.key)
                 for arguments in ((links.https, *shown), (links.http,)):

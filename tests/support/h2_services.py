@@ -17,7 +17,7 @@ from h2.settings import SettingCodes
 
 from support.ports import free_port
 from support.services import Handler
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 # A size that no window setting of a test reaches by chance.
 BODY = b"a body of some forty bytes and one more."
@@ -179,12 +179,8 @@ def nghttpd(directory: Path, body: bytes = BODY) -> Iterator[str]:
     (documents / "large").write_bytes(bytes(1 << 20))
     port = free_port()
     command = ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={documents}", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually(lambda: listening(port), 10)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    with _started(command, port) as address:
+        yield address
 
 
 @contextlib.contextmanager
@@ -198,17 +194,15 @@ events {{}}
 http {{ access_log off; client_body_temp_path body; server {{ listen 127.0.0.1:{port} http2; root {directory}; }} }}"""
     )
     command = ["nginx", "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"]
+    with _started(command, port) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _started(command: list[str], port: int) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: listening(port), 10)
+            eventually(lambda: listens(port), 10)
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-
-
-def listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
