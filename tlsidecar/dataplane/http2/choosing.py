@@ -23,13 +23,14 @@ Make = Callable[[socket.socket, str], Connection]
 class ChoosingConnection(Connection):
     """Only what comes before the first request."""
 
-    __slots__ = ("_http1", "_http2", "_is_waiting")
+    __slots__ = ("_begun_at", "_http1", "_http2", "_is_waiting")
 
     def __init__(self, frontend: Frontend, http1: Make, http2: Make, sock: socket.socket, peer_address: str) -> None:
         super().__init__(frontend, sock, peer_address)
         self._http1 = http1
         self._http2 = http2
         self._is_waiting = False  # for the first bytes
+        self._begun_at = 0.0  # since when a part of the preface is there; 0: nothing is
 
     @property
     def bytes_in(self) -> int:
@@ -65,6 +66,7 @@ class ChoosingConnection(Connection):
         except OSError:
             begun = b""
         if begun and begun != PREFACE and PREFACE.startswith(begun):
+            self._begun_at = self._begun_at or self.reactor.now
             return  # the rest of the preface, or something else, is still to come
         self.reactor.forget(self.sock.fileno())
         self._is_waiting = False
@@ -84,7 +86,13 @@ class ChoosingConnection(Connection):
         self.close(reason)
 
     def check_time(self, now: float) -> None:
-        if self._is_waiting and now - self.accepted_at > self.frontend.limits.keepalive_timeout_s:
+        """Who has said nothing is waited for as for the next request, and who has begun as for the rest of a head."""
+        limits = self.frontend.limits
+        if self._begun_at:
+            is_late = now - self._begun_at > limits.head_timeout_s
+        else:
+            is_late = now - self.accepted_at > limits.keepalive_timeout_s
+        if self._is_waiting and is_late:
             self.close(Reason.HEAD_TIMEOUT)
 
     def stop(self, ending: Ending) -> None:

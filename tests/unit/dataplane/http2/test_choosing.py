@@ -14,6 +14,7 @@ from tlsidecar.dataplane.http2.choosing import ChoosingConnection
 from tlsidecar.dataplane.http2.frames import PREFACE
 from tlsidecar.dataplane.reactor import EDGE, READ
 from tlsidecar.outcomes import Reason, Refusal, Stage
+from tlsidecar.settings import Limits
 
 
 class Chosen:
@@ -54,7 +55,7 @@ class World:
             name="web",
             terminates=terminates,
             current=SimpleNamespace(contexts=SimpleNamespace(identity="", generation=1)),
-            limits=SimpleNamespace(keepalive_timeout_s=75.0),
+            limits=Limits(keepalive_timeout_s=75.0, head_timeout_s=10.0),
             tally=SimpleNamespace(turned_away=lambda refusal, party: self.refusals.append(refusal)),
             replaced=self.replaced.append,
             gone=lambda *gone: self.let_go.append(gone),
@@ -118,15 +119,24 @@ def test_it_waits_while_it_may_be_either(world: World, rest: bytes, version: str
     assert world.said(rest) == version
 
 
-@pytest.mark.parametrize("begun", [b"", PREFACE[:9]])
-def test_who_says_nothing_is_not_waited_for_for_ever(world: World, begun: bytes) -> None:
-    if begun:
-        assert world.said(begun) == ""
+def test_who_says_nothing_is_not_waited_for_for_ever(world: World) -> None:
     world.connection.check_time(world.now + 75)
     assert not world.refusals
     world.connection.check_time(world.now + 76)
     assert [refusal.reason for refusal in world.refusals] == [Reason.HEAD_TIMEOUT]
     assert world.let_go == [world.sock, (7, 0, 0)]
+    assert not world.watched
+
+
+def test_a_preface_that_has_begun_is_waited_for_as_a_head_is(world: World) -> None:
+    world.now += 60
+    assert world.said(PREFACE[:9]) == ""
+    world.now += 9
+    assert world.said(PREFACE[9:10]) == ""  # each byte more is no more time
+    world.connection.check_time(world.now + 1)
+    assert not world.refusals
+    world.connection.check_time(world.now + 2)
+    assert [refusal.reason for refusal in world.refusals] == [Reason.HEAD_TIMEOUT]
     assert not world.watched
 
 
