@@ -14,6 +14,18 @@ from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Address
 
 
+class Terms(NamedTuple):
+    """What an attempt is to reach, and how."""
+
+    outbound: Outbound
+    contexts: Contexts
+    address: Address
+    connect_deadlines: DeadlineQueue
+    handshake_deadlines: DeadlineQueue
+    alpn: tuple[bytes, ...]  # what the handshake offers
+    header: bytes = b""  # said to a local service of ``starttls`` before all else
+
+
 class Missed(NamedTuple):
     """Why no upstream was reached; ``handshake`` is the one that failed, for what it found out about the remote."""
 
@@ -46,55 +58,28 @@ class Attempt:
 
     Where words are exchanged first, it is a :class:`~.starttls_attempt.StarttlsAttempt`."""
 
-    __slots__ = (
-        "_address",
-        "_alpn",
-        "_contexts",
-        "_dial",
-        "_handshake",
-        "_handshake_deadlines",
-        "_header",
-        "_outbound",
-        "_owner",
-    )
+    __slots__ = ("_dial", "_handshake", "_owner", "_terms")
 
-    def __init__(
-        self,
-        outbound: Outbound,
-        contexts: Contexts,
-        address: Address,
-        owner: AttemptOwner,
-        connect_deadlines: DeadlineQueue,
-        handshake_deadlines: DeadlineQueue,
-        *,
-        alpn: tuple[bytes, ...] | None = None,
-        header: bytes = b"",
-    ) -> None:
-        """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do; ``header`` is
-        said to a local service of ``starttls`` before all else."""
-        self._header = header
-        self._alpn = outbound.alpn if alpn is None else alpn
-        self._outbound = outbound
-        self._contexts = contexts
-        self._address = address
+    def __init__(self, terms: Terms, owner: AttemptOwner) -> None:
+        network = terms.outbound.network
+        self._terms = terms
         self._owner = owner
-        self._handshake_deadlines = handshake_deadlines
         self._handshake: Handshake | None = None
         self._dial: Dial | None = Dial(
-            outbound.shared.reactor,
-            outbound.network.resolver,
-            connect_deadlines,
-            address,
+            terms.outbound.shared.reactor,
+            network.resolver,
+            terms.connect_deadlines,
+            terms.address,
             self._connected,
             self._unreachable,
-            outbound.network.connector,
+            network.connector,
         )
 
     def __repr__(self) -> str:
         state = "dialling" if self._dial is not None else "over"
         if self._handshake is not None:
             state = "shaking hands"
-        return f"<Attempt {self._address} {state}>"
+        return f"<Attempt {self._terms.address} {state}>"
 
     def start(self) -> None:
         assert self._dial is not None
@@ -115,11 +100,11 @@ class Attempt:
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
         self._dial = None
-        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address)))
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._terms.address)))
 
     def _connected(self, sock: socket.socket) -> None:
         self._dial = None
-        if self._outbound.shakes_hands:
+        if self._terms.outbound.shakes_hands:
             self._shake_hands(sock)
         else:
             self._owner.attempt_reached(sock, None, b"")
@@ -129,27 +114,27 @@ class Attempt:
         raise NotImplementedError
 
     def _shake_hands(self, sock: socket.socket) -> None:
-        outbound = self._outbound
-        shared = outbound.shared
+        terms = self._terms
+        outbound, shared = terms.outbound, terms.outbound.shared
         self._owner.attempt_shakes_hands()
         self._handshake = Handshake(
             shared.reactor,
             shared.turnstile,
-            self._handshake_deadlines,
-            self._contexts,
-            self._alpn,
+            terms.handshake_deadlines,
+            terms.contexts,
+            terms.alpn,
             sock,
             outbound.policy,
             shared.identities,
             self._shaken,
             server_side=False,
-            server_name=outbound.server_name(self._address),
+            server_name=outbound.server_name(terms.address),
         )
         self._handshake.start()
 
     def _shaken(self, handshake: Handshake) -> None:
         self._handshake = None
-        shared = self._outbound.shared
+        shared = self._terms.outbound.shared
         if handshake.reason is None:
             shared.reactor.forget(handshake.sock.fileno())
             self._owner.attempt_reached(handshake.sock, handshake, b"")
@@ -160,5 +145,5 @@ class Attempt:
         late = handshake.reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT
         stage = Stage.UPSTREAM if late else handshake.stage
         self._owner.attempt_missed(
-            Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake, str(self._address))
+            Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake, str(self._terms.address))
         )

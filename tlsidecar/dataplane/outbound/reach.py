@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tlsidecar.dataplane.handshake import Handshake, Peer
-from tlsidecar.dataplane.outbound.attempt import Attempt, Missed
+from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed, Terms
 from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.tls import Contexts
@@ -28,13 +28,13 @@ from tlsidecar.outcomes import Reason
 _COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
 
 
-def attempt_of(outbound: Outbound) -> type[Attempt]:
-    """What an attempt to reach an address of this listener is."""
-    if outbound.words is None:
-        return Attempt
+def attempt_on(terms: Terms, owner: AttemptOwner) -> Attempt:
+    """What is to be started: with words first, where the listener has such."""
+    if terms.outbound.words is None:
+        return Attempt(terms, owner)
     from tlsidecar.dataplane.outbound.starttls_attempt import StarttlsAttempt  # for those who have such words
 
-    return StarttlsAttempt
+    return StarttlsAttempt(terms, owner)
 
 
 class Reached(NamedTuple):
@@ -81,11 +81,12 @@ class Reach:
         header: bytes = b"",
         greeted: Callable[[bytes], None] | None = None,
     ) -> None:
-        """``header`` and ``greeted`` are for ``starttls``: what a local service is sent before all else, and who takes
-        a remote's greeting and then calls :meth:`go_on`."""
+        """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do. ``header`` and
+        ``greeted`` are for ``starttls``: what a local service is sent before all else, and who takes a remote's
+        greeting and then calls :meth:`go_on`."""
         self._header = header
         self._greeted = greeted
-        self._alpn = alpn
+        self._alpn = outbound.alpn if alpn is None else alpn
         self._outbound = outbound
         self._contexts = contexts
         self._reached = reached
@@ -105,16 +106,16 @@ class Reach:
         upstream.active += 1
         if self._trying is not None:
             self._trying(upstream, False)
-        self._attempt = attempt_of(outbound)(
+        terms = Terms(
             outbound,
             self._contexts,
             upstream.address,
-            self,
             outbound.connect_deadlines,
             outbound.handshake_deadlines,
-            alpn=self._alpn,
-            header=self._header,
+            self._alpn,
+            self._header,
         )
+        self._attempt = attempt_on(terms, self)
         self._attempt.start()
 
     def cancel(self) -> None:

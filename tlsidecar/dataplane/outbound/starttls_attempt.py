@@ -6,16 +6,12 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed
-from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed, Terms
 from tlsidecar.dataplane.starttls.negotiation import Ended, Negotiation
 from tlsidecar.dataplane.starttls.script import Next
 from tlsidecar.dataplane.starttls.smtp import domain
 from tlsidecar.dataplane.starttls.words import Known
-from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
-from tlsidecar.settings import Address
 
 
 class StarttlsAttempt(Attempt):
@@ -23,27 +19,14 @@ class StarttlsAttempt(Attempt):
 
     __slots__ = ("_greeted", "_negotiated")
 
-    def __init__(
-        self,
-        outbound: Outbound,
-        contexts: Contexts,
-        address: Address,
-        owner: AttemptOwner,
-        connect_deadlines: DeadlineQueue,
-        handshake_deadlines: DeadlineQueue,
-        *,
-        alpn: tuple[bytes, ...] | None = None,
-        header: bytes = b"",
-    ) -> None:
-        super().__init__(
-            outbound, contexts, address, owner, connect_deadlines, handshake_deadlines, alpn=alpn, header=header
-        )
+    def __init__(self, terms: Terms, owner: AttemptOwner) -> None:
+        super().__init__(terms, owner)
         self._greeted: socket.socket | None = None  # while the owner is to say what the remote is told
         self._negotiated: tuple[Negotiation, socket.socket] | None = None
 
     def __repr__(self) -> str:
         if self._negotiated is not None or self._greeted is not None:
-            return f"<StarttlsAttempt {self._address} exchanging words>"
+            return f"<StarttlsAttempt {self._terms.address} exchanging words>"
         return super().__repr__()
 
     def cancel(self) -> bool:
@@ -58,7 +41,8 @@ class StarttlsAttempt(Attempt):
         return super().cancel()
 
     def _connected(self, sock: socket.socket) -> None:
-        outbound, words = self._outbound, self._outbound.words
+        terms = self._terms
+        outbound, words = terms.outbound, terms.outbound.words
         assert words is not None
         make = words.remote if outbound.shakes_hands else words.service
         if make is None:
@@ -67,9 +51,9 @@ class StarttlsAttempt(Attempt):
         self._dial = None
         negotiation = Negotiation(
             outbound.shared.reactor,
-            self._handshake_deadlines,
+            terms.handshake_deadlines,
             sock,
-            make(Known(domain(self._contexts.material.identity.dns), header=self._header)),
+            make(Known(domain(terms.contexts.material.identity.dns), header=terms.header)),
             lambda how: self._agreed(sock, how),
             aim="TLS was agreed on" if outbound.shakes_hands else "it had greeted",
         )
@@ -79,7 +63,7 @@ class StarttlsAttempt(Attempt):
     def _agreed(self, sock: socket.socket, how: Ended) -> None:
         """The other end has said, in its protocol's own words, whether it speaks TLS, or has greeted."""
         self._negotiated = None
-        shakes_hands = self._outbound.shakes_hands
+        shakes_hands = self._terms.outbound.shakes_hands
         if how.next is Next.TLS:
             self._shake_hands(sock)
             return
@@ -95,9 +79,11 @@ class StarttlsAttempt(Attempt):
             reason = Reason.UPSTREAM_HANDSHAKE_TIMEOUT if how.late else Reason.UPSTREAM_TLS
         else:
             reason = Reason.UPSTREAM_TIMEOUT if how.late else Reason.UPSTREAM_BAD_RESPONSE
-        detail = f"{self._address}: {how.detail}"
+        detail = f"{self._terms.address}: {how.detail}"
         said = b"" if shakes_hands else how.message
-        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address), said))
+        self._owner.attempt_missed(
+            Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._terms.address), said)
+        )
 
     def go_on(self, request: bytes) -> None:
         """The application has answered the remote's greeting: ask for TLS, as it would."""
