@@ -131,42 +131,24 @@ class Http1Connection(UpstreamSide):
         conversation, client = self._conversation, self._client
         if conversation is None or client is None:
             return
-        limits = self.frontend.limits
         for_client = client.queued_bytes
         for_upstream = self._upstream.endpoint.queued_bytes if self._upstream is not None else 0
         before, self._stuck_bytes = self._stuck_bytes, for_client + for_upstream
         if self._stuck_bytes < before:
             self._active_at = now  # slowly, but it reads
-        waited = now - self._active_at
-        match conversation.state:
-            case states.IDLE if for_client:
-                if waited > limits.write_timeout_s:
-                    self.close(Reason.SLOW_READER)
-                return
-            case states.IDLE:
-                # One that was opened ahead and never used waits as long as one that is kept.
-                overdue = waited > limits.keepalive_timeout_s
-                if overdue:
-                    asked = self._requests or self._cut_reason is not None
-                    self._retire_reason = Reason.IDLE_TIMEOUT if asked else Reason.HEAD_TIMEOUT
-            case states.HEAD:
-                overdue = now - conversation.head_begun_at > limits.head_timeout_s
-            case states.AWAITING:
-                overdue = waited > limits.response_timeout_s
-            case states.CLOSING:
-                # What was queued for a client that does not read, or lets nobody close.
-                if waited > limits.close_timeout_s:
-                    self.close(Reason.SLOW_READER)
-                return
-            case _ if for_client or for_upstream:
-                overdue = waited > limits.write_timeout_s
-            case states.SENDING:
-                overdue = waited > limits.body_idle_timeout_s
-            case _:
-                overdue = waited > limits.response_idle_timeout_s
-        if overdue:
-            self._active_at = self.reactor.refresh()
-            self._run(conversation.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))
+        state = conversation.state
+        since = conversation.head_begun_at if state is states.HEAD else self._active_at
+        if now - since <= conversation.patience_s(is_stalled=bool(self._stuck_bytes)):
+            return
+        if state is states.CLOSING or (state is states.IDLE and for_client):
+            # What was queued for a client that does not read, or lets nobody close.
+            self.close(Reason.SLOW_READER)
+            return
+        if state is states.IDLE:
+            asked = self._requests or self._cut_reason is not None
+            self._retire_reason = Reason.IDLE_TIMEOUT if asked else Reason.HEAD_TIMEOUT
+        self._active_at = self.reactor.refresh()
+        self._run(conversation.expired(upstream_stalled=bool(for_upstream), downstream_stalled=bool(for_client)))
 
     def close(self, reason: Reason, detail: str = "") -> None:
         conversation = self._conversation
@@ -268,7 +250,8 @@ class Http1Connection(UpstreamSide):
         conversation = self._conversation
         assert conversation is not None
         self._client_ended = True
-        self._run(conversation.downstream_closed(clean=False))
+        if conversation.state is not states.IDLE:  # else its last answer was lost, and that is no ordinary end
+            self._run(conversation.downstream_closed(clean=False))
         # Nothing that is still queued can be written any more.
         self.close(self._close_wanted or Reason.PEER_RESET)
 

@@ -142,8 +142,29 @@ class Conversation(OrdinaryMessages):
         self._refuse(out, upstream_failed(reason, detail, stage), stays=True)
         return out
 
+    def patience_s(self, *, is_stalled: bool) -> float:
+        """How long the state at hand may last: in HEAD since ``head_begun_at``, else since a byte moved either way.
+        ``is_stalled``: what is queued for a side is not taken by it."""
+        limits = self._rules.limits
+        match self.state:
+            case states.HEAD:
+                return limits.head_timeout_s
+            case states.AWAITING:
+                return limits.response_timeout_s
+            case states.CLOSING:
+                return limits.close_timeout_s
+            case _ if is_stalled:
+                return limits.write_timeout_s
+            case states.IDLE:
+                # One that was opened ahead and never used waits as long as one that is kept.
+                return limits.keepalive_timeout_s
+            case states.SENDING:
+                return limits.body_idle_timeout_s
+            case _:
+                return limits.response_idle_timeout_s
+
     def expired(self, *, upstream_stalled: bool = False, downstream_stalled: bool = False) -> list[Command]:
-        """The time allowed to the state at hand ran out. ``upstream_stalled``: the upstream does not take the body;
+        """:meth:`patience_s` is over. ``upstream_stalled``: the upstream does not take the body;
         ``downstream_stalled``: the client does not take the response."""
         out: list[Command] = []
         match self.state:
