@@ -106,6 +106,7 @@ class Interlude:
 
     def drained(self) -> None:
         """One of them has taken all that was queued for it: the other one is read again."""
+        self.active_at = self._reactor.now
         if self._owner is not None and not self._is_stalled:
             self._tls.resume()
             self._plain.resume()
@@ -129,7 +130,8 @@ class Interlude:
 
     def _read(self, end: Endpoint) -> int:
         count = end.read()
-        self.active_at = self._reactor.now
+        if count > 0:  # and not for a record of TLS's own, which carries nothing
+            self.active_at = self._reactor.now
         return count
 
     def _take(self, end: Endpoint, count: int) -> None:
