@@ -89,7 +89,13 @@ class ProcessSupervisor:
             async with asyncio.timeout(START_WITHIN_S):
                 await asyncio.gather(*(worker.running.wait() for worker in self._workers))
         except TimeoutError:
-            raise SupervisorError("the workers do not start: see the log") from None
+            late = ", ".join(str(worker.number) for worker in self._workers if not worker.running.is_set())
+            if not late:
+                return  # the last one was ready as the time was up
+            raise SupervisorError(
+                f"not ready within {START_WITHIN_S:g} s: worker {late}; either the machine gives them too little "
+                "processor time, or the log says above why they ended"
+            ) from None
 
     def stop_listening(self, *, inbound_only: bool = False) -> None:
         ended = {
