@@ -4,20 +4,19 @@ is refused where that has changed."""
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import (
-    MAX_GENERATION_DRAIN_S,
-    MAX_IDENTITY_CHARACTERS,
-    AdminRequest,
-    ApiError,
-    Reply,
-    whole_number,
+from tlsidecar.admin.messages import MAX_GENERATION_DRAIN_S, MAX_IDENTITY_CHARACTERS, AdminRequest, ApiError, Reply
+from tlsidecar.admin.parameters import (
+    denial_id_of,
+    expected_in_body,
+    expected_in_query,
+    fields_of,
+    filter_of,
+    number,
+    whole,
 )
-from tlsidecar.admin.reads import filter_of
 from tlsidecar.api.connections import ConnectionsEnded
 from tlsidecar.api.denials import LONGEST_DENIAL_S, DenialEnded, DenialReply, Denials
 from tlsidecar.api.encode import encoded
@@ -27,44 +26,47 @@ from tlsidecar.control.interface import Control
 from tlsidecar.dataplane.snapshot import ConnectionSelection
 from tlsidecar.outcomes import Reason
 
-MOST_EXPECTED = 2**31
-# Somebody comes and somebody goes between the question and the answer: what differs by more is something else.
+# Connections come and go between the caller's look and its call. Where the count differs by more than this part of what
+# was expected, something else has happened meanwhile.
 TOLERANCE = 0.1
 DRAIN_POLL_S = 0.05
 DEFAULT_DRAIN_S = 30.0
 
 
 async def close_connections(api: Api, request: AdminRequest) -> Reply:
-    """All that match a filter, or all of an identity."""
-    no_fields(request.json_body(), ())
+    """``DELETE /v1/connections``: all that match a filter, or all of an identity. 409 where they are not about as many
+    as expected."""
+    fields_of(request)
     control = api.control
     wanted = filter_of(request.query, CONNECTION_FIELDS)
     selection = ConnectionSelection(filter=str(wanted) if wanted else "", identity=request.query.get("identity", ""))
     if selection.means_nobody:
         raise ApiError(400, "filter or identity says which connections: there is no call to close all of them")
-    await check_expected(control, selection, _expected_in_query(request.query))
+    await check_expected(control, selection, expected_in_query(request.query))
     ended = await control.end(selection, Reason.CLOSED_BY_ADMIN)
     audited = f"{ended} closed: {selection.filter or selection.identity}"
     return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, 0))), audited)
 
 
 async def drain_generations(api: Api, request: AdminRequest) -> Reply:
-    """Those accepted under an older generation end after their exchange; answered when they have, or time is up."""
-    body = request.json_body()
-    no_fields(body, ("older_than", "own_identity", "expected", "timeout_s"))
+    """``POST /v1/drain-generations``: those accepted under an older generation end after their exchange; answers when
+    they have, or the time is up."""
+    body = fields_of(request, "older_than", "own_identity", "expected", "timeout_s")
     control = api.control
     in_use = {each.name: each.generation.number if each.generation is not None else 0 for each in control.identities}
     if "own_identity" in body:
         name = known_identity(control, body["own_identity"])
         in_use = {name: in_use[name]}
     current = max(in_use.values())
-    older_than = int(_number(body, "older_than", current, 1, max(1, current)))
-    timeout_s = _number(body, "timeout_s", DEFAULT_DRAIN_S, 0, MAX_GENERATION_DRAIN_S)
-    pairs = tuple((name, min(older_than, number)) for name, number in in_use.items())
+    older_than = whole(body, "older_than", 1, max(1, current))
+    timeout_s = number(body, "timeout_s", 0, MAX_GENERATION_DRAIN_S)
+    pairs = tuple(
+        (name, in_force if older_than is None else min(older_than, in_force)) for name, in_force in in_use.items()
+    )
     selection = ConnectionSelection(older_than=pairs)
     await check_expected(control, selection, expected_in_body(body))
     ended = await control.end(selection, Reason.GENERATION_DRAINED, gently=True)
-    left = await _left(control, selection, timeout_s)
+    left = await _left(control, selection, DEFAULT_DRAIN_S if timeout_s is None else timeout_s)
     audited = f"{ended} older than generation {', '.join(_generation_named(control, *pair) for pair in pairs)}"
     return _with_audit(api.json_reply(encoded(ConnectionsEnded(control.clock.now(), ended, left))), audited)
 
@@ -91,14 +93,13 @@ async def denials(api: Api, request: AdminRequest) -> Reply:
 async def deny(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/denials``: keeps an identity out for a while and closes what it has open. 409 when too many are kept
     out already, or when the number of its connections is not about the one expected."""
-    body = request.json_body()
-    no_fields(body, ("identity", "for_s", "expected"))
+    body = fields_of(request, "identity", "for_s", "expected")
     identity = body.get("identity")
     if not isinstance(identity, str) or not identity.strip() or len(identity) > MAX_IDENTITY_CHARACTERS:
         raise ApiError(400, f"identity is a name in the certificate, of at most {MAX_IDENTITY_CHARACTERS} characters")
-    if "for_s" not in body:
+    for_s = number(body, "for_s", 1, LONGEST_DENIAL_S)
+    if for_s is None:
         raise ApiError(400, "for_s is missing: a denial ends by itself")
-    for_s = _number(body, "for_s", 0.0, 1, LONGEST_DENIAL_S)
     control = api.control
     await check_expected(control, ConnectionSelection(identity=identity, inbound_only=True), expected_in_body(body))
     caller = request.caller
@@ -112,39 +113,24 @@ async def deny(api: Api, request: AdminRequest) -> Reply:
 
 async def undeny(api: Api, request: AdminRequest) -> Reply:
     """``DELETE /v1/denials/{id}``: ends a denial before its time. 404 when there is none of that number."""
-    no_fields(request.json_body(), ())
-    text = request.path_values["id"]
-    number = whole_number(text)
-    if number is None:
-        raise ApiError(400, "a denial's id is a number")
-    ended = await api.control.undeny(number)
+    fields_of(request)
+    denial_id = denial_id_of(request)
+    ended = await api.control.undeny(denial_id)
     if ended is None:
-        raise ApiError(404, f"no denial {text}")
+        raise ApiError(404, f"no denial {denial_id}")
     return _with_audit(api.json_reply(encoded(DenialEnded(api.control.clock.now(), ended))), ended.identity)
 
 
 async def check_expected(control: Control, selection: ConnectionSelection, expected: int | None) -> None:
     """Raises ApiError (409) where the number of connections differs by more than a tenth from what was expected."""
     if expected is not None:
-        check_number(await control.count(selection), expected)
+        check_count(await control.count(selection), expected)
 
 
-def check_number(found: int, expected: int) -> None:
+def check_count(found: int, expected: int) -> None:
     """The same for connections that were counted."""
     if abs(found - expected) > expected * TOLERANCE:
         raise ApiError(409, f"{found} connections would be touched now, not {expected}: look again, and ask again")
-
-
-def expected_in_body(body: Mapping[str, object]) -> int | None:
-    """How many connections the caller saw when it asked; None: it does not say. Raises ApiError."""
-    return None if body.get("expected") is None else int(_number(body, "expected", 0.0, 0, MOST_EXPECTED))
-
-
-def no_fields(body: Mapping[str, object], known: tuple[str, ...]) -> None:
-    """Raises ApiError for a field that is not among the known ones."""
-    unknown = sorted(set(body) - set(known))
-    if unknown:
-        raise ApiError(400, f"unknown field {unknown[0]!r}")
 
 
 async def _left(control: Control, selection: ConnectionSelection, timeout_s: float) -> int:
@@ -154,22 +140,6 @@ async def _left(control: Control, selection: ConnectionSelection, timeout_s: flo
         await asyncio.sleep(DRAIN_POLL_S)
         left = await control.count(selection)
     return left
-
-
-def _expected_in_query(query: Mapping[str, str]) -> int:
-    number = whole_number(query.get("expected", ""))
-    if number is None:
-        raise ApiError(400, "expected is missing: how many connections are meant, as /v1/connections counts them")
-    return number
-
-
-def _number(body: Mapping[str, object], name: str, default: float, lowest: float, highest: float) -> float:
-    value = body.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ApiError(400, f"{name} is a number")
-    if not lowest <= value <= highest:
-        raise ApiError(400, f"{name} is from {lowest:g} to {highest:g}")
-    return value
 
 
 def _with_audit(reply: Reply, audited: str) -> Reply:

@@ -57,16 +57,17 @@ class Route:
 
     @property
     def changes(self) -> bool:
+        """Whether it does more than read: then it leaves an audit line."""
         return self.method != "GET"
 
 
 class Api:
-    """Finds a request's route and lets it answer."""
+    """Finds a request's route and lets it answer. One serves all entrances that have these routes."""
 
     def __init__(self, routes: Sequence[Route], control: Control, guard: ChangeGuard) -> None:
         self.control = control
         self.routes = tuple(routes)
-        self._guard = guard
+        self.guard = guard
         self._streams = 0
         self._background = Background()
 
@@ -77,7 +78,7 @@ class Api:
             request = replace(request, path_values=values)
             if route.access > request.access:
                 if route.changes:
-                    self._guard.denied(request, "not on this socket")
+                    self.guard.turned_away(request, "not on this socket")
                 raise ApiError(403, f"{request.method} {route.path} is not served here")
             _check_query(route, request.query)
             if route.changes:
@@ -90,18 +91,21 @@ class Api:
             return self.error_reply(ApiError(500, "a defect in the sidecar: please report the log line"))
 
     def error_reply(self, error: ApiError, **beside: object) -> Reply:
+        """The record ``Error`` (tlsidecar.api.replies), with what else there is to tell beside it."""
         described = {"code": error_code(error.status), "message": error.message, "position": error.position}
         document = self.stamped({"error": described, **beside})
         return Reply(error.status, encode(document), headers=error.headers)
 
     def stamped(self, document: Mapping[str, object]) -> dict[str, object]:
+        """The document with our clock's time in front, as every reply has it."""
         return {"now": timestamp(self.control.clock.now()), **document}
 
     def json_reply(self, document: Mapping[str, object], status: int = 200) -> Reply:
+        """A reply of this document, as :func:`tlsidecar.api.encode.encoded` makes them of records."""
         return Reply(status, encode(self.stamped(document)))
 
     async def _change(self, route: Route, request: AdminRequest) -> Reply | Stream:
-        self._guard.admit(request)
+        self.guard.admit(request)
         before = self._generations()
         outcome = MutationOutcome("failed")
         try:
@@ -115,13 +119,15 @@ class Api:
             after = self._generations()
             # Of several identities it was this one that changed, if any did.
             name = next((name for name in after if after[name] != before.get(name, 0)), next(iter(after)))
-            self._guard.record(request, outcome, before.get(name, 0), after[name])
+            self.guard.record(request, outcome, before.get(name, 0), after[name])
 
     def _generations(self) -> dict[str, int]:
         states = self.control.identities
         return {each.name: 0 if each.generation is None else each.generation.number for each in states}
 
     def event_stream(self, subscription: Subscription, matches: EventMatcher, *, follow: bool) -> Stream:
+        """What is published and matches, as server-sent events; without ``follow`` up to what is published by now.
+        Raises ApiError (503) when too many streams are open."""
         if self._streams >= MAX_EVENT_STREAMS:
             raise ApiError(503, f"{MAX_EVENT_STREAMS} event streams are open already")
         last = None if follow else self.control.events.sequence

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tlsidecar.admin.actions import check_number, expected_in_body, known_identity, no_fields
+from tlsidecar.admin.actions import check_count, known_identity
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.messages import MAX_DRAIN_S, AdminRequest, ApiError, Reply
-from tlsidecar.admin.reads import connection_id_of
+from tlsidecar.admin.parameters import connection_id_of, expected_in_body, fields_of, number
 from tlsidecar.api.certificates import AttemptReply
 from tlsidecar.api.connections import Closed
 from tlsidecar.api.encode import encoded
@@ -20,14 +19,13 @@ from tlsidecar.control.interface import Attempt, CannotUndrain, Outcome, Trigger
 
 async def reload(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/reload``: answers when configuration and material have been read, judged and used or refused."""
-    no_fields(request.json_body(), ())
+    fields_of(request)
     return _attempts_reply(api, await api.control.reload(Trigger.ADMIN))
 
 
 async def rotate(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/rotate``: of one identity, or of all; answers when what was renewed is in use or refused."""
-    body = request.json_body()
-    no_fields(body, ("identity",))
+    body = fields_of(request, "identity")
     name = known_identity(api.control, body["identity"]) if "identity" in body else None
     return _attempts_reply(api, await api.control.rotate(name))
 
@@ -44,18 +42,13 @@ def _attempts_reply(api: Api, attempts: Sequence[Attempt]) -> Reply:
 
 
 async def drain(api: Api, request: AdminRequest) -> Reply:
-    """``POST /v1/drain``: answers when the last connection has ended, or was cut at the end of the time."""
-    body = request.json_body()
-    no_fields(body, ("timeout_s", "expected"))
+    """``POST /v1/drain``: answers when the last connection has ended, or was cut at the end of the time. 409 where
+    there are not about as many as expected."""
+    body = fields_of(request, "timeout_s", "expected")
+    timeout_s = number(body, "timeout_s", 0, MAX_DRAIN_S)
     expected = expected_in_body(body)
     if expected is not None:
-        check_number(sum(each.connections for each in await api.control.snapshots()), expected)
-    timeout_s = body.get("timeout_s")
-    if timeout_s is not None:
-        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
-            raise ApiError(400, "timeout_s is a number of seconds")
-        if not (math.isfinite(timeout_s) and 0 <= timeout_s <= MAX_DRAIN_S):
-            raise ApiError(400, f"timeout_s is from 0 to {MAX_DRAIN_S:.0f}")
+        check_count(sum(each.connections for each in await api.control.snapshots()), expected)
     outcome = await api.control.drain(timeout_s)
     end = DrainEnd.DRAINED if outcome.drained else DrainEnd.FORCED
     now = api.control.clock.now()
@@ -64,7 +57,7 @@ async def drain(api: Api, request: AdminRequest) -> Reply:
 
 async def undrain(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/undrain``. 409 where the listeners cannot accept again."""
-    no_fields(request.json_body(), ())
+    fields_of(request)
     try:
         await api.control.undrain()
     except CannotUndrain as error:
@@ -74,7 +67,7 @@ async def undrain(api: Api, request: AdminRequest) -> Reply:
 
 async def shutdown(api: Api, request: AdminRequest) -> Reply:
     """``POST /v1/shutdown``: answers 202 first, then drains and ends the process."""
-    no_fields(request.json_body(), ())
+    fields_of(request)
     return replace(
         api.json_reply(encoded(Stopping(api.control.clock.now(), "stopping")), 202), afterwards=api.begin_shutdown
     )
@@ -82,11 +75,9 @@ async def shutdown(api: Api, request: AdminRequest) -> Reply:
 
 async def log_level(api: Api, request: AdminRequest) -> Reply:
     """``PUT /v1/log-level``: of the process log, until the process ends."""
-    body = request.json_body()
-    no_fields(body, ("level",))
-    level = body.get("level")
+    level = fields_of(request, "level").get("level")
     if not isinstance(level, str):
-        raise ApiError(400, "level is missing or not a string")
+        raise ApiError(400, "level is missing or is no text")
     previous = api.control.log_level
     try:
         api.control.set_log_level(level)
@@ -97,7 +88,7 @@ async def log_level(api: Api, request: AdminRequest) -> Reply:
 
 async def close_connection(api: Api, request: AdminRequest) -> Reply:
     """``DELETE /v1/connections/{id}``: with a reset, whatever it is doing."""
-    no_fields(request.json_body(), ())
+    fields_of(request)
     connection_id = connection_id_of(request)
     if not await api.control.close_connection(connection_id):
         raise ApiError(404, f"no connection {connection_id}")

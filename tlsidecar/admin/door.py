@@ -17,11 +17,9 @@ import os
 import socket
 from collections.abc import Callable
 
-from certs.clock import Clock
 from tlsidecar.admin.access import Access, caller_of, groups_of, may_enter
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.exchange import Client
-from tlsidecar.admin.guard import ChangeGuard
 from tlsidecar.admin.messages import ERROR_CODES
 from tlsidecar.api.times import timestamp
 from tlsidecar.observe.audit import Caller
@@ -48,16 +46,15 @@ class Door:
         hosts: frozenset[str] | None,
         group_id: int | None,
         api: Api,
-        guard: ChangeGuard,
-        clock: Clock,
     ) -> None:
+        """``hosts`` are the names that Host may have, None for any; ``group_id`` is the group whose members may enter,
+        beside our own user and root."""
         self._listener = listener
         self._access = access
         self._hosts = hosts
         self._group_id = group_id
         self._api = api
-        self._guard = guard
-        self._clock = clock
+        self._clock = api.control.clock
         self._clients: dict[Client, asyncio.Task[None]] = {}
         self._somebody_left = asyncio.Event()
         # Kept so that an operator can be let in when the traffic has every descriptor.
@@ -129,7 +126,7 @@ class Door:
 
     def _turn_away(self, connection: socket.socket, caller: Caller) -> None:
         """Say so without reading a byte of it: a stranger gets neither our parser nor a place."""
-        self._guard.denied_entrance(caller, f"uid {caller.uid} on the {self._access.name.lower()} socket")
+        self._api.guard.turned_away_at_the_door(caller, f"uid {caller.uid} on the {self._access.name.lower()} socket")
         message = f"uid {caller.uid} may not use this socket"
         error = {"code": ERROR_CODES[403], "message": message, "position": None}
         body = json.dumps({"now": timestamp(self._clock.now()), "error": error}).encode()
@@ -163,7 +160,7 @@ class Door:
             self._clients[min(candidates, key=lambda client: client.waiting_since)].cancel()
 
     def _let_in(self, connection: socket.socket, caller: Caller, tasks: asyncio.TaskGroup) -> None:
-        client = Client(connection, caller, self._access, self._hosts, self._api, self._guard, self._clock)
+        client = Client(connection, caller, self._access, self._hosts, self._api)
         task = tasks.create_task(client.serve(), name="admin-client")
         self._clients[client] = task
         task.add_done_callback(self._left(client))

@@ -10,10 +10,9 @@ from http import HTTPStatus
 
 import h11
 
-from certs.clock import Clock
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.api import Api, parse_query
-from tlsidecar.admin.guard import ChangeGuard, check_origin
+from tlsidecar.admin.guard import check_origin
 from tlsidecar.admin.messages import REQUEST_BODY_BYTES, AdminRequest, ApiError, Reply, Stream
 from tlsidecar.observe.audit import Caller
 
@@ -40,16 +39,14 @@ class Client:
         access: Access,
         hosts: frozenset[str] | None,
         api: Api,
-        guard: ChangeGuard,
-        clock: Clock,
     ) -> None:
+        """``hosts`` are the names that Host may have; None for any."""
         self._socket = connection
         self._caller = caller
         self._access = access
         self._hosts = hosts
         self._api = api
-        self._guard = guard
-        self._clock = clock
+        self._clock = api.control.clock
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_HEAD_BYTES)
         self._method = b""
@@ -57,7 +54,7 @@ class Client:
         self.idle = True  # between requests: nothing of the next one has come
         self.reading = True  # waiting for the client to send a request, or the rest of one
         self.streaming = False
-        self.waiting_since = clock.monotonic()
+        self.waiting_since = self._clock.monotonic()
 
     def __repr__(self) -> str:
         state = "idle" if self.idle else "reading" if self.reading else "streaming" if self.streaming else "answering"
@@ -107,7 +104,7 @@ class Client:
             check_origin(request, self._hosts)
         except ApiError as error:
             if request.method not in ("GET", "HEAD"):
-                self._guard.denied(request, error.message)
+                self._api.guard.turned_away(request, error.message)
             raise
 
     async def _request(self) -> AdminRequest | None:

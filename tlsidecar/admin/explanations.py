@@ -7,7 +7,7 @@ from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.explaining import asked_about, explained, unexplained
 from tlsidecar.admin.messages import AdminRequest, ApiError, Reply, whole_number
-from tlsidecar.admin.reads import connection_id_of
+from tlsidecar.admin.parameters import connection_id_of
 from tlsidecar.api.encode import encoded
 from tlsidecar.api.explanations import Explanation, ExplanationReply, RefusalReply, from_text
 from tlsidecar.control.interface import Control
@@ -29,7 +29,8 @@ _NOT_OF_THE_CHAIN = (Reason.BAD_SIGNATURE, Reason.NO_CERTIFICATE, Reason.NO_CERT
 
 
 async def refusal(api: Api, request: AdminRequest) -> Reply:
-    """By its id, r17, or its number alone; or the newest of a connection, c42."""
+    """``GET /v1/refusals/{id}``: by its id, r17, or its number alone; or the newest of a connection, c42. 404 when it
+    is kept no more."""
     text = request.path_values["id"]
     number = whole_number(text[1:] if text[:1] in ("r", "c") else text)
     if number is None:
@@ -46,7 +47,8 @@ async def refusal(api: Api, request: AdminRequest) -> Reply:
 
 
 async def connection(api: Api, request: AdminRequest) -> Reply:
-    """``GET /v1/connections/{id}/explanation``: its peer, judged again by the rules and the trust of now."""
+    """``GET /v1/connections/{id}/explanation``: its peer, judged again by the rules and the trust of now. 404 once it
+    is closed."""
     connection_id = connection_id_of(request)
     control = api.control
     detail = await control.connection(connection_id)

@@ -15,8 +15,8 @@ from tlsidecar.observe.audit import AuditLog, Caller
 CHANGES_A_SECOND = 10.0
 CHANGES_AT_ONCE = 100
 # A stranger who keeps trying must not fill the log.
-DENIALS_LOGGED_A_SECOND = 1.0
-DENIALS_LOGGED_AT_ONCE = 20
+TURNED_AWAY_LOGGED_A_SECOND = 1.0
+TURNED_AWAY_LOGGED_AT_ONCE = 20
 
 _log = logging.getLogger("tlsidecar.admin")
 
@@ -51,6 +51,7 @@ class MutationOutcome:
 
     @classmethod
     def of(cls, reply: Reply | Stream) -> MutationOutcome:
+        """In the reply's own word: its outcome, or the code of its error."""
         if isinstance(reply, Stream):
             return cls("streaming")
         document = json.loads(reply.body)
@@ -65,20 +66,21 @@ class ChangeGuard:
     def __init__(self, audit: AuditLog, clock: Clock) -> None:
         self._audit = audit
         self._changes = TokenBucket(CHANGES_A_SECOND, CHANGES_AT_ONCE, clock)
-        self._denials = TokenBucket(DENIALS_LOGGED_A_SECOND, DENIALS_LOGGED_AT_ONCE, clock)
+        self._turned_away = TokenBucket(TURNED_AWAY_LOGGED_A_SECOND, TURNED_AWAY_LOGGED_AT_ONCE, clock)
         self._unlogged = 0
 
     def admit(self, request: AdminRequest) -> None:
         """Raises ApiError: over the rate, or no trace of the change could be written."""
         wait_s = self._changes.take()
         if wait_s:
-            self.denied(request, "over the rate of changes")
+            self.turned_away(request, "over the rate of changes")
             raise ApiError(429, "too many changes at once", headers=(("Retry-After", str(int(wait_s) + 1)),))
         if not self._audit.writable:
             _log.error("an admin change was refused: the audit trail cannot be written")
             raise ApiError(503, "the audit trail cannot be written, so nothing is changed: see to the log")
 
     def record(self, request: AdminRequest, outcome: MutationOutcome, before: int, after: int) -> None:
+        """Trace a change that was let through, with the generations in use before and after it."""
         self._audit.record(
             request.caller,
             f"{request.method} {request.path}",
@@ -88,17 +90,17 @@ class ChangeGuard:
             detail=outcome.detail,
         )
 
-    def denied(self, request: AdminRequest, why: str) -> None:
+    def turned_away(self, request: AdminRequest, why: str) -> None:
         """Trace an attempt that was turned away."""
-        self._deny(request.caller, f"{request.method} {request.path[:200]}", why)
+        self._trace(request.caller, f"{request.method} {request.path[:200]}", why)
 
-    def denied_entrance(self, caller: Caller, why: str) -> None:
+    def turned_away_at_the_door(self, caller: Caller, why: str) -> None:
         """Trace a process that may not use the socket at all."""
-        self._deny(caller, "connect", why)
+        self._trace(caller, "connect", why)
 
-    def _deny(self, caller: Caller, verb: str, why: str) -> None:
-        if self._denials.take():
-            self._unlogged += 1  # told with the next line
+    def _trace(self, caller: Caller, verb: str, why: str) -> None:
+        if self._turned_away.take():
+            self._unlogged += 1  # said with the next line
             return
         detail = f"{why}; {self._unlogged} more denials not logged" if self._unlogged else why
         self._unlogged = 0

@@ -31,7 +31,7 @@ _QUANTILES = (
 
 
 async def history(control: Control, query: Mapping[str, str]) -> History[str]:
-    """Raises ApiError."""
+    """What ``since``, ``step``, ``upstream`` and ``identity`` of the query ask for. Raises ApiError (400)."""
     now = control.clock.now()
     since, step_s = asked(query, now)
     try:
@@ -103,7 +103,7 @@ def asked(query: Mapping[str, str], now: datetime) -> tuple[datetime, int]:
 
 
 def _since(text: str, now: datetime) -> datetime:
-    # A query's "+" is a space: "+00:00" is written so by who does not know.
+    # In a query "+" stands for a space, and not everybody escapes the one of "+00:00".
     at = moment(text.replace(" ", "+"))
     if at is None:
         try:

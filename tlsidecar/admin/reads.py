@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from tlsidecar.admin import views
 from tlsidecar.admin.api import Api
 from tlsidecar.admin.history_views import history as history_of
 from tlsidecar.admin.messages import PLAIN_TEXT, AdminRequest, ApiError, Reply, Stream, encode, whole_number
+from tlsidecar.admin.parameters import choice, connection_id_of, filter_of, integer
 from tlsidecar.api.connections import ConnectionReply
 from tlsidecar.api.encode import encoded
-from tlsidecar.api.filter import Filter, FilterError, Vocabulary, parse
 from tlsidecar.api.filter_fields import (
     CONNECTION_FIELDS,
     EVENT_FIELDS,
@@ -40,10 +39,10 @@ async def connections(api: Api, request: AdminRequest) -> Reply:
         return await _connection_groups(api, request)
     query = ConnectionQuery(
         filter=str(filter_of(request.query, CONNECTION_FIELDS)),
-        sort=_choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
-        descending=_choice(request.query, "order", ("asc", "desc"), "asc") == "desc",
-        limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
-        offset=_integer(request.query, "offset", 0, 0, 2**31),
+        sort=choice(request.query, "sort", CONNECTION_SORT_KEYS, "id"),
+        descending=choice(request.query, "order", ("asc", "desc"), "asc") == "desc",
+        limit=integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
+        offset=integer(request.query, "offset", 0, 0, 2**31),
         identity=request.query.get("identity", ""),
     )
     page = await api.control.connections(query)
@@ -58,14 +57,14 @@ async def connections(api: Api, request: AdminRequest) -> Reply:
 
 
 async def _connection_groups(api: Api, request: AdminRequest) -> Reply:
-    sort = _choice(request.query, "sort", GROUP_SORT_KEYS, GROUP_SORT_KEYS[0])
+    sort = choice(request.query, "sort", GROUP_SORT_KEYS, GROUP_SORT_KEYS[0])
     query = GroupQuery(
-        by=_choice(request.query, "group", CONNECTION_GROUPS, ""),
+        by=choice(request.query, "group", CONNECTION_GROUPS, ""),
         filter=str(filter_of(request.query, CONNECTION_FIELDS)),
         sort=sort,
-        descending=_choice(request.query, "order", ("asc", "desc"), "asc" if sort == "key" else "desc") == "desc",
-        limit=_integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
-        offset=_integer(request.query, "offset", 0, 0, 2**31),
+        descending=choice(request.query, "order", ("asc", "desc"), "asc" if sort == "key" else "desc") == "desc",
+        limit=integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS),
+        offset=integer(request.query, "offset", 0, 0, 2**31),
     )
     page = await api.control.connection_groups(query)
     return api.json_reply(encoded(views.connection_groups(api.control, query, page)))
@@ -87,7 +86,7 @@ async def certificates(api: Api, request: AdminRequest) -> Reply:
 
 async def refusals(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/refusals``: the newest first, and all of them in groups. What workers have seen until now is in it."""
-    limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    limit = integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, REFUSAL_FIELDS)
     await api.control.caught_up()
     return api.json_reply(encoded(views.refusals(api.control, await api.control.snapshots(), limit, wanted)))
@@ -95,7 +94,7 @@ async def refusals(api: Api, request: AdminRequest) -> Reply:
 
 async def failures(api: Api, request: AdminRequest) -> Reply:
     """``GET /v1/failures``: in groups, the newest first. What workers have seen until now is in it."""
-    limit = _integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
+    limit = integer(request.query, "limit", DEFAULT_ROWS, 1, PAGE_ROWS)
     wanted = filter_of(request.query, FAILURE_FIELDS)
     await api.control.caught_up()
     return api.json_reply(encoded(views.failures(api.control, limit, wanted)))
@@ -113,7 +112,7 @@ async def events(api: Api, request: AdminRequest) -> Stream:
     after = whole_number(text)
     if text and after is None:
         raise ApiError(400, "Last-Event-ID is not a sequence number")
-    follow = _choice(request.query, "follow", ("yes", "no"), "yes") == "yes"
+    follow = choice(request.query, "follow", ("yes", "no"), "yes") == "yes"
     return api.event_stream(api.control.events.subscribe(after), matches, follow=follow)
 
 
@@ -150,36 +149,3 @@ async def readyz(api: Api, request: AdminRequest) -> Reply:
         if problem.severity is Severity.CRITICAL
     ]
     return Reply(503, "".join(f"{reason}\n" for reason in reasons or ["not ready"]).encode(), PLAIN_TEXT)
-
-
-def connection_id_of(request: AdminRequest) -> int:
-    """From the path. Raises ApiError for what is no number."""
-    number = whole_number(request.path_values["id"])
-    if number is None:
-        raise ApiError(400, "a connection's id is a number")
-    return number
-
-
-def filter_of(query: Mapping[str, str], vocabulary: Vocabulary) -> Filter:
-    """What ``filter`` asks for. Raises ApiError, with the place of what is wrong."""
-    try:
-        return parse(query.get("filter", ""), vocabulary)
-    except FilterError as error:
-        raise ApiError(400, f"filter: {error}", position=error.position) from None
-
-
-def _choice(query: Mapping[str, str], name: str, values: tuple[str, ...], default: str) -> str:
-    value = query.get(name, default)
-    if value not in values:
-        raise ApiError(400, f"{name} is one of {', '.join(values)}")
-    return value
-
-
-def _integer(query: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    number = whole_number(text)
-    if number is None or not lowest <= number <= highest:
-        raise ApiError(400, f"{name} is a number from {lowest} to {highest}")
-    return number

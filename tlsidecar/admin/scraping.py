@@ -45,17 +45,20 @@ class ScrapingServer:
     def __init__(self, control: Control, settings: Settings) -> None:
         self._control = control
         self._metrics = settings.metrics
-        before = [one for one in settings.listeners if settings.metrics.allow and one.name == METRICS_LISTENER]
-        self._upstream = before[0].upstreams[0] if before else None
-        self._guard = ChangeGuard(AuditLog(control.clock), control.clock)
-        self._door: Door | None = None
+        in_front = [one for one in settings.listeners if settings.metrics.allow and one.name == METRICS_LISTENER]
+        # Where the listener in front goes on to; None when we are in the clear.
+        self._behind = in_front[0].upstreams[0] if in_front else None
+        self._socket: socket.socket | None = None
         self._serving = Background()
         self._given_back = contextlib.ExitStack()
+
+    def __repr__(self) -> str:
+        return f"<ScrapingServer {self._metrics.listen}, {'serving' if self._socket is not None else 'closed'}>"
 
     @property
     def address(self) -> Address | None:
         """What is really bound in the clear; None when nothing is."""
-        if self._door is None or self._upstream is not None:
+        if self._socket is None or self._behind is not None:
             return None
         host, port = self._socket.getsockname()[:2]
         return Address(host=host, port=port)
@@ -65,22 +68,23 @@ class ScrapingServer:
         if self._metrics.listen is None:
             return
         self._socket = self._bind(self._metrics.listen)
-        api = Api(ROUTES, self._control, self._guard)
-        self._door = Door(self._socket, Access.PROBE, None, None, api, self._guard, self._control.clock)
-        self._given_back.callback(self._door.close)
-        self._serving.begin(self._serve(self._door), "scraping-server")
+        guard = ChangeGuard(AuditLog(self._control.clock), self._control.clock)
+        door = Door(self._socket, Access.PROBE, None, None, Api(ROUTES, self._control, guard))
+        self._given_back.callback(door.close)
+        self._serving.begin(self._serve(door), "scraping-server")
 
     async def close(self) -> None:
+        """Stop serving, and give back what ``start`` took."""
         await self._serving.close()
         self._given_back.close()
-        self._door = None
+        self._socket = None
 
     def _bind(self, listen: Address) -> socket.socket:
-        if self._upstream is None:
+        if self._behind is None:
             sock = bind_tcp(listen, "metrics.listen")
             self._given_back.callback(sock.close)
             return sock
-        file = SocketFile(Path(self._upstream.path))
+        file = SocketFile(Path(self._behind.path))
         self._given_back.callback(file.close)
         return file.socket
 

@@ -28,9 +28,8 @@ class AdminServer:
     def __init__(self, control: Control, admin: Admin, audit: AuditLog | None = None) -> None:
         """``audit`` is where changes and denials are recorded; by default one that does not know its sink."""
         self._admin = admin
-        self._clock = control.clock
-        self._guard = ChangeGuard(audit or AuditLog(control.clock), control.clock)
-        self._api = Api(ROUTES, control, self._guard)
+        guard = ChangeGuard(audit or AuditLog(control.clock), control.clock)
+        self._api = Api(ROUTES, control, guard)
         self._files: list[SocketFile] = []
         self._loopback: socket.socket | None = None
         self._doors: list[Door] = []
@@ -80,14 +79,11 @@ class AdminServer:
             )
         if admin.http is not None:
             self._loopback = bind_loopback(admin.http)
-            self._doors.append(self._door(self._loopback, Access.PROBE, LOOPBACK_HOSTS, None))
+            self._doors.append(Door(self._loopback, Access.PROBE, LOOPBACK_HOSTS, None, self._api))
 
     def _open(self, file: SocketFile, access: Access, gid: int | None) -> None:
         self._files.append(file)
-        self._doors.append(self._door(file.socket, access, SOCKET_HOSTS, gid))
-
-    def _door(self, listener: socket.socket, access: Access, hosts: frozenset[str], gid: int | None) -> Door:
-        return Door(listener, access, hosts, gid, self._api, self._guard, self._clock)
+        self._doors.append(Door(file.socket, access, SOCKET_HOSTS, gid, self._api))
 
     def _unbind(self) -> None:
         for door in self._doors:

@@ -7,39 +7,25 @@ goes on serving.
 from __future__ import annotations
 
 import asyncio
-import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from tlsidecar.admin.api import Api
-from tlsidecar.admin.messages import AdminRequest, Reply
+__all__ = ["certificate", "connection", "refusal"]
 
 _ANSWERING = "tlsidecar.admin.explanations"
 
+if TYPE_CHECKING:
+    from tlsidecar.admin.explanations import certificate, connection, refusal
+else:
 
-async def refusal(api: Api, request: AdminRequest) -> Reply:
-    """``GET /v1/refusals/{id}``."""
-    await _loaded()
-    from tlsidecar.admin import explanations
+    def _once_loaded(name):
+        """The call of this name in the module that answers."""
 
-    return await explanations.refusal(api, request)
+        async def call(api, request):
+            # Asked for each time, and not looked up: the import system lets a second question wait for the first.
+            module = await asyncio.to_thread(import_module, _ANSWERING)
+            return await getattr(module, name)(api, request)
 
+        return call
 
-async def connection(api: Api, request: AdminRequest) -> Reply:
-    """``GET /v1/connections/{id}/explanation``."""
-    await _loaded()
-    from tlsidecar.admin import explanations
-
-    return await explanations.connection(api, request)
-
-
-async def certificate(api: Api, request: AdminRequest) -> Reply:
-    """``GET /v1/explain``."""
-    await _loaded()
-    from tlsidecar.admin import explanations
-
-    return await explanations.certificate(api, request)
-
-
-async def _loaded() -> None:
-    if _ANSWERING not in sys.modules:
-        await asyncio.to_thread(import_module, _ANSWERING)
+    certificate, connection, refusal = map(_once_loaded, __all__)

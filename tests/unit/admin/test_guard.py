@@ -13,7 +13,7 @@ from unit.certs import forge
 from tlsidecar.admin.access import Access
 from tlsidecar.admin.guard import (
     CHANGES_AT_ONCE,
-    DENIALS_LOGGED_AT_ONCE,
+    TURNED_AWAY_LOGGED_AT_ONCE,
     ChangeGuard,
     MutationOutcome,
     TokenBucket,
@@ -62,12 +62,12 @@ def test_a_stranger_who_keeps_trying_does_not_fill_the_log(caplog: pytest.LogCap
     clock = forge.ManualClock()
     guard = ChangeGuard(AuditLog(clock), clock)
     with caplog.at_level(logging.INFO):
-        for _ in range(DENIALS_LOGGED_AT_ONCE + 5):
-            guard.denied_entrance(Caller(1001), "not a member of the group")
+        for _ in range(TURNED_AWAY_LOGGED_AT_ONCE + 5):
+            guard.turned_away_at_the_door(Caller(1001), "not a member of the group")
         clock.advance(timedelta(seconds=1))
-        guard.denied(request(), "view socket")
+        guard.turned_away(request(), "view socket")
     lines = audited(caplog)
-    assert len(lines) == DENIALS_LOGGED_AT_ONCE + 1
+    assert len(lines) == TURNED_AWAY_LOGGED_AT_ONCE + 1
     assert lines[0]["verb"] == "connect"
     assert lines[-1]["detail"] == "view socket; 5 more denials not logged"
 
