@@ -42,9 +42,9 @@ def _command() -> object:
     elif sys.argv[1:2] == ["run"]:
         from tlsidecar.cli.serving import plainly_asked, serve
 
-        asked = plainly_asked(sys.argv[2:])
-        if asked is not None:
-            return serve(asked)
+        options = plainly_asked(sys.argv[2:])
+        if options is not None:
+            return serve(options)
     from tlsidecar.cli.root import root
 
     return root(prog_name="tlsidecar")

@@ -6,16 +6,20 @@ import contextlib
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from tlsidecar.api.client import EVENT_SILENCE_S, READ_BYTES, Conversation, Response
-from tlsidecar.api.errors import Cut, Unreachable, connect_failure, os_error
+from tlsidecar.api.errors import BadReply, Cut, Unreachable, connect_failure, os_error
 from tlsidecar.api.sse import SseMessage
 from tlsidecar.api.text import SafeText, safe_text
+from tlsidecar.api.times import moment
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
+
+Row: TypeAlias = dict[str, Any]
+"""One of the objects that a reply lists, as it came."""
 
 
 class AdminClient:
@@ -31,13 +35,17 @@ class AdminClient:
         return f"<AdminClient {self.path}>"
 
     def get(self, target: str) -> dict[str, Any]:
+        """The JSON reply to a read; ``target`` is path and query."""
         return self.call("GET", target)
 
     def call(
         self, method: str, target: str, body: Mapping[str, object] | None = None, *, answer_s: float = ANSWER_S
     ) -> dict[str, Any]:
-        """The JSON reply."""
-        return self.request(method, target, body, answer_s=answer_s).document()
+        """The JSON reply. Each of the API's tells the sidecar's time: what does not is somebody else's."""
+        document = self.request(method, target, body, answer_s=answer_s).document()
+        if moment(document.get("now")) is None:
+            raise BadReply(SafeText(f"{safe_text(str(self.path))}: not an admin API: the reply does not tell the time"))
+        return document
 
     def request(
         self, method: str, target: str, body: Mapping[str, object] | None = None, *, answer_s: float = ANSWER_S
@@ -78,6 +86,12 @@ class AdminClient:
             raise Unreachable(SafeText(f"{safe_text(str(self.path))}: no answer in time")) from None
         except OSError as error:
             raise Unreachable(SafeText(f"{safe_text(str(self.path))}: {os_error(error)}")) from None
+
+
+def rows_in(document: Mapping[str, Any], name: str) -> list[Row]:
+    """The rows of this name in a reply; none where it has none."""
+    listed = document.get(name)
+    return [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
 
 
 def connected(path: Path) -> socket.socket:

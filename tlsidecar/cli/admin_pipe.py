@@ -18,7 +18,7 @@ import click
 from tlsidecar.admin.client import connected
 from tlsidecar.api.client import READ_BYTES
 from tlsidecar.api.errors import Unreachable, os_error
-from tlsidecar.cli.context import EXIT_FAILED, EXIT_UNREACHABLE, Failure, socket_path_option
+from tlsidecar.cli.context import EXIT_FAILED, EXIT_UNREACHABLE, CommandFailed, socket_path_option
 
 
 @click.command("admin-pipe")
@@ -33,7 +33,7 @@ def admin_pipe(socket_path: Path) -> None:
     try:
         connection = connected(socket_path)
     except Unreachable as error:
-        raise Failure(str(error), EXIT_UNREACHABLE) from None
+        raise CommandFailed(str(error), EXIT_UNREACHABLE) from None
     with connection:
         # A thread each way: a reader that is slow in one direction must not hold up the other one.
         threading.Thread(target=_carry_in, args=(connection,), daemon=True).start()
@@ -58,7 +58,7 @@ def _carry_out(connection: socket.socket) -> None:
         try:
             octets = connection.recv(READ_BYTES)
         except OSError as error:
-            raise Failure(f"the sidecar cut the connection: {os_error(error)}", EXIT_FAILED) from None
+            raise CommandFailed(f"the sidecar cut the connection: {os_error(error)}", EXIT_FAILED) from None
         if not octets:
             return
         while octets:
@@ -67,4 +67,4 @@ def _carry_out(connection: socket.socket) -> None:
             except BrokenPipeError:
                 return  # the reader has what it came for
             except OSError as error:
-                raise Failure(f"standard output: {error.strerror}", EXIT_FAILED) from None
+                raise CommandFailed(f"standard output: {error.strerror}", EXIT_FAILED) from None

@@ -1,19 +1,24 @@
-"""``tlsidecar reload | rotate | drain | shutdown | log-level | wait``: steer a running sidecar."""
+"""``tlsidecar reload | rotate | drain | undrain | shutdown | log-level | wait``: steer a running sidecar."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from tlsidecar.admin.client import AdminClient
+from tlsidecar.api.certificates import Attempt, AttemptReply
+from tlsidecar.api.connections import ConnectionsEnded
+from tlsidecar.api.decode import decoded
 from tlsidecar.api.errors import Refused, Unreachable
+from tlsidecar.api.replies import Drained, LogLevel, Stopping, Undrained
+from tlsidecar.api.text import SafeText
+from tlsidecar.api.words import LOG_LEVELS, DrainEnd, Outcome
 from tlsidecar.cli.context import (
     EXIT_FAILED,
     EXIT_REFUSED,
-    Failure,
+    CommandFailed,
     Seconds,
     call,
     echo_json,
@@ -21,7 +26,7 @@ from tlsidecar.cli.context import (
     json_option,
     socket_option,
 )
-from tlsidecar.cli.text import duration, safe_text
+from tlsidecar.cli.text import duration, safe_text, say
 
 # A call answers when it is done: a renewal may wait for an issuer, a drain for the slowest connection.
 RENEWAL_S = 120.0
@@ -52,41 +57,40 @@ def _attempt(client: AdminClient, target: str, as_json: bool, body: Mapping[str,
         document = call(client, "POST", target, body, as_json, RENEWAL_S)
     except Refused as error:
         if not as_json and "attempts" in error.body:
-            _tell_of_attempts(error.body)  # one was refused; the others may have been applied
+            _show_attempts(decoded(AttemptReply[SafeText], error.body))  # of several, others may have been applied
         raise
+    reply = decoded(AttemptReply[SafeText], document)
     if as_json:
         echo_json(document)
     else:
-        _tell_of_attempts(document)
-    attempt = document["attempt"]
-    if attempt.get("configuration") == "applied" and not as_json:
-        click.echo(safe_text(f"configuration applied: {', '.join(attempt['configuration_changes'])}"))
-    elif attempt.get("configuration") not in ("applied", "", None):
-        changes = ", ".join(attempt["configuration_changes"])
-        raise Failure(f"configuration changed: {attempt['configuration']}: {changes}", EXIT_REFUSED)
+        _show_attempts(reply)
+    attempt = reply.attempt
+    changes = ", ".join(attempt.configuration_changes)
+    if attempt.configuration not in ("", "applied"):
+        raise CommandFailed(f"configuration changed: {attempt.configuration}: {changes}", EXIT_REFUSED)
+    if attempt.configuration and not as_json:
+        say(f"configuration applied: {changes}")
 
 
-def _tell_of_attempts(document: Mapping[str, Any]) -> None:
-    attempts = document.get("attempts") or [document["attempt"]]
+def _show_attempts(reply: AttemptReply[SafeText]) -> None:
+    attempts = reply.attempts or (reply.attempt,)
     for attempt in attempts:
-        if len(attempts) == 1 and attempt["outcome"] == "refused":
-            continue  # which the error says
-        _tell_of_attempt(attempt, f"{attempt['identity']}: " if len(attempts) > 1 else "")
+        if len(attempts) == 1 and attempt.outcome == Outcome.REFUSED.value:
+            continue  # the error says so
+        _show_attempt(attempt, f"{attempt.identity}: " if len(attempts) > 1 else "")
 
 
-def _tell_of_attempt(attempt: Mapping[str, Any], whose: str) -> None:
-    if attempt["outcome"] == "refused":
-        click.echo(safe_text(f"{whose}refused: {attempt['reason']}: {attempt['detail']}"))
+def _show_attempt(attempt: Attempt[SafeText], whose: str) -> None:
+    if attempt.outcome == Outcome.REFUSED.value:
+        say(f"{whose}refused: {attempt.reason}: {attempt.detail}")
         return
-    was = f" (was {attempt['previous_serial']})" if attempt["previous_serial"] not in ("", attempt["serial"]) else ""
-    click.echo(
-        safe_text(
-            f"{whose}{attempt['outcome']}: generation {attempt['generation']}, serial {attempt['serial']}{was}, "
-            f"{attempt['duration_s'] * 1000:.0f} ms"
-        )
+    was = f" (was {attempt.previous_serial})" if attempt.previous_serial not in ("", attempt.serial) else ""
+    say(
+        f"{whose}{attempt.outcome}: generation {attempt.generation}, serial {attempt.serial}{was}, "
+        f"{attempt.duration_s * 1000:.0f} ms"
     )
-    for warning in attempt["warnings"]:
-        click.echo(safe_text(f"{whose}warning: {warning}"), err=True)
+    for warning in attempt.warnings:
+        say(f"{whose}warning: {warning}", err=True)
 
 
 @click.command()
@@ -112,23 +116,25 @@ def drain(
         _drain_generations(client, body, as_json)
         return
     document = call(client, "POST", "/v1/drain", body, as_json, LONGEST_DRAIN_S)
+    drained = decoded(Drained[SafeText], document)
     if as_json:
         echo_json(document)
     else:
-        forced = f", {document['forced']} of them cut" if document["forced"] else ""
-        click.echo(f"{document['outcome']}: {document['closed']} closed{forced} in {duration(document['duration_s'])}")
-    if document["outcome"] == "forced":
+        forced = f", {drained.forced} of them cut" if drained.forced else ""
+        say(f"{drained.outcome}: {drained.closed} closed{forced} in {duration(drained.duration_s)}")
+    if drained.outcome == DrainEnd.FORCED.value:
         click.get_current_context().exit(EXIT_FAILED)
 
 
 def _drain_generations(client: AdminClient, body: Mapping[str, object], as_json: bool) -> None:
     document = call(client, "POST", "/v1/drain-generations", body, as_json, LONGEST_DRAIN_S)
+    reply = decoded(ConnectionsEnded[SafeText], document)
     if as_json:
         echo_json(document)
     else:
-        left = f", {document['left']} have not ended yet" if document["left"] else ""
-        click.echo(f"{document['ended']} of older generations told to end{left}")
-    if document["left"]:
+        left = f", {reply.left} have not ended yet" if reply.left else ""
+        say(f"{reply.ended} of older generations told to end{left}")
+    if reply.left:
         click.get_current_context().exit(EXIT_FAILED)
 
 
@@ -142,7 +148,7 @@ def undrain(client: AdminClient, as_json: bool) -> None:
     if as_json:
         echo_json(document)
     else:
-        click.echo(document["outcome"])
+        say(decoded(Undrained[SafeText], document).outcome)
 
 
 @click.command()
@@ -161,11 +167,11 @@ def shutdown(client: AdminClient, until_ended: bool, as_json: bool) -> None:
     if as_json:
         echo_json(document)
     else:
-        click.echo("ended" if until_ended else document["outcome"])
+        say("ended" if until_ended else decoded(Stopping[SafeText], document).outcome)
 
 
 @click.command("log-level")
-@click.argument("level", metavar="LEVEL", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.argument("level", metavar="LEVEL", type=click.Choice(LOG_LEVELS))
 @socket_option
 @json_option
 def log_level(client: AdminClient, level: str, as_json: bool) -> None:
@@ -174,7 +180,8 @@ def log_level(client: AdminClient, level: str, as_json: bool) -> None:
     if as_json:
         echo_json(document)
     else:
-        click.echo(safe_text(f"{document['level']} (was {document['previous']})"))
+        reply = decoded(LogLevel[SafeText], document)
+        say(f"{reply.level} (was {reply.previous})")
 
 
 @click.command()
@@ -194,12 +201,12 @@ def wait(client: AdminClient, timeout: float, as_json: bool) -> None:
                 echo_json({"ready": False, "waited_s": round(waited_s, 3), "reason": obstacle})
             if not reached:
                 raise Unreachable(safe_text(obstacle))
-            raise Failure(f"not ready after {duration(waited_s)}: {obstacle}", EXIT_FAILED)
+            raise CommandFailed(f"not ready after {duration(waited_s)}: {obstacle}", EXIT_FAILED)
         time.sleep(POLL_S)
     if as_json:
         echo_json({"ready": True, "waited_s": round(waited_s, 3), "reason": ""})
     else:
-        click.echo(f"ready after {duration(waited_s)}")
+        say(f"ready after {duration(waited_s)}")
 
 
 def _is_ready(client: AdminClient, answer_s: float) -> tuple[bool, str, bool]:

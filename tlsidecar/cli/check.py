@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from certs.journal import second_text
 from tlsidecar.cli.context import EXIT_BAD_INPUT, echo_json, json_option
 from tlsidecar.cli.h2_probe import services_without_http2
 from tlsidecar.cli.settings_options import given, settings_options
-from tlsidecar.cli.text import moment, safe_text
+from tlsidecar.cli.text import say, say_lines, time_text
 from tlsidecar.config import ConfigError, ConfigProblem, load
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.sandbox.level import Level, SandboxError, level_of
@@ -45,7 +45,7 @@ class MaterialReport:
     name: str
     identity: str = ""
     serial: str = ""
-    not_after: str = ""
+    not_after: datetime | None = None
     source: str = ""
     is_at_hand: bool = True  # False: it has to be ordered first, which a check does not do
     problems: list[MaterialProblem] = field(default_factory=list)
@@ -70,7 +70,7 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
             problems = [problem.as_dict() for problem in error.problems]
             echo_json({"ok": False, "problems": problems, "material": None, "materials": []})
         else:
-            click.echo(safe_lines(str(error)))
+            say_lines(str(error))
         context.exit(EXIT_BAD_INPUT)
     reports = [judge(settings, identity, SYSTEM_CLOCK) for identity in settings.identities]
     reports[0].warnings += services_without_http2(settings)
@@ -87,7 +87,7 @@ def check(context: click.Context, /, config_file: Path | None, as_json: bool, **
         echo_json({"ok": ok, "problems": problems, "material": documents[0], "materials": documents, "sandbox": level})
     else:
         for problem in faults:
-            click.echo(safe_text(str(problem)))
+            say(problem)
         _print(settings, reports)
         if not faults:
             _print_sandbox(settings, sandbox)
@@ -126,7 +126,7 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
             return report  # nothing of it can be read
         report.identity = material.identity.name
         report.serial = material.identity.serial
-        report.not_after = second_text(material.identity.not_after)
+        report.not_after = material.identity.not_after
         report.warnings += never_shown(settings, identity.name, material)
         if not report.problems:
             build_contexts(settings, identity.name, material, 1)
@@ -147,16 +147,11 @@ def _sandbox(settings: Settings) -> tuple[Level, str]:
 
 def _print_sandbox(settings: Settings, sandbox: Level) -> None:
     if not sandbox.holds:
-        click.echo(safe_text(f"sandbox: {sandbox}"))
+        say(f"sandbox: {sandbox}")
         return
-    click.echo(safe_text(f"ok: sandbox: {sandbox}; not covered: {'; '.join(sandbox.gaps)}"))
+    say(f"ok: sandbox: {sandbox}; not covered: {'; '.join(sandbox.gaps)}")
     for program in dict.fromkeys(identity.command[0] for identity in settings.identities if identity.command):
-        click.echo(safe_text(f"ok: sandbox: {program} runs outside of it"))
-
-
-def safe_lines(text: str) -> str:
-    """Of several lines, each made safe to show."""
-    return "\n".join(safe_text(line) for line in text.split("\n"))
+        say(f"ok: sandbox: {program} runs outside of it")
 
 
 def _material_problem(error: MaterialError) -> MaterialProblem:
@@ -172,7 +167,7 @@ def _document(report: MaterialReport) -> dict[str, object]:
         "name": report.name,
         "identity": report.identity,
         "serial": report.serial,
-        "not_after": report.not_after or None,
+        "not_after": second_text(report.not_after) if report.not_after is not None else None,
         "source": report.source,
         "at_hand": report.is_at_hand,
         "problems": problems,
@@ -184,17 +179,17 @@ def _print(settings: Settings, reports: Sequence[MaterialReport]) -> None:
     for report in reports:
         whose = f"identity {report.name}: " if settings.names_identities else ""
         for line in (*report.problems, *(f"warning: {warning}" for warning in report.warnings)):
-            click.echo(safe_text(f"{whose}{line}"))
+            say(f"{whose}{line}")
     if any(report.problems for report in reports):
         return
     for listener in settings.listeners:
         upstreams = ", ".join(map(str, listener.upstreams))
         shown = f" as {', '.join(listener.identities)}" if settings.names_identities else ""
-        click.echo(safe_text(f"ok: {listener.name}: {listener.mode} {listener.listen} -> {upstreams}{shown}"))
+        say(f"ok: {listener.name}: {listener.mode} {listener.listen} -> {upstreams}{shown}")
     for report in reports:
         whose = f"{report.name}: " if settings.names_identities else ""
         if report.is_at_hand:
-            what = f"{report.identity}, serial {report.serial}, until {moment(report.not_after)}"
+            what = f"{report.identity}, serial {report.serial}, until {time_text(report.not_after)}"
         else:
             what = f"{report.source}: in order; nothing was issued for this check"
-        click.echo(safe_text(f"ok: {whose}{what}"))
+        say(f"ok: {whose}{what}")

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from certs.shell import has_done
-from tlsidecar.admin.client import AdminClient
+from tlsidecar.admin.client import ANSWER_S, AdminClient
 from tlsidecar.api.errors import BadReply, Refused, Unreachable
-from tlsidecar.cli.text import safe_text
+from tlsidecar.cli.text import say
 from tlsidecar.config import default_admin_socket
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    _ParamType = click.ParamType[float]
+else:
+    _ParamType = click.ParamType  # generic only since click 8.4
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -24,7 +31,7 @@ EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 
 
-class Failure(click.ClickException):
+class CommandFailed(click.ClickException):
     """Ends the command with one line on stderr and an exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -32,7 +39,7 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc] # click declares it a class variable and reads it from self
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"Error: {safe_text(self.message)}", err=True)
+        say(f"Error: {self.message}", err=True)
 
 
 def _sockets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -70,9 +77,9 @@ def socket_option(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, client=AdminClient(socket_path), **kwargs)
         except (Unreachable, BadReply) as error:
-            raise Failure(str(error), EXIT_UNREACHABLE) from None
+            raise CommandFailed(str(error), EXIT_UNREACHABLE) from None
         except Refused as error:
-            raise Failure(f"{error.code}: {error.message}", EXIT_REFUSED) from None
+            raise CommandFailed(f"{error.code}: {error.message}", EXIT_REFUSED) from None
 
     return wrapper
 
@@ -85,23 +92,15 @@ def echo_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    _ParamType = click.ParamType[float]
-else:
-    _ParamType = click.ParamType  # generic only since click 8.4
-
-
 def call(
     client: AdminClient,
     method: str,
     target: str,
     body: Mapping[str, object] | None,
     as_json: bool,
-    answer_s: float = 30.0,
+    answer_s: float = ANSWER_S,
 ) -> dict[str, Any]:
-    """A change. With ``--json`` a refusal is data, too: the whole reply on stdout, beside the exit code."""
+    """The reply to a change. With ``--json`` a refusal is data, too: all of it on stdout, beside the exit code."""
     try:
         document = client.call(method, target, body, answer_s=answer_s)
     except Refused as error:

@@ -7,13 +7,15 @@ import json
 import click
 
 from tlsidecar.admin.client import AdminClient
-from tlsidecar.api.errors import Unreachable
+from tlsidecar.api.errors import BadReply, Unreachable
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import EVENT_FIELDS
+from tlsidecar.api.sse import SseMessage
 from tlsidecar.api.text import SafeText
+from tlsidecar.api.times import moment
 from tlsidecar.cli.context import Number, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
-from tlsidecar.cli.text import fields_line, moment, safe_text
+from tlsidecar.cli.text import fields_line, safe_text, time_text
 
 
 @click.command()
@@ -27,7 +29,7 @@ from tlsidecar.cli.text import fields_line, moment, safe_text
 @click.option(
     "--follow/--no-follow",
     default=True,
-    help="Go on until interrupted, which it does unless told not to; or end with what is kept now.",
+    help="Go on until interrupted (the default), or end with what is kept now.",
 )
 @click.option("--count", type=Number(1), metavar="N", help="Leave after so many events.")
 @socket_option
@@ -43,7 +45,7 @@ def events(
     try:
         last = "" if after is None and follow else str(after or 0)
         for number, event in enumerate(client.events(last, wanted=str(wanted), follow=follow), start=1):
-            data = json.loads(event.data)
+            data = _fields(event)
             click.echo(json.dumps({"event": event.event, **data}) if as_json else _line(event.event, data))
             if number == count:
                 return
@@ -55,6 +57,17 @@ def events(
         click.echo("No event matches the filter." if wanted else "No event is kept.")
 
 
+def _fields(event: SseMessage) -> dict[str, object]:
+    """What an event tells. Raises BadReply."""
+    try:
+        data = json.loads(event.data)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise BadReply(SafeText("not an admin API: an event is no JSON object"))
+    return data
+
+
 def _line(kind: str, data: dict[str, object]) -> str:
     fields = {name: value for name, value in data.items() if name not in ("seq", "at")}
-    return safe_text(f"{moment(data.get('at'))} {data.get('seq')} {kind} {fields_line(fields)}")
+    return safe_text(f"{time_text(moment(data.get('at')))} {data.get('seq')} {kind} {fields_line(fields)}")

@@ -18,9 +18,9 @@ from tlsidecar.api.explanations import Explanation, Judgement, as_text
 from tlsidecar.api.refusals import Refusal
 from tlsidecar.api.text import SafeText
 from tlsidecar.cli import completion
-from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_REFUSED, Failure, echo_json, json_option, socket_option
+from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_REFUSED, CommandFailed, echo_json, json_option, socket_option
 from tlsidecar.cli.settings_options import report
-from tlsidecar.cli.text import clock, safe_text
+from tlsidecar.cli.text import say, time_text
 
 _NOT_FOUND = 404
 _BAD_REQUEST = 400
@@ -69,11 +69,13 @@ def explain(
         document = _of_certificate(client, cert, listener, path, method, config_file)
     else:
         document = _of_id(client, str(wanted))
+    explanation = decoded(Explanation[SafeText], document.get("explanation"))
     if as_json:
         echo_json(document)
     else:
-        click.echo("\n".join(_lines(document)))
-    if not document["explanation"]["allowed"]:
+        for line in _lines(explanation, document.get("refusal")):
+            say(line)
+    if not explanation.allowed:
         click.get_current_context().exit(EXIT_REFUSED)
 
 
@@ -88,7 +90,7 @@ def _of_certificate(
         chain = chain_in(cert)
         Asked.of(method, path)
     except (MaterialError, CannotAsk) as error:
-        raise Failure(str(error), EXIT_BAD_INPUT) from None
+        raise CommandFailed(str(error), EXIT_BAD_INPUT) from None
     if config_file is not None:
         return _without_a_sidecar(chain, listener, path, method, config_file)
     question = {"certificate": as_text(chain), "listener": listener, "path": path, "method": method}
@@ -96,9 +98,9 @@ def _of_certificate(
         return client.get(f"/v1/explain?{urlencode({name: text for name, text in question.items() if text})}")
     except Refused as error:
         if error.status == _BAD_REQUEST:
-            raise Failure(str(error.message), EXIT_BAD_INPUT) from None
+            raise CommandFailed(str(error.message), EXIT_BAD_INPUT) from None
         if error.status in _TOO_LONG:
-            raise Failure("the chain is too long to ask a sidecar about: give --config", EXIT_BAD_INPUT) from None
+            raise CommandFailed("the chain is too long to ask a sidecar about: give --config", EXIT_BAD_INPUT) from None
         raise
 
 
@@ -122,14 +124,14 @@ def _without_a_sidecar(
     except ConfigError as error:
         report(error)
     except (CertsError, CannotAsk) as error:
-        raise Failure(str(error), EXIT_BAD_INPUT) from None
+        raise CommandFailed(str(error), EXIT_BAD_INPUT) from None
     return encoded(ExplanationReply(SYSTEM_CLOCK.now(), explanation))
 
 
 def _of_id(client: AdminClient, wanted: str) -> dict[str, Any]:
     kind, number = wanted[:1].lower(), wanted.lstrip("rcRC")
     if not (number.isascii() and number.isdigit() and len(wanted) - len(number) <= 1 and len(number) <= 18):
-        raise Failure(f"{wanted!a} is no id: a refusal's is like r17, a connection's like c42", EXIT_BAD_INPUT)
+        raise CommandFailed(f"{wanted!a} is no id: a refusal's is like r17, a connection's like c42", EXIT_BAD_INPUT)
     if kind != "r":
         found = _get(client, f"/v1/connections/{number}/explanation")
         if found is not None:
@@ -140,7 +142,7 @@ def _of_id(client: AdminClient, wanted: str) -> dict[str, Any]:
         if found is not None:
             return found
     what = "refusal is kept" if kind == "r" else "connection is open, and no refusal is kept,"
-    raise Failure(f"no {what} with the id {wanted}", EXIT_BAD_INPUT)
+    raise CommandFailed(f"no {what} with the id {wanted}", EXIT_BAD_INPUT)
 
 
 def _get(client: AdminClient, target: str) -> dict[str, Any] | None:
@@ -152,16 +154,13 @@ def _get(client: AdminClient, target: str) -> dict[str, Any] | None:
         raise
 
 
-# What is shown.
-
-
-def _lines(document: dict[str, Any]) -> Iterator[str]:
-    explanation = decoded(Explanation[SafeText], document["explanation"])
-    if "refusal" in document:
-        yield from _of_refusal(decoded(Refusal[SafeText], document["refusal"]))
+def _lines(explanation: Explanation[SafeText], refusal: object) -> Iterator[str]:
+    """``refusal`` is that of the reply, None where it is not about one."""
+    if refusal is not None:
+        yield from _of_refusal(decoded(Refusal[SafeText], refusal))
     yield "would be let in" if explanation.allowed else "would be refused"
     if explanation.note:
-        yield safe_text(explanation.note)
+        yield explanation.note
     for each in explanation.judgements:
         yield ""
         yield from _of_judgement(each)
@@ -174,12 +173,12 @@ def _of_refusal(refusal: Refusal[SafeText]) -> Iterator[str]:
     request = f"{refusal.method} {refusal.target}, answered {refusal.status}: " if refusal.method else ""
     peer = refusal.peer_address
     whose = peer if refusal.who == peer else f"{refusal.who} from {peer}"
-    yield safe_text(
+    yield (
         f"{refusal.id}: {whose} was refused on {refusal.listener} "
-        f"at {clock(refusal.at)}: {request}{refusal.sentence} ({refusal.stage}, {refusal.reason})"
+        f"at {time_text(refusal.at)}: {request}{refusal.sentence} ({refusal.stage}, {refusal.reason})"
     )
     if refusal.detail:
-        yield safe_text(f"  {refusal.detail}")
+        yield f"  {refusal.detail}"
 
 
 def _of_judgement(judged: Judgement[SafeText]) -> Iterator[str]:
@@ -188,36 +187,36 @@ def _of_judgement(judged: Judgement[SafeText]) -> Iterator[str]:
     where = f"{judged.listener} ({judged.mode}{asked_for}){request}"
     if judged.allowed:
         by = f" by {judged.rule}" if judged.rule else ""
-        yield safe_text(f"{where}: let in{by}")
+        yield f"{where}: let in{by}"
     else:
         status = f", status {judged.status}" if judged.status else ""
-        yield safe_text(f"{where}: refused: {judged.sentence} ({judged.stage}, {judged.reason}{status})")
+        yield f"{where}: refused: {judged.sentence} ({judged.stage}, {judged.reason}{status})"
         if judged.detail:
-            yield safe_text(f"  {judged.detail}")
+            yield f"  {judged.detail}"
     verified = "verifies" if judged.verified else "does not verify"
     yield f"  the chain {verified} against the trust in force"
     if judged.method:
-        yield safe_text(f"  decided by the route {judged.route}" if judged.route else "  no route matches")
+        yield f"  decided by the route {judged.route}" if judged.route else "  no route matches"
     for tried in judged.rules:
-        yield safe_text(f"  {tried.rule} ({tried.place}): {'matches' if tried.matches else tried.why}")
+        yield f"  {tried.rule} ({tried.place}): {'matches' if tried.matches else tried.why}"
     for each in judged.lines:
-        yield safe_text(f"  to let in exactly this peer, in {each.place}:")
-        yield safe_text(f"    {each.line}")
+        yield f"  to let in exactly this peer, in {each.place}:"
+        yield f"    {each.line}"
     if judged.note:
-        yield safe_text(f"  {judged.note}")
+        yield f"  {judged.note}"
 
 
 def _of_certificate_shown(certificate: Certificate[SafeText], what: str) -> Iterator[str]:
     names = ", ".join((*certificate.uris, *certificate.dns, *certificate.ips))
-    yield safe_text(f"{what} {certificate.identity}")
+    yield f"{what} {certificate.identity}"
     for title, value in (
         ("subject", certificate.subject),
         ("issuer", certificate.issuer),
         ("serial", certificate.serial),
         ("names", names),
-        ("valid", f"{clock(certificate.not_before)} to {clock(certificate.not_after)}"),
+        ("valid", f"{time_text(certificate.not_before)} to {time_text(certificate.not_after)}"),
         ("key", certificate.key),
         ("sha256", certificate.sha256),
     ):
         if value:
-            yield safe_text(f"  {title:<9} {value}")
+            yield f"  {title:<9} {value}"

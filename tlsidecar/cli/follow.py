@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, TypeAlias
 
+from tlsidecar.admin.client import Row
 from tlsidecar.api.words import PAGE_ROWS
 
 LOOK_EVERY_S = 1.0
-Row: TypeAlias = dict[str, Any]
 
 
 def news(

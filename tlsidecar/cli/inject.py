@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure, Number
+from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, CommandFailed, Number
+from tlsidecar.cli.text import say
 from tlsidecar.cli.text_file import name_of, read_text, yaml_needed
 from tlsidecar.inject.plan import InjectError, Plan
 
@@ -80,7 +81,7 @@ def inject(
             allow=_checked(allow),
         )
     except InjectError as error:
-        raise Failure(str(error), EXIT_BAD_INPUT) from None
+        raise CommandFailed(str(error), EXIT_BAD_INPUT) from None
     if serve is not None:
         _serve(plan, serve)
     else:
@@ -101,7 +102,7 @@ def _checked(allow: tuple[str, ...]) -> tuple[str, ...]:
         try:
             Rule.parse(text)
         except RuleError as error:
-            raise Failure(f"--allow {text}: {error}", EXIT_BAD_INPUT) from None
+            raise CommandFailed(f"--allow {text}: {error}", EXIT_BAD_INPUT) from None
     return allow
 
 
@@ -115,15 +116,15 @@ def _transform(file: Path | None, plan: Plan | None) -> None:
         with yaml_needed():
             result = apply(text, change)
     except InjectError as error:
-        raise Failure(f"{name_of(file)}: {error}", EXIT_BAD_INPUT) from None
+        raise CommandFailed(f"{name_of(file)}: {error}", EXIT_BAD_INPUT) from None
     click.echo(result.text, nl=False)
     done = "taken out of" if plan is None else "put into"
     for workload in result.changed:
-        click.echo(f"{done} {workload}", err=True)
+        say(f"{done} {workload}", err=True)
     for workload in result.unchanged:
-        click.echo(f"unchanged: {workload}", err=True)
+        say(f"unchanged: {workload}", err=True)
     if not result.changed and not result.unchanged:
-        click.echo(f"{name_of(file)}: there is no workload in it", err=True)
+        say(f"{name_of(file)}: there is no workload in it", err=True)
 
 
 def _serve(plan: Plan, address: str) -> None:
@@ -138,18 +139,18 @@ def _serve(plan: Plan, address: str) -> None:
         is_loopback = host == "localhost" or ip_address(host).is_loopback
         number = int(port)
     except ValueError:
-        raise Failure(f"--serve {address}: not HOST:PORT, as 127.0.0.1:9443", EXIT_BAD_INPUT) from None
+        raise CommandFailed(f"--serve {address}: not HOST:PORT, as 127.0.0.1:9443", EXIT_BAD_INPUT) from None
     if not is_loopback:
-        raise Failure(
+        raise CommandFailed(
             f"--serve {address}: in the clear only on loopback: put a terminate listener in front of it", EXIT_BAD_INPUT
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         server = WebhookServer(plan, host, number)
     except (OSError, OverflowError) as error:
-        raise Failure(f"--serve {address}: {error}", EXIT_FAILED) from None
+        raise CommandFailed(f"--serve {address}: {error}", EXIT_FAILED) from None
     with server:
-        click.echo(f"answering AdmissionReviews on http://{host}:{server.server_address[1]}/", err=True)
+        say(f"answering AdmissionReviews on http://{host}:{server.server_address[1]}/", err=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

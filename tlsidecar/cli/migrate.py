@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, Failure
-from tlsidecar.cli.text import safe_text
+from tlsidecar.cli.context import EXIT_BAD_INPUT, EXIT_FAILED, CommandFailed
+from tlsidecar.cli.text import say
 from tlsidecar.cli.text_file import name_of, read_text, yaml_needed
 from tlsidecar.migrate.draft import Draft, MigrateError
 
@@ -31,7 +31,11 @@ def migrate() -> None:
 @migrate.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def ghostunnel(flags: tuple[str, ...]) -> None:
-    """Its command line: tlsidecar import ghostunnel -- server --listen … --target …"""
+    """ghostunnel's command line, behind two dashes.
+
+    \b
+    tlsidecar import ghostunnel -- server --listen :8443 --target localhost:8080 …
+    """
     from tlsidecar.migrate import ghostunnel as reader
 
     _write("", lambda: reader.read(flags))
@@ -40,7 +44,7 @@ def ghostunnel(flags: tuple[str, ...]) -> None:
 @migrate.command()
 @_FILE
 def stunnel(file: Path) -> None:
-    """Its configuration FILE, or - for stdin."""
+    """stunnel's configuration FILE, or - for stdin."""
     from tlsidecar.migrate import stunnel as reader
 
     _write(name_of(file), lambda: reader.read(read_text(file)))
@@ -49,7 +53,7 @@ def stunnel(file: Path) -> None:
 @migrate.command()
 @_FILE
 def hitch(file: Path) -> None:
-    """Its configuration FILE, or - for stdin."""
+    """hitch's configuration FILE, or - for stdin."""
     from tlsidecar.migrate import hitch as reader
 
     _write(name_of(file), lambda: reader.read(read_text(file)))
@@ -58,7 +62,10 @@ def hitch(file: Path) -> None:
 @migrate.command()
 @_FILE
 def envoy(file: Path) -> None:
-    """Its bootstrap FILE in YAML or JSON, or - for stdin: static listeners and clusters."""
+    """Envoy's bootstrap FILE, or - for stdin.
+
+    In YAML or JSON. Static listeners and clusters are read.
+    """
     from tlsidecar.migrate import envoy as reader
 
     _write(name_of(file), lambda: reader.read(read_text(file)))
@@ -71,10 +78,10 @@ def _write(place: str, read: Callable[[], Draft]) -> None:
         text = draft.text()
         _judge(draft, text)
     except MigrateError as error:
-        raise Failure(f"{place}: {error}" if place else str(error), EXIT_BAD_INPUT) from None
+        raise CommandFailed(f"{place}: {error}" if place else str(error), EXIT_BAD_INPUT) from None
     click.echo(text, nl=False)
     for lost in dict.fromkeys(draft.lost):
-        click.echo(f"not carried over: {safe_text(lost)}", err=True)
+        say(f"not carried over: {lost}", err=True)
     if draft.lost:
         click.get_current_context().exit(EXIT_FAILED)
 

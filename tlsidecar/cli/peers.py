@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import click
 
-from tlsidecar.admin.client import AdminClient
-from tlsidecar.api.decode import decoded
-from tlsidecar.api.denials import LONGEST_DENIAL_S, Denials
+from tlsidecar.admin.client import AdminClient, rows_in
+from tlsidecar.api.connections import ConnectionsEnded
+from tlsidecar.api.decode import decoded, integer
+from tlsidecar.api.denials import LONGEST_DENIAL_S, DenialEnded, DenialReply, Denials
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import CONNECTION_FIELDS
 from tlsidecar.api.text import SafeText
 from tlsidecar.cli import completion
 from tlsidecar.cli.context import (
     EXIT_REFUSED,
-    Failure,
+    CommandFailed,
     Number,
     Seconds,
     call,
@@ -26,7 +26,7 @@ from tlsidecar.cli.context import (
     socket_option,
 )
 from tlsidecar.cli.filtering import filter_option
-from tlsidecar.cli.text import clock, moment, safe_text, table
+from tlsidecar.cli.text import say, table, time_text
 
 
 @click.command()
@@ -53,7 +53,7 @@ def kill(
     as_json: bool,
 ) -> None:
     """Close one connection, by the id that `tlsidecar connections` shows; or all that match a filter, or all of an
-    identity. Exit code 4 when they are no longer as many as was said or counted, by more than a tenth."""
+    identity. Exit code 4 when there are not about as many as expected, or as counted just before."""
     many = bool(wanted) or bool(identity)
     if (connection_id is None) != many or (not many and (dry_run or expected is not None)):
         raise click.UsageError("give an id, or --filter or --identity (with --expect and --dry-run)")
@@ -63,17 +63,17 @@ def kill(
     else:
         which = {"filter": str(wanted) if wanted else "", "identity": identity}
         which = {name: text for name, text in which.items() if text}
-        found = client.get(f"/v1/connections?{urlencode({**which, 'limit': 1})}")["matched"]
+        found = integer(client.get(f"/v1/connections?{urlencode({**which, 'limit': 1})}").get("matched"))
         if dry_run:
             document, line = {"matched": found}, f"{found} would be closed"
         else:
             query = urlencode({**which, "expected": found if expected is None else expected})
             document = call(client, "DELETE", f"/v1/connections?{query}", None, as_json)
-            line = f"closed {document['ended']}"
+            line = f"closed {decoded(ConnectionsEnded[SafeText], document).ended}"
     if as_json:
         echo_json(document)
     else:
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -97,10 +97,8 @@ def deny(client: AdminClient, identity: str, for_s: float, expected: int | None,
     if as_json:
         echo_json(document)
         return
-    denial = document["denial"]
-    click.echo(
-        safe_text(f"{denial['identity']} is kept out until {moment(denial['until'])}, {document['closed']} closed")
-    )
+    reply = decoded(DenialReply[SafeText], document)
+    say(f"{reply.denial.identity} is kept out until {time_text(reply.denial.until)}, {reply.closed} closed")
 
 
 @click.command()
@@ -112,16 +110,16 @@ def undeny(client: AdminClient, which: str | None, everybody: bool, as_json: boo
     """End a denial before its time, by the identity or by the number that `tlsidecar denials` shows."""
     if (which is None) is not everybody:
         raise click.UsageError("give an identity, a number, or --all")
-    known = client.get("/v1/denials")["denials"]
-    wanted = [each for each in known if everybody or which in (each["identity"], str(each["id"]))]
+    known = rows_in(client.get("/v1/denials"), "denials")
+    wanted = [each for each in known if everybody or which in (each.get("identity"), str(each.get("id")))]
     if not wanted and not everybody:
-        raise Failure(f"{which} is not kept out: see tlsidecar denials", EXIT_REFUSED)
-    ended = [call(client, "DELETE", f"/v1/denials/{quote(str(each['id']))}", None, as_json) for each in wanted]
+        raise CommandFailed(f"{which} is not kept out: see tlsidecar denials", EXIT_REFUSED)
+    ended = [call(client, "DELETE", f"/v1/denials/{integer(each.get('id'))}", None, as_json) for each in wanted]
     if as_json:
-        echo_json({"ended": [document["denial"] for document in ended]})
+        echo_json({"ended": [document.get("denial") for document in ended]})
         return
     for document in ended:
-        click.echo(safe_text(f"{document['denial']['identity']} is kept out no more"))
+        say(f"{decoded(DenialEnded[SafeText], document).denial.identity} is kept out no more")
 
 
 @click.command()
@@ -129,7 +127,7 @@ def undeny(client: AdminClient, which: str | None, everybody: bool, as_json: boo
 @json_option
 def denials(client: AdminClient, as_json: bool) -> None:
     """Whom an operator keeps out for a time, and until when."""
-    document: dict[str, Any] = client.get("/v1/denials")
+    document = client.get("/v1/denials")
     if as_json:
         echo_json(document)
         return
@@ -137,5 +135,7 @@ def denials(client: AdminClient, as_json: bool) -> None:
     if not kept_out.denials:
         click.echo("Nobody is kept out by hand.")
         return
-    rows = [(each.id, each.identity, clock(each.since), clock(each.until), each.by) for each in kept_out.denials]
+    rows = [
+        (each.id, each.identity, time_text(each.since), time_text(each.until), each.by) for each in kept_out.denials
+    ]
     click.echo(table(("ID", "IDENTITY", "SINCE", "UNTIL", "BY"), rows, frozenset({"ID"})))

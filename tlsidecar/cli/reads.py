@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 
-from tlsidecar.admin.client import AdminClient
+from tlsidecar.admin.client import AdminClient, Row, rows_in
+from tlsidecar.api.certificates import Attempt, Certificates, OwnMaterial
+from tlsidecar.api.connections import Connection, ConnectionGroup, Connections
+from tlsidecar.api.decode import decoded, integer
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import CONNECTION_FIELDS
+from tlsidecar.api.text import SafeText
 from tlsidecar.api.words import CONNECTION_GROUPS, CONNECTION_SORT_KEYS, GROUP_SORT_KEYS, PAGE_ROWS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
-from tlsidecar.cli.text import duration, moment, remaining, safe_text, size, table
+from tlsidecar.cli.text import duration, remaining, say, size, table, time_text
 
+# Rates are of two seconds, which begin with the first call.
 RATES_WITHIN_S = 4.0
 LOOK_AGAIN_S = 0.25
 
@@ -25,12 +32,14 @@ LOOK_AGAIN_S = 0.25
 @click.option(
     "--group",
     type=click.Choice(CONNECTION_GROUPS),
-    help="Counted together by this, with what moves a second, most connections first.",
+    help="Count them together by this, with rates; most connections first.",
 )
 @click.option(
     "--sort",
     type=click.Choice(tuple(dict.fromkeys((*CONNECTION_SORT_KEYS, *GROUP_SORT_KEYS)))),
-    help="[default: id; of groups connections]",
+    metavar="FIELD",
+    help=f"Of connections {', '.join(CONNECTION_SORT_KEYS)}; of groups {', '.join(GROUP_SORT_KEYS)}.  [default: id; of "
+    "groups connections]",
 )
 @click.option("--desc", is_flag=True, help="The largest first.")
 @click.option("--limit", type=Number(1), default=100, show_default=True, help="Rows at most.")
@@ -53,26 +62,25 @@ def connections(
         raise click.UsageError(f"--sort {sort}: {'groups' if group else 'connections'} have {', '.join(sorts)}")
     if group is not None:
         document = _groups(client, group, str(wanted), sort or GROUP_SORT_KEYS[0], limit, offset)
-        _show_groups(group, document, as_json)
-        return
-    document = _pages(client, str(wanted), sort or "id", desc, limit, offset)
+    else:
+        document = _pages(client, str(wanted), sort or "id", desc, limit, offset)
     if as_json:
         echo_json(document)
         return
-    rows = document["connections"]
-    if not document["matched"]:
-        click.echo("No connection matches the filter." if document["total"] else "Nobody is connected.")
+    found = decoded(Connections[SafeText], document)
+    if group is not None:
+        _show(_groups_table(group, found.groups), len(found.groups), found.groups_matched, found.total)
+    else:
+        _show(_connections_table(found), len(found.connections), found.matched, found.total)
+
+
+def _show(shown: str, rows: int, matched: int, total: int) -> None:
+    if not matched:
+        click.echo("No connection matches the filter." if total else "Nobody is connected.")
         return
-    named = any(row["own_identity"] != rows[0]["own_identity"] for row in rows)
-    click.echo(
-        table(
-            ("ID", "LISTENER", "PEER", "IDENTITY", "STATE", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"),
-            [_connection_row(row, document["now"], named) for row in rows],
-            frozenset({"ID", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"}),
-        )
-    )
-    if len(rows) < document["matched"]:
-        click.echo(f"{len(rows)} of {document['matched']} shown: see --limit and --filter", err=True)
+    click.echo(shown)
+    if rows < matched:
+        click.echo(f"{rows} of {matched} shown: see --limit and --filter", err=True)
 
 
 def _groups(client: AdminClient, group: str, wanted: str, sort: str, limit: int, offset: int) -> dict[str, Any]:
@@ -81,38 +89,29 @@ def _groups(client: AdminClient, group: str, wanted: str, sort: str, limit: int,
     deadline = time.monotonic() + RATES_WITHIN_S
     while True:
         document = client.get(f"/v1/connections?{urlencode(query)}")
-        rates = [row["requests_per_s"] for row in document["groups"]]
+        rates = [row.get("requests_per_s") for row in rows_in(document, "groups")]
         if None not in rates or time.monotonic() > deadline:
             return document
         time.sleep(LOOK_AGAIN_S)
 
 
-def _show_groups(group: str, document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        echo_json(document)
-        return
-    rows = document["groups"]
-    if not rows:
-        click.echo("No connection matches the filter." if document["total"] else "Nobody is connected.")
-        return
+def _groups_table(group: str, rows: Sequence[ConnectionGroup[SafeText]]) -> str:
     headings = (group.upper(), "OPEN", "REQ/S", "FAILED/S", "IN/S", "OUT/S", "REQUESTS", "IN", "OUT")
     cells = [
         (
-            row["key"] or "-",
-            row["connections"],
-            _rate(row["requests_per_s"]),
-            _rate(row["failures_per_s"]),
-            "-" if row["bytes_in_per_s"] is None else size(row["bytes_in_per_s"]),
-            "-" if row["bytes_out_per_s"] is None else size(row["bytes_out_per_s"]),
-            row["requests"],
-            size(row["bytes_in"]),
-            size(row["bytes_out"]),
+            row.key or "-",
+            row.connections,
+            _rate(row.requests_per_s),
+            _rate(row.failures_per_s),
+            "-" if row.bytes_in_per_s is None else size(row.bytes_in_per_s),
+            "-" if row.bytes_out_per_s is None else size(row.bytes_out_per_s),
+            row.requests,
+            size(row.bytes_in),
+            size(row.bytes_out),
         )
         for row in rows
     ]
-    click.echo(table(headings, cells, frozenset(headings[1:])))
-    if len(rows) < document["groups_matched"]:
-        click.echo(f"{len(rows)} of {document['groups_matched']} shown: see --limit and --filter", err=True)
+    return table(headings, cells, frozenset(headings[1:]))
 
 
 def _rate(rate: float | None) -> str:
@@ -122,7 +121,7 @@ def _rate(rate: float | None) -> str:
 def _pages(client: AdminClient, wanted: str, sort: str, desc: bool, limit: int, offset: int) -> dict[str, Any]:
     """One document of as many rows as were asked for, from as many calls as that takes."""
     document: dict[str, Any] = {}
-    rows: list[Any] = []
+    rows: list[Row] = []
     while len(rows) < limit:
         query = {
             "filter": wanted,
@@ -132,26 +131,38 @@ def _pages(client: AdminClient, wanted: str, sort: str, desc: bool, limit: int, 
             "offset": offset + len(rows),
         }
         document = client.get(f"/v1/connections?{urlencode(query)}")
-        rows += document["connections"]
-        if not document["connections"] or offset + len(rows) >= document["matched"]:
+        page = rows_in(document, "connections")
+        rows += page
+        if not page or offset + len(rows) >= integer(document.get("matched")):
             break
     return document | {"connections": rows, "limit": limit, "offset": offset}
 
 
-def _connection_row(row: dict[str, Any], now: str, named: bool) -> tuple[object, ...]:
-    """``named``: say which of our identities the generation is of."""
+def _connections_table(found: Connections[SafeText]) -> str:
+    rows = found.connections
+    # Which of our identities the generation is of, where that has to be said.
+    is_named = any(row.own_identity != rows[0].own_identity for row in rows)
+    return table(
+        ("ID", "LISTENER", "PEER", "IDENTITY", "STATE", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"),
+        [_connection_row(row, found.now, is_named) for row in rows],
+        frozenset({"ID", "AGE", "IDLE", "IN", "OUT", "REQUESTS", "GEN"}),
+    )
+
+
+def _connection_row(row: Connection[SafeText], now: datetime | None, is_named: bool) -> tuple[object, ...]:
+    age_s = None if row.opened_at is None or now is None else abs((now - row.opened_at).total_seconds())
     return (
-        row["id"],
-        row["listener"],
-        row["peer_address"],
-        row["identity"] or row["subject"] or "-",
-        row["state"],
-        remaining(row["opened_at"], now).removesuffix(" ago").removeprefix("in "),
-        duration(row["idle_s"]),
-        size(row["bytes_in"]),
-        size(row["bytes_out"]),
-        row["requests"],
-        f"{row['own_identity']}/{row['generation']}" if named else row["generation"],
+        row.id,
+        row.listener,
+        row.peer_address,
+        row.identity or row.subject or "-",
+        row.state,
+        "-" if age_s is None else duration(age_s),
+        duration(row.idle_s),
+        size(row.bytes_in),
+        size(row.bytes_out),
+        row.requests,
+        f"{row.own_identity}/{row.generation}" if is_named else row.generation,
     )
 
 
@@ -164,60 +175,56 @@ def certificates(client: AdminClient, as_json: bool) -> None:
     if as_json:
         echo_json(document)
         return
-    identities = document["identities"]
-    for at, identity in enumerate(identities):
+    found = decoded(Certificates[SafeText], document)
+    if len(found.identities) < 2:
+        _show_material(found, found.now)
+        return
+    for at, identity in enumerate(found.identities):
         if at:
             click.echo()
-        if len(identities) > 1:
-            listeners = f", shown by {', '.join(identity['listeners'])}" if identity["listeners"] else ""
-            click.echo(safe_text(f"identity {identity['name']}{listeners}"))
-        _print_material(identity, document["now"])
+        listeners = f", shown by {', '.join(identity.listeners)}" if identity.listeners else ""
+        say(f"identity {identity.name}{listeners}")
+        _show_material(identity, found.now)
 
 
-def _print_material(document: dict[str, Any], now: str) -> None:
-    lines = [f"generation {document['generation']}, in use since {moment(document['activated_at'])}"]
-    lines.append(f"from {document['source']}")
-    if document["next_renewal_at"]:
-        lines.append(f"renews {remaining(document['next_renewal_at'], now)} ({moment(document['next_renewal_at'])})")
-    attempt = document["last_attempt"]
-    if attempt:
-        why = ": ".join(part for part in (attempt["reason"], attempt["detail"]) if part)
-        outcome = ", ".join(part for part in (attempt["outcome"], why) if part)
-        lines.append(f"last attempt {moment(attempt['at'])} ({attempt['trigger']}): {outcome}")
-        lines += [
-            f"  {each['what']}: {each['before'] or 'none'} -> {each['after'] or 'none'}"
-            for each in attempt["differences"]
-        ]
-    by_generation = document["connections_by_generation"]
-    if by_generation:
-        counts = ", ".join(f"{count} on {number}" for number, count in by_generation.items())
-        lines.append(f"connections by generation: {counts}")
-    for line in lines:
-        click.echo(safe_text(line))
+def _show_material(own: OwnMaterial[SafeText], now: datetime | None) -> None:
+    say(f"generation {own.generation}, in use since {time_text(own.activated_at)}")
+    say(f"from {own.source}")
+    if own.next_renewal_at is not None:
+        say(f"renews {remaining(own.next_renewal_at, now)} ({time_text(own.next_renewal_at)})")
+    if own.last_attempt is not None:
+        _show_attempt(own.last_attempt)
+    if own.connections_by_generation:
+        counts = ", ".join(f"{count} on {number}" for number, count in own.connections_by_generation.items())
+        say(f"connections by generation: {counts}")
     click.echo()
-    roles = [("leaf", document["leaf"])] if document["leaf"] else []
-    roles += [(role, each) for role in ("chain", "trust") for each in document[role]]
+    roles = [("leaf", own.leaf)] if own.leaf is not None else []
+    roles += [("chain", each) for each in own.chain] + [("trust", each) for each in own.trust]
     click.echo(
         table(
             ("ROLE", "IDENTITY", "ISSUER", "SERIAL", "KEY", "EXPIRES", ""),
             [
                 (
                     role,
-                    certificate["identity"] or certificate["subject"],
-                    certificate["issuer"],
-                    certificate["serial"],
-                    certificate["key"],
-                    moment(certificate["not_after"]),
-                    remaining(certificate["not_after"], now),
+                    certificate.identity or certificate.subject,
+                    certificate.issuer,
+                    certificate.serial,
+                    certificate.key,
+                    time_text(certificate.not_after),
+                    remaining(certificate.not_after, now),
                 )
                 for role, certificate in roles
             ],
         )
     )
-    for crl in document["crls"]:
-        click.echo(
-            safe_text(
-                f"revocation list of {crl['issuer']}: {crl['revoked']} revoked, "
-                f"next update {remaining(crl['next_update'], now)} ({moment(crl['next_update'])})"
-            )
-        )
+    for crl in own.crls:
+        due = f"{remaining(crl.next_update, now)} ({time_text(crl.next_update)})"
+        say(f"revocation list of {crl.issuer}: {crl.revoked} revoked, next update {due}")
+
+
+def _show_attempt(attempt: Attempt[SafeText]) -> None:
+    why = ": ".join(part for part in (attempt.reason, attempt.detail) if part)
+    outcome = ", ".join(part for part in (attempt.outcome, why) if part)
+    say(f"last attempt {time_text(attempt.at)} ({attempt.trigger}): {outcome}")
+    for each in attempt.differences:
+        say(f"  {each.what}: {each.before or 'none'} -> {each.after or 'none'}")

@@ -9,14 +9,18 @@ from urllib.parse import urlencode
 
 import click
 
-from tlsidecar.admin.client import AdminClient
+from tlsidecar.admin.client import AdminClient, Row, rows_in
+from tlsidecar.api.decode import decoded, integer
+from tlsidecar.api.failures import Failures
 from tlsidecar.api.filter import Filter
 from tlsidecar.api.filter_fields import FAILURE_FIELDS, REFUSAL_FIELDS
+from tlsidecar.api.refusals import Refusal, RefusalGroup, Refusals
+from tlsidecar.api.text import SafeText
 from tlsidecar.api.words import PAGE_ROWS
 from tlsidecar.cli.context import Number, echo_json, json_option, socket_option
 from tlsidecar.cli.filtering import filter_option
-from tlsidecar.cli.follow import Row, news
-from tlsidecar.cli.text import fields_line, moment, safe_text, table
+from tlsidecar.cli.follow import news
+from tlsidecar.cli.text import fields_line, table, time_text
 
 _limit_option = click.option("--limit", type=Number(1, PAGE_ROWS), default=100, show_default=True, help="Rows at most.")
 _follow_option = click.option(
@@ -37,19 +41,19 @@ def refusals(client: AdminClient, wanted: Filter, limit: int, groups: bool, foll
         raise click.UsageError("--follow tells of each refusal, --groups of many together: one of the two")
     look = _look(client, "refusals", wanted)
     if follow:
-        _follow(look, "refusals", limit, as_json, key=lambda row: None, stamp=lambda row: int(row["seq"]))
+        _follow(look, "refusals", limit, as_json, key=lambda row: None, stamp=lambda row: integer(row.get("seq")))
         return
     document = look(limit)
     if as_json:
         echo_json(document)
         return
-    rows = document["groups" if groups else "refusals"]
-    if not rows:
-        click.echo(_nothing(document["total"], "Nobody was refused since the sidecar began.", "No refusal"))
+    found = decoded(Refusals[SafeText], document)
+    if not (found.groups if groups else found.refusals):
+        click.echo(_nothing(found.total, "Nobody was refused since the sidecar began.", "No refusal"))
         return
-    click.echo(_groups_table(rows) if groups else _refusals_table(rows))
-    if len(document["refusals"]) < document["total"]:
-        click.echo(f"{len(document['refusals'])} of {document['total']} shown", err=True)
+    click.echo(_groups_table(found.groups) if groups else _refusals_table(found.refusals))
+    if len(found.refusals) < found.total:
+        click.echo(f"{len(found.refusals)} of {found.total} shown", err=True)
 
 
 @click.command()
@@ -67,32 +71,33 @@ def failures(client: AdminClient, wanted: Filter, limit: int, follow: bool, as_j
             "failures",
             limit,
             as_json,
-            key=lambda row: (row["listener"], row["upstream"], row["reason"]),
-            stamp=lambda row: int(row["count"]),
+            key=lambda row: tuple(str(row.get(name)) for name in ("listener", "upstream", "reason")),
+            stamp=lambda row: integer(row.get("count")),
         )
         return
     document = look(limit)
     if as_json:
         echo_json(document)
         return
-    if not document["failures"]:
-        click.echo(_nothing(document["total"], "Nothing failed since the sidecar began.", "No failure"))
+    found = decoded(Failures[SafeText], document)
+    if not found.failures:
+        click.echo(_nothing(found.total, "Nothing failed since the sidecar began.", "No failure"))
         return
     click.echo(
         table(
             ("LAST", "TIMES", "LISTENER", "UPSTREAM", "REASON", "SINCE", "LAST FOR", "DETAIL"),
             [
                 (
-                    moment(row["last_at"]),
-                    row["count"],
-                    row["listener"],
-                    row["upstream"] or "-",
-                    row["reason"],
-                    moment(row["first_at"]),
-                    row["last_identity"] or "-",
-                    row["detail"] or row["sentence"],
+                    time_text(row.last_at),
+                    row.count,
+                    row.listener,
+                    row.upstream or "-",
+                    row.reason,
+                    time_text(row.first_at),
+                    row.last_identity or "-",
+                    row.detail or row.sentence,
                 )
-                for row in document["failures"]
+                for row in found.failures
             ],
             frozenset({"TIMES"}),
         )
@@ -108,41 +113,41 @@ def _nothing(total: int, none_at_all: str, which: str) -> str:
     return f"{which} of {total} matches the filter." if total else none_at_all
 
 
-def _refusals_table(rows: Sequence[Row]) -> str:
+def _refusals_table(rows: Sequence[Refusal[SafeText]]) -> str:
     return table(
         ("ID", "AT", "LISTENER", "PEER", "BY", "STAGE", "REASON", "WHO", "DETAIL"),
         [
             (
-                row["id"],
-                moment(row["at"]),
-                row["listener"],
-                row["peer_address"],
+                row.id,
+                time_text(row.at),
+                row.listener,
+                row.peer_address,
                 _by(row),
-                row["stage"],
-                row["reason"],
-                row["identity"] or row["subject"] or "-",
-                row["detail"] or row["sentence"],
+                row.stage,
+                row.reason,
+                row.identity or row.subject or "-",
+                row.detail or row.sentence,
             )
             for row in rows
         ],
     )
 
 
-def _groups_table(rows: Sequence[Row]) -> str:
+def _groups_table(rows: Sequence[RefusalGroup[SafeText]]) -> str:
     return table(
         ("NEWEST", "LAST", "TIMES", "FIRST", "LISTENER", "BY", "STAGE", "REASON", "WHO", "RULE"),
         [
             (
-                f"r{row['newest_seq']}",
-                moment(row["last_at"]),
-                row["count"],
-                moment(row["first_at"]),
-                row["listener"],
+                f"r{row.newest_seq}",
+                time_text(row.last_at),
+                row.count,
+                time_text(row.first_at),
+                row.listener,
                 _by(row),
-                row["stage"],
-                row["reason"],
-                row["who"],
-                row["rule"] or "-",
+                row.stage,
+                row.reason,
+                row.who,
+                row.rule or "-",
             )
             for row in rows
         ],
@@ -150,8 +155,8 @@ def _groups_table(rows: Sequence[Row]) -> str:
     )
 
 
-def _by(row: Row) -> str:
-    return "us" if row["side"] == "local" else "peer"
+def _by(row: Refusal[SafeText] | RefusalGroup[SafeText]) -> str:
+    return "us" if row.side == "local" else "peer"
 
 
 def _follow(
@@ -164,7 +169,7 @@ def _follow(
     stamp: Callable[[Row], int],
 ) -> None:
     try:
-        for row in news(lambda: look(PAGE_ROWS)[name], limit, key, stamp):
-            click.echo(json.dumps(row) if as_json else safe_text(fields_line(row)))
+        for row in news(lambda: rows_in(look(PAGE_ROWS), name), limit, key, stamp):
+            click.echo(json.dumps(row) if as_json else fields_line(row))
     except KeyboardInterrupt:
         return

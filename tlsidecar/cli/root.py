@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "shutdown": ("tlsidecar.cli.changes:shutdown", "Drain, then end the process."),
     "kill": ("tlsidecar.cli.peers:kill", "Close one connection, or all that match."),
     "deny": ("tlsidecar.cli.peers:deny", "Keep an identity out for a time."),
-    "undeny": ("tlsidecar.cli.peers:undeny", "End that before its time."),
+    "undeny": ("tlsidecar.cli.peers:undeny", "End a denial before its time."),
     "denials": ("tlsidecar.cli.peers:denials", "Whom an operator keeps out."),
     "log-level": ("tlsidecar.cli.changes:log_level", "Change the process log's level."),
     "wait": ("tlsidecar.cli.changes:wait", "Block until the sidecar is ready."),
@@ -42,7 +42,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "admin-pipe": ("tlsidecar.cli.admin_pipe:admin_pipe", "The admin protocol on stdin and stdout, for ssh and exec."),
     "inject": ("tlsidecar.cli.inject:inject", "The native sidecar into Kubernetes manifests."),
     "import": ("tlsidecar.cli.migrate:migrate", "Another proxy's configuration as ours."),
-    "completion": ("tlsidecar.cli.completion_script:completion", "What makes bash, zsh or fish complete all this."),
+    "completion": (
+        "tlsidecar.cli.completion_script:completion",
+        "A script for bash, zsh or fish that completes all these.",
+    ),
     "certs": ("tlsidecar.cli.certificates:certs", "A local CA; issue, inspect, rotate, roll over, revoke."),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tlsidecar.cli.serving import Asked, serve
+from tlsidecar.cli.serving import RunOptions, serve
 from tlsidecar.cli.settings_options import given, settings_options
 
 
@@ -21,7 +21,7 @@ def run(context: click.Context, /, config_file: Path | None, take_over: bool, **
     Everything can be in the configuration file; one listener can be given by flags alone. Every key that `tlsidecar
     config schema` shows has a flag, hidden here but for the most used.
     """
-    context.exit(serve(Asked(config_file, given(flags), take_over)))
+    context.exit(serve(RunOptions(config_file, given(flags), take_over)))
 
 
 @click.command()

@@ -19,15 +19,15 @@ from tlsidecar.config.overrides import OVERRIDES, FlagKind
 EXIT_BAD_INPUT = 2
 
 
-class Asked(NamedTuple):
-    """What to serve: ``flags`` by the names of :data:`tlsidecar.config.overrides.OVERRIDES`."""
+class RunOptions(NamedTuple):
+    """What ``run`` was given: ``flags`` by the names of :data:`tlsidecar.config.overrides.OVERRIDES`."""
 
     config_file: Path | None
     flags: Mapping[str, object]
     take_over: bool
 
 
-def plainly_asked(arguments: Sequence[str]) -> Asked | None:
+def plainly_asked(arguments: Sequence[str]) -> RunOptions | None:
     """What follows ``run``, where each argument is a flag that there is, with its value; None: click is to say."""
     config_file: Path | None = None
     flags: dict[str, object] = {}
@@ -58,16 +58,16 @@ def plainly_asked(arguments: Sequence[str]) -> Asked | None:
             flags[name] = value
     if config_file is not None and config_file.is_dir():
         return None
-    return Asked(config_file, flags, take_over)
+    return RunOptions(config_file, flags, take_over)
 
 
 def _listed(before: object) -> list[object]:
     return before if isinstance(before, list) else []
 
 
-def serve(asked: Asked) -> int:
+def serve(options: RunOptions) -> int:
     """Serve until told to stop; returns the exit code. What is wrong with the configuration is said on stderr."""
-    recipe = Recipe(asked.config_file, asked.flags, os.environ)
+    recipe = Recipe(options.config_file, options.flags, os.environ)
     try:
         settings = recipe()
     except ConfigError as error:
@@ -78,4 +78,4 @@ def serve(asked: Asked) -> int:
     from tlsidecar.service_manager import ServiceManager
 
     manager, handed = ServiceManager.from_environment(os.environ), Handed.from_environment(os.environ)
-    return daemon.run(settings, daemon.Start(manager, handed, asked.take_over), recipe)
+    return daemon.run(settings, daemon.Start(manager, handed, options.take_over), recipe)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from tlsidecar.cli.context import EXIT_BAD_INPUT
+from tlsidecar.cli.text import say_lines
 from tlsidecar.config.overrides import OVERRIDES, FlagKind
 
 # The flags of the product contract, in its order; all others work as well and are listed in docs/config.md.
@@ -46,7 +47,7 @@ def given(flags: Mapping[str, Any]) -> dict[str, object]:
 
 def report(error: Exception) -> NoReturn:
     """The problems of a configuration on stderr, and the exit code for them."""
-    click.echo(str(error), err=True)
+    say_lines(str(error), err=True)
     click.get_current_context().exit(EXIT_BAD_INPUT)
 
 

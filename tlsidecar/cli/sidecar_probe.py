@@ -17,9 +17,13 @@ T = TypeVar("T")
 class Calls(Protocol):
     """The admin API, over whatever leads there. Each call raises Unreachable, BadReply and Refused."""
 
-    def get(self, target: str) -> dict[str, Any]: ...
+    def get(self, target: str) -> dict[str, Any]:
+        """The JSON reply to a read."""
+        ...
 
-    def call(self, method: str, target: str) -> dict[str, Any]: ...
+    def call(self, method: str, target: str) -> dict[str, Any]:
+        """The JSON reply to a change."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,9 @@ class AdminProbe:
             raise SidecarUnreachable(said if self.name in said else f"{self.name}: {said}") from None
         except Refused as error:
             raise SidecarRefused(f"{self.name}: {error.code}: {error.message}") from None
+        except (KeyError, TypeError, AttributeError, IndexError):
+            # Digests and names have to be as they are on the wire, so that replies are read without decoding them.
+            raise SidecarUnreachable(f"{self.name}: its reply is not of the form that this version reads") from None
 
 
 def _served(identity: dict[str, Any], status: dict[str, Any]) -> Served:

@@ -13,16 +13,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import click
 
 from certs.clock import SYSTEM_CLOCK
-from tlsidecar.admin.client import AdminClient
+from tlsidecar.admin.client import AdminClient, rows_in
 from tlsidecar.api.errors import AdminError, Refused, Unreachable
 from tlsidecar.api.history import CHARTED_SPANS, history_target
 from tlsidecar.api.recording import Full, Writer
-from tlsidecar.cli.context import EXIT_FAILED, Failure, socket_option
-from tlsidecar.cli.text import safe_text, size
+from tlsidecar.cli.context import EXIT_FAILED, CommandFailed, socket_option
+from tlsidecar.cli.text import say, size
 
 SUFFIX = ".tlsidecar.gz"
 
@@ -61,10 +62,10 @@ def snapshot(client: AdminClient, output: str | None) -> None:
     with _opened(path) as file:
         packed_bytes, left_out = _write(client, file)
     for line in left_out:
-        click.echo(safe_text(f"left out: {line}"), err=True)
+        say(f"left out: {line}", err=True)
     if output != "-":
-        click.echo(safe_text(path))
-        click.echo(safe_text(f"{size(packed_bytes)}: tlsidecar ui --replay {path}"), err=True)
+        say(path)
+        say(f"{size(packed_bytes)}: tlsidecar ui --replay {path}", err=True)
 
 
 def _default_name(node: object) -> str:
@@ -93,7 +94,7 @@ def _write(client: AdminClient, file: BinaryIO) -> tuple[int, list[str]]:
                 continue
             writer.reply(t(), number, target, reply)
             for name in ("connections", "refusals"):
-                in_full += [f"/v1/{name}/{row['id']}" for row in reply.get(name, ())[:IN_FULL]]
+                in_full += [f"/v1/{name}/{quote(str(row.get('id')))}" for row in rows_in(reply, name)[:IN_FULL]]
         for target in in_full:
             with contextlib.suppress(Refused):  # it is gone meanwhile
                 writer.reply(t(), number, target, client.get(target))
@@ -115,7 +116,7 @@ def _write(client: AdminClient, file: BinaryIO) -> tuple[int, list[str]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A file for its owner only, there as a whole or not at all; stdout for ``-``. Raises :class:`Failure`."""
+    """A file for its owner only, there as a whole or not at all; stdout for ``-``. Raises :class:`CommandFailed`."""
     try:
         if str(path) == "-":
             yield sys.stdout.buffer
@@ -128,7 +129,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror or error}", EXIT_FAILED) from None
+        raise CommandFailed(f"cannot write {path}: {error.strerror or error}", EXIT_FAILED) from None
 
 
 @contextlib.contextmanager

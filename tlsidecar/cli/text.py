@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import click
+
 from tlsidecar.api.text import SafeText
 from tlsidecar.api.text import safe_text as shown
 
@@ -18,6 +20,17 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def safe_text(value: object, limit: int = LINE_CHARACTERS) -> SafeText:
     """As :func:`tlsidecar.api.text.safe_text`, for whole lines."""
     return shown(value, limit)
+
+
+def say(line: object, *, err: bool = False) -> None:
+    """One line on stdout, or beside the data on stderr, whatever is in it."""
+    click.echo(safe_text(line), err=err)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Several lines, each as :func:`say` has it."""
+    for line in text.split("\n"):
+        say(line, err=err)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], numbers: frozenset[str] = frozenset()) -> str:
@@ -71,29 +84,14 @@ def duration(seconds: Any) -> str:
     return f"{hours}h {minute}m" if hours else f"{minutes}m {second}s"
 
 
-def remaining(until: Any, now: Any) -> str:
-    """From one time of the API to another: ``in 4h 3m``, ``2m 1s ago``; a dash when either is missing."""
-    end, start = parse_time(until), parse_time(now)
-    if end is None or start is None:
+def remaining(until: datetime | None, now: datetime | None) -> str:
+    """From one time to another: ``in 4h 3m``, ``2m 1s ago``; a dash when either is missing."""
+    if until is None or now is None:
         return "-"
-    seconds = (end - start).total_seconds()
+    seconds = (until - now).total_seconds()
     return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
 
 
-def parse_time(text: Any) -> datetime | None:
-    """A time of the API; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def moment(text: Any) -> str:
-    """A time of the API to the second, or a dash."""
-    return clock(parse_time(text))
-
-
-def clock(at: datetime | None) -> str:
+def time_text(at: datetime | None) -> str:
     """A time to the second, in UTC, or a dash."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else "-"

@@ -6,7 +6,7 @@ import functools
 
 import click
 
-from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure
+from tlsidecar.cli.context import EXIT_BAD_INPUT, CommandFailed
 from tlsidecar.extras import install_line
 
 
@@ -24,7 +24,7 @@ def _installed() -> click.Command | None:
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def _absent() -> None:
     """The terminal UI, which is not installed."""
-    raise Failure("this installation has no terminal UI: it was made without the package tui", EXIT_BAD_INPUT)
+    raise CommandFailed("this installation has no terminal UI: it was made without the package tui", EXIT_BAD_INPUT)
 
 
 ui = _installed() or _absent

@@ -44,6 +44,13 @@ def test_in_and_out_again(manifest: Path) -> None:
     assert inject("-", "--remove", text=put.out).out == POD
 
 
+def test_a_name_that_a_terminal_would_obey_is_spelled_out(tmp_path: Path) -> None:
+    file = tmp_path / "hostile.yaml"
+    file.write_text(POD.replace("name: web", 'name: "web\\e]0;owned\\a"'))
+    done = tlsidecar("inject", file, "--allow", "any")
+    assert (done.code, done.err) == (0, "put into Pod/web\\x1b]0;owned\\x07\n")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tlsidecar.cli.run import run
-from tlsidecar.cli.serving import Asked, plainly_asked
+from tlsidecar.cli.serving import RunOptions, plainly_asked
 from tlsidecar.cli.settings_options import given
 from tlsidecar.config.overrides import OVERRIDES, FlagKind
 
@@ -29,11 +29,11 @@ def _flags(draw: st.DrawFn) -> list[str]:
     return draw(st.sampled_from([[flag, value], [f"{flag}={value}"]]))
 
 
-def by_click(*arguments: str) -> Asked:
+def by_click(*arguments: str) -> RunOptions:
     """Raises click's errors."""
     flags = dict(run.make_context("run", list(arguments)).params)
     config_file, take_over = flags.pop("config_file"), flags.pop("take_over")
-    return Asked(config_file, given(flags), take_over)
+    return RunOptions(config_file, given(flags), take_over)
 
 
 @settings(max_examples=25)  # click takes a while to begin
@@ -66,8 +66,8 @@ def test_a_whole_command_line() -> None:
         "--config=x.toml",
     ]
     flags = {"listen": "127.0.0.1:0", "upstream": ["a:1", "b:2"], "unsafe_upstream": True}
-    assert plainly_asked(arguments) == Asked(Path("x.toml"), flags, take_over=False)
-    assert plainly_asked([]) == Asked(None, {}, take_over=False)
+    assert plainly_asked(arguments) == RunOptions(Path("x.toml"), flags, take_over=False)
+    assert plainly_asked([]) == RunOptions(None, {}, take_over=False)
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,27 @@ from typing import Any
 
 import pytest
 
+from tlsidecar.api.decode import decoded
+from tlsidecar.api.history import History
+from tlsidecar.api.status import Sandbox
+from tlsidecar.api.text import SafeText
 from tlsidecar.cli.status import _flow, _rates, _sandbox
 
 BEGAN = "2026-11-29T07:58:20.000Z"
 
 
-def history(until: str = "2026-11-29T07:58:30.000Z", **series: Any) -> dict[str, Any]:
-    one = {"name": "web", "requests": {}, "failures": {}, "bytes_in": [], "bytes_out": []} | series
-    return {"since": BEGAN, "until": until, "listeners": [one]}
+def history(until: str = "2026-11-29T07:58:30.000Z", **series: Any) -> History[SafeText]:
+    document = {"since": BEGAN, "until": until, "listeners": [{"name": "web", **series}]}
+    return decoded(History[SafeText], document)
 
 
-def flow(document: dict[str, Any]) -> str:
-    measured = {each["name"]: _rates(each, document) for each in document["listeners"]}
-    return _flow(document, {name: found for name, found in measured.items() if found is not None})
+def flow(past: History[SafeText]) -> str:
+    return _flow(past, _rates(past))
 
 
 def test_before_any_time_was_measured_nothing_is_known() -> None:
     assert flow(history(until=BEGAN)) == "since the start; what flows now is not known yet"
-    assert _flow({}, {}) == "since the start", "an older sidecar keeps no history"
+    assert _flow(None, {}) == "since the start", "an older sidecar keeps no history"
 
 
 @pytest.mark.parametrize(
@@ -52,5 +55,6 @@ def test_what_flows_is_a_word_and_its_figures(series: dict[str, Any], said: str)
 
 def test_the_sandbox_says_what_holds_and_what_does_not() -> None:
     held = {"holds": True, "abi": 7, "covers": ["files", "tcp_ports"], "gaps": ["UDP", "paths"], "reason": ""}
-    assert _sandbox(held) == "Landlock ABI 7: files, tcp ports; not covered: UDP; paths"
-    assert _sandbox({"holds": False, "reason": "the kernel has no Landlock"}) == "none: the kernel has no Landlock"
+    assert _sandbox(decoded(Sandbox[SafeText], held)) == "Landlock ABI 7: files, tcp ports; not covered: UDP; paths"
+    free = {"holds": False, "reason": "the kernel has no Landlock"}
+    assert _sandbox(decoded(Sandbox[SafeText], free)) == "none: the kernel has no Landlock"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsidecar.cli.text import duration, moment, parse_time, remaining, safe_text, size, table
+from tlsidecar.cli.text import duration, remaining, safe_text, say_lines, size, table, time_text
 
 anything = st.text(alphabet=st.characters(exclude_categories=()))
 
@@ -56,10 +58,15 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_times_and_what_is_left() -> None:
-    now, later = "2026-11-23T23:15:00.000Z", "2026-11-24T00:15:30.000Z"
+    now = datetime(2026, 11, 23, 23, 15, tzinfo=UTC)
+    later = datetime(2026, 11, 24, 1, 15, 30, 999_999, tzinfo=timezone(timedelta(hours=1)))
     assert remaining(later, now) == "in 1h 0m"
     assert remaining(now, later) == "1h 0m ago"
-    assert remaining(None, now) == "-"
-    assert moment(later) == "2026-11-24T00:15:30Z"
-    assert moment("not a time") == "-"
-    assert parse_time(7) is None
+    assert (remaining(None, now), remaining(now, None)) == ("-", "-")
+    assert time_text(later) == "2026-11-24T00:15:30Z", "in UTC, and of this second"
+    assert time_text(None) == "-"
+
+
+def test_of_several_lines_each_is_made_safe(capsys: pytest.CaptureFixture[str]) -> None:
+    say_lines("one\x1b[31m\n\ntwo\r", err=True)
+    assert capsys.readouterr() == ("", "one\\x1b[31m\n\ntwo\\x0d\n")

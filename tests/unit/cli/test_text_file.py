@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from tlsidecar.cli import text_file
-from tlsidecar.cli.context import EXIT_BAD_INPUT, Failure
+from tlsidecar.cli.context import EXIT_BAD_INPUT, CommandFailed
 from tlsidecar.cli.text_file import name_of, read_text, yaml_needed
 from tlsidecar.extras import install_line
 
@@ -38,17 +38,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         ("large", "more than 0 MiB"),
         ("latin1", "not UTF-8 at byte 2"),
     ):
-        with pytest.raises(Failure) as refused:
+        with pytest.raises(CommandFailed) as refused:
             read_text(tmp_path / name)
         assert refused.value.message == f"{tmp_path / name}: {why}"
         assert refused.value.exit_code == EXIT_BAD_INPUT
     stdin(monkeypatch, b"\xff")
-    with pytest.raises(Failure, match=r"^stdin: not UTF-8 at byte 0$"):
+    with pytest.raises(CommandFailed, match=r"^stdin: not UTF-8 at byte 0$"):
         read_text(None)
 
 
 def test_a_missing_yaml_reader_is_said_with_the_line_that_adds_it_and_nothing_else_is_hidden() -> None:
-    with pytest.raises(Failure) as refused, yaml_needed():
+    with pytest.raises(CommandFailed) as refused, yaml_needed():
         raise ModuleNotFoundError("No module named 'ruamel.yaml'", name="ruamel.yaml")
     assert refused.value.message.endswith(install_line("yaml"))
     with pytest.raises(ModuleNotFoundError), yaml_needed():
