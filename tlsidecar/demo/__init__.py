@@ -26,8 +26,6 @@ def main(once: bool) -> int:
         except StageError as error:
             _say(f"the demo could not be set up: {error}")
             return EXIT_FAILED
-        except KeyboardInterrupt:
-            return EXIT_FAILED
     return EXIT_OK if held else EXIT_FAILED
 
 

@@ -43,6 +43,7 @@ class Sidecar:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Begin; what it says goes to a file beside its configuration."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "tlsidecar", "run", "--config", str(self._config)],
@@ -52,11 +53,13 @@ class Sidecar:
             )
 
     def wait_until_ready(self) -> None:
+        """Raises :class:`StageError` with what it said, when it is not ready in time."""
         waiting = _run("wait", "--socket", str(self.socket), "--timeout", f"{START_TIMEOUT_S}s", check=False)
         if waiting.returncode:
             raise StageError(f"sidecar {self.name} is not ready:\n{self._log.read_text(errors='replace')}")
 
     def stop(self) -> None:
+        """Have it drain and end; kill it where it does not in time."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -100,13 +103,16 @@ class DemoSetup:
 
     @property
     def web(self) -> Sidecar:
+        """The one beside the service."""
         return self.sidecars[0]
 
     @property
     def shop(self) -> Sidecar:
+        """The one beside the service's caller."""
         return self.sidecars[1]
 
     def identity(self, name: str) -> Path:
+        """The directory with the certificate that was issued to ``name``."""
         return self.directory / name
 
     def client_context(self, name: str = "") -> ssl.SSLContext:
