@@ -56,6 +56,15 @@ class Draft:
         self.listeners.append(made)
         return made
 
+    def in_the_clear(self, listener: dict[str, Value], place: str, *addresses: str) -> None:
+        """``addresses`` are those of the listener's side without TLS: one that is not on this machine needs our switch,
+        and is told of."""
+        switch = "unsafe_upstream" if listener["mode"] == "terminate" else "unsafe_listen"
+        for address in addresses:
+            if not loopback(address):
+                listener[switch] = True
+                self.lost.append(f"{place}: {address} is in the clear and not on this machine: as before, by {switch}")
+
     def text(self) -> str:
         """The file."""
         if not self.listeners:

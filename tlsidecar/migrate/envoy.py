@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback
+from tlsidecar.migrate.draft import Draft, MigrateError, Value
 
 Tree = Mapping[str, Any]
 
@@ -71,12 +71,7 @@ def _listener(draft: Draft, name: str, listener: Tree, chain: Tree, clusters: Ma
     listen = _address(_mapping(listener.get("address")))
     made = draft.listener(name, mode=mode, listen=listen, upstream=upstreams, protocol="http" if is_http else "tcp")
     _context(draft, name, made, inward if inward is not None else outward or {}, terminates=inward is not None)
-    for plain in upstreams if inward is not None else [listen]:
-        if not loopback(plain):
-            made["unsafe_upstream" if inward is not None else "unsafe_listen"] = True
-            draft.lost.append(
-                f"{name}: {plain} is in the clear and not on this machine: as before, by an unsafe_ switch"
-            )
+    draft.in_the_clear(made, name, *(upstreams if inward is not None else [listen]))
     if is_http:
         _http(draft, name, made, settings)
     for kind in kinds:

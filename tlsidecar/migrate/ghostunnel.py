@@ -68,12 +68,7 @@ def read(words: Sequence[str]) -> Draft:
     )
     _material(draft, flags, mode)
     _access(draft, listener, flags, server=server)
-    plain = target if server else listen
-    if not loopback(plain):
-        listener["unsafe_upstream" if server else "unsafe_listen"] = True
-        draft.lost.append(
-            f"{plain} is reached in the clear and is not on this machine: as in the original, by an unsafe_ switch"
-        )
+    draft.in_the_clear(listener, mode, target if server else listen)
     if flags.get("override-server-name"):
         listener["server_name"] = flags["override-server-name"][-1]
     if "proxy-protocol" in flags or "proxy-protocol-mode" in flags:

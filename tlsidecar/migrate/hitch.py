@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tlsidecar.migrate.draft import Draft, MigrateError, loopback, port_of
+from tlsidecar.migrate.draft import Draft, MigrateError, port_of
 
 _HARMLESS = {
     "backlog": "the queue is as long as the system allows",
@@ -78,11 +78,7 @@ def read(text: str) -> Draft:
         listener = draft.listener(
             "hitch", mode="terminate", listen=listen, upstream=backend, protocol="tcp", allow=["any"]
         )
-        if not loopback(backend):
-            listener["unsafe_upstream"] = True
-            draft.lost.append(
-                f"backend {backend} is in the clear and not on this machine: as before, by unsafe_upstream"
-            )
+        draft.in_the_clear(listener, "backend", backend)
         if shared.get("write-proxy-v2") == "on" or shared.get("write-proxy") == "on":
             listener["proxy_protocol"] = "v2"
         if "backend-connect-timeout" in shared:

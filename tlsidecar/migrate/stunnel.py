@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tlsidecar.migrate.draft import Draft, MigrateError, Value, loopback, port_of, seconds
+from tlsidecar.migrate.draft import Draft, MigrateError, Value, port_of, seconds
 
 _SECURITY_LEVEL = 2  # of OpenSSL, as ours is set
 
@@ -137,12 +137,7 @@ def _service(draft: Draft, name: str, options: Section) -> None:
     mode = "originate" if client else "terminate"
     listener = draft.listener(name, mode=mode, listen=listen, upstream=upstreams, protocol="tcp")
     draft.use(f"[{name}]", cert=last("cert"), key=last("key"), trust=last("cafile"), crl=last("crlfile"))
-    for plain in [listen] if client else upstreams:
-        if not loopback(plain):
-            listener["unsafe_listen" if client else "unsafe_upstream"] = True
-            draft.lost.append(
-                f"[{name}]: {plain} is in the clear and not on this machine: as before, by an unsafe_ switch"
-            )
+    draft.in_the_clear(listener, f"[{name}]", *([listen] if client else upstreams))
     _verification(draft, name, listener, options, client=client)
     _version(draft, name, options)
     protocol = last("protocol").lower()
