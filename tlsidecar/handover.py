@@ -75,6 +75,7 @@ class Predecessor:
         self._let_go = let_go
 
     def close(self) -> None:
+        """Nobody can take over any more."""
         self._file.close()
 
     async def wait(self) -> None:
@@ -184,6 +185,7 @@ class Successor:
                 sock.__class__ = socket.socket  # ours alone from now on
 
     def close(self) -> None:
+        """Hang up; before :meth:`take` the other side then serves on as if nothing had been."""
         self._connection.close()
 
 

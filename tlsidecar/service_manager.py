@@ -62,6 +62,7 @@ class ServiceManager:
             socket.send_fds(self._sock, [words], descriptors)
 
     def close(self) -> None:
+        """Nobody is told any more."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None

@@ -35,7 +35,7 @@ from tlsidecar.dataplane.snapshot import (
     latest,
     merge_listeners,
 )
-from tlsidecar.observe.refusals import RefusalGroup as RefusalsOfOne
+from tlsidecar.observe.refusals import RefusalsOfOne
 from tlsidecar.settings import ListenerSettings
 
 if TYPE_CHECKING:

@@ -86,6 +86,7 @@ class Vocabulary:
         return iter(self.fields)
 
     def get(self, name: str) -> FilterField | None:
+        """The field of this name or alias."""
         return self._by_name.get(name)
 
     def like(self, name: str) -> str:

@@ -23,4 +23,5 @@ class Problem(Generic[T]):
 
     @property
     def key(self) -> str:
+        """What is the same while it goes on."""
         return f"{self.code}\0{self.subject}"

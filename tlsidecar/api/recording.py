@@ -79,12 +79,15 @@ class Writer:
         return self._names.index(name)
 
     def reply(self, t: float, sidecar: int, target: str, reply: Json) -> None:
+        """What a call was answered; ``t`` is seconds since :attr:`at`, ``sidecar`` its number."""
         self._entry(t, sidecar, {"get": target, "reply": reply})
 
     def text(self, t: float, sidecar: int, target: str, text: str) -> None:
+        """The same of a call whose answer is no JSON."""
         self._entry(t, sidecar, {"get": target, "text": text})
 
     def event(self, t: float, sidecar: int, kind: str, event_id: str, data: Json) -> None:
+        """What an event told."""
         self._entry(t, sidecar, {"event": kind, "id": event_id, "data": data})
 
     def lost(self, t: float, sidecar: int, message: str) -> None:
@@ -171,6 +174,7 @@ class Recording:
         return min(first, default=0.0)
 
     def wall(self, t: float) -> datetime:
+        """The time of day at ``t`` seconds."""
         return self.at + timedelta(seconds=t)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tlsidecar.inject.plan import Plan
 
 NAME = "tlsidecar"
-GROUP = 65532
+GROUP = 65532  # and the user, as the image has them
 GRACE_PERIOD_S = 75
 
 _CONFIGURATION = "/etc/tlsidecar"

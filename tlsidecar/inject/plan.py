@@ -6,7 +6,7 @@ import re
 
 from tlsidecar.lazy_dataclass import dataclass
 
-# A DNS label (RFC 1123), as Kubernetes wants names of Secrets, ConfigMaps and ports' owners to be.
+# A DNS subdomain (RFC 1123), as Kubernetes wants the names of Secrets and ConfigMaps to be.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 WORKLOAD = "{name}"
@@ -52,4 +52,5 @@ class Plan:
             )
 
     def secret_of(self, workload: str) -> str:
+        """The name of the Secret of the workload of this name."""
         return self.secret.replace(WORKLOAD, workload)

@@ -1,4 +1,5 @@
-"""The audit trail: one line in the process log for every change asked for over the admin socket, and every denial.
+"""The audit trail: one line in the process log for every change asked for over the admin socket, and for whoever was
+turned away there.
 
 Each line carries the digest of the line before it, so that a line removed or altered later shows (see
 :func:`first_broken_line`). It is evidence against editing a file, not against who can write as this process.

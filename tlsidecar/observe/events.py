@@ -38,7 +38,9 @@ LOST = "lost"
 class Described(Protocol):
     """Something that happened, which is made into fields only when somebody reads of it."""
 
-    def fields(self) -> Mapping[str, object]: ...
+    def fields(self) -> Mapping[str, object]:
+        """What the event tells, by name."""
+        ...
 
 
 class Event(NamedTuple):
@@ -51,6 +53,7 @@ class Event(NamedTuple):
 
     @property
     def fields(self) -> Mapping[str, object]:
+        """What it tells, by name."""
         content = self.content
         return content if isinstance(content, Mapping) else content.fields()
 

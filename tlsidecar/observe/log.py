@@ -44,6 +44,7 @@ class ProcessLog:
 
     @property
     def level(self) -> str:
+        """In force: debug, info, warning or error."""
         return self._level
 
     def set_level(self, level: str) -> None:

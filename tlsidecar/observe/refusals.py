@@ -42,7 +42,7 @@ class GroupKey(NamedTuple):
 
 
 @dataclass(slots=True)
-class RefusalGroup:
+class RefusalsOfOne:
     """The refusals of one party for one reason; times are POSIX seconds."""
 
     key: GroupKey
@@ -57,6 +57,7 @@ class RefusalGroup:
         return self.key.stage in _KNOWN_STAGES
 
     def add(self, number: int, refusal: Refusal) -> None:
+        """Count one more, and keep it as an example."""
         self.count += 1
         self.last_at = refusal.at
         self.examples.append((number, refusal))
@@ -67,17 +68,17 @@ class _Groups:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._once: OrderedDict[GroupKey, RefusalGroup] = OrderedDict()
-        self._often: OrderedDict[GroupKey, RefusalGroup] = OrderedDict()
+        self._once: OrderedDict[GroupKey, RefusalsOfOne] = OrderedDict()
+        self._often: OrderedDict[GroupKey, RefusalsOfOne] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._once) + len(self._often)
 
-    def __iter__(self) -> Iterator[RefusalGroup]:
+    def __iter__(self) -> Iterator[RefusalsOfOne]:
         yield from self._once.values()
         yield from self._often.values()
 
-    def group(self, key: GroupKey, at: float) -> RefusalGroup:
+    def group(self, key: GroupKey, at: float) -> RefusalsOfOne:
         known = self._often.get(key)
         if known is not None:
             self._often.move_to_end(key)
@@ -88,7 +89,7 @@ class _Groups:
             return known
         if len(self) >= self._capacity:
             (self._once or self._often).popitem(last=False)
-        fresh = self._once[key] = RefusalGroup(key, first_at=at)
+        fresh = self._once[key] = RefusalsOfOne(key, first_at=at)
         return fresh
 
 
@@ -150,14 +151,14 @@ class RefusalLog:
         """At most ``limit`` of those that are kept, with their numbers, newest first."""
         return nlargest(limit, self._examples(), key=_number_of)
 
-    def groups(self, limit: int = 2 * KEPT_GROUPS) -> list[RefusalGroup]:
+    def groups(self, limit: int = 2 * KEPT_GROUPS) -> list[RefusalsOfOne]:
         """At most ``limit``, those that came last first."""
         return nlargest(limit, self._groups(), key=lambda group: group.examples[-1][0])
 
     def _examples(self) -> Iterator[tuple[int, Refusal]]:
         return (example for group in self._groups() for example in group.examples)
 
-    def _groups(self) -> Iterator[RefusalGroup]:
+    def _groups(self) -> Iterator[RefusalsOfOne]:
         yield from self._known
         yield from self._strangers
 

@@ -56,7 +56,7 @@ class LineSink:
         self._torn = False  # the last thing written stopped in the middle of a line
         self._awake = threading.Event()
         self._stop = threading.Event()
-        self._stopping = False  # the same, for each line asks
+        self._stopping = False  # the same as a plain flag, since every line looks at it
         self._abandoned = False
         self._thread: threading.Thread | None = None
 

@@ -12,7 +12,7 @@ from tlsidecar.control.interface import ConfigurationState, Denied, IdentityStat
 from tlsidecar.control.outages import Outage
 from tlsidecar.dataplane.snapshot import WorkerSnapshot
 from tlsidecar.lazy_dataclass import dataclass
-from tlsidecar.observe.refusals import RefusalGroup
+from tlsidecar.observe.refusals import RefusalsOfOne
 
 
 class Found(NamedTuple):
@@ -35,7 +35,7 @@ class Facts:
     snapshots: Sequence[WorkerSnapshot] = ()
     outages: Sequence[Outage] = ()
     not_ready: Mapping[str, str] = field(default_factory=dict)  # listeners that are not ready, and why
-    refusals: Sequence[RefusalGroup] = ()
+    refusals: Sequence[RefusalsOfOne] = ()
     workers_failing: Mapping[int, tuple[str, datetime]] = field(default_factory=dict)
     configuration: ConfigurationState | None = None
     clock_jump: tuple[datetime, float] | None = None  # when, and by how many seconds
