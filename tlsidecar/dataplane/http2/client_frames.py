@@ -7,6 +7,7 @@ from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.message import Request
 from tlsidecar.dataplane.http.refusal import MessageRefused, upstream_failed
 from tlsidecar.dataplane.http2 import frames, passed_settings
+from tlsidecar.dataplane.http2.closed_streams import FORBIDDEN, PASSES, SWALLOWED
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault, broken, flow_control
 from tlsidecar.dataplane.http2.frames import Frame
 from tlsidecar.dataplane.http2.heads import Malformed, RequestHead
@@ -17,17 +18,14 @@ from tlsidecar.dataplane.http2.streams import (
     ALONE,
     CLIENT,
     CREDIT_SAVED,
-    FORBIDDEN,
     MAY_BE_OWED,
     NO_TABLE,
-    PASSES,
     RELAYING,
-    SWALLOWED,
     UPSTREAM,
     Stream,
     Streams,
-    overgrown,
 )
+from tlsidecar.dataplane.http2.windows import initial_window, overgrown
 from tlsidecar.outcomes import Reason
 
 
@@ -107,12 +105,8 @@ class ClientFrames(Streams):
     def _client_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the upstream sends (RFC 9113 section 6.9.2)."""
         self._upstream_credit += 1  # it acknowledges them
-        for setting, value in frames.settings_in(payload):
-            if setting == frames.INITIAL_WINDOW_SIZE:
-                grows = value > self._client_initial
-                self._client_initial = value
-                if grows and any(overgrown(value + stream.client_room) for stream in self.streams.values()):
-                    raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
+        rooms = [stream.client_room for stream in self.streams.values()]
+        self._client_initial = initial_window(payload, self._client_initial, rooms)
 
     def _client_grants(self, number: int, increment: int) -> bool:
         """Whether its WINDOW_UPDATE is of use to anybody."""
@@ -142,12 +136,12 @@ class ClientFrames(Streams):
             self._client_budgets.idle.spend(self._clock.now)
         if stream is None:
             self._must_be_known(number)
-            rule = self._rules_of(number)[0]
+            rule = self._closed.rules_of(number)[0]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
             self._ask_dismissed(number, self._dismissed.sent(number, content, ends=bool(ends)))
             if ends:
-                self._forbid(number)
+                self._closed.forbid_client(number)
             if rule != PASSES or self.state is not RELAYING:
                 return False
             self._takes_client_data(end - at - frames.HEAD_BYTES)
@@ -193,7 +187,7 @@ class ClientFrames(Streams):
         """RST_STREAM (RFC 9113 section 6.4): whether it goes on."""
         self._must_be_known(number)
         if self._dismissed.stopped(number):
-            self._forbid(number)
+            self._closed.forbid_client(number)
             return False  # it has stopped by itself
         stream = self.streams.get(number)
         if stream is None or stream.open & UPSTREAM:
@@ -218,18 +212,18 @@ class ClientFrames(Streams):
         if not number & 1:
             raise broken("a stream id that is even")
         if number <= self._last:
-            if self._rules_of(number)[0] == FORBIDDEN:
+            if self._closed.rules_of(number)[0] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
             self._client_budgets.idle.spend(self._clock.now)
             self._client_decoder.decode(block)  # trailers that were under way
             self._ask_dismissed(number, self._dismissed.sent_head(number, ends=ends))
             if ends:
-                self._forbid(number)
+                self._closed.forbid_client(number)
             return
         self._last = number
         if number > self._goaway_last or number > self._upstream_last:
             self._client_decoder.decode(block)
-            self._remember(number, (SWALLOWED, FORBIDDEN))
+            self._closed.add(number, (SWALLOWED, FORBIDDEN))
             return
         self._request(number, block, ends=ends)
 
@@ -254,7 +248,7 @@ class ClientFrames(Streams):
             exchange.cut(Reason.H2_FLOOD, f"over {MAX_STREAMS} streams at once")
             exchange.finish(now)
             self._made_client.append(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
-            self._remember(number, (SWALLOWED, FORBIDDEN))
+            self._closed.add(number, (SWALLOWED, FORBIDDEN))
             self._client_budgets.resets.spend(now)
             return
         self.streams[number] = stream

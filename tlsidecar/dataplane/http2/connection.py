@@ -1,7 +1,7 @@
 """An HTTP/2 connection: the shell that owns the sockets, round the session that owns the frames.
 
-The upstream connection is its own, dialled once the client's preface is there; when it ends so does this one, after
-telling the client (GOAWAY), who dials anew.
+The upstream connection (:mod:`.upstream_end`) is its own, dialled once the client's preface is there; when it ends so
+does this one, after telling the client (GOAWAY), who dials anew.
 
 A side whose other side cannot keep up is not read: flow control bounds each stream, and this all of them together.
 """
@@ -21,13 +21,13 @@ from tlsidecar.dataplane.http2.frames import COPIED_BYTES
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.http2.session import Session
 from tlsidecar.dataplane.http2.streams import ALONE
+from tlsidecar.dataplane.http2.upstream_end import UpstreamEnd
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.reach import Reach, Reached
-from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, CLOSED, VIEW, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_endpoint import RemoteEndpoint
 from tlsidecar.dataplane.tls_failure import FailureKind
-from tlsidecar.outcomes import Failure, Reason, Side, Stage
+from tlsidecar.outcomes import Failure, Reason, Stage
 from tlsidecar.settings import H2
 
 # Reading goes on while this many high-water marks wait for a client: it may be busy sending, and says in the same
@@ -58,7 +58,7 @@ class Http2Connection(HttpConnection):
         self._heads = heads
         self._session: Session | None = None
         self._reach: Reach | None = None
-        self._upstream: _UpstreamEnd | None = None
+        self._upstream: UpstreamEnd | None = None
         self._unsent: list[bytes] = []  # for the upstream, until it is there
         self._close_wanted: tuple[Reason, str] | None = None
         self._goodbye = False  # the client is to read what was said last
@@ -100,7 +100,7 @@ class Http2Connection(HttpConnection):
             return
         self.reactor.refresh()
         session.shut_down(reason)
-        self._pump()
+        self.pump()
 
     def check_time(self, now: float) -> None:
         session, client = self._session, self._client
@@ -116,10 +116,10 @@ class Http2Connection(HttpConnection):
             if client.queued_bytes:
                 self.close(Reason.SLOW_READER)
             else:
-                self._upstream_ended(Reason.UPSTREAM_TIMEOUT, "it takes nothing", Stage.UPSTREAM)
+                self.upstream_ended(Reason.UPSTREAM_TIMEOUT, "it takes nothing", Stage.UPSTREAM)
             return
         session.check_time(now, is_stuck=bool(stuck) or self._reach is not None)
-        self._pump()
+        self.pump()
 
     def close(self, reason: Reason, detail: str = "") -> None:
         if self._session is not None and self.state is _RELAYING:
@@ -144,7 +144,7 @@ class Http2Connection(HttpConnection):
         if count > 0:
             self._received += count
             session.receive_client(bytes(VIEW[:count]) if count <= COPIED_BYTES else BUFFER, count)
-            self._pump()
+            self.pump()
             return
         if count in (WANT_READ, WANT_WRITE):
             return
@@ -193,16 +193,16 @@ class Http2Connection(HttpConnection):
             endpoint.close()
             self.frontend.tally.upstream_failed(Reason.UPSTREAM_NO_H2)
             session.upstream_missed(Reason.UPSTREAM_NO_H2, address=upstream.text)
-            self._pump()
+            self.pump()
             return
-        self._upstream = _UpstreamEnd(self, endpoint, upstream)
+        self._upstream = UpstreamEnd(self, session, upstream, endpoint, peer)
         session.upstream_ready(upstream.text)
         unsent, self._unsent = self._unsent, []
         if unsent and not endpoint.send(b"".join(unsent)):
-            self.upstream_broken()
+            self._upstream.broken()
             return
-        endpoint.attach(self._upstream.readable, self._upstream)
-        self._pump()
+        self._upstream.attach()
+        self.pump()
 
     def _missed(self, missed: Missed) -> None:
         session = self._session
@@ -213,64 +213,16 @@ class Http2Connection(HttpConnection):
             judge = missed.handshake.judge
             session.knows_remote(judge.identity, judge.rule.text if judge.rule is not None else "", missed.side)
         session.upstream_missed(missed.reason, missed.detail, missed.stage, address=missed.upstream)
-        self._pump()
+        self.pump()
 
-    def upstream_readable(self, endpoint: Endpoint) -> None:
-        session = self._session
-        assert session is not None
-        count = endpoint.read()
-        if count > 0:
-            session.receive_upstream(bytes(VIEW[:count]) if count <= COPIED_BYTES else BUFFER, count)
-            self._pump()
-        elif count == CLOSED:
-            self._upstream_ended(Reason.UPSTREAM_CLOSED, "", Stage.UPSTREAM)
-        elif count not in (WANT_READ, WANT_WRITE):
-            self.upstream_failed()
-
-    def upstream_broken(self) -> None:
-        """A write to it failed. It may still have answers for us: that a service refuses an upload, say, and closes
-        over the rest of it."""
-        upstream, session = self._upstream, self._session
-        assert session is not None
-        if upstream is None:
-            return
-        endpoint = upstream.endpoint
-        while (
-            (endpoint.failure is None or endpoint.failure.kind is not FailureKind.ALERT)
-            and session.state is not ALONE
-            and (count := endpoint.read()) > 0
-        ):
-            session.receive_upstream(bytes(VIEW[:count]), count)  # no more than the kernel has kept of it
-            session.to_upstream.clear()
-            if not self._tell_client():
-                return
-        if session.state is not ALONE:
-            self.upstream_failed()
-        else:
-            self._pump()
-
-    def upstream_failed(self) -> None:
-        """A read from it failed, or a write to it that nothing more can be read after."""
-        assert self._upstream is not None
-        failure = self._upstream.endpoint.failure
-        if failure is not None and failure.kind is FailureKind.ALERT:
-            # In TLS 1.3 the remote's judgement of our certificate comes after our handshake is over.
-            assert self._session is not None
-            self._session.knows_remote(self.identity, self.rule, Side.PEER, self.party)
-            self._upstream_ended(Reason.REFUSED_BY_PEER, failure.text, Stage.VERIFY)
-            return
-        truncated = failure is not None and failure.kind is FailureKind.TRUNCATED
-        reason = Reason.UPSTREAM_CLOSED if truncated else Reason.UPSTREAM_RESET
-        self._upstream_ended(reason, failure.text if failure is not None and not truncated else "", Stage.UPSTREAM)
-
-    def _upstream_ended(self, reason: Reason, detail: str, stage: Stage) -> None:
+    def upstream_ended(self, reason: Reason, detail: str, stage: Stage) -> None:
         session = self._session
         assert session is not None
         if reason is Reason.REFUSED_BY_PEER:  # which is no failure of the upstream's to the streams
             self.frontend.tally.upstream_failed(reason)
         self._leave_upstream()
         session.upstream_gone(reason, detail, stage)
-        self._pump()
+        self.pump()
 
     def _give_up_upstream(self) -> None:
         """It broke the rules, or was late: its connection is of no use any more."""
@@ -283,19 +235,18 @@ class Http2Connection(HttpConnection):
     def _leave_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            upstream.upstream.active -= 1
-            upstream.endpoint.close()
+            upstream.leave()
 
     # What goes out.
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Write what the session has for either side, and do what it wants done."""
         session, client = self._session, self._client
         assert session is not None
         assert client is not None
         if self.state is not _RELAYING:
             return
-        if session.to_client and not self._tell_client():
+        if session.to_client and not self.tell_client():
             return
         upstream = self._upstream
         parts = session.to_upstream
@@ -304,7 +255,7 @@ class Http2Connection(HttpConnection):
             if upstream is None:
                 self._unsent.append(b"".join(parts))
             elif not upstream.endpoint.send(parts[0] if len(parts) == 1 else b"".join(parts)):
-                self.upstream_broken()
+                upstream.broken()
                 return
             upstream = self._upstream
         if (
@@ -332,7 +283,7 @@ class Http2Connection(HttpConnection):
             return
         self._settle()
 
-    def _tell_client(self) -> bool:
+    def tell_client(self) -> bool:
         """Write what the session has for it; False once it is gone."""
         session, client = self._session, self._client
         assert session is not None
@@ -377,26 +328,3 @@ class Http2Connection(HttpConnection):
                 upstream.endpoint.pause()
             else:
                 upstream.endpoint.resume()
-
-
-class _UpstreamEnd:
-    """The upstream's endpoint, and whom it tells."""
-
-    __slots__ = ("_connection", "endpoint", "upstream")
-
-    def __init__(self, connection: Http2Connection, endpoint: Endpoint, upstream: Upstream) -> None:
-        self._connection = connection
-        self.endpoint = endpoint
-        self.upstream = upstream
-
-    def readable(self, _events: int) -> None:
-        self._connection.upstream_readable(self.endpoint)
-
-    def drained(self) -> None:
-        self._connection.drained()
-
-    def broken(self) -> None:
-        self._connection.upstream_broken()
-
-    def fail(self) -> None:
-        self._connection.fail()

@@ -1,14 +1,11 @@
-"""The streams of one session, what is remembered of those that were, and how one ends.
+"""The streams of one session, and how one ends.
 
-A client's stream is closed for us when both sides have ended it, or either has reset it. What may still come for one
-that was reset is remembered for the last hundred or so: it goes on to where it was reset, whose end keeps the account
-of the connection's window, or is swallowed and its window given back where we ourselves are that end.
+A client's stream is closed for us when both sides have ended it, or either has reset it (:mod:`.closed_streams`).
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
-from itertools import islice
 from typing import Final, Protocol
 
 from certs.identity import Identity
@@ -16,8 +13,9 @@ from tlsidecar.dataplane.http.exchange import Clock, Downstream, Exchange
 from tlsidecar.dataplane.http.refusal import MessageRefused
 from tlsidecar.dataplane.http2 import answers, frames
 from tlsidecar.dataplane.http2.budget import Budgets
+from tlsidecar.dataplane.http2.closed_streams import BOTH_SWALLOWED, FORBIDDEN, NEITHER, ClosedStreams, Rules
 from tlsidecar.dataplane.http2.dismissals import Dismissals
-from tlsidecar.dataplane.http2.errors import ErrorCode, broken
+from tlsidecar.dataplane.http2.errors import ErrorCode
 from tlsidecar.dataplane.http2.frames import Frame, FrameReader
 from tlsidecar.dataplane.http2.heads import Heads, ResponseHead
 from tlsidecar.dataplane.http2.hpack import Decoder
@@ -28,7 +26,6 @@ from tlsidecar.outcomes import Reason, Side, Stage
 
 CREDIT_SAVED: Final = 1 << 14  # frames that carry nothing, but are owed for what was sent
 WAITING_FRAMES: Final = 256  # of ours for one side, before who causes them is read no further
-CLOSED_REMEMBERED: Final = 128
 
 CLIENT: Final = 1  # may still send on the stream
 UPSTREAM: Final = 2
@@ -36,17 +33,8 @@ UPSTREAM: Final = 2
 # What may answer to something that was sent: frames that carry nothing, and are not counted then.
 MAY_BE_OWED: Final = (frames.WINDOW_UPDATE, frames.PING)
 
-# What becomes of frames for a stream that is closed.
-FORBIDDEN: Final = 0
-PASSES: Final = 1
-SWALLOWED: Final = 2
-
 # The first block of a direction begins with a table of no size: whatever the peer allows, we need none.
 NO_TABLE: Final = b"\x20"
-
-# The rules of a stream that is closed: for the client's frames, and for the upstream's.
-NEITHER: Final = (FORBIDDEN, FORBIDDEN)
-BOTH_SWALLOWED: Final = (SWALLOWED, SWALLOWED)
 
 
 class SessionState(Enum):
@@ -134,7 +122,6 @@ class Streams:
         "_downstream",
         "_first_request",
         "_first_response",
-        "_forgotten",
         "_goaway_at",
         "_goaway_last",
         "_gone",
@@ -218,8 +205,7 @@ class Streams:
         self._last_passed = 0  # the newest that the upstream knows
         self._goaway_last = frames.MAX_WINDOW  # newer ones of the client's are not taken
         self._upstream_last = frames.MAX_WINDOW  # newer ones are not answered by the upstream, as it has said
-        self._closed: dict[int, tuple[int, int]] = {}  # id: what becomes of the client's frames, of the upstream's
-        self._forgotten = 0  # up to this id it is not known any more
+        self._closed = ClosedStreams()
         self._dismissed = Dismissals()
         # Each side has its own budgets, and what it answers to the other is owed: neither is to pay for the other.
         self._client_budgets = Budgets(now)
@@ -261,10 +247,10 @@ class Streams:
         if not stream.open:
             self._over(stream, NEITHER)
 
-    def _over(self, stream: Stream, rules: tuple[int, int]) -> None:
+    def _over(self, stream: Stream, rules: Rules) -> None:
         """It has ended, or was reset by whomever; ``rules`` is what becomes of what either side may still send."""
         del self.streams[stream.id]
-        self._remember(stream.id, rules if stream.open & CLIENT else (FORBIDDEN, rules[1]))
+        self._closed.add(stream.id, rules if stream.open & CLIENT else (FORBIDDEN, rules[1]))
         if stream.owes_grpc_status:
             self._grpc.grpc_answered("")
         now = self._idle_since = self._clock.now
@@ -291,31 +277,6 @@ class Streams:
         if code != ErrorCode.NO_ERROR:
             self._client_budgets.resets.spend(self._clock.now)  # it has made us reset it
         self._made_client.append(frames.rst_stream(number, code))
-
-    def _remember(self, number: int, rules: tuple[int, int]) -> None:
-        closed = self._closed
-        if len(closed) >= CLOSED_REMEMBERED:
-            # Many at once: the first of a dictionary is the slower to find, the more before it are gone.
-            oldest = list(islice(closed, CLOSED_REMEMBERED // 2))
-            for each in oldest:
-                del closed[each]
-            self._forgotten = max(self._forgotten, *oldest)
-        closed[number] = rules
-
-    def _forbid(self, number: int) -> None:
-        """The client has ended or reset a stream that is closed: nothing more of its may come."""
-        rules = self._closed.get(number)
-        if rules is not None:
-            self._closed[number] = (FORBIDDEN, rules[1])
-
-    def _rules_of(self, number: int) -> tuple[int, int]:
-        """What becomes of frames for a closed stream. Raises :class:`ConnectionFault` for one that was passed over."""
-        rules = self._closed.get(number)
-        if rules is not None:
-            return rules
-        if number > self._forgotten:
-            raise broken("a stream id that was passed over")
-        return BOTH_SWALLOWED
 
     def _malformed(
         self, stream: Stream, detail: str, reason: Reason, code: ErrorCode = ErrorCode.PROTOCOL_ERROR
@@ -402,8 +363,3 @@ class Streams:
             stream.exchange.finish(now)
         self.streams.clear()
         self._dismissed.clear()
-
-
-def overgrown(window: int) -> bool:
-    """Whether a window is larger than there may be one (RFC 9113 section 6.9.1)."""
-    return window > frames.MAX_WINDOW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tlsidecar.dataplane.http.refusal import MAX_INTERIM_RESPONSES, bad_response
 from tlsidecar.dataplane.http2 import frames, passed_settings
+from tlsidecar.dataplane.http2.closed_streams import FORBIDDEN, PASSES, SWALLOWED
 from tlsidecar.dataplane.http2.dismissals import ASKED_AFTER_S
 from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode, StreamFault, broken, flow_control
 from tlsidecar.dataplane.http2.frames import Frame
@@ -12,21 +13,19 @@ from tlsidecar.dataplane.http2.known_requests import BLOCKS_REMEMBERED
 from tlsidecar.dataplane.http2.streams import (
     CLIENT,
     CREDIT_SAVED,
-    FORBIDDEN,
     MAY_BE_OWED,
     NO_TABLE,
-    PASSES,
-    SWALLOWED,
     UPSTREAM,
     Stream,
     Streams,
-    overgrown,
 )
+from tlsidecar.dataplane.http2.windows import initial_window, overgrown
 from tlsidecar.outcomes import Reason
 
 
 class UpstreamFrames(Streams):
-    """One by one, in order."""
+    """One by one, in order. Windows, SETTINGS and PING are what they are in :class:`.client_frames.ClientFrames`, with
+    the sides exchanged: written out, for otherwise each frame would look up which side is meant."""
 
     __slots__ = ()
 
@@ -89,12 +88,8 @@ class UpstreamFrames(Streams):
     def _upstream_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the client sends (RFC 9113 section 6.9.2)."""
         self._client_credit += 1  # it acknowledges them
-        for setting, value in frames.settings_in(payload):
-            if setting == frames.INITIAL_WINDOW_SIZE:
-                grows = value > self._upstream_initial
-                self._upstream_initial = value
-                if grows and any(overgrown(value + stream.upstream_room) for stream in self.streams.values()):
-                    raise flow_control("an initial window that makes a stream's too large")  # RFC 9113 section 6.9.2
+        rooms = [stream.upstream_room for stream in self.streams.values()]
+        self._upstream_initial = initial_window(payload, self._upstream_initial, rooms)
 
     def _upstream_grants(self, number: int, increment: int) -> bool:
         """Whether its WINDOW_UPDATE is of use to anybody."""
@@ -123,7 +118,7 @@ class UpstreamFrames(Streams):
             self._upstream_budgets.idle.spend(self._clock.now)
         if stream is None:
             self._must_be_passed(number)
-            rule = self._rules_of(number)[1]
+            rule = self._closed.rules_of(number)[1]
             if rule == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
             if rule != PASSES:
@@ -165,7 +160,7 @@ class UpstreamFrames(Streams):
             self._must_be_passed(number)
             self._upstream_budgets.idle.spend(self._clock.now)
             self._upstream_decoder.decode(block)
-            if self._rules_of(number)[1] == FORBIDDEN:
+            if self._closed.rules_of(number)[1] == FORBIDDEN:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
             return
         if not stream.open & UPSTREAM:

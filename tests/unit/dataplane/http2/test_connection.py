@@ -2,119 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from unit.dataplane.http1.conversation import Ledger, identity_headers, listener
+from unit.dataplane.http1.conversation import listener
 from unit.dataplane.http2.talk import CALL, OK, Side, head
+from unit.dataplane.shells import End, HttpFrontend
 
-from tlsidecar.dataplane.http.exchange import Downstream
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.http2 import connection as module
 from tlsidecar.dataplane.http2 import frames
 from tlsidecar.dataplane.http2.connection import Http2Connection
 from tlsidecar.dataplane.http2.heads import Heads
 from tlsidecar.dataplane.reactor import READ
-from tlsidecar.dataplane.stream import BUFFER, CLOSED, WANT_READ
-from tlsidecar.outcomes import AccessEntry, Failure, Reason, Refusal
+from tlsidecar.dataplane.stream import CLOSED
+from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Limits
 
 LIMITS = Limits(buffer_bytes=1000, write_timeout_s=30)
 
 
-class End:
-    """One side's endpoint: what it is sent is in ``side``, and what it does not take counts as ``queued_bytes``."""
-
-    failure = None
+class Http2End(End):
+    """What it is sent is in ``side``, as its frames."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.side = Side()
-        self.unread = b""
-        self.ended = False
-        self.queued_bytes = 0
-        self.is_reading = False
-        self.closed = ""
-        self.preface = b""
-
-    def attach(self, *_: object) -> None:
-        self.is_reading = True
-
-    def widen(self, _wider: bool) -> None:
-        pass
-
-    def pause(self) -> None:
-        self.is_reading = False
-
-    def resume(self) -> None:
-        self.is_reading = True
-
-    def read(self) -> int:
-        if not self.unread:
-            return CLOSED if self.ended else WANT_READ
-        data, self.unread = self.unread, b""
-        BUFFER[: len(data)] = data
-        return len(data)
 
     def send(self, data: bytes | memoryview) -> bool:
-        said = bytes(data)
-        if said.startswith(frames.PREFACE):
-            said = said[len(frames.PREFACE) :]
-        self.side.hear(said)
+        begun = len(self.sent)
+        if not super().send(data):
+            return False
+        self.side.hear(self.sent[begun:].removeprefix(frames.PREFACE))
         return True
 
-    def close(self) -> None:
-        self.closed = "closed"
 
-    def cut(self, _lingerer: object = None) -> None:
-        self.closed = "cut"
-
-    def linger(self, _lingerer: object) -> None:
-        self.closed = "in order"
-
-
-class World:
-    """A listener's end: its own clock, tally and services."""
+class World(HttpFrontend):
+    """Terminating, whose upstream is reached when the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        self.failures: list[Failure] = []
-        self.refusals: list[Refusal] = []
-        self.upstream_errors: list[Reason] = []
-        self.closed: list[AccessEntry] = []
-        self.client, self.upstream = End(), End()
+        settings = replace(listener(), http2="only", limits=LIMITS)
+        super().__init__(settings)
+        self.client, self.upstream = Http2End(), Http2End()
         monkeypatch.setattr(module, "Reach", lambda _outbound, _contexts, reached, missed, alpn: self._reach(reached))
         monkeypatch.setattr(module, "PlainEndpoint", lambda _reactor, _sock: self.upstream)
-        settings = replace(listener(), http2="only", limits=LIMITS)
-        tally = SimpleNamespace(
-            opened=lambda opened: None,
-            closed=lambda entry, party: self.closed.append(entry),
-            refused=self.refusals.append,
-            failed=lambda failure, party: self.failures.append(failure),
-            upstream_failed=self.upstream_errors.append,
-            grpc_answered=lambda status, http_status=0: None,
-        )
-        reactor = SimpleNamespace(now=self.now, refresh=lambda: None, loop=SimpleNamespace(time=lambda: self.now))
-        frontend = SimpleNamespace(
-            shared=SimpleNamespace(reactor=reactor, ids=itertools.count(1), wall=lambda: 1e9, lingerer=None),
-            name="web",
-            mode="terminate",
-            protocol="http",
-            terminates=True,
-            limits=LIMITS,
-            tally=tally,
-            current=SimpleNamespace(contexts=SimpleNamespace(identity="", generation=1)),
-            outbound=None,
-            gone=lambda *_: None,
-        )
-        self.ledger = Ledger()
-        downstream = Downstream(self.ledger, identity_headers(settings), wall=lambda: 1e9)
-        services = SimpleNamespace(downstream=lambda _connection, _chain: downstream)
         heads = Heads(HttpRules.of(settings), terminates=True)
         self.connection = Http2Connection(
-            cast("Any", frontend), cast("Any", services), cast("Any", None), "192.0.2.7:4711", heads=heads
+            cast("Any", self.seen), self.services, cast("Any", None), "192.0.2.7:4711", heads=heads
         )
         self.reach: Any = None
         self.connection._serve(cast("Any", self.client))
@@ -124,7 +60,7 @@ class World:
         return self.reach
 
     def says(self, *said: bytes) -> None:
-        self.client.unread = b"".join(said)
+        self.client.unread.append(b"".join(said))
         self.connection._client_readable(READ)
 
     def begins(self, *said: bytes) -> None:
@@ -134,13 +70,15 @@ class World:
         self.answers(frames.settings([]), frames.SETTINGS_ACK)
 
     def answers(self, *said: bytes) -> None:
-        self.upstream.unread = b"".join(said)
-        self.connection.upstream_readable(cast("Any", self.upstream))
+        self.upstream.unread.append(b"".join(said))
+        self.read_upstream()
 
-    def waits(self, seconds: float) -> None:
-        self.now += seconds
-        self.connection.reactor.now = self.now
-        self.connection.check_time(self.now)
+    def read_upstream(self) -> None:
+        assert self.connection._upstream is not None
+        self.connection._upstream.readable(READ)
+
+    def passes(self, seconds: float) -> None:
+        self.connection.check_time(self.waits(seconds))
 
 
 @pytest.fixture
@@ -176,20 +114,20 @@ def test_whose_other_side_does_not_keep_up_is_not_read(world: World) -> None:
 
 def test_a_client_that_takes_nothing(world: World) -> None:
     world.begins(head(1))
-    world.waits(1)
+    world.passes(1)
     world.client.queued_bytes = 10
-    world.waits(30)
+    world.passes(30)
     assert world.closed == []
-    world.waits(1)
+    world.passes(1)
     assert [entry.reason for entry in world.closed] == [Reason.SLOW_READER]
-    assert world.client.closed == "cut"
+    assert world.client.closed == "reset"
 
 
 def test_a_service_that_takes_nothing_costs_its_connection(world: World) -> None:
     world.begins(head(1, CALL), head(3))
     world.upstream.queued_bytes = 10
-    world.waits(1)
-    world.waits(31)
+    world.passes(1)
+    world.passes(31)
     assert world.upstream.closed == "closed"
     assert world.client.side.heads(1)[0][b"grpc-status"] == b"14"
     assert world.client.side.heads(3)[0][b":status"] == b"504"
@@ -214,9 +152,9 @@ def test_a_service_that_breaks_the_protocol_is_named_once(world: World, asked: b
 
 def test_a_service_that_goes_while_nothing_was_asked_is_no_failure(world: World) -> None:
     world.begins()
-    world.waits(2)
-    world.upstream.ended = True
-    world.connection.upstream_readable(cast("Any", world.upstream))
+    world.passes(2)
+    world.upstream.unread.append(CLOSED)
+    world.read_upstream()
     assert (world.upstream_errors, world.failures) == ([], [])
     assert world.client.side.heard[-1] == ("goaway", 0, "NO_ERROR")
     assert world.client.closed == "in order"

@@ -7,7 +7,7 @@ from unit.dataplane.http2.talk import CALL, OK, Talk, head
 
 from tlsidecar.dataplane.http2 import frames
 from tlsidecar.dataplane.http2.budget import RESETS
-from tlsidecar.dataplane.http2.streams import CLOSED_REMEMBERED, overgrown
+from tlsidecar.dataplane.http2.closed_streams import CLOSED_REMEMBERED
 from tlsidecar.outcomes import Reason
 
 
@@ -60,8 +60,3 @@ def test_a_storm_of_resets_costs_whoever_makes_it(side: str) -> None:
     assert [reason for reason, _ in talk.faults] == ([Reason.H2_FLOOD] if side == "client" else [])
     ended = talk.at_client if side == "client" else talk.at_upstream
     assert ended.of("goaway")[0][2] == "ENHANCE_YOUR_CALM"
-
-
-def test_a_window_of_exactly_what_there_may_be() -> None:
-    assert not overgrown(frames.MAX_WINDOW)
-    assert overgrown(frames.MAX_WINDOW + 1)

@@ -6,6 +6,8 @@ import pytest
 from unit.dataplane.http2.talk import CALL, GET, OK, Talk, head, pong
 
 from tlsidecar.dataplane.http2 import frames
+from tlsidecar.dataplane.http2.errors import ConnectionFault, ErrorCode
+from tlsidecar.dataplane.http2.windows import initial_window, overgrown
 from tlsidecar.outcomes import Reason
 
 _MOST = frames.MAX_WINDOW
@@ -154,3 +156,36 @@ def test_a_call_without_a_status_is_counted() -> None:
     talk.client(head(11, CALL))
     talk.session.client_gone(Reason.PEER_RESET)
     assert talk.grpc.codes == ["", "", "", "5", ""]
+
+
+def test_a_window_of_exactly_what_there_may_be() -> None:
+    assert not overgrown(_MOST)
+    assert overgrown(_MOST + 1)
+
+
+def _stated(*sizes: int) -> bytes:
+    payload = frames.settings([(frames.INITIAL_WINDOW_SIZE, size) for size in sizes])[frames.HEAD_BYTES :]
+    return frames.settings([(frames.MAX_FRAME_SIZE, 16384)])[frames.HEAD_BYTES :] + payload
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rooms", "left"),
+    [
+        ((), [], _WINDOW),
+        ((0,), [5], 0),
+        ((1, 7), [], 7),
+        ((_MOST,), [], _MOST),
+        ((_MOST,), [-3, 0], _MOST),
+        ((_MOST - 5,), [5], _MOST - 5),
+        ((_WINDOW,), [_MOST], _WINDOW),  # which grows by nothing, so it is not its doing
+    ],
+)
+def test_an_initial_window_that_streams_may_have(sizes: tuple[int, ...], rooms: list[int], left: int) -> None:
+    assert initial_window(_stated(*sizes), _WINDOW, rooms) == left
+
+
+@pytest.mark.parametrize("sizes", [(_MOST - 4,), (_MOST - 4, 0)])
+def test_an_initial_window_that_makes_a_streams_too_large(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        initial_window(_stated(*sizes), _WINDOW, [-1, 5])
+    assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
