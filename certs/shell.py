@@ -52,20 +52,40 @@ class _Output(io.FileIO):
         if self._lost:
             return memoryview(data).nbytes  # type: ignore[arg-type] # what FileIO takes is a buffer
         try:
-            return super().write(data)  # type: ignore[arg-type] # the same
+            while (written := super().write(data)) is None:  # type: ignore[arg-type] # the same
+                _wait_for_room(self.fileno())
         except OSError as error:
             self._lost = True
             raise OutputLost(error) from None
+        return written
+
+    def drop_the_rest(self) -> None:
+        """Whoever ended the command with ^C does not wait for a pager to take what is left."""
+        self._lost = True
 
 
 class _Diagnosis(io.FileIO):
     """Standard error: what cannot be said is not said."""
 
     def write(self, data: object, /) -> int:
+        whole = left = memoryview(data)  # type: ignore[arg-type] # what FileIO takes is a buffer
         try:
-            return super().write(data)  # type: ignore[arg-type] # what FileIO takes is a buffer
+            while left:
+                written = super().write(left)
+                if written is None:
+                    _wait_for_room(self.fileno())
+                else:
+                    left = left[written:]
         except OSError:
-            return memoryview(data).nbytes  # type: ignore[arg-type] # the same
+            pass
+        return whole.nbytes
+
+
+def _wait_for_room(descriptor: int) -> None:
+    """A stream that is full, and that somebody who has it, too, made non-blocking: for us as well (open(2))."""
+    import select  # which the interpreter has not loaded
+
+    select.select([], [descriptor], [])
 
 
 def guarded(command: Callable[[], object]) -> int:
@@ -74,11 +94,15 @@ def guarded(command: Callable[[], object]) -> int:
     Nothing that goes wrong on the way to the shell shows as a traceback: output that is lost, a file that an error
     was not expected of, a defect of ours (``python -X dev -m tlsidecar …`` shows all of that one).
     """
-    _open_streams()
+    output = _open_streams()
     _done.clear()
     try:
         code = _code(command)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        output.drop_the_rest()
+        _say("interrupted")
+        code = EXIT_INTERRUPTED
     except OutputLost as lost:
         if _done:
             _say(f"{lost}; all the same it is done: {', '.join(_done)}")
@@ -93,15 +117,13 @@ def _code(command: Callable[[], object]) -> int:
         done = command()
     except SystemExit as end:
         done = end.code
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return EXIT_INTERRUPTED
     except OutputLost:
         raise
     except OSError as error:
         if sys.flags.dev_mode:
             raise
-        _say(": ".join(str(part) for part in (error.filename, error.strerror or error or type(error).__name__) if part))
+        what = error.strerror or str(error) or type(error).__name__
+        _say(f"{error.filename}: {what}" if error.filename else what)
         return EXIT_FAILED
     except Exception as defect:
         if sys.flags.dev_mode:
@@ -127,9 +149,10 @@ def _say(text: str) -> None:
     sys.stderr.write(f"Error: {printable}\n")
 
 
-def _open_streams() -> None:
-    """All three exist from here on. A descriptor that is closed would be taken by the next file or socket, and what is
-    printed would go there. Standard output then stands on something that cannot be written, so that its loss shows."""
+def _open_streams() -> _Output:
+    """All three exist from here on; standard output is what is returned. A descriptor that is closed would be taken by
+    the next file or socket, and what is printed would go there. Standard output then stands on something that cannot be
+    written, so that its loss shows."""
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
@@ -137,8 +160,10 @@ def _open_streams() -> None:
             os.open(os.devnull, mode)  # takes the lowest number that is free: this one
     if sys.stdin is None:
         sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc] # noqa: SIM115 - for good
-    sys.stdout = sys.__stdout__ = _text(io.BufferedWriter(_Output(1, "w", closefd=False)), sys.stdout)  # type: ignore[misc]
+    output = _Output(1, "w", closefd=False)
+    sys.stdout = sys.__stdout__ = _text(io.BufferedWriter(output), sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text(_Diagnosis(2, "w", closefd=False), sys.stderr)  # type: ignore[misc]
+    return output
 
 
 def _text(raw: io.BufferedWriter | io.FileIO, before: object) -> io.TextIOWrapper:
