@@ -93,4 +93,8 @@ def publish_issued(
 def read_record(out: Path) -> Record:
     """How the set in ``out`` came to be. Raises :class:`MaterialError`, or :class:`AuthorityError` if damaged."""
     with Directory(out) as directory:
-        return Record.from_json(directory.read(RECORD_FILE, Secrecy.TRUSTED))
+        content = directory.read(RECORD_FILE, Secrecy.TRUSTED)
+    try:
+        return Record.from_json(content)
+    except AuthorityError as error:
+        raise AuthorityError(f"{out}: {error}") from None

@@ -68,5 +68,5 @@ def parse_time(text: object) -> datetime | None:
     """The reverse of :func:`time_text`, or ``None`` for anything else."""
     try:
         return datetime.fromisoformat(str(text)).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year below 1 or above 9999, once it is UTC
         return None

@@ -17,11 +17,11 @@ from certs.cli.context import (
     CertsContext,
     Duration,
     emit_done,
-    names_sidecars,
     note,
     reports_errors,
     requester,
 )
+from certs.cli.sidecars import names_sidecars
 from certs.durations import duration_text
 from certs.journal import time_text
 from certs.probe import LivePeer, Served, SidecarProbe
@@ -57,8 +57,9 @@ def init(
     constraints = Constraints(permit_dns, permit_ip, permit_trust_domain)
     plan = Plan(name, root_lifetime, intermediate_lifetime, constraints)
     authority = Authority.create(directory, plan, CertsContext.current().clock)
-    root = describe_certificate(authority.root("ca-1"))
-    intermediate = describe_certificate(authority.intermediate("ca-1"))
+    generation = authority.state().active
+    root = describe_certificate(authority.root(generation))
+    intermediate = describe_certificate(authority.intermediate(generation))
     trust = directory / TRUST_FILE
     emit_done(
         {"directory": str(directory), "trust": str(trust), "root": root, "intermediate": intermediate},
@@ -94,7 +95,7 @@ def rollover(directory: Path, step: str, sidecars: Sequence[SidecarProbe], as_js
         for served in concerned(authority, serves):
             name = f"{sidecar.name} (identity {served.identity})" if sidecar.name in views else sidecar.name
             views[name] = SidecarView(served, peers)
-            peers = ()
+            peers = ()  # they are the sidecar's, whichever identity they came in under: named once is enough
     if step == "start":
         state = start(authority, requester())
     else:

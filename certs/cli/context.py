@@ -23,6 +23,7 @@ from certs.served import HandshakeRefused
 from certs.shell import has_done
 from certs.text import safe_text
 
+EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
@@ -115,38 +116,6 @@ def requester() -> str:
     except (KeyError, OSError):
         name = "?"
     return f"command line, {name} (uid {os.getuid()})"
-
-
-def names_sidecars(command: Callable[..., R]) -> Callable[..., R]:
-    """``--socket`` and ``--via``: handed to the command as ``sidecars``, to be asked while it runs. Belongs below
-    :func:`reports_errors`."""
-
-    @click.option(
-        "--socket",
-        "targets",
-        metavar="TARGET",
-        multiple=True,
-        help="A sidecar: its admin socket, a directory of them, or ssh://…, kube://… or docker://… as of tlsidecar ui; "
-        "repeatable.",
-    )
-    @click.option(
-        "--via",
-        "commands",
-        metavar="COMMAND",
-        multiple=True,
-        help="A command line that runs `tlsidecar admin-pipe` where a sidecar is; repeatable.",
-    )
-    @functools.wraps(command)
-    def wrapper(*args: Any, targets: tuple[str, ...], commands: tuple[str, ...], **kwargs: Any) -> R:
-        reach = CertsContext.current().reach
-        if not (targets or commands):
-            return command(*args, sidecars=(), **kwargs)
-        if reach is None:
-            raise click.UsageError("--socket needs the tlsidecar command: python -m certs knows no sidecars")
-        with reach(targets, commands) as sidecars:
-            return command(*args, sidecars=sidecars, **kwargs)
-
-    return wrapper
 
 
 if TYPE_CHECKING:

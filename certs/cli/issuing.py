@@ -22,11 +22,11 @@ from certs.cli.context import (
     Failure,
     emit,
     emit_done,
-    names_sidecars,
     note,
     reports_errors,
     requester,
 )
+from certs.cli.sidecars import names_sidecars
 from certs.errors import MaterialError
 from certs.identity import Role, serial_text
 from certs.issued import CERTIFICATE_FILE, Record, publish_issued, read_record
@@ -114,9 +114,10 @@ def rotate(
     record = read_record(out)
     authority = Authority(directory or record.authority, context.clock)
     old_serial = _published_serial(out)
-    names = [sidecar.name for sidecar in sidecars]
-    before = dict(zip(names, ask_all(sidecars, lambda sidecar: sidecar.served()), strict=True))
+    # Asked before anything is changed: whoever cannot say what it serves could not be seen to take up the new leaf.
+    serves = ask_all(sidecars, lambda sidecar: sidecar.served().showing(old_serial))
     if dry_run:
+        before = {sidecar.name: served for sidecar, served in zip(sidecars, serves, strict=True)}
         _emit_plan(out, record, authority, old_serial, before, as_json=as_json)
         return
     started = context.clock.monotonic()
@@ -214,8 +215,12 @@ def _proofs(waiting: _Waiting, sidecars: Sequence[SidecarProbe]) -> list[dict[st
 def _proof_text(proof: Mapping[str, Any], sidecar: SidecarProbe) -> str:
     how = "served, as it says itself,"
     if sidecar.is_here:
-        how = f"served on {', '.join(proof['listeners']) or 'no terminate listener'}"
+        how = f"served on {_listeners_text(proof['listeners'])}"
     return f"{proof['socket']}: generation {proof['generation']}, {how} after {proof['after_s']:.2f} s"
+
+
+def _listeners_text(addresses: Sequence[str]) -> str:
+    return ", ".join(addresses) or "no terminate listener"
 
 
 def _issue_and_publish(authority: Authority, request: LeafRequest, out: Path, *, unsafe_ttl: bool) -> Material:
@@ -236,6 +241,7 @@ def _emit_plan(
     *,
     as_json: bool,
 ) -> None:
+    """``served`` is what each sidecar serves of it now, or, where it serves something else, that."""
     request = record.request
     names = [name for name in (request.spiffe, *request.dns, *request.ip) if name]
     lines = [
@@ -245,7 +251,7 @@ def _emit_plan(
         f"  issued by    {authority.directory}, {authority.state().active}",
     ]
     lines += [
-        f"  {name}: generation {now.generation}, serves {now.serial} on {', '.join(now.listeners)}"
+        f"  {name}: generation {now.generation}, serves {now.serial} on {_listeners_text(now.listeners)}"
         for name, now in served.items()
     ]
     sidecars = [{"socket": name, "generation": now.generation, "serial": now.serial} for name, now in served.items()]

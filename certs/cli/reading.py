@@ -44,7 +44,7 @@ def show(files: tuple[Path, ...], as_json: bool) -> None:
     for path in files:
         for item, text in _items_of(path, now):
             results.append({"file": str(path), **item})
-            texts.append(f"{path}: {text}")
+            texts.append(f"{safe_text(str(path))}: {text}")
     emit({"items": results}, "\n\n".join(texts), as_json=as_json)
     if any("error" in item for item in results):
         click.get_current_context().exit(EXIT_USAGE)
@@ -142,11 +142,12 @@ def _identity_of(certificate: Certificate) -> tuple[Identity | None, str]:
 
 
 def _items_of(path: Path, now: datetime) -> list[tuple[dict[str, Any], str]]:
+    """Of each, what is said of it as JSON and in lines, which nothing in a file or its name can add to."""
     try:
         data = read_file(path, Secrecy.PUBLIC)
         blocks = read_blocks(data, path) if b"-----" in data else [_der_block(data, path)]
     except MaterialError as error:
-        return [({"kind": "file", "error": str(error)}, f"error: {error}")]
+        return [({"kind": "file", "error": str(error)}, f"error: {safe_text(str(error))}")]
     return [_item(block, now) for block in blocks]
 
 
@@ -172,7 +173,7 @@ def _item(block: Block, now: datetime) -> tuple[dict[str, Any], str]:
         if block.label == CRL:
             return _crl_item(parse_crl(block.der))
     except _UNREADABLE as error:
-        return {"kind": block.label.lower(), "error": str(error)}, f"{block.label}: error: {error}"
+        return {"kind": block.label.lower(), "error": str(error)}, f"{block.label}: error: {safe_text(str(error))}"
     kind = "private key" if block.is_key else block.label.lower()
     return {"kind": kind}, f"{kind} (not shown)" if block.is_key else kind
 

@@ -14,20 +14,21 @@ from certs.cli.at_once import ask_each
 from certs.cli.context import (
     DIRECTORY,
     EXIT_FAILED,
-    EXIT_UNREACHABLE,
+    EXIT_OK,
     JSON,
     CertsContext,
     Failure,
     emit,
     emit_done,
-    names_sidecars,
+    exit_code_of,
     note,
     reports_errors,
     requester,
 )
+from certs.cli.sidecars import names_sidecars_to_tell
 from certs.errors import CertsError
 from certs.journal import parse_time, second_text, time_text
-from certs.probe import Reloaded, Served, SidecarProbe, SidecarUnreachable
+from certs.probe import Reloaded, Served, SidecarProbe
 from certs.register import CertificateState, Issued, issued_by, meant_by
 from certs.revocation import revoke_each
 from certs.revocation_list import RevocationList
@@ -60,7 +61,7 @@ def list_issued(directory: Path, state: str | None, name: str, as_json: bool) ->
 @click.option("--reason", default="", help="Why, for the journal.")
 @JSON
 @reports_errors
-@names_sidecars
+@names_sidecars_to_tell
 def revoke(
     directory: Path, what: str, every: bool, reason: str, sidecars: Sequence[SidecarProbe], as_json: bool
 ) -> None:
@@ -68,7 +69,7 @@ def revoke(
     it), by a NAME it was issued for, or by a FILE that holds it (or the directory it was published into).
 
     Each sidecar named with --socket is told to read again, and asked whether it reads the list now: exit code 1 when
-    one does not, 3 when nobody answers. The leaf is revoked either way.
+    one does not, 3 when one does not answer, 4 when one refuses to say. The leaf is revoked either way.
     """
     authority = Authority(directory, CertsContext.current().clock)
     serials = meant_by(what, issued_by(authority), every=every)
@@ -107,8 +108,7 @@ def revoke(
     for reader in failing:
         note(f"{reader.name}: {reader.obstacle}; revoked peers are let in there")
     if failing:
-        unreachable = any(reader.is_unreachable for reader in failing)
-        click.get_current_context().exit(EXIT_UNREACHABLE if unreachable else EXIT_FAILED)
+        click.get_current_context().exit(max(reader.exit_code for reader in failing))
 
 
 class _Reader:
@@ -116,12 +116,13 @@ class _Reader:
 
     def __init__(self, name: str, answer: tuple[Reloaded, Served] | CertsError | Failure, authority: Authority) -> None:
         self.name = name
-        self.is_unreachable = isinstance(answer, SidecarUnreachable)
         if not isinstance(answer, tuple):
             self.obstacle = str(answer)
+            self.exit_code = exit_code_of(answer)
             return
         reloaded, served = answer
         self.obstacle = _obstacle(authority, served)
+        self.exit_code = EXIT_FAILED if self.obstacle else EXIT_OK
         if self.obstacle and reloaded.outcome == "refused":
             self.obstacle += f" ({reloaded.reason}: {reloaded.detail})"
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption
-from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 from unit.certs import forge
 
 from certs.errors import MaterialError, MaterialReason
+from certs.pkcs12 import is_pkcs12, read_pkcs12
 from certs.sources.files import FileSource
 
+OTHER = forge.authority("Other")
 ROOT = forge.authority("Root")
 MIDDLE = forge.authority("Middle", ROOT)
 LEAF = forge.leaf(MIDDLE)
@@ -73,3 +76,56 @@ def test_a_key_beside_it_is_a_mistake(tmp_path: Path) -> None:
     )
     with pytest.raises(MaterialError, match="name it as cert alone"):
         beside.load()
+
+
+@pytest.mark.parametrize(
+    ("data", "is_one"),
+    [
+        (bundled(), True),
+        (bundled(None), True),
+        (b"\x30\x80\x02\x01\x03", True),  # of indefinite length, as BER has it
+        (b"\x30\x03\x02\x01\x03", True),
+        (LEAF.der, False),
+        (forge.revocations(ROOT).der, False),
+        (LEAF.pem, False),
+        (b"0 lines before -----BEGIN CERTIFICATE-----", False),
+        (b"", False),
+        (b"\x30", False),
+        (b"\x30\x84", False),
+    ],
+)
+def test_what_may_be_one(data: bytes, is_one: bool) -> None:
+    assert is_pkcs12(data) is is_one
+
+
+def test_the_certificates_come_as_they_stand_there_the_leaf_first() -> None:
+    """Which of the others belong to its chain is found out elsewhere."""
+    held = [OTHER.certificate, MIDDLE.certificate]
+    data = serialize_key_and_certificates(None, LEAF.key, LEAF.certificate, held, NoEncryption())  # type: ignore[arg-type] - a key that can sign
+    key, certificates = read_pkcs12(data, None)
+    assert key.spki == LEAF.read.key_der
+    assert certificates[0] == LEAF.read
+    assert set(certificates[1:]) == {OTHER.read, MIDDLE.read}
+
+
+def test_no_certificate_is_not_judged_here() -> None:
+    data = serialize_key_and_certificates(b"web", LEAF.key, None, None, NoEncryption())  # type: ignore[arg-type] - the same
+    assert read_pkcs12(data, None)[1] == []
+
+
+@pytest.mark.parametrize("data", [bundled()[: len(bundled()) // 2], b"\x30\x03\x02\x01\x03", bundled() + b"x" * 9])
+def test_what_is_no_file_of_its_kind_is_told_without_a_word_of_it(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(MaterialError) as raised:
+        read_pkcs12(data, SECRET, tmp_path / "tls.p12")
+    assert raised.value.reason in (MaterialReason.PEM_INVALID, MaterialReason.PASSPHRASE_WRONG)
+    assert str(raised.value).startswith(f"{tmp_path}/tls.p12: ")
+    assert SECRET.decode() not in str(raised.value)
+
+
+def test_the_old_ciphers_that_windows_still_writes_are_read() -> None:
+    """Triple DES with SHA-1, as before RFC 8018's schemes came into use there."""
+    old = PrivateFormat.PKCS12.encryption_builder().key_cert_algorithm(PBES.PBESv1SHA1And3KeyTripleDESCBC)
+    encryption = old.hmac_hash(hashes.SHA1()).build(SECRET)
+    data = serialize_key_and_certificates(None, LEAF.key, LEAF.certificate, None, encryption)  # type: ignore[arg-type] - the same
+    key, certificates = read_pkcs12(data, SECRET)
+    assert (key.spki, certificates) == (LEAF.read.key_der, [LEAF.read])
