@@ -80,6 +80,11 @@ def ip_literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return mapped or address
 
 
+def name_of(address: Address) -> str:
+    """What its host is called by: without the dot that may close a full name, which no certificate has."""
+    return address.host.removesuffix(".")
+
+
 def is_loopback(address: Address) -> bool:
     """True when what is sent there in the clear stays on this machine."""
     if address.is_unix or address.host == "localhost":

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tlsidecar import settings
-from tlsidecar.config.addresses import ip_literal
-from tlsidecar.config.checks import Document
+from tlsidecar.config.addresses import ip_literal, name_of
+from tlsidecar.config.document import Document
 from tlsidecar.config.judge import Part
 from tlsidecar.config.listener_tables import HTTP_FIELDS
+from tlsidecar.config.places import metrics_socket
 
 
 def build(document: Document) -> settings.Settings:
@@ -79,7 +80,7 @@ def _metrics_listener(
         mode=settings.Mode.TERMINATE,
         protocol=settings.Protocol.HTTP,
         listen=metrics.listen,
-        upstreams=(settings.Address(path=str(admin_socket.with_name("metrics.sock"))),),
+        upstreams=(settings.Address(path=str(metrics_socket(admin_socket))),),
         identities=(metrics.identity,) if metrics.identity else identities,
         allow=metrics.allow,
         limits=settings.Limits(**limits),
@@ -88,8 +89,8 @@ def _metrics_listener(
 
 def _name_the_remote(fields: dict[str, Any]) -> None:
     """Fill in the name sent as SNI (never an IP address: RFC 6066, section 3) and who is expected under it."""
-    hosts = {upstream.host.removesuffix(".") for upstream in fields["upstreams"]}
-    only = hosts.pop() if len(hosts) == 1 else ""
+    names = set(map(name_of, fields["upstreams"]))
+    only = names.pop() if len(names) == 1 else ""
     if "server_name" not in fields and only and ip_literal(only) is None:
         fields["server_name"] = only
     if "expect" not in fields:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, too_long_for_a_socket
+from tlsidecar.config.addresses import UNIX_PATH_MAX_BYTES, collide, is_loopback, name_of, too_long_for_a_socket
+from tlsidecar.config.bindings import bindings
+from tlsidecar.config.document import Document
 from tlsidecar.config.identity_tables import ACME, IDENTITY_SOURCES, SOURCES_WITHOUT_TRUST
 from tlsidecar.config.judge import Finding, Part
 from tlsidecar.config.places import FILE_NAME, SYSTEM_FILE
-from tlsidecar.config.problems import Key, did_you_mean, quoted
+from tlsidecar.config.problems import did_you_mean, quoted
 from tlsidecar.config.values import show_duration
 from tlsidecar.extras import install_line
-from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import DEFAULT_IDENTITY, METRICS_LISTENER, Address, Limits
 
 _HTTP_KEYS = (
@@ -38,30 +38,6 @@ _TOO_LONG = f"the path of a Unix socket has at most {UNIX_PATH_MAX_BYTES} bytes,
 _TERMINATE_KEYS = ("proxy_protocol", "client_certificate_header", "client_certificate_details", "route")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A whole configuration, each table of it judged by itself, and what was found then. ``file`` is None where there
-    is none."""
-
-    root: Part
-    findings: tuple[Finding, ...]
-    admin_socket: Path
-    file: Path | None
-
-    @property
-    def listeners(self) -> tuple[Part, ...]:
-        return self.root.arrays["listener"]
-
-    @property
-    def identities(self) -> tuple[Part, ...]:
-        """At least one; a single ``[identity]`` is one without a place in an array."""
-        return self.root.arrays["identity"]
-
-    @property
-    def admin(self) -> Part:
-        return self.root.tables["admin"]
-
-
 def check(document: Document) -> Iterator[Finding]:
     """Everything that is wrong between keys, in no particular order."""
     limits = document.root.tables["limits"]
@@ -73,8 +49,8 @@ def check(document: Document) -> Iterator[Finding]:
     yield from _metrics(document)
     yield from _shutdown(document)
     yield from _names(document)
-    yield from _bindings(document)
-    yield from _limits(limits)
+    yield from bindings(document)
+    yield from _limits(limits, below=[listener.tables["limits"] for listener in document.listeners])
     for listener in document.listeners:
         yield from _listener(listener)
         yield from _limits(listener.tables["limits"], inherited=limits)
@@ -94,11 +70,15 @@ def _root(document: Document) -> Iterator[Finding]:
 
 
 def _shutdown(document: Document) -> Iterator[Finding]:
+    """The delay is a part of the drain, which takes as long as that of the listener with the longest."""
     delay_s = document.root.read("shutdown_delay") or 0.0
-    drain_s = document.root.tables["limits"].read("drain_timeout") or Limits().drain_timeout_s
-    if delay_s >= drain_s:
+    inherited = document.root.tables["limits"].read("drain_timeout", Limits().drain_timeout_s)
+    drains = [listener.tables["limits"].read("drain_timeout", inherited) for listener in document.listeners]
+    if not drains or "allow" in document.root.tables["metrics"]:  # whose port is a listener, too
+        drains.append(inherited)
+    if None not in drains and delay_s >= max(drains):
         yield document.root.finding(
-            "shutdown_delay", f"leaves nothing of drain_timeout ({show_duration(drain_s)})", "write a shorter one"
+            "shutdown_delay", f"leaves nothing of drain_timeout ({show_duration(max(drains))})", "write a shorter one"
         )
 
 
@@ -232,31 +212,6 @@ def _names(document: Document) -> Iterator[Finding]:
             yield other.finding("name", f"{quoted(name)} is the name of another listener", "give it another name")
 
 
-def _bindings(document: Document) -> Iterator[Finding]:
-    """No two things may want the same address: the second bind would fail, or worse, steal."""
-    bound: list[tuple[Key, Address, str]] = [
-        ((*document.admin.key, "socket"), Address(path=str(document.admin_socket)), "the admin socket")
-    ]
-    view_socket = document.admin.read("view_socket")
-    if view_socket is not None:
-        bound.append(((*document.admin.key, "view_socket"), Address(path=str(view_socket)), "the view socket"))
-    http = document.admin.read("http")
-    if http is not None:
-        bound.append(((*document.admin.key, "http"), http, "admin.http"))
-    scraped = document.root.tables["metrics"].read("listen")
-    if scraped is not None:
-        bound.append((("metrics", "listen"), scraped, "metrics.listen"))
-    for listener in document.listeners:
-        listen = listener.read("listen")
-        if listen is not None:
-            bound.append(
-                ((*listener.key, "listen"), listen, f"listener {quoted(listener.read('name') or 'without name')}")
-            )
-    for (_, one, owner), (key, other, _) in combinations(bound, 2):
-        if collide(one, other):
-            yield Finding(key, f"{quoted(str(other))} is taken by {owner}", "choose another address")
-
-
 def _listener(listener: Part) -> Iterator[Finding]:
     yield from _missing(listener)
     mode = listener.read("mode", "terminate")
@@ -358,7 +313,7 @@ def _nobody_expected(listener: Part, upstreams: tuple[Address, ...]) -> Iterator
     suggestion = 'add for example expect = ["dns:api.internal"]'
     if any(upstream.is_unix for upstream in upstreams):
         yield listener.finding("expect", "a Unix socket has no name to expect", suggestion)
-    elif len({upstream.host for upstream in upstreams}) > 1:
+    elif len(set(map(name_of, upstreams))) > 1:
         yield listener.finding("expect", "the upstreams have different names; say who is expected", suggestion)
 
 
@@ -375,7 +330,9 @@ def _health_check(listener: Part, protocol: str | None) -> Iterator[Finding]:
             yield health_check.finding("path", "is for HTTP, and the check is gRPC's", "keep one of them")
 
 
-def _limits(limits: Part, inherited: Part | None = None) -> Iterator[Finding]:
+def _limits(limits: Part, inherited: Part | None = None, below: Sequence[Part] = ()) -> Iterator[Finding]:
+    """``below`` are those of the listeners that inherit them."""
+
     def effective(name: str) -> Any:
         return limits.read(name, inherited.read(name) if inherited else None)
 
@@ -384,5 +341,6 @@ def _limits(limits: Part, inherited: Part | None = None) -> Iterator[Finding]:
         pass  # said where it was written
     elif connections is not None and handshakes is not None and handshakes > connections:
         yield limits.finding("max_handshakes", f"is over max_connections ({connections})", "lower it")
-    if "request_burst" in limits and effective("request_rate") is None and "request_rate" not in limits:
+    rated = (limits, *([inherited] if inherited is not None else []), *below)
+    if "request_burst" in limits and not any("request_rate" in each for each in rated):
         yield limits.finding("request_burst", "there is no request_rate", 'add for example request_rate = "100/s"')

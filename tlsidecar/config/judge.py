@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tlsidecar.config.forms import Many
 from tlsidecar.config.problems import InvalidValue, Key, did_you_mean, quoted
@@ -58,8 +58,7 @@ class _Judging:
         self.findings: list[Finding] = []
 
     def table(self, table: Table, written: object, key: Key) -> Part:
-        if not isinstance(written, Mapping):
-            self.found(key, f"a table is needed, not {quoted(written)}")
+        if not self.is_table(written, key):
             return self.table(table, {}, key)
         known = set(table.keys())
         for name in written:
@@ -101,10 +100,18 @@ class _Judging:
         name = str(key[-1])
         found = written.get(name, [])
         if isinstance(found, list):
-            return tuple(self.table(table, item, (*key, at)) for at, item in enumerate(found))
+            # What is no table lacks no keys.
+            items = [(item, (*key, at)) for at, item in enumerate(found)]
+            return tuple(self.table(table, item, place) for item, place in items if self.is_table(item, place))
         header = ".".join(part for part in key if isinstance(part, str))
         self.found(key, "is not an array of tables", f"write [[{header}]], with two brackets")
         return ()
+
+    def is_table(self, written: object, key: Key) -> TypeGuard[Mapping[str, object]]:
+        if isinstance(written, Mapping):
+            return True
+        self.found(key, f"a table is needed, not {quoted(written)}")
+        return False
 
     def value(self, entry: Entry, written: object, key: Key) -> Any:
         """The value, or None when it is wrong."""

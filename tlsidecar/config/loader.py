@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tlsidecar.config.build import build
-from tlsidecar.config.checks import Document, check
+from tlsidecar.config.checks import check
+from tlsidecar.config.document import Document
 from tlsidecar.config.judge import Finding, judge
 from tlsidecar.config.places import default_admin_socket
 from tlsidecar.config.problems import ConfigError, ConfigProblem, Key, dotted, labelled

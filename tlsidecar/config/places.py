@@ -25,3 +25,8 @@ def default_admin_socket(environ: Mapping[str, str]) -> Path:
     if os.path.isabs(runtime_directory):
         return Path(runtime_directory) / "tlsidecar" / "admin.sock"
     return SYSTEM_ADMIN_SOCKET
+
+
+def metrics_socket(admin_socket: Path) -> Path:
+    """Where the metrics stand that are only for some, behind a listener with mutual TLS."""
+    return admin_socket.with_name("metrics.sock")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from tlsidecar.config.sources import Origin
 from tlsidecar.config.tables import Table
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.settings import ListenerSettings
+from tlsidecar.toml_text import toml
 
 _WIDEST_COLUMN = 72
 
@@ -42,9 +42,7 @@ def effective(loaded: Loaded) -> tuple[EffectiveValue, ...]:
 
 def render_effective(values: tuple[EffectiveValue, ...]) -> str:
     """One line a key, as TOML, with where it came from in a comment; unset keys are left out."""
-    lines = [
-        (f"{value.label} = {json.dumps(value.value)}", value.origin) for value in values if value.value is not None
-    ]
+    lines = [(f"{value.label} = {toml(value.value)}", value.origin) for value in values if value.value is not None]
     width = min(_WIDEST_COLUMN, max((len(text) for text, _ in lines), default=0))
     return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in lines)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from certs.errors import RuleError
@@ -11,9 +10,7 @@ from certs.identity import Identity
 from certs.rules import Rule
 from tlsidecar.api.explanations import ConfigLine
 from tlsidecar.settings import ListenerSettings, Mode
-
-# TOML's basic strings escape what JSON's do, but for DEL (TOML 1.0, "String").
-_DEL = "\x7f"
+from tlsidecar.toml_text import toml
 
 
 def exact_rule(identity: Identity) -> Rule:
@@ -61,15 +58,6 @@ def config_line(listener: ListenerSettings, route: int | None, rule: Rule) -> Co
         there = listener.routes[route]
         place = f'[[listener]] name = "{listener.name}", [[listener.route]] path = {toml(there.path)}'
         if there.methods:
-            place += f", methods = [{', '.join(map(toml, there.methods))}]"
+            place += f", methods = {toml(there.methods)}"
         key, rules = "allow", there.allow
-    return ConfigLine(place, f"{key} = {_array(rules)}", rule.text)
-
-
-def _array(rules: Sequence[str]) -> str:
-    return f"[{', '.join(map(toml, rules))}]"
-
-
-def toml(text: str) -> str:
-    """A string as TOML has it."""
-    return json.dumps(text, ensure_ascii=False).replace(_DEL, "\\u007f")
+    return ConfigLine(place, f"{key} = {toml(rules)}", rule.text)

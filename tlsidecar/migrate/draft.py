@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from tlsidecar.lazy_dataclass import dataclass
+from tlsidecar.toml_text import toml
 
 Value = str | int | bool | Sequence[str]
 
@@ -127,14 +127,4 @@ def _one_line(text: str) -> str:
 
 
 def _keys(table: Mapping[str, Value]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in table.items()]
-
-
-def _toml(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return f"[{', '.join(_toml(each) for each in value)}]"
+    return [f"{key} = {toml(value)}" for key, value in table.items()]

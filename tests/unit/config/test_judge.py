@@ -78,3 +78,9 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant(tree: Mapping[st
 def test_what_should_be_an_array_of_tables_says_how_one_is_written() -> None:
     _, found = judged({"listener": {"name": "web"}})
     assert found == [(("listener",), "is not an array of tables", "write [[listener]], with two brackets")]
+
+
+def test_an_item_that_is_no_table_is_one_problem_and_the_others_keep_their_places() -> None:
+    root, found = judged({"listener": ["web", {"name": "two", "listen": 3}]})
+    assert [key for key, *_ in found] == [("listener", 0), ("listener", 1, "listen")]
+    assert [each.key for each in root.arrays["listener"]] == [("listener", 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from unit.config.schema_judge import faults
-from unit.config.test_loading import EVERYTHING, MINIMAL
+from unit.config.test_loader import EVERYTHING, MINIMAL
 
 from tlsidecar.config import ConfigError, load
 from tlsidecar.config.identity_tables import IDENTITY_SOURCES

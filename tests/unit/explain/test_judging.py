@@ -18,7 +18,7 @@ from certs.rules import Rule, first_match
 from tlsidecar.api.explanations import Judgement
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.explain import judging
-from tlsidecar.explain.allowing import config_line, exact_rule, toml, with_rule
+from tlsidecar.explain.allowing import config_line, exact_rule, with_rule
 from tlsidecar.explain.judging import Asked, CannotAsk, judge
 from tlsidecar.settings import Address, ListenerSettings, Mode, Protocol, Route, Tls
 
@@ -190,11 +190,6 @@ def test_the_rule_is_for_nobody_else(one: Identity, other: Identity) -> None:
         others = (set(map(str.lower, other.dns)), set(other.ips), set(other.uris))
         # The same only name; whoever has it among more names was given it by the same CAs, and is this party, too.
         assert all(mine <= theirs for mine, theirs in zip(names, others, strict=True))
-
-
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20))
-def test_text_is_written_as_toml_reads_it(text: str) -> None:
-    assert tomllib.loads(f"line = {toml(text)}")["line"] == text
 
 
 def test_the_line_is_what_is_tried() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlsidecar.config import default_admin_socket, load
+from tlsidecar.config import ConfigError, load, loader
 from tlsidecar.config.overrides import OVERRIDES
 from tlsidecar.settings import (
     Address,
@@ -375,17 +375,58 @@ def test_relative_paths_start_where_the_link_stands_and_not_where_it_leads(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("environ", "path"),
+    ("environ", "flags", "path"),
     [
-        ({}, "/run/tlsidecar/admin.sock"),
-        ({"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/tlsidecar/admin.sock"),
-        ({"XDG_RUNTIME_DIR": "relative"}, "/run/tlsidecar/admin.sock"),
-        ({"XDG_RUNTIME_DIR": "/run/user/7", "TLSIDECAR_ADMIN_SOCKET": "/x/a.sock"}, "/x/a.sock"),
+        ({}, {}, "/run/tlsidecar/admin.sock"),
+        ({"TLSIDECAR_ADMIN_SOCKET": "/x/a.sock"}, {}, "/x/a.sock"),
+        ({"TLSIDECAR_ADMIN_SOCKET": "/x/a.sock"}, {"admin_socket": "own/b.sock"}, "/work/own/b.sock"),
+        ({"TLSIDECAR_ADMIN_SOCKET": "x/a.sock"}, {}, "/work/x/a.sock"),
     ],
 )
-def test_the_default_admin_socket(environ: dict[str, str], path: str, tmp_path: Path) -> None:
-    assert default_admin_socket(environ) == Path(path)
-    assert load(write(tmp_path), {}, environ).admin.socket == Path(path)
+def test_the_admin_socket_is_where_commands_look_for_it(
+    environ: dict[str, str], flags: dict[str, object], path: str, tmp_path: Path
+) -> None:
+    """Relative paths of flags and variables start where the command was given, those of the file beside the file."""
+    settings = loader.load(write(tmp_path), flags, environ, Path("/work"))
+    assert settings.admin.socket == Path(path)
+    assert settings.identity.cert == tmp_path / "tls.crt"
+
+
+def test_problems_come_in_the_order_of_the_file_and_all_at_once(tmp_path: Path) -> None:
+    """A tenth line comes after a ninth; what has no line stands by where it was written."""
+    document = MINIMAL.replace('"any"', '"every"') + "\n" * 3 + "[log]\nlevel = 1\n[limits]\nmax_connections = 0\n"
+    with pytest.raises(ConfigError) as refused:
+        loader.load(write(tmp_path, document), {"workers": 0}, {"TLSIDECAR_TLS_MIN_VERSION": "1"}, Path("/work"))
+    found = [(each.label, each.where.rpartition("/")[2]) for each in refused.value.problems]
+    assert found == [
+        ("workers", "--workers"),
+        ("listener[web].allow.0", "tlsidecar.toml:10"),
+        ("log.level", "tlsidecar.toml:15"),
+        ("limits.max_connections", "tlsidecar.toml:17"),
+        ("tls.min_version", "TLSIDECAR_TLS_MIN_VERSION"),
+    ]
+
+
+def test_a_mode_is_guessed_from_flags_alone(tmp_path: Path) -> None:
+    """What a file leaves out is its default, and no riddle."""
+    flags = {"listen": "127.0.0.1:1", "upstream": "a.example:1", "cert": "c", "trust": "t"}
+    for more, mode in (
+        ({"expect": ["ou:pay"]}, Mode.ORIGINATE),
+        ({"allow": ["any"], "upstream": "127.0.0.1:2"}, Mode.TERMINATE),
+    ):
+        assert load(None, {**flags, **more}, {}).listeners[0].mode is mode
+    for more in ({"expect": ["any"], "allow": ["any"]}, {"expect": ["any"], "mode": "terminate"}):
+        with pytest.raises(ConfigError, match="is for originate"):
+            load(None, {**flags, **more}, {})
+    with pytest.raises(ConfigError, match="is for originate"):
+        load(write(tmp_path, MINIMAL.replace("allow", "expect")), {}, {})
+
+
+def test_origins_are_kept_with_the_settings_and_travel(tmp_path: Path) -> None:
+    loaded = loader.load_with_origins(write(tmp_path), {"workers": 2}, {}, tmp_path)
+    assert loaded.settings.workers == 2
+    assert {str(origin) for origin in loaded.origins.values()} >= {"flag --workers", "file tlsidecar.toml:3"}
+    assert pickle.loads(pickle.dumps(loaded)) == loaded
 
 
 def test_settings_survive_a_trip_to_another_process(tmp_path: Path) -> None:
