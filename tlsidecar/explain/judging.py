@@ -72,6 +72,51 @@ class _Outcome:
     status: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A peer that shows ``chain`` (DER, leaf first), and perhaps a request of its, before ``contexts``."""
+
+    contexts: Contexts
+    chain: Sequence[bytes]
+    request: Asked | None
+
+    def put_to(self, listener: ListenerSettings, denial: Callable[[Identity], str] | None = None) -> _Outcome:
+        """What the listener makes of it, by the code that decides where there is traffic."""
+        role = Role.CLIENT if listener.mode is Mode.TERMINATE else Role.SERVER
+        verdict = trial.tried(self.chain, Policy.of(listener), self.contexts, role, denial=denial)
+        if self.request is None:
+            return _Outcome(verdict.identity, verdict.stage, verdict.reason, verdict.detail, verdict.rule)
+        # The route is named even for those who do not come so far.
+        table = RouteTable(listener.routes, listener.allow)
+        guard = table.guard(verdict.identity)
+        method, target = self.request.method.encode("ascii"), self.request.path.encode("ascii")
+        normal, bad = target, None
+        try:
+            normal = paths.normalise_target(target, encoded_slashes=table.allow_encoded_slashes)
+        except MessageRefused as refused:
+            bad = refused
+        path = normal.partition(b"?")[0].decode("ascii")
+        route = guard.deciding(method, normal) if bad is None else None
+        outcome = _Outcome(verdict.identity, verdict.stage, verdict.reason, verdict.detail, verdict.rule, path, route)
+        if verdict.reason is not None:
+            return outcome
+        try:
+            if listener.routes:
+                guard.judge(method, target)
+            elif bad is not None:
+                raise bad
+        except MessageRefused as refused:
+            return replace(
+                outcome,
+                stage=refused.stage,
+                reason=refused.reason,
+                detail=refused.detail,
+                rule=refused.rule or outcome.rule,
+                status=refused.status,
+            )
+        return outcome
+
+
 def judge(
     listener: ListenerSettings,
     contexts: Contexts,
@@ -84,11 +129,12 @@ def judge(
     :class:`OpenSSL.SSL.Error` where our own material makes no context."""
     if asked is not None and not (listener.is_http and listener.mode is Mode.TERMINATE):
         raise CannotAsk(f"{listener.name} judges no requests: leave path and method out")
-    outcome = _decide(listener, contexts, chain, asked, denial)
+    question = _Question(contexts, chain, asked)
+    outcome = question.put_to(listener, denial)
     identity, reason = outcome.identity, outcome.reason
     lines: tuple[ConfigLine[str], ...] = ()
     if identity is not None and reason in _OF_RULES:
-        lines = tuple(_lines(listener, contexts, chain, asked, identity, outcome))
+        lines = tuple(_lines(question, listener, identity, outcome))
     return Judgement(
         listener=listener.name,
         mode=listener.mode.value,
@@ -108,48 +154,6 @@ def judge(
         note=_note(listener, asked, outcome, lines),
         own_identity=contexts.identity,
     )
-
-
-def _decide(
-    listener: ListenerSettings,
-    contexts: Contexts,
-    chain: Sequence[bytes],
-    asked: Asked | None,
-    denial: Callable[[Identity], str] | None,
-) -> _Outcome:
-    role = Role.CLIENT if listener.mode is Mode.TERMINATE else Role.SERVER
-    verdict = trial.tried(chain, Policy.of(listener), contexts, role, denial=denial)
-    if asked is None:
-        return _Outcome(verdict.identity, verdict.stage, verdict.reason, verdict.detail, verdict.rule)
-    # The route is named even for those who do not come so far.
-    table = RouteTable(listener.routes, listener.allow)
-    guard = table.guard(verdict.identity)
-    method, target = asked.method.encode("ascii"), asked.path.encode("ascii")
-    normal, bad = target, None
-    try:
-        normal = paths.normalise_target(target, encoded_slashes=table.allow_encoded_slashes)
-    except MessageRefused as refused:
-        bad = refused
-    path = normal.partition(b"?")[0].decode("ascii")
-    route = guard.deciding(method, normal) if bad is None else None
-    outcome = _Outcome(verdict.identity, verdict.stage, verdict.reason, verdict.detail, verdict.rule, path, route)
-    if verdict.reason is not None:
-        return outcome
-    try:
-        if listener.routes:
-            guard.judge(method, target)
-        elif bad is not None:
-            raise bad
-    except MessageRefused as refused:
-        return replace(
-            outcome,
-            stage=refused.stage,
-            reason=refused.reason,
-            detail=refused.detail,
-            rule=refused.rule or outcome.rule,
-            status=refused.status,
-        )
-    return outcome
 
 
 def _tried(listener: ListenerSettings, identity: Identity, outcome: _Outcome) -> Iterator[RuleTried[str]]:
@@ -172,12 +176,7 @@ def _rules(listener: ListenerSettings, route: int | None, *, whole: bool) -> Ite
 
 
 def _lines(
-    listener: ListenerSettings,
-    contexts: Contexts,
-    chain: Sequence[bytes],
-    asked: Asked | None,
-    identity: Identity,
-    outcome: _Outcome,
+    question: _Question, listener: ListenerSettings, identity: Identity, outcome: _Outcome
 ) -> Iterator[ConfigLine[str]]:
     """The lines that let the peer in, tried before they are told; nothing where they would not do."""
     rule = exact_rule(identity)
@@ -188,7 +187,7 @@ def _lines(
             return
         places.append(place)
         listener = with_rule(listener, place, rule)
-        outcome = _decide(listener, contexts, chain, asked, None)
+        outcome = question.put_to(listener)
     if outcome.reason is None:
         yield from (config_line(listener, place, rule) for place in places)
 
