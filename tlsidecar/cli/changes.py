@@ -133,7 +133,7 @@ def _drain_generations(client: AdminClient, body: Mapping[str, object], as_json:
         echo_json(document)
     else:
         left = f", {reply.left} have not ended yet" if reply.left else ""
-        say(f"{reply.ended} of older generations told to end{left}")
+        say(f"{reply.ended} connections of older generations told to end{left}")
     if reply.left:
         click.get_current_context().exit(EXIT_FAILED)
 

@@ -49,7 +49,7 @@ def status(client: AdminClient, as_json: bool) -> None:
         return
     found = decoded(Status[SafeText], document)
     failures = _read(client, Failures[SafeText], f"/v1/failures?limit={_MOST_ROWS}")
-    refusals = _read(client, Refusals[SafeText], "/v1/refusals?limit=1")
+    refusals = _read(client, Refusals[SafeText], f"/v1/refusals?limit={_MOST_ROWS}")
     certificates = _read(client, Certificates[SafeText], "/v1/certificates")
     past = _read(client, History[SafeText], f"/v1/history?since={_RECENT_S}s&step={_RECENT_S}s")
     for line in (

@@ -85,4 +85,6 @@ class DenialBook:
         self._ours.replace(self.in_force)
         fields = {"outcome": outcome, "id": denied.id, "identity": denied.identity, "by": denied.by}
         self._hub.publish(events.DENIAL, {**fields, "until": denied.until})
-        _log.warning("an identity is kept out: %s", outcome, extra={"fields": fields})
+        is_in_force = denied.id in self._kept
+        said = "an identity is kept out" if is_in_force else f"an identity is kept out no more: {outcome}"
+        _log.warning("%s", said, extra={"fields": fields})

@@ -54,7 +54,7 @@ def test_a_drain_is_taken_back(served: Served) -> None:
 def test_connections_of_older_generations_end(served: Served) -> None:
     served.control.records = [made_connection(number, generation=number) for number in (2, 2, 3)]
     done = served.run("drain", "--old-generations", "--expect", "2")
-    assert (done.code, done.out) == (0, "2 of older generations told to end\n")
+    assert (done.code, done.out) == (0, "2 connections of older generations told to end\n")
     assert served.run("drain", "--old-generations", "--expect", "2").code == 4
     assert served.run("drain", "--expect", "100").code == 4
     assert "drain None" not in served.control.calls

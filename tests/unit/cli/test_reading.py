@@ -62,13 +62,16 @@ def test_status_tells_what_failed_and_who_was_refused(served: Served) -> None:
     )
     for _ in range(3):
         served.control.failures.record(failure)
-    served.control.refusals.record(made_refusal())
+    for number in range(6):
+        served.control.refusals.record(made_refusal(identity=f"intruder-{number}"))
     lines = served.run("status").out.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("Failed  3 since the start"))
     assert "3x" in lines[at + 1]
     assert "upstream_refused" in lines[at + 1]
-    at = next(number for number, line in enumerate(lines) if line.startswith("Refused  1 since the start"))
-    assert "1x" in lines[at + 1]
+    at = next(number for number, line in enumerate(lines) if line.startswith("Refused  6 since the start"))
+    shown = [line.split()[-4:] for line in lines[at + 1 : at + 5]]
+    assert shown == [["1x", f"intruder-{number}", "not_allowed", "web"] for number in (5, 4, 3, 2)]
+    assert lines[at + 5] == "", "the four that came last"
     assert "nothing is wrong" in "\n".join(lines)
 
 

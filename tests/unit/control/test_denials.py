@@ -46,6 +46,21 @@ def test_it_ends_by_itself() -> None:
     assert not denials.expire()
 
 
+def test_the_log_says_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    denials, clock = book()
+    denied = denials.add("shop.test", 60, "uid 0")
+    denials.end(denied.id)
+    denials.add("other.test", 60, "uid 0")
+    clock.advance(timedelta(seconds=60))
+    denials.expire()
+    assert [record.getMessage() for record in caplog.records] == [
+        "an identity is kept out",
+        "an identity is kept out no more: undone",
+        "an identity is kept out",
+        "an identity is kept out no more: over",
+    ]
+
+
 def test_it_can_be_undone_once() -> None:
     denials, _ = book()
     denied = denials.add("shop.test", 60, "uid 0")
