@@ -97,7 +97,7 @@ class AuthorityState:
                 generations=tuple(content["generations"]),
             )
             state._check()
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise AuthorityError(f"the CA's authority.json is damaged: {error!r}") from None
         return state
 

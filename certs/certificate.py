@@ -29,6 +29,9 @@ UNREADABLE_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 _INTEGER, _UTC_TIME, _GENERALIZED_TIME, _VERSION, _EXTENSIONS, _UTF8 = 0x02, 0x17, 0x18, 0xA0, 0xA3, 0x0C
 
+# Names that say by themselves who is meant.
+_TELLING = (x509.UniformResourceIdentifier, x509.DNSName, x509.IPAddress, x509.RFC822Name)
+
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -110,8 +113,13 @@ class Certificate:
 
     @property
     def title(self) -> str:
-        """What to call it: its subject, or its digest when that is empty. Hostile until escaped."""
-        return self.subject.text or f"sha256:{self.sha256}"
+        """What to call it: its subject, or else the first of its names, or its digest. Hostile until escaped."""
+        return self.subject.text or self._first_name or f"sha256:{self.sha256}"
+
+    @cached_property
+    def _first_name(self) -> str:
+        names = self.extension(x509.SubjectAlternativeName) or ()
+        return next((str(each.value) for each in names if isinstance(each, _TELLING)), "")
 
     @property
     def which(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -32,7 +33,7 @@ def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tup
     chain: list[Certificate] = []
     current = leaf
     while not current.is_self_issued:
-        issuer = next((candidate for candidate in rest if issued(candidate, current)), None)
+        issuer = next((candidate for candidate in rest if is_issuer(candidate, current)), None)
         if issuer is None:
             break
         rest.remove(issuer)
@@ -49,20 +50,29 @@ def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tup
     return (*chain, *rest), tuple(notes)
 
 
-def issued(issuer: Certificate, certificate: Certificate) -> bool:
+def is_issuer(issuer: Certificate, certificate: Certificate) -> bool:
     """Whether ``issuer`` signed ``certificate``: names and signature fit."""
     return certificate.issuer == issuer.subject and issuer.signed(certificate)
 
 
-def verification_error(
+class Rejection(NamedTuple):
+    """What OpenSSL finds wrong in a chain: its error number (openssl/x509_vfy.h: ``X509_V_ERR_…``) and text, and the
+    certificate that it is about; ``None`` where that is none of those given."""
+
+    number: int
+    text: str
+    certificate: Certificate | None
+
+
+def rejection(
     certificate: Certificate,
     chain: Sequence[Certificate],
     trust: Sequence[Certificate],
     moment: datetime | None,
     flags: int,
-) -> tuple[int, int, str] | None:
-    """What OpenSSL finds wrong with ``certificate`` under the CAs in ``trust``: ``None``, or its error number, the
-    depth it was found at, and its text. ``moment=None``: at any time."""
+) -> Rejection | None:
+    """Why OpenSSL does not verify ``certificate`` under the CAs in ``trust``, or ``None``. ``moment=None``: at any
+    time."""
     store = crypto.X509Store()
     if moment is None:
         flags |= _X509_V_FLAG_NO_CHECK_TIME
@@ -75,10 +85,12 @@ def verification_error(
         between = [each.openssl() for each in chain]
         crypto.X509StoreContext(store, certificate.openssl(), between).verify_certificate()
     except crypto.X509StoreContextError as error:
-        number, depth, text = error.errors
-        return int(number), int(depth), str(text)
+        number, _, text = error.errors
+        encoded = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
+        known = (certificate, *chain, *trust)
+        return Rejection(int(number), str(text), next((each for each in known if each.der == encoded), None))
     except crypto.Error as error:
-        return 0, 0, f"OpenSSL cannot read it: {error}"
+        return Rejection(0, f"OpenSSL cannot read it: {error}", None)
     return None
 
 

@@ -72,7 +72,7 @@ class Record:
                 serial=str(content["serial"]),
                 unsafe_ttl=bool(content["unsafe_ttl"]),
             )
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise AuthorityError(f"{RECORD_FILE} is damaged: {error!r}") from None
 
 

@@ -30,6 +30,11 @@ MAX_FILE_BYTES = 8 * 1024 * 1024  # a whole system trust store is about 200 KiB;
 CERTIFICATE = "CERTIFICATE"
 CRL = "X509 CRL"
 _KEY_LABELS = frozenset({"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"})
+# Keys that are not read as they are.
+_CONVERTED = {
+    "OPENSSH PRIVATE KEY": '; "ssh-keygen -p -m PKCS8 -f FILE" rewrites it',
+    "DSA PRIVATE KEY": "; DSA keys are not taken",
+}
 _MISREAD_LABELS = frozenset({"TRUSTED CERTIFICATE", "X509 CERTIFICATE", "PKCS7"})
 
 _BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9][A-Z0-9 ]{0,62}[A-Z0-9])-----[ \t]*", re.ASCII)
@@ -149,6 +154,20 @@ def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> Revo
         raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None
 
 
+def missing_block(wanted: str, blocks: Sequence[Block]) -> str:
+    """That a file has no such block, and what it has, for whoever took one file for another."""
+    held = ", ".join(f'"{label}"' for label in list(dict.fromkeys(each.label for each in blocks))[:3])
+    return f'it has {held}, and no "{wanted}"'
+
+
+def stray_key(blocks: Sequence[Block], path: Path) -> tuple[str, ...]:
+    """What is to be said of a private key in a file that is read for its certificates, which anybody may read."""
+    line = next((each.line for each in blocks if each.is_key), None)
+    if line is None:
+        return ()
+    return (f"{path} holds a private key (line {line}), which is not needed there: take it out",)
+
+
 def _guess(data: bytes) -> str:
     """What it may be that is not PEM."""
     if data.startswith(b"\x30"):
@@ -166,11 +185,12 @@ def key_in(blocks: Sequence[Block], passphrase: bytes | None, path: Path | None 
     """
     keys = [block for block in blocks if block.is_key]
     if not keys:
-        held = next((block.label for block in blocks), "")
-        detail = f'the file has "{held}", and no "PRIVATE KEY"' if held else "no private key in the file"
-        raise MaterialError(MaterialReason.KEY_MISSING, detail, path)
+        hint = next((hint for label, hint in _CONVERTED.items() if any(each.label == label for each in blocks)), "")
+        raise MaterialError(MaterialReason.KEY_MISSING, missing_block("PRIVATE KEY", blocks) + hint, path)
     if len(keys) > 1:
-        raise MaterialError(MaterialReason.PEM_INVALID, f"{len(keys)} private keys in one file", path)
+        lines = ", ".join(str(each.line) for each in keys[:4])
+        detail = f"{len(keys)} private keys in one file, where one belongs (they begin in lines {lines})"
+        raise MaterialError(MaterialReason.PEM_INVALID, detail, path)
     block = keys[0]
     is_encrypted = block.label == "ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in block.text.split(b"\n", 2)[1]
     if is_encrypted and passphrase is None:
@@ -183,15 +203,18 @@ def key_in(blocks: Sequence[Block], passphrase: bytes | None, path: Path | None 
 
 
 def _block(label: str, lines: list[bytes], begin: int, path: Path | None) -> Block:
-    body = lines[1:-1]
+    body = [line.strip() for line in lines[1:-1]]
     if any(b":" in line for line in body):  # RFC 1421 headers of an old encrypted key end with an empty line
-        blank = next((index for index, line in enumerate(body) if not line.strip()), len(body))
+        text = lines
+        blank = next((index for index, line in enumerate(body) if not line), len(body))
         body = body[blank + 1 :]
+    else:  # blanks are no matter here (RFC 7468 section 3), and to OpenSSL they are
+        text = [lines[0], *filter(None, body), lines[-1]]
     try:
-        der = base64.b64decode(b"".join(line.strip() for line in body), validate=True)
+        der = base64.b64decode(b"".join(body), validate=True)
     except (binascii.Error, ValueError):
         detail = f"line {begin}: what the {label} block holds is not base64"
         raise MaterialError(MaterialReason.PEM_INVALID, detail, path, retry=True) from None
     if not der:
         raise MaterialError(MaterialReason.PEM_INVALID, f"line {begin}: the {label} block is empty", path, retry=True)
-    return Block(label, der, b"\n".join(lines) + b"\n", begin)
+    return Block(label, der, b"\n".join(text) + b"\n", begin)

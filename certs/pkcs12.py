@@ -38,5 +38,7 @@ def read_pkcs12(
         raise MaterialError(MaterialReason.PEM_INVALID, "neither PEM nor PKCS #12", path, retry=True) from None
     if found.key is None:
         raise MaterialError(MaterialReason.KEY_MISSING, "the PKCS #12 file holds none", path)
+    if found.cert is None and not found.additional_certs:
+        raise MaterialError(MaterialReason.PEM_INVALID, "the PKCS #12 file holds a key, and no certificate", path)
     held = [*([found.cert] if found.cert is not None else []), *found.additional_certs]
     return PrivateKey(found.key), [Certificate.of(each.certificate) for each in held]

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import crypto
 
 from certs.certificate import Certificate
-from certs.chain import issued, spki, verification_error
+from certs.chain import Rejection, is_issuer, rejection, spki
 from certs.errors import CertificateInvalid, MaterialError, MaterialReason
 from certs.form import authority_defect, chain_defect, unusable
 from certs.hostile import PARSE_ERRORS, plain
@@ -163,14 +163,14 @@ def _inspect_validity(material: CertificateSet, now: datetime, skew: timedelta, 
     elif starts > now + skew:
         found.refuse(
             MaterialReason.NOT_YET_VALID,
-            f"{material.leaf.which} is not valid before {second_text(starts)}",
+            f"{material.leaf.which} is not valid before {second_text(starts)}; our clock says {second_text(now)}",
             retry_at=starts - skew,
         )
     elif starts > now:
         found.warn(
             f"{material.leaf.which} starts at {second_text(starts)}, in our future: within the allowance for clock skew"
         )
-    for authority in (*material.chain, *material.trust):
+    for authority in (*material.chain, *material.trust, *_federated(material)):
         if authority.not_valid_after_utc <= now:
             found.warn(f"{authority.which} expired at {second_text(authority.not_valid_after_utc)}")
 
@@ -183,17 +183,21 @@ def _inspect_trust(material: CertificateSet, roles: Collection[Role], is_for_pee
     def obstacle(authority: Certificate) -> str:
         return authority_defect(authority) or unusable(authority, needed)
 
+    everybody = dict.fromkeys((*material.trust, *_federated(material)))
     defects = [
         f"{authority.which}, in the trust bundle, can vouch for nobody: {problem}"
-        for authority in material.trust
+        for authority in everybody
         if (problem := obstacle(authority))
     ]
     for defect in defects:
         found.warn(defect)
-    if is_for_peers and defects and len(defects) == len(material.trust):
-        others = (each for bundle in material.federated.values() for each in bundle)
-        if all(map(obstacle, others)):
-            found.refuse(MaterialReason.TRUST_UNUSABLE, defects[0])
+    if is_for_peers and defects and len(defects) == len(everybody):
+        found.refuse(MaterialReason.TRUST_UNUSABLE, defects[0])
+
+
+def _federated(material: CertificateSet) -> tuple[Certificate, ...]:
+    """The CAs that are good for one SPIFFE trust domain each."""
+    return tuple(each for bundle in material.federated.values() for each in bundle)
 
 
 def _inspect_names(material: CertificateSet, found: Inspection) -> None:
@@ -224,7 +228,7 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
     """Each list by its signer. A list of a CA that is neither in the trust bundle nor in our chain can be that of a
     peer's intermediate, whose certificate only the peer has: OpenSSL will judge it then. Where there is no list of a
     CA that we know, it is the wrong file."""
-    authorities = (*material.trust, *material.chain, *(ca for cas in material.federated.values() for ca in cas))
+    authorities = (*material.trust, *material.chain, *_federated(material))
     signers_of = [[each for each in authorities if each.subject == crl.issuer] for crl in material.crls]
     for crl, signers in zip(material.crls, signers_of, strict=True):
         name = f"the CRL of {crl.issuer}"
@@ -272,7 +276,7 @@ def _inspect_chain(
         return
     error = _verify(material, anchors, None, partial)
     own = _top_of_chain(material) if own_chain_suffices else None
-    is_incomplete = error is not None and _REASON_OF_VERIFY_ERROR.get(error[0]) is MaterialReason.CHAIN_INCOMPLETE
+    is_incomplete = error is not None and _REASON_OF_VERIFY_ERROR.get(error.number) is MaterialReason.CHAIN_INCOMPLETE
     if is_incomplete and own is not None:
         anchors = (own,)
         error = _verify(material, anchors, None, partial)
@@ -281,15 +285,33 @@ def _inspect_chain(
     if error is None and moment is not None:
         error = _verify(material, anchors, moment, partial)
     if error is not None:
-        number, depth, text = error
-        reason = _REASON_OF_VERIFY_ERROR.get(number, MaterialReason.CHAIN_INVALID)
+        reason = _REASON_OF_VERIFY_ERROR.get(error.number, MaterialReason.CHAIN_INVALID)
         hint = ""
         if reason is MaterialReason.CHAIN_INCOMPLETE and own is None and own_chain_suffices:
-            hint = "; where peers trust other CAs than we do, put the certificate of its issuer behind it"
-        found.refuse(reason, f"{text} (at depth {depth} of the chain){hint}")
+            hint = "; put the certificate of its issuer behind it"
+        found.refuse(reason, _in_words(error, reason, material) + hint)
         return
     error = _verify(material, anchors, None, strict)
-    _warn_of_form(error[2] if error is not None else chain_defect(material.leaf, _upwards(material)), found)
+    _warn_of_form(error.text if error is not None else chain_defect(material.leaf, _upwards(material)), found)
+
+
+def _in_words(error: Rejection, reason: MaterialReason, material: CertificateSet) -> str:
+    """Which certificate it is about, and what there is to be done about it."""
+    certificate = error.certificate
+    if certificate is None:
+        return error.text
+    if reason is MaterialReason.EXPIRED:
+        return f"{certificate.which} expired at {second_text(certificate.not_valid_after_utc)}"
+    if reason is MaterialReason.NOT_YET_VALID:
+        return f"{certificate.which} is not valid before {second_text(certificate.not_valid_before_utc)}"
+    if reason is not MaterialReason.CHAIN_INCOMPLETE:
+        return f"{certificate.which}: {error.text}"
+    if certificate.is_self_issued:
+        return f"{certificate.which} signed itself, and is not in the trust bundle"
+    issuer = certificate.issuer
+    if any(each.subject == issuer for each in (*material.chain, *material.trust)):
+        return f"{certificate.which} was signed by another key of {issuer} than the one that is there"
+    return f"{certificate.which} was signed by {issuer}, which is neither behind it nor in the trust bundle"
 
 
 def _warn_of_form(problem: str, found: Inspection) -> None:
@@ -303,7 +325,7 @@ def _upwards(material: CertificateSet) -> tuple[Certificate, ...]:
     current = material.leaf
     known = (*material.trust, *material.chain)
     while not above or above[-1] not in material.trust:
-        issuer = next((each for each in known if each not in above and issued(each, current)), None)
+        issuer = next((each for each in known if each not in above and is_issuer(each, current)), None)
         if issuer is None:
             break
         above.append(issuer)
@@ -315,7 +337,7 @@ def _top_of_chain(material: CertificateSet) -> Certificate | None:
     """The highest CA of our own chain; ``None`` where not even the leaf's issuer is in it."""
     above: list[Certificate] = []
     current = material.leaf
-    while issuer := next((each for each in material.chain if each not in above and issued(each, current)), None):
+    while issuer := next((each for each in material.chain if each not in above and is_issuer(each, current)), None):
         above.append(issuer)
         current = issuer
     return above[-1] if above else None
@@ -323,5 +345,5 @@ def _top_of_chain(material: CertificateSet) -> Certificate | None:
 
 def _verify(
     material: CertificateSet, anchors: Sequence[Certificate], moment: datetime | None, flags: int
-) -> tuple[int, int, str] | None:
-    return verification_error(material.leaf, material.chain, anchors, moment, flags)
+) -> Rejection | None:
+    return rejection(material.leaf, material.chain, anchors, moment, flags)

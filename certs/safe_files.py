@@ -115,9 +115,9 @@ def _open_directory(path: Path, dir_fd: int | None) -> int:
     try:
         return _open(path, _DIRECTORY_FLAGS, dir_fd)
     except FileNotFoundError:
-        raise MaterialError(MaterialReason.MISSING_FILE, "its directory is not there", path) from None
+        raise MaterialError(MaterialReason.MISSING_FILE, "there is no such directory", path) from None
     except OSError as error:
-        raise MaterialError(MaterialReason.UNREADABLE, error.strerror or str(error), path) from None
+        raise MaterialError(MaterialReason.UNREADABLE, _why(error), path) from None
 
 
 def _read(name: str, dir_fd: int, secrecy: Secrecy, path: Path, extra_flags: int) -> bytes:
@@ -128,7 +128,7 @@ def _read(name: str, dir_fd: int, secrecy: Secrecy, path: Path, extra_flags: int
         detail = "a link that leads nowhere" if path.is_symlink() else ""
         raise MaterialError(MaterialReason.MISSING_FILE, detail, path) from None
     except OSError as error:
-        raise MaterialError(MaterialReason.UNREADABLE, error.strerror or str(error), path) from None
+        raise MaterialError(MaterialReason.UNREADABLE, _why(error), path) from None
     try:
         status = os.fstat(fd)
         _judge_type(status, secrecy, path)
@@ -141,9 +141,15 @@ def _read(name: str, dir_fd: int, secrecy: Secrecy, path: Path, extra_flags: int
             return content
         return _read_all(fd, path)
     except OSError as error:
-        raise MaterialError(MaterialReason.UNREADABLE, error.strerror or str(error), path) from None
+        raise MaterialError(MaterialReason.UNREADABLE, _why(error), path) from None
     finally:
         os.close(fd)
+
+
+def _why(error: OSError) -> str:
+    """For whoever has to mend it, as whom we tried."""
+    said = error.strerror or str(error)
+    return f"{said} for uid {os.geteuid()}" if isinstance(error, PermissionError) else said
 
 
 def _may_be_secret(content: bytes) -> bool:

@@ -32,7 +32,8 @@ def kind_of_key(key: object) -> str:
     if isinstance(key, (ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey)):
         return f"a key on the curve {key.curve.name}"
     name = type(key).__name__.removesuffix("PublicKey").removesuffix("PrivateKey")
-    return f"an {name.replace('MLDSA', 'ML-DSA-')} key" if name.startswith("MLDSA") else f"a {name} key"
+    article = "an" if name[0] in "AEFHILMNORSX" else "a"  # as it is spoken: an RSA key, a DSA key
+    return f"{article} {name.replace('MLDSA', 'ML-DSA-')} key"
 
 
 def signature_weakness(certificate: Certificate) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.certificate import Certificate
@@ -29,6 +31,7 @@ _SIGNATURE_NAMES = {
     "1.3.101.112": "Ed25519",
     "1.3.101.113": "Ed448",
 }
+_MOST_NAMED = 3  # certificates, in one sentence
 _CURVE_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
@@ -110,14 +113,23 @@ def describe_der(encoded: bytes) -> dict[str, Any]:
 
 def key_text(certificate: Certificate) -> str:
     """The kind and size of its key: ``EC P-256``, ``RSA 2048``, ``Ed25519``."""
-    key = certificate.key
-    if key is None:
-        return f"unknown ({certificate.key_oid})"
+    return public_key_text(certificate.key) if certificate.key is not None else f"unknown ({certificate.key_oid})"
+
+
+def public_key_text(key: CertificatePublicKeyTypes) -> str:
+    """As :func:`key_text`."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"EC {_CURVE_NAMES.get(key.curve.name, key.curve.name)}"
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
     return type(key).__name__.removesuffix("PublicKey")
+
+
+def mismatch_text(which: str, key: CertificatePublicKeyTypes, certificates: Sequence[Certificate], place: str) -> str:
+    """That ``key`` fits none of the certificates in ``place``, with what tells how that came about. Hostile until
+    escaped."""
+    there = ", ".join(f"{each.title} ({key_text(each)})" for each in certificates[:_MOST_NAMED])
+    return f"{which} ({public_key_text(key)}) fits no certificate in {place}: {there}"
 
 
 def signature_text(certificate: Certificate) -> str:

@@ -6,7 +6,7 @@ from cryptography import x509
 from OpenSSL import crypto
 
 from certs.certificate import Certificate
-from certs.chain import issued, verification_error
+from certs.chain import is_issuer, rejection
 from certs.form import authority_defect, chain_defect
 from certs.material import Material
 from certs.policies import restricts_policies
@@ -39,7 +39,7 @@ def vouched_issuer(material: Material) -> Certificate | None:
     if not material.chain or material.crls or material.federated:
         return None
     issuer = material.chain[0]
-    if issuer in material.trust or not issued(issuer, material.leaf) or not _issues_leaves_only(issuer):
+    if issuer in material.trust or not is_issuer(issuer, material.leaf) or not _issues_leaves_only(issuer):
         return None
     return issuer if any(_vouches(authority, issuer) for authority in material.trust) else None
 
@@ -63,4 +63,4 @@ def _vouches(authority: Certificate, issuer: Certificate) -> bool:
         return False
     # Time was compared above: the whole validity of the one within that of the other.
     strict = crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN
-    return verification_error(issuer, (), (authority,), None, strict) is None
+    return rejection(issuer, (), (authority,), None, strict) is None

@@ -20,10 +20,20 @@ from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, Role, serial_text
 from certs.journal import time_text
 from certs.material import Material
-from certs.pem import CERTIFICATE, CRL, Block, certificates_in, crls_in, parse_certificate, parse_crl, read_blocks
+from certs.pem import (
+    CERTIFICATE,
+    CRL,
+    Block,
+    certificates_in,
+    missing_block,
+    parse_certificate,
+    parse_crl,
+    read_blocks,
+)
 from certs.preflight import inspect
 from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, read_file
+from certs.sources.bundles import Bundles, TrustFile
 from certs.sources.files import FileSource
 from certs.text import describe_certificate, safe_text
 
@@ -113,14 +123,16 @@ class _KeylessSet:
 
 
 def _without_key(file: Path, trust: Path, crl: Path | None) -> _KeylessSet:
-    certificates = certificates_in(_blocks(file), file)
+    blocks = _blocks(file)
+    certificates = certificates_in(blocks, file)
     if not certificates:
-        raise MaterialError(MaterialReason.PEM_INVALID, "no certificate in the file", file)
+        raise MaterialError(MaterialReason.PEM_INVALID, missing_block(CERTIFICATE, blocks), file)
     identities = [(each, _identity_of(each)[0]) for each in certificates]
     leaf = next((each for each, who in identities if who is not None and not who.is_ca), certificates[0])
     chain, notes = arrange(leaf, certificates)
-    crls = crls_in(_blocks(crl), crl) if crl is not None else []
-    return _KeylessSet(leaf, chain, tuple(certificates_in(_blocks(trust), trust)), tuple(crls), notes)
+    bundles = Bundles([TrustFile(trust)], crl)
+    bundle = bundles.parse({path: read_file(path, Secrecy.PUBLIC) for path in bundles.paths()})
+    return _KeylessSet(leaf, chain, bundle.trust, bundle.crls, (*notes, *bundle.notes))
 
 
 def _blocks(path: Path) -> list[Block]:

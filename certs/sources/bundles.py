@@ -7,12 +7,13 @@ files; and our own chain need not lead there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
-from certs.pem import certificates_in, crls_in, read_blocks
+from certs.material import Material
+from certs.pem import CERTIFICATE, CRL, certificates_in, crls_in, missing_block, read_blocks, stray_key
 from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, list_directory, read_file
 
@@ -34,11 +35,18 @@ class TrustFile:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What was read; ``federated`` are the CAs by the trust domain that they are good for."""
+    """What was read; ``federated`` are the CAs by the trust domain that they are good for, ``notes`` what is to be
+    warned of."""
 
     trust: tuple[Certificate, ...] = ()
     crls: tuple[RevocationList, ...] = ()
     federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def applied_to(self, material: Material) -> Material:
+        """The same material, trusting these."""
+        notes = (*material.notes, *self.notes)
+        return replace(material, trust=self.trust, crls=self.crls, federated=self.federated, notes=notes)
 
 
 class Bundles:
@@ -66,6 +74,7 @@ class Bundles:
         """From the content of all :meth:`paths`. Raises :class:`MaterialError`."""
         trust: list[Certificate] = []
         federated: dict[str, list[Certificate]] = {}
+        notes: list[str] = []
         for trusted in self.trust:
             into = federated.setdefault(trusted.trust_domain, []) if trusted.trust_domain else trust
             files = [path for path in content if path == trusted.path or path.parent == trusted.path]
@@ -73,20 +82,24 @@ class Bundles:
                 names = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
                 raise MaterialError(MaterialReason.TRUST_EMPTY, f"no file in the directory ({names})", trusted.path)
             for path in files:
-                certificates = certificates_in(read_blocks(content[path], path), path)
+                blocks = read_blocks(content[path], path)
+                certificates = certificates_in(blocks, path)
                 if not certificates:
-                    raise MaterialError(MaterialReason.TRUST_EMPTY, "no certificate in the file", path)
+                    raise MaterialError(MaterialReason.TRUST_EMPTY, missing_block(CERTIFICATE, blocks), path)
                 into += certificates
+                notes += stray_key(blocks, path)
         crls: list[RevocationList] = []
         for path in self.crls:
-            found = crls_in(read_blocks(content[path], path), path)
+            blocks = read_blocks(content[path], path)
+            found = crls_in(blocks, path)
             if not found:
-                raise MaterialError(MaterialReason.CRL_INVALID, "no X509 CRL block in the file", path)
+                raise MaterialError(MaterialReason.CRL_INVALID, missing_block(CRL, blocks), path)
             crls += found
         return Bundle(
             tuple(dict.fromkeys(trust)),
             tuple(crls),
             {domain: tuple(dict.fromkeys(certificates)) for domain, certificates in federated.items()},
+            tuple(notes),
         )
 
 

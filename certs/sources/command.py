@@ -14,19 +14,20 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from certs.certificate import Certificate
 from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import certificates_in, key_in, read_blocks
+from certs.pem import CERTIFICATE, certificates_in, key_in, missing_block, read_blocks
 from certs.program import MAX_OUTPUT_BYTES, Program, Run, environment, run_program
 from certs.sources import Candidate, Event, Failed
 from certs.sources.attempts import DEADLINE_S, Attempts
 from certs.sources.bundles import Bundle, Bundles
 from certs.sources.watch import Watch
+from certs.text import mismatch_text
 
 POLL_S = 1.0
 MAX_ERROR_LINES = 20
@@ -110,12 +111,12 @@ class CommandSource:
         printed = self._printed
         if printed is None or bundle is None:
             return printed
-        return replace(printed, trust=bundle.trust, crls=bundle.crls, federated=bundle.federated)
+        return bundle.applied_to(printed)
 
     def _run(self) -> Material:
-        material = self._material(self._output(), self._trusted())
-        self._printed = material
-        return material
+        bundle = self._trusted()  # first: nothing is ordered that could not be used
+        self._printed = self._material(self._output())
+        return bundle.applied_to(self._printed) if bundle is not None else self._printed
 
     def _trusted(self) -> Bundle | None:
         if self._bundles is None:
@@ -156,33 +157,28 @@ class CommandSource:
             raise MaterialError(MaterialReason.COMMAND_FAILED, detail)
         return ran.output
 
-    def _material(self, output: bytes, bundle: Bundle | None) -> Material:
-        """Whatever is wrong with it is the program's doing, and nothing of it is quoted: it holds the key."""
+    def _material(self, output: bytes) -> Material:
+        """What was printed; whom to trust only where no file says it. Whatever is wrong with it is the program's
+        doing, and nothing of it is quoted: it holds the key."""
         place = Path(f"output of {self._argv[0]}")
         blocks = read_blocks(output, place)
         key = PrivateKey(key_in(blocks, None, place))
         certificates = certificates_in(blocks, place)
+        if not certificates:
+            raise MaterialError(MaterialReason.PEM_INVALID, missing_block(CERTIFICATE, blocks), place)
         leaf = leaf_of(certificates, key.spki)
         if leaf is None:
-            raise MaterialError(MaterialReason.KEY_MISMATCH, "the key fits none of the certificates", place)
-        if bundle is None:
+            detail = mismatch_text("the key", key.reveal().public_key(), certificates, "it")
+            raise MaterialError(MaterialReason.KEY_MISMATCH, detail, place)
+        roots: tuple[Certificate, ...] = ()
+        if self._bundles is None:
             roots = tuple(each for each in dict.fromkeys(certificates) if each.is_self_issued and each != leaf)
             if not roots:
                 detail = "it holds no root, and the configuration has no trust"
                 raise MaterialError(MaterialReason.TRUST_EMPTY, detail, place)
             certificates = [each for each in certificates if each not in roots]
-            bundle = Bundle(trust=roots)
         chain, notes = arrange(leaf, certificates)
-        return Material(
-            leaf=leaf,
-            chain=chain,
-            key=key,
-            trust=bundle.trust,
-            crls=bundle.crls,
-            federated=bundle.federated,
-            source=self.describe(),
-            notes=notes,
-        )
+        return Material(leaf, chain, key, trust=roots, source=self.describe(), notes=notes)
 
 
 def _log_errors(program: str, errors: bytes) -> None:

@@ -13,13 +13,14 @@ from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import certificates_in, key_in, read_blocks
+from certs.pem import CERTIFICATE, certificates_in, key_in, missing_block, read_blocks, stray_key
 from certs.pkcs12 import is_pkcs12, read_pkcs12
 from certs.safe_files import Directory, Secrecy
 from certs.sources import Candidate, Event, Failed
 from certs.sources.attempts import DEADLINE_S, Attempts
 from certs.sources.bundles import Bundles, TrustFile
 from certs.sources.watch import Watch
+from certs.text import mismatch_text
 
 POLL_S = 1.0
 READ_ATTEMPTS = 3
@@ -134,15 +135,15 @@ class FileSource:
         passphrase = None
         if self._passphrase_file is not None:
             passphrase = content[self._passphrase_file].removesuffix(b"\n").removesuffix(b"\r")
+        stray: tuple[str, ...] = ()
         if is_pkcs12(content[self._cert]):
             key, certificates = self._from_pkcs12(content[self._cert], passphrase)
         else:
-            key, certificates = self._from_pem(content, passphrase)
-        if not certificates:
-            raise MaterialError(MaterialReason.PEM_INVALID, "no certificate in the file", self._cert, retry=True)
+            key, certificates, stray = self._from_pem(content, passphrase)
         leaf = leaf_of(certificates, key.spki)
         if leaf is None:
-            raise MaterialError(MaterialReason.KEY_MISMATCH, f"{self._key} does not fit {self._cert}")
+            detail = mismatch_text(str(self._key), key.reveal().public_key(), certificates, str(self._cert))
+            raise MaterialError(MaterialReason.KEY_MISMATCH, detail)
         chain, notes = arrange(leaf, certificates)
         bundle = self._bundles.parse(content)
         return Material(
@@ -152,17 +153,22 @@ class FileSource:
             trust=bundle.trust,
             crls=bundle.crls,
             source=self.describe(),
-            notes=notes,
+            notes=(*notes, *stray, *bundle.notes),
             federated=bundle.federated,
         )
 
     def _from_pem(
         self, content: Mapping[Path, bytes], passphrase: bytes | None
-    ) -> tuple[PrivateKey, list[Certificate]]:
+    ) -> tuple[PrivateKey, list[Certificate], tuple[str, ...]]:
+        """With what is to be said of a key that is not where it belongs."""
         cert_blocks = read_blocks(content[self._cert], self._cert)
         key_blocks = cert_blocks if self._key == self._cert else read_blocks(content[self._key], self._key)
         key = PrivateKey(key_in(key_blocks, passphrase, self._key))
-        return key, certificates_in(cert_blocks, self._cert)
+        certificates = certificates_in(cert_blocks, self._cert)
+        if not certificates:
+            detail = missing_block(CERTIFICATE, cert_blocks)
+            raise MaterialError(MaterialReason.PEM_INVALID, detail, self._cert, retry=True)
+        return key, certificates, stray_key(cert_blocks, self._cert) if self._key != self._cert else ()
 
     def _from_pkcs12(self, data: bytes, passphrase: bytes | None) -> tuple[PrivateKey, list[Certificate]]:
         if self._key != self._cert:

@@ -145,15 +145,14 @@ class LocalAuthoritySource:
             material = authority.issue(self._request, REQUESTER)
         except AuthorityError as error:
             raise MaterialError(MaterialReason.AUTHORITY_FAILED, str(error)) from None
-        self._issued = self._trusting(replace(material, source=self.describe()), authority)
-        return self._issued
+        self._issued = replace(material, source=self.describe())
+        return self._trusting(self._issued, authority)
 
     def _trusting(self, material: Material, authority: Authority) -> Material:
         """The same with whom to trust as of now."""
         if self._bundles is None:
             return replace(material, trust=authority.trust(), crls=authority.crls())
-        bundle = self._bundles.read()
-        return replace(material, trust=bundle.trust, crls=bundle.crls, federated=bundle.federated)
+        return self._bundles.read().applied_to(material)
 
     def _is_stale(self, material: Material) -> bool:
         """Whether another CA generation issues now, as after ``certs rollover … switch``."""

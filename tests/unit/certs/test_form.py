@@ -10,7 +10,7 @@ from OpenSSL import crypto
 from support import odd
 
 from certs.certificate import Certificate
-from certs.chain import verification_error
+from certs.chain import rejection
 from certs.form import authority_defect, chain_defect, leaf_defect, unusable
 from certs.identity import Role
 
@@ -127,7 +127,7 @@ def test_nobody_is_let_in_by_a_ca_only_if_it_is_warned_of(what: str) -> None:
     """OpenSSL has the last word on who is let in: whatever CA it refuses has been told of when it was loaded."""
     made = UNUSABLE[what]()
     authority = Certificate(made.der)
-    error = verification_error(Certificate(odd.leaf(made).der), [], [authority], None, STRICT)
+    error = rejection(Certificate(odd.leaf(made).der), [], [authority], None, STRICT)
     told = authority_defect(authority) or unusable(authority, CLIENT)
     assert told or error is None
 

@@ -7,7 +7,7 @@ from OpenSSL import crypto
 from support import odd
 
 from certs.certificate import Certificate
-from certs.chain import verification_error
+from certs.chain import rejection
 from certs.policies import policies_defect, policy_problem, restricts_policies
 
 STRICT = crypto.X509StoreFlags.PARTIAL_CHAIN | crypto.X509StoreFlags.X509_STRICT
@@ -113,7 +113,7 @@ def test_they_hold(extensions: tuple[Made, ...]) -> None:
 def test_they_do_not(extensions: tuple[Made, ...]) -> None:
     """Left to itself OpenSSL takes the extensions for understood, and looks at none of them."""
     leaf, *between, root = path(extensions)
-    assert verification_error(leaf, between, [root], None, STRICT) is None
+    assert rejection(leaf, between, [root], None, STRICT) is None
     told = policy_problem([leaf, *between])
     assert MISSING in told or "malformed" in told
     assert "(RFC 5280 section" in told

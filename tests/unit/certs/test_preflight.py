@@ -19,7 +19,7 @@ from support import odd
 from unit.certs import forge
 
 from certs.certificate import Certificate
-from certs.chain import verification_error
+from certs.chain import rejection
 from certs.errors import MaterialError, MaterialReason
 from certs.handshake import prove_handshake
 from certs.identity import Role
@@ -67,9 +67,9 @@ def test_a_good_chain_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counted(*arguments: Any) -> tuple[int, int, str] | None:
         built.append(arguments[-1])
-        return verification_error(*arguments)
+        return rejection(*arguments)
 
-    monkeypatch.setattr("certs.preflight.verification_error", counted)
+    monkeypatch.setattr("certs.preflight.rejection", counted)
     assert preflight(good(), BOTH, forge.NOW) == ()
     assert built == [crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN]
 

@@ -10,7 +10,7 @@ from unit.certs import forge
 
 from certs.authority import Authority
 from certs.authority_state import Phase, Plan
-from certs.chain import verification_error
+from certs.chain import rejection
 from certs.errors import AuthorityError, UnsafeStep
 from certs.identity import Identity, Role
 from certs.issued import Record, publish_issued
@@ -57,7 +57,7 @@ def view_of(material: Material, *peers: Material) -> SidecarView:
 def accepted_by(material: Material, verifier: Material) -> bool:
     """Whether ``verifier``'s trust bundle accepts ``material``'s leaf."""
     flags = crypto.X509StoreFlags.PARTIAL_CHAIN
-    return verification_error(material.leaf, material.chain, verifier.trust, forge.NOW, flags) is None
+    return rejection(material.leaf, material.chain, verifier.trust, forge.NOW, flags) is None
 
 
 def test_the_whole_way_round_with_everybody_served(authority: Authority) -> None:

@@ -150,6 +150,14 @@ def test_each_ca_that_ends_has_its_own_line(files: Facts) -> None:
     assert len({each.subject for each in found}) == 2
 
 
+def test_the_cas_of_other_trust_domains_end_with_a_line_of_their_own_too(files: Facts) -> None:
+    partner = forge.authority("Partner Root", starts=NOW - DAY, ends=NOW + DAY)
+    material = replace(generation_of(files).material, federated={"partner.example": (partner.read,)})
+    for now, code in ((NOW + DAY * 0.95, "authority_expiring"), (NOW + DAY, "authority_expired")):
+        facts = changed(files, now, generation=Generation(1, material, NOW))
+        assert [each.subject for each in judge(facts) if each.code == code] == ["CN=Partner Root"]
+
+
 def test_revocation_lists_that_end(issuer: Issuer, clock: forge.ManualClock) -> None:
     write_crls(issuer.authority)
     facts = Facts(NOW, [IdentityState("default", Generation(1, issuer.material(DAY * 300), NOW))])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache, wraps
 
-from certs.chain import issued
+from certs.chain import is_issuer
 from certs.identity import serial_text
 from certs.journal import second_text
 from certs.material import Material
@@ -97,7 +97,8 @@ def authorities(own: IdentityState, now: datetime) -> Iterator[Found]:
     if own.generation is None:
         return
     material = own.generation.material
-    for authority in dict.fromkeys((*material.chain, *material.trust)):
+    federated = (each for bundle in material.federated.values() for each in bundle)
+    for authority in dict.fromkeys((*material.chain, *material.trust, *federated)):
         starts, ends = authority.not_valid_before_utc, authority.not_valid_after_utc
         name = authority.title
         left = authority.fraction_left(now)
@@ -183,7 +184,7 @@ def trust(own: IdentityState, now: datetime) -> Iterator[Found]:
 def _leads_to_trust(material: Material) -> bool:
     trusted = {*material.trust, *(each for found in material.federated.values() for each in found)}
     own = (material.leaf, *material.chain)
-    return any(each in trusted or any(issued(anchor, each) for anchor in trusted) for each in own)
+    return any(each in trusted or any(is_issuer(anchor, each) for anchor in trusted) for each in own)
 
 
 def _left(starts: datetime, ends: datetime, now: datetime) -> float:
