@@ -54,7 +54,7 @@ def issue(session: Session, order: CertificateOrder, key: SigningKey) -> Walk[by
     if not authorizations:
         raise AcmeError("the CA's order names no authorizations")
     for authorization in authorizations:
-        yield from _prove(session, authorization, order.challenge)
+        yield from _prove(session, authorization, order)
     ready = yield from _until(session, url, ("ready", "valid"), "the order")
     if ready["status"] == "ready":
         request = base64url(signing_request(order.names, key))
@@ -98,13 +98,16 @@ def _place(session: Session, order: CertificateOrder) -> Walk[tuple[str, Json]]:
     return url, placed
 
 
-def _prove(session: Session, url: str, wanted: ChallengeType) -> Walk[None]:
+def _prove(session: Session, url: str, order: CertificateOrder) -> Walk[None]:
     """One authorization: nothing to do where the CA still remembers that the name is ours."""
+    wanted = order.challenge
     _, authorization = yield from session.post(url, None)
     if authorization.get("status") == "valid":
         return
     identifier = authorization.get("identifier")
-    name = str(identifier.get("value", "")) if isinstance(identifier, dict) else ""
+    name = str(identifier.get("value", "")).lower() if isinstance(identifier, dict) else ""
+    if name not in (_identifier(each)["value"].lower() for each in order.names):
+        raise AcmeError(f"the CA wants {name!a} to be proved, which was not ordered")
     if authorization.get("status") != "pending":
         raise AcmeError(f"{name}: the CA's authorization is {authorization.get('status')}")
     offered = [each for each in _list(authorization.get("challenges")) if isinstance(each, dict)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +9,7 @@ from cryptography import x509
 
 from certs.acme.account import base64url
 from certs.acme.messages import AcmeError, Walk
-from certs.acme.session import Session
+from certs.acme.session import Session, json_object
 from certs.certificate import Certificate
 from certs.renewal import RandomUnit
 
@@ -57,7 +56,7 @@ def renewal_info(session: Session, identifier: str) -> Walk[RenewalInfo | None]:
     ask_again = DEFAULT_ASK_AGAIN if asked_s is None else timedelta(seconds=asked_s)
     ask_again = min(max(ask_again, MIN_ASK_AGAIN), MAX_ASK_AGAIN)
     try:
-        found = json.loads(answer.body)
+        found = json_object(answer.body)
         window = found["suggestedWindow"]
         start, end = (_time(window[key]) for key in ("start", "end"))
         explanation = found.get("explanationURL", "")

@@ -137,13 +137,10 @@ class Session:
 
     def error_of(self, answer: AcmeResponse, url: str) -> AcmeError:
         """What went wrong, in the server's own words where it gave some (RFC 7807)."""
-        problem: Mapping[str, Any] = {}
         try:
-            parsed = json.loads(answer.body)
+            problem = json_object(answer.body)
         except ValueError:
-            parsed = None
-        if isinstance(parsed, dict):
-            problem = parsed
+            problem = {}
         return problem_error(problem, f"{url} answered {answer.status}", self.retry_after_s(answer))
 
     def _nonce(self) -> Walk[str]:
@@ -177,6 +174,17 @@ def problem_error(problem: Mapping[str, Any], fallback: str, retry_after_s: floa
     return AcmeError(f"{told} ({kind})" if kind else told, kind, retry_after_s)
 
 
+def json_object(text: bytes) -> Json:
+    """What a server wrote. Raises ValueError for anything but one object, and for one too deep to be read."""
+    try:
+        parsed = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("not an object")
+    return parsed
+
+
 def _text_of(problem: Mapping[str, Any]) -> str:
     detail = problem.get("detail")
     return detail if isinstance(detail, str) else ""
@@ -190,9 +198,6 @@ def _send(request: AcmeRequest) -> Walk[AcmeResponse]:
 
 def _object(answer: AcmeResponse, url: str) -> Json:
     try:
-        parsed = json.loads(answer.body)
+        return json_object(answer.body)
     except ValueError:
-        raise AcmeError(f"what {url} answered is not JSON") from None
-    if not isinstance(parsed, dict):
-        raise AcmeError(f"what {url} answered is not a JSON object")
-    return parsed
+        raise AcmeError(f"what {url} answered is not a JSON object") from None

@@ -43,21 +43,24 @@ class Https:
 
     def send(self, request: AcmeRequest, timeout_s: float) -> AcmeResponse:
         """Raises :class:`AcmeError` when there is no answer."""
-        parts = urlsplit(request.url)
-        if parts.scheme != "https" or not parts.hostname:
+        try:
+            parts = urlsplit(request.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "https" or not request.url.isascii():
             raise AcmeError(f"{request.url} is not an https address")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"User-Agent": USER_AGENT}
         if request.method == "POST":
             headers["Content-Type"] = "application/jose+json"
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=self._context, timeout=timeout_s)
+        connection = http.client.HTTPSConnection(host, port, context=self._context, timeout=timeout_s)
         try:
             connection.request(request.method, target, request.body or None, headers)
             answer = connection.getresponse()
             body = self._body(answer, request.url, self._clock.monotonic() + timeout_s)
-        except (OSError, http.client.HTTPException) as error:
-            server = f"{parts.hostname}:{parts.port or 443}"
-            raise AcmeError(f"{server} cannot be asked: {_reason(error)}") from None
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # of a name that cannot be looked up
+            raise AcmeError(f"{host}:{port or 443} cannot be asked: {_reason(error)}") from None
         finally:
             connection.close()
         return AcmeResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
@@ -114,6 +117,6 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
             responder.withdraw(challenge)
 
 
-def _reason(error: OSError | http.client.HTTPException) -> str:
+def _reason(error: Exception) -> str:
     """As a person says it: without the errno, and never nothing."""
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

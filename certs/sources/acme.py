@@ -29,7 +29,8 @@ from certs.certificate import Certificate
 from certs.chain import leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.durable import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, PUBLIC_FILE_MODE, locked, replace_file
-from certs.errors import MaterialError, MaterialReason, PublishError
+from certs.errors import CertificateInvalid, MaterialError, MaterialReason, PublishError
+from certs.identity import Identity
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, read_blocks
 from certs.publish import PublishedFile, publish
@@ -150,7 +151,7 @@ class AcmeSource:
             _log.warning("what was issued last is damaged, another one is to be ordered: %s", error)
             return None
         expired = material.leaf.not_valid_after_utc <= self._clock.now()
-        if expired or not self._is_for_names(material):
+        if expired or self._names_missing_in(material.leaf):
             return None
         return replace(material, source=self.describe())
 
@@ -237,6 +238,9 @@ class AcmeSource:
         leaf = leaf_of(certificates_in(read_blocks(pem)), signed.spki)
         if leaf is None:
             raise _refused("the CA's certificate is not for our key")
+        missing = self._names_missing_in(leaf)
+        if missing:  # kept, it would be taken for one of another configuration, and ordered anew with each reading
+            raise _refused(f"the CA's certificate is not for {', '.join(missing)}")
         self._unkept = _Unkept(leaf, pem, signed)
         self._publish(self._unkept)
 
@@ -276,10 +280,14 @@ class AcmeSource:
         except ValueError:
             raise _refused(f"{account.mac_key_file}: not a key in base64url") from None
 
-    def _is_for_names(self, material: Material) -> bool:
-        identity = material.identity
+    def _names_missing_in(self, leaf: Certificate) -> list[str]:
+        """Of those that are to be in it."""
+        try:
+            identity = Identity.from_certificate(leaf)
+        except CertificateInvalid:
+            return list(self._names)
         have = {*(each.lower() for each in identity.dns), *identity.ips}
-        return all(_normal(name) in have for name in self._names)
+        return [name for name in self._names if _normal(name) not in have]
 
 
 def _make_account_key(path: Path) -> None:

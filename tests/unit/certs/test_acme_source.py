@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from cryptography import x509
 from support.pebble import EAB_KEY_ID, EAB_MAC_KEY, Pebble
 from support.pki import Pki
 from unit.certs import forge
+from unit.certs.acme.test_walk import DIRECTORY, Server, answer, payload_of
 from unit.certs.acme.test_with_pebble import HttpResponder
 
+from certs.acme.account import unbase64url
 from certs.acme.challenges import ChallengeType
+from certs.acme.messages import AcmeRequest, AcmeResponse
 from certs.clock import SYSTEM_CLOCK
 from certs.errors import MaterialError, MaterialReason
 from certs.sources import Source
@@ -151,6 +157,43 @@ async def test_a_server_that_is_not_there_is_told(tmp_path: Path, pki: Pki, resp
     assert "not an https address" in await refused(source("http://127.0.0.1:1/dir", tmp_path, responder))
     bad_trust = source("https://127.0.0.1:1/dir", tmp_path, responder, server_trust=tmp_path / "none.pem")
     assert "none.pem: cannot be used" in await refused(bad_trust)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::1/dir",
+        "https://ca.test:99999/dir",
+        "https://ca.test/ü",
+        "https://a..b/dir",
+        "https:///dir",
+    ],
+)
+async def test_an_address_that_is_none_is_told(url: str, tmp_path: Path, pki: Pki) -> None:
+    """The configuration's is judged before; a server may name any in its directory."""
+    assert re.search("not an https address|cannot be asked", await refused(source(url, tmp_path, None)))
+
+
+async def test_a_certificate_for_other_names_is_not_kept(
+    tmp_path: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be ordered anew with each reading."""
+
+    def sign(request: AcmeRequest) -> AcmeResponse:
+        payload = payload_of(request)
+        assert isinstance(payload, dict)
+        asked = x509.load_der_x509_csr(unbase64url(payload["csr"]))
+        leaf = forge.leaf(forge.authority(), dns=("another.test",), key=asked)
+        server.answers["cert"] = AcmeResponse(200, {"replay-nonce": "n"}, leaf.pem)
+        return finalized
+
+    server = Server(authz=answer(body={"status": "valid", "identifier": {"type": "dns", "value": NAMES[0]}}))
+    finalized, server.answers["finalize"] = server.answers["finalize"], sign  # type: ignore[assignment]
+    made = source(DIRECTORY, tmp_path, None)
+    monkeypatch.setattr(made, "_https", lambda: SimpleNamespace(send=lambda request, _timeout_s: server(request)))
+    assert await refused(made) == "the CA's certificate is not for web.example.test"
+    assert await made.read() is None
+    assert [path.name for path in (tmp_path / "acme").iterdir()] == [ACCOUNT_FILE]
 
 
 async def test_a_damaged_account_key_is_named(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:

@@ -251,6 +251,24 @@ JSON = st.recursive(
 FIELDS = ["status", "challenges", "authorizations", "error", "finalize", "certificate", "identifier"]
 
 
+def test_a_name_that_was_not_ordered_is_not_proved() -> None:
+    """Whatever the CA's answer names would be put into a certificate of ours, and into the log."""
+    for name in ("b.test", "ü.test", "", "a.test\n"):
+        server = Server(authz=answer(body={"status": "pending", "identifier": {"type": "dns", "value": name}}))
+        with pytest.raises(AcmeError, match="to be proved, which was not ordered") as failure:
+            play(server)
+        assert not any(isinstance(each, Present) for each in failure.value.commands)  # type: ignore[attr-defined]
+        assert str(failure.value).isprintable()
+
+
+def test_json_that_nobody_can_read_is_an_error() -> None:
+    told = {"replay-nonce": "n", "content-type": "application/json"}
+    for status in (200, 400):
+        for body in (b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b"\xff"):
+            for where in ("dir", "newAccount", "order"):
+                assert outcome_of(Server(**{where: AcmeResponse(status, told, body)}))
+
+
 def outcome_of(server: Server) -> str:
     """The certificate, or the error's text."""
     try:
