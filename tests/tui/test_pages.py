@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from ui_world import NOW, World, degraded, empty, expired, healthy, hostile, several, stamp
+from ui_world import NOW, World, certificate, degraded, empty, expired, healthy, hostile, several, stamp
 
 from tui.actions import actions
 from tui.freshness import Link, freshness
@@ -280,6 +281,24 @@ def test_a_connection_in_full() -> None:
     world = healthy()
     world.connections[0]["generation"] = 2
     assert "2 (an older one; current is 3)" in "\n".join(_text(connection_page(_snapshot(world), LOOK)))
+
+
+def test_the_cas_of_other_trust_domains_are_listed_and_end_like_others() -> None:
+    world = healthy()
+    partner = certificate("CN=Partner", "CN=Partner", NOW - timedelta(days=9), NOW - timedelta(minutes=5), is_ca=True)
+    world.certificates["federated"] = [
+        {"trust_domain": "partner.example", "trust": [partner]},
+        {"trust_domain": "nobody.example", "trust": []},
+    ]
+    snapshot = _snapshot(world)
+    text = _text(certificates_page(snapshot, replace(LOOK, height=60)))
+    at = next(index for index, each in enumerate(text) if each.startswith("CAs of partner.example"))
+    assert "expired" in text[at + 1]
+    assert "CN=Partner" in text[at + 1]
+    assert any("none: nobody of this trust domain can be let in" in each for each in text)
+    assert "CA trusted for partner.example alone" in _text(certificate_page(snapshot, partner["sha256"], LOOK))[0]
+    assert expiries(snapshot, NOW)[0].name == "CN=Partner"
+    assert summary_row(snapshot, LOOK).plain.startswith(" CA ✖ expired")
 
 
 def test_certificates_say_where_they_come_from_and_what_was_last_tried() -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from certs import certificate
 from certs.material import Material
 from certs.text import describe_der
-from tlsidecar.api.certificates import Certificate, RevocationList
+from tlsidecar.api.certificates import Certificate, FederatedTrust, RevocationList
 from tlsidecar.api.times import moment
 
 
@@ -24,6 +24,14 @@ def certificate_record(der: bytes) -> Certificate[str]:
 def certificate_records(certificates: Iterable[certificate.Certificate]) -> tuple[Certificate[str], ...]:
     """In the order given."""
     return tuple(certificate_record(each.der) for each in certificates)
+
+
+def federated_records(material: Material) -> tuple[FederatedTrust[str], ...]:
+    """Each trust domain with CAs of its own, by name."""
+    return tuple(
+        FederatedTrust(trust_domain=domain, trust=certificate_records(authorities))
+        for domain, authorities in sorted(material.federated.items())
+    )
 
 
 def crl_records(material: Material) -> tuple[RevocationList[str], ...]:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.backends.openssl import backend
 
 from tlsidecar import __version__
-from tlsidecar.admin.certificate_views import certificate_record, certificate_records, crl_records
+from tlsidecar.admin.certificate_views import (
+    certificate_record,
+    certificate_records,
+    crl_records,
+    federated_records,
+)
 from tlsidecar.api.certificates import Certificates, OwnIdentity
 from tlsidecar.api.connections import ConnectionGroup, ConnectionInFull, Connections
 from tlsidecar.api.failures import Failure, Failures
@@ -163,6 +168,7 @@ def _own_material(state: interface.IdentityState, open_now: Mapping[tuple[str, i
         "leaf": None if material is None else certificate_records([material.leaf])[0],
         "chain": () if material is None else certificate_records(material.chain),
         "trust": () if material is None else certificate_records(material.trust),
+        "federated": () if material is None else federated_records(material),
         "crls": () if material is None else crl_records(material),
         "next_renewal_at": state.next_renewal_at,
         "renewal_overdue_at": state.renewal_overdue_at,

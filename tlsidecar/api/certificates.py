@@ -47,6 +47,14 @@ class RevocationList(Generic[T]):
 
 
 @dataclass(frozen=True)
+class FederatedTrust(Generic[T]):
+    """The CAs of one SPIFFE trust domain: good for its workloads, and for nobody else."""
+
+    trust_domain: Annotated[T, Doc("its name")]
+    trust: Annotated[tuple[Certificate[T], ...], Doc("who may vouch for its workloads; empty: none is let in")]
+
+
+@dataclass(frozen=True)
 class Difference(Generic[T]):
     """One thing that new material changed."""
 
@@ -95,6 +103,9 @@ class OwnMaterial(Generic[T]):
     leaf: Annotated[Certificate[T] | None, Doc("ours; null before the first generation")]
     chain: Annotated[tuple[Certificate[T], ...], Doc("the intermediates we send, the leaf's issuer first")]
     trust: Annotated[tuple[Certificate[T], ...], Doc("who may vouch for peers")]
+    federated: Annotated[
+        tuple[FederatedTrust[T], ...], Doc("who may vouch for those of a SPIFFE trust domain with CAs of its own")
+    ]
     crls: Annotated[tuple[RevocationList[T], ...], Doc("revocation lists in use")]
     next_renewal_at: Annotated[datetime | None, Doc("when the source renews; null when it never does by itself")]
     renewal_overdue_at: Annotated[

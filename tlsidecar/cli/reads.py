@@ -200,6 +200,7 @@ def _show_material(own: OwnMaterial[SafeText], now: datetime | None) -> None:
     click.echo()
     roles = [("leaf", own.leaf)] if own.leaf is not None else []
     roles += [("chain", each) for each in own.chain] + [("trust", each) for each in own.trust]
+    roles += [(f"trust of {held.trust_domain}", each) for held in own.federated for each in held.trust]
     click.echo(
         table(
             ("ROLE", "IDENTITY", "ISSUER", "SERIAL", "KEY", "EXPIRES", ""),

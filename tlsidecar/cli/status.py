@@ -133,7 +133,8 @@ def _expiring(certificates: Certificates[SafeText] | None, now: datetime | None)
     found: dict[str, tuple[datetime | None, str, str]] = {}
     for whose, own in () if certificates is None else _own(certificates):
         listed = [(whose, own.leaf)] if own.leaf is not None else []
-        listed += [("issuer", each) for each in own.chain] + [("trusted CA", each) for each in own.trust]
+        listed += [("issuer", each) for each in own.chain]
+        listed += [("trusted CA", each) for held in (own, *own.federated) for each in held.trust]
         for what, each in listed:
             found.setdefault(each.sha256, (each.not_after, what, each.identity or each.subject))
     yield from ("", "Expires next" if found else "Expires next  no certificate in use")

@@ -377,7 +377,8 @@ class Rotation:
             if self.generation is not None:
                 _log.error("new material refused, the old one goes on serving", extra={"fields": fields})
         elif attempt.outcome == Outcome.APPLIED:
-            _log.info("material in use", extra={"fields": fields})
+            changed = [f"{each.what}: {each.before} -> {each.after}" for each in attempt.differences]
+            _log.info("material in use", extra={"fields": fields | {"differences": changed}})
             for warning in attempt.warnings:
                 _log.warning("in use, but: %s", warning)
         else:

@@ -56,11 +56,7 @@ class WorkloadApiSource:
         """What the agent says now. Raises :class:`MaterialError` (``agent_failed``, ``source_timeout``)."""
         answers = self._answers()
         try:
-            async with asyncio.timeout(FIRST_ANSWER_S):
-                return await anext(answers)
-        except TimeoutError:
-            detail = f"{self._endpoint} did not answer within {FIRST_ANSWER_S:g} s"
-            raise MaterialError(MaterialReason.SOURCE_TIMEOUT, detail) from None
+            return await anext(answers)
         finally:
             await answers.aclose()
 
@@ -96,7 +92,8 @@ class WorkloadApiSource:
         return False
 
     async def _answers(self) -> AsyncGenerator[Material, None]:
-        """One connection's answers. Raises :class:`MaterialError` when it ends, whichever way."""
+        """One connection's answers, the first of which has its time. Raises :class:`MaterialError` when it ends,
+        whichever way."""
         call = GrpcCall(METHOD, "localhost", b"", (SECURITY_HEADER,))
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -107,14 +104,21 @@ class WorkloadApiSource:
             raise self._failed(f"cannot be reached: {error.strerror or error}") from None
         try:
             writer.write(call.opening)
+            first_by: float | None = asyncio.get_running_loop().time() + FIRST_ANSWER_S
             while call.status is None:
-                data = await reader.read(_READ_BYTES)
+                try:
+                    async with asyncio.timeout_at(first_by):
+                        data = await reader.read(_READ_BYTES)
+                except TimeoutError:
+                    detail = f"{self._endpoint} did not answer within {FIRST_ANSWER_S:g} s"
+                    raise MaterialError(MaterialReason.SOURCE_TIMEOUT, detail) from None
                 if not data:
                     raise self._failed("it closed the connection")
                 messages = call.receive(data)
                 writer.write(call.to_send)
                 for message in messages:
                     response = SvidResponse.parse(message)
+                    first_by = None
                     yield response.material(response.choose(self._spiffe_id, self._hint), self.describe())
             raise self._failed(_ended(call.status))
         except Http2Error as error:

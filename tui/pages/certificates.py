@@ -34,6 +34,11 @@ def certificates_page(snapshot: Snapshot, look: Look, wanted: str = "") -> Page:
     return Page(lines)
 
 
+def authorities_of(own: OwnMaterial) -> tuple[Certificate, ...]:
+    """Every CA that may vouch for some peer."""
+    return (*own.trust, *(each for federated in own.federated for each in federated.trust))
+
+
 def identities_of(certificates: Certificates) -> list[tuple[SafeText, tuple[SafeText, ...], OwnMaterial]]:
     """Each identity with its name and the listeners that show it; the name is empty where there is one alone."""
     several = certificates.identities
@@ -48,6 +53,9 @@ def _identity(own: OwnMaterial, look: Look, wanted: str) -> list[Line]:
     lines += _listed(_own_chain(own), own, look, wanted, "no certificate in use")
     lines += [BLANK, heading("Trusted CAs", SafeText("who may vouch for peers"))]
     lines += _listed(own.trust, own, look, wanted, "none: nobody can be let in")
+    for each in own.federated:
+        lines += [BLANK, heading(f"CAs of {each.trust_domain}", SafeText("who may vouch for this trust domain alone"))]
+        lines += _listed(each.trust, own, look, wanted, "none: nobody of this trust domain can be let in")
     if own.crls:
         lines += [BLANK, heading("Revocation lists")]
         lines += [_crl_line(crl, look) for crl in own.crls if matches((crl.issuer,), wanted)]
@@ -204,6 +212,11 @@ def _in_full(certificates: OwnMaterial, key: str, look: Look) -> list[Line] | No
     for certificate in certificates.trust:
         if certificate.sha256 == key:
             return [heading("Trusted CA"), *certificate_lines(certificate, look)]
+    for each in certificates.federated:
+        for certificate in each.trust:
+            if certificate.sha256 == key:
+                title = f"CA trusted for {each.trust_domain} alone"
+                return [heading(title), *certificate_lines(certificate, look)]
     return None
 
 

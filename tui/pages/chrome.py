@@ -11,7 +11,7 @@ from tui.freshness import Freshness
 from tui.lifetime import LifetimeStage, Validity
 from tui.lines import Line, Role, Span, cropped, gap, line, literal, spread
 from tui.model import Snapshot
-from tui.pages.certificates import identities_of
+from tui.pages.certificates import authorities_of, identities_of
 from tui.records import Severity
 from tui.sheet import Look
 from tui.text import EMPTY, SafeText, cell_width, shorten_middle
@@ -170,7 +170,7 @@ def worst_certificate(snapshot: Snapshot, now: datetime) -> NamedValidity:
         return worst
     others: list[NamedValidity] = []
     for _, _, own in identities_of(snapshot.certificates):
-        for what, known in (("issuer", own.chain), ("CA", own.trust)):
+        for what, known in (("issuer", own.chain), ("CA", authorities_of(own))):
             others += [NamedValidity(SafeText(what), Validity(each.not_before, each.not_after)) for each in known]
         others += [NamedValidity(SafeText("CRL"), Validity(None, each.next_update)) for each in own.crls]
     for other in others:

@@ -13,7 +13,7 @@ from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
-from tui.pages.certificates import identities_of
+from tui.pages.certificates import authorities_of, identities_of
 from tui.problems import problem_age
 from tui.records import Failure, Listener, Problem, Refusal, RefusalGroup, Refusals, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
@@ -236,7 +236,7 @@ def expiries(snapshot: Snapshot, now: datetime) -> list[Expiry]:
             validity = Validity.of_own(leaf, own)
             found[leaf.sha256] = Expiry("our certificate", name, validity, leaf.sha256)
     for own in identities:
-        for what, others in (("issuer", own.chain), ("trusted CA", own.trust)):
+        for what, others in (("issuer", own.chain), ("trusted CA", authorities_of(own))):
             for each in others:
                 validity = Validity(each.not_before, each.not_after)
                 found.setdefault(each.sha256, Expiry(what, each.subject, validity, each.sha256))

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from unit.admin.fake_control import HOSTILE, critical, made_connection, made_refusal
+from unit.certs import forge
 from unit.cli.conftest import COMMAND_S, Served, tlsidecar, tlsidecar_process
 
 from tlsidecar.cli import health
@@ -99,6 +101,20 @@ def test_certificates_for_people(served: Served) -> None:
     assert "revocation list of CN=Test CA: 0 revoked, next update" in done.out
     roles = [line.split()[0] for line in done.out.splitlines() if line.startswith(("leaf", "trust"))]
     assert roles == ["leaf", "trust"]
+
+
+def test_the_cas_of_another_trust_domain_are_shown_with_it(served: Served) -> None:
+    generation = served.control.generation
+    assert generation is not None
+    partner = forge.authority("Partner Root", starts=forge.NOW - forge.DAY, ends=forge.NOW + forge.DAY)
+    material = replace(generation.material, federated={"partner.example": (partner.read,)})
+    served.control.generation = replace(generation, material=material)
+    (row,) = [line for line in served.run("certificates").out.splitlines() if "Partner Root" in line]
+    assert row.startswith("trust of partner.example  Partner Root ")
+    (row,) = [line for line in served.run("status").out.splitlines() if "Partner Root" in line]
+    assert "trusted CA" in row
+    document = json.loads(served.run("certificates", "--json").out)
+    assert [each["trust_domain"] for each in document["federated"]] == ["partner.example"]
 
 
 def test_certificates_before_there_are_any(served: Served) -> None:

@@ -145,8 +145,14 @@ async def test_an_agent_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "agent.sock"))
         silent.listen()
-        error = await refused(WorkloadApiSource(f"unix://{tmp_path}/agent.sock"))
+        source = WorkloadApiSource(f"unix://{tmp_path}/agent.sock", random_unit=lambda: 0.0)
+        error = await refused(source)
+        events = source.follow()
+        event = await next_event(events)
+        await events.aclose()  # type: ignore[attr-defined]
     assert error.reason is MaterialReason.SOURCE_TIMEOUT
+    assert isinstance(event, Failed), "one that takes calls and says nothing has gone, too"
+    assert str(event.error) == str(error)
 
 
 async def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
