@@ -29,7 +29,7 @@ from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
 from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line, watchdog_interval_s
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
-from tlsidecar.control.sources import Responders, source_of
+from tlsidecar.control.sources import Responders, load_sources, source_of
 from tlsidecar.dataplane.bind import BindError, HeldSocket, Rebinding, bind_all, bound_address, close_all, held
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
@@ -157,6 +157,11 @@ async def _serve(
     def make_source(identity: IdentitySettings) -> Source:
         return source_of(identity, clock, responders.of(identity), sandbox.run)
 
+    def reread() -> Settings:
+        found = recipe()
+        load_sources(found.identities)  # here, on the thread that reads, and not later beside the traffic
+        return found
+
     controller = Controller(
         settings,
         make_source,
@@ -167,7 +172,7 @@ async def _serve(
         set_log_level=logs.process.set_level,
         configure_log=logs.configure,
         dropped_log_lines=lambda: logs.sink.dropped_lines,
-        reread=recipe,
+        reread=reread,
         sandbox=sandbox.level,
     )
     collector = Collector(refusals, failures, hub, controller.upstream_health)

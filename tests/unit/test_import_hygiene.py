@@ -150,13 +150,24 @@ UNUSED = {
 }
 
 
-def test_a_sidecar_loads_nothing_that_only_others_need(pki: Pki, tmp_path: Path) -> None:
+# Of that, what a listener that relays HTTP/1.1 does need.
+OF_HTTP = (
+    "tlsidecar.dataplane.http1",
+    "tlsidecar.dataplane.http.exchange",
+    "tlsidecar.dataplane.outbound.pool",
+)
+
+
+@pytest.mark.parametrize(("protocol", "needed"), [("tcp", ()), ("http", OF_HTTP)], ids=["tcp", "http"])
+def test_a_sidecar_loads_nothing_that_only_others_need(
+    protocol: str, needed: tuple[str, ...], pki: Pki, tmp_path: Path
+) -> None:
     """What is loaded at the start stays in memory for good. Of a sidecar that is ready, as it says itself."""
     leaf = pki.issue("leaf", "localhost")
-    config = configs.identity(leaf, pki.trust) + configs.terminate("127.0.0.1:9")
+    config = configs.identity(leaf, pki.trust) + configs.terminate("127.0.0.1:9", protocol=protocol)
     one = {"PYTHONPROFILEIMPORTTIME": "1", "TLSIDECAR_WORKERS": "1"}
     with running(tmp_path / "plain", config, env=one) as plain:
         loaded = {line.rpartition("|")[2].strip() for line in plain.log_text.splitlines() if "import time:" in line}
-    assert {"tlsidecar.daemon", "certs.sources.files", "tlsidecar.dataplane.relay"} <= loaded
-    unused = [name for names in UNUSED.values() for name in names]
+    assert {"tlsidecar.daemon", "certs.sources.files", "tlsidecar.dataplane.relay", *needed} <= loaded
+    unused = [name for names in UNUSED.values() for name in names if name not in needed]
     assert sorted(name for name in loaded for one in unused if name == one or name.startswith(f"{one}.")) == []

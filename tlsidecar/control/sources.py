@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certs.clock import Clock
+from certs.clock import SYSTEM_CLOCK, Clock
 from certs.identity import Role
 from certs.sources import Source
 from certs.sources.bundles import Bundles, TrustFile
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from certs.program import Run
     from certs.sources.crl_downloads import CrlDownloads
     from tlsidecar.workers.handle import Supervisor
+
+# What answers ACME CAs.
+_RESPONDERS = ("tlsidecar.control.alpn_challenges", "tlsidecar.control.http_challenges")
 
 
 def source_of(
@@ -77,6 +81,17 @@ def source_of(
         poll_s=identity.poll_interval_s,
         deadline_s=identity.source_timeout_s,
     )
+
+
+def load_sources(identities: Sequence[IdentitySettings]) -> None:
+    """Import what these sources, and what answers for them, are made of: tens of milliseconds, which beside traffic
+    are a thread's. A source is nothing but values until it is asked, so that making one is all it takes."""
+    for identity in identities:
+        source_of(identity, SYSTEM_CLOCK)
+        crl_downloads_of(identity, SYSTEM_CLOCK)
+        if identity.acme is not None:
+            for module in _RESPONDERS:
+                import_module(module)
 
 
 def files_of(identity: IdentitySettings) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,42 @@ def test_what_it_reads_and_what_it_writes() -> None:
     assert state_of(settings) == [Path("/cache")]
     assert crl_downloads_of(settings, SYSTEM_CLOCK) is not None
     assert crl_downloads_of(IdentitySettings(cert=Path("/tls.crt")), SYSTEM_CLOCK) is None
+
+
+# Prints what the loop would have to load for a change that names every source, once load_sources has been called.
+_ON_THE_LOOP = """
+import asyncio, sys
+from pathlib import Path
+from certs.clock import SYSTEM_CLOCK
+from tlsidecar.control.sources import Responders, crl_downloads_of, load_sources, source_of
+from tlsidecar.settings import Acme, Address, IdentitySettings, TrustFile
+
+def acme(**changes):
+    return IdentitySettings(dns=("a.test",), acme=Acme("https://ca.test/dir", Path("/acme"), **changes))
+
+identities = [
+    IdentitySettings(cert=Path("/all.pem"), trust=(TrustFile(Path("/ca.crt")),)),
+    IdentitySettings(command=("/bin/issue",), crl_urls=("http://ca.test/crl",), crl_cache=Path("/crls")),
+    IdentitySettings(authority=Path("/pki"), dns=("a.test",)),
+    IdentitySettings(spiffe_socket="unix:///agent.sock"),
+    acme(),
+    acme(http=Address("127.0.0.1", 80)),
+]
+before = set(sys.modules)
+load_sources(identities)
+loaded = set(sys.modules)
+
+async def main():
+    responders = Responders((), SYSTEM_CLOCK, lambda: None)
+    for identity in identities:
+        source_of(identity, SYSTEM_CLOCK, responders.of(identity))
+        crl_downloads_of(identity, SYSTEM_CLOCK)
+
+asyncio.run(main())
+print(len(loaded - before) > 20, sorted(set(sys.modules) - loaded))
+"""
+
+
+def test_nothing_that_a_change_names_is_left_for_the_loop_to_load() -> None:
+    run = subprocess.run([sys.executable, "-c", _ON_THE_LOOP], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout == "True []\n", run.stdout + run.stderr
