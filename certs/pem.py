@@ -154,10 +154,10 @@ def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> Revo
         raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None
 
 
-def missing_block(wanted: str, blocks: Sequence[Block]) -> str:
-    """That a file has no such block, and what it has, for whoever took one file for another."""
-    held = ", ".join(f'"{label}"' for label in list(dict.fromkeys(each.label for each in blocks))[:3])
-    return f'it has {held}, and no "{wanted}"'
+def missing(wanted: str, blocks: Sequence[Block]) -> str:
+    """That a file does not have what is wanted, and what it has, for whoever took one file for another."""
+    held = list(dict.fromkeys(each.label.lower() for each in blocks))[:3]
+    return f"no {wanted} in the file, which has: {', '.join(held)}"
 
 
 def stray_key(blocks: Sequence[Block], path: Path) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def key_in(blocks: Sequence[Block], passphrase: bytes | None, path: Path | None 
     keys = [block for block in blocks if block.is_key]
     if not keys:
         hint = next((hint for label, hint in _CONVERTED.items() if any(each.label == label for each in blocks)), "")
-        raise MaterialError(MaterialReason.KEY_MISSING, missing_block("PRIVATE KEY", blocks) + hint, path)
+        raise MaterialError(MaterialReason.KEY_MISSING, missing("private key", blocks) + hint, path)
     if len(keys) > 1:
         lines = ", ".join(str(each.line) for each in keys[:4])
         detail = f"{len(keys)} private keys in one file, where one belongs (they begin in lines {lines})"

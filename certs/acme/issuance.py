@@ -106,7 +106,8 @@ def _prove(session: Session, url: str, order: CertificateOrder) -> Walk[None]:
         return
     identifier = authorization.get("identifier")
     name = str(identifier.get("value", "")).lower() if isinstance(identifier, dict) else ""
-    if name not in (_identifier(each)["value"].lower() for each in order.names):
+    # Of a wildcard the domain is proved (RFC 8555 section 7.1.3).
+    if name not in (_identifier(each)["value"].lower().removeprefix("*.") for each in order.names):
         raise AcmeError(f"the CA wants {name!a} to be proved, which was not ordered")
     if authorization.get("status") != "pending":
         raise AcmeError(f"{name}: the CA's authorization is {authorization.get('status')}")

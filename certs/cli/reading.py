@@ -25,7 +25,7 @@ from certs.pem import (
     CRL,
     Block,
     certificates_in,
-    missing_block,
+    missing,
     parse_certificate,
     parse_crl,
     read_blocks,
@@ -126,7 +126,7 @@ def _without_key(file: Path, trust: Path, crl: Path | None) -> _KeylessSet:
     blocks = _blocks(file)
     certificates = certificates_in(blocks, file)
     if not certificates:
-        raise MaterialError(MaterialReason.PEM_INVALID, missing_block(CERTIFICATE, blocks), file)
+        raise MaterialError(MaterialReason.PEM_INVALID, missing("certificate", blocks), file)
     identities = [(each, _identity_of(each)[0]) for each in certificates]
     leaf = next((each for each, who in identities if who is not None and not who.is_ca), certificates[0])
     chain, notes = arrange(leaf, certificates)

@@ -13,7 +13,7 @@ from pathlib import Path
 from certs.certificate import Certificate
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
-from certs.pem import CERTIFICATE, CRL, certificates_in, crls_in, missing_block, read_blocks, stray_key
+from certs.pem import certificates_in, crls_in, missing, read_blocks, stray_key
 from certs.revocation_list import RevocationList
 from certs.safe_files import Secrecy, list_directory, read_file
 
@@ -85,7 +85,7 @@ class Bundles:
                 blocks = read_blocks(content[path], path)
                 certificates = certificates_in(blocks, path)
                 if not certificates:
-                    raise MaterialError(MaterialReason.TRUST_EMPTY, missing_block(CERTIFICATE, blocks), path)
+                    raise MaterialError(MaterialReason.TRUST_EMPTY, missing("certificate", blocks), path)
                 into += certificates
                 notes += stray_key(blocks, path)
         crls: list[RevocationList] = []
@@ -93,7 +93,7 @@ class Bundles:
             blocks = read_blocks(content[path], path)
             found = crls_in(blocks, path)
             if not found:
-                raise MaterialError(MaterialReason.CRL_INVALID, missing_block(CRL, blocks), path)
+                raise MaterialError(MaterialReason.CRL_INVALID, missing("revocation list", blocks), path)
             crls += found
         return Bundle(
             tuple(dict.fromkeys(trust)),

@@ -21,7 +21,7 @@ from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import CERTIFICATE, certificates_in, key_in, missing_block, read_blocks
+from certs.pem import certificates_in, key_in, missing, read_blocks
 from certs.program import MAX_OUTPUT_BYTES, Program, Run, environment, run_program
 from certs.sources import Candidate, Event, Failed
 from certs.sources.attempts import DEADLINE_S, Attempts
@@ -165,7 +165,7 @@ class CommandSource:
         key = PrivateKey(key_in(blocks, None, place))
         certificates = certificates_in(blocks, place)
         if not certificates:
-            raise MaterialError(MaterialReason.PEM_INVALID, missing_block(CERTIFICATE, blocks), place)
+            raise MaterialError(MaterialReason.PEM_INVALID, missing("certificate", blocks), place)
         leaf = leaf_of(certificates, key.spki)
         if leaf is None:
             detail = mismatch_text("the key", key.reveal().public_key(), certificates, "it")

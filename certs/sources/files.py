@@ -13,7 +13,7 @@ from certs.chain import arrange, leaf_of
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import CERTIFICATE, certificates_in, key_in, missing_block, read_blocks, stray_key
+from certs.pem import certificates_in, key_in, missing, read_blocks, stray_key
 from certs.pkcs12 import is_pkcs12, read_pkcs12
 from certs.safe_files import Directory, Secrecy
 from certs.sources import Candidate, Event, Failed
@@ -166,7 +166,7 @@ class FileSource:
         key = PrivateKey(key_in(key_blocks, passphrase, self._key))
         certificates = certificates_in(cert_blocks, self._cert)
         if not certificates:
-            detail = missing_block(CERTIFICATE, cert_blocks)
+            detail = missing("certificate", cert_blocks)
             raise MaterialError(MaterialReason.PEM_INVALID, detail, self._cert, retry=True)
         return key, certificates, stray_key(cert_blocks, self._cert) if self._key != self._cert else ()
 

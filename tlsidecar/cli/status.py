@@ -134,7 +134,8 @@ def _expiring(certificates: Certificates[SafeText] | None, now: datetime | None)
     for whose, own in () if certificates is None else _own(certificates):
         listed = [(whose, own.leaf)] if own.leaf is not None else []
         listed += [("issuer", each) for each in own.chain]
-        listed += [("trusted CA", each) for held in (own, *own.federated) for each in held.trust]
+        listed += [("trusted CA", each) for each in own.trust]
+        listed += [("trusted CA", each) for held in own.federated for each in held.trust]
         for what, each in listed:
             found.setdefault(each.sha256, (each.not_after, what, each.identity or each.subject))
     yield from ("", "Expires next" if found else "Expires next  no certificate in use")

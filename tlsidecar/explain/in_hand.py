@@ -17,7 +17,7 @@ from certs.chain import arrange
 from certs.clock import Clock
 from certs.errors import MaterialError, MaterialReason
 from certs.material import Material, PrivateKey
-from certs.pem import CERTIFICATE, certificates_in, missing_block, parse_certificate, read_blocks
+from certs.pem import certificates_in, missing, parse_certificate, read_blocks
 from certs.safe_files import Secrecy, read_file
 from certs.sources.bundles import Bundle, Bundles, TrustFile
 from tlsidecar.control.sources import source_of
@@ -40,7 +40,7 @@ def chain_of(data: bytes, path: Path | None = None) -> tuple[bytes, ...]:
     blocks = read_blocks(data, path)
     certificates = certificates_in(blocks, path)
     if not certificates:
-        raise MaterialError(MaterialReason.PEM_INVALID, missing_block(CERTIFICATE, blocks), path)
+        raise MaterialError(MaterialReason.PEM_INVALID, missing("certificate", blocks), path)
     leaf = next((each for each in certificates if not _is_authority(each)), certificates[0])
     chain, _ = arrange(leaf, certificates)
     return tuple(each.der for each in (leaf, *chain))

@@ -34,5 +34,5 @@ def test_signatures_that_are_taken(algorithm: hashes.HashAlgorithm) -> None:
 
 def test_a_key_that_is_not_taken_is_told_by_its_kind() -> None:
     assert kind_of_key(None) == ""
-    assert kind_of_key(ed448.Ed448PrivateKey.generate()) == "a Ed448 key"
+    assert kind_of_key(ed448.Ed448PrivateKey.generate()) == "an Ed448 key"
     assert kind_of_key(ec.generate_private_key(ec.SECP256K1())) == "a key on the curve secp256k1"

@@ -82,9 +82,9 @@ SAID: dict[str, tuple[Callable[[Files], object], str]] = {
     "a key that is encrypted": (_key(LEAF.key_pem(b"secret")), "KEY: .*encrypted and no passphrase file is set"),
     "ssh's key": (
         _key(LEAF.key_pem(form=PrivateFormat.OpenSSH)),
-        'KEY: .*has "OPENSSH PRIVATE KEY", and no "PRIVATE KEY"; "ssh-keygen -p -m PKCS8',
+        'KEY: .*no private key in the file, which has: openssh private key; "ssh-keygen -p -m PKCS8',
     ),
-    "the public half": (_key(_public_half()), 'KEY: .*has "PUBLIC KEY", and no "PRIVATE KEY"'),
+    "the public half": (_key(_public_half()), "KEY: .*no private key in the file, which has: public key"),
     "a key that signs nothing": (_key(_agreement_key()), "the private key is an X25519 key: .* are taken"),
     "a key of another kind": (_key(RSA.key_pem()), r"KEY \(RSA 2048\) fits no certificate in CERT: web.internal \(EC"),
     "another key": (
@@ -92,9 +92,15 @@ SAID: dict[str, tuple[Callable[[Files], object], str]] = {
         r"KEY \(EC P-256\) fits no certificate in CERT: web.internal .*CN=Middle",
     ),
     "the CA's certificate alone": (_cert(MIDDLE.pem), r"KEY .* fits no certificate in CERT: CN=Middle \(EC P-256\)$"),
-    "a request": (_cert(_request()), 'CERT: .*has "CERTIFICATE REQUEST", and no "CERTIFICATE"'),
-    "the key in place of the certificate": (_cert(LEAF.key_pem()), 'CERT: .*has "PRIVATE KEY", and no "CERTIFICATE"'),
-    "a key in place of the CAs": (_trust(ROOT.key_pem()), 'TRUST: .*has "PRIVATE KEY", and no "CERTIFICATE"'),
+    "a request": (_cert(_request()), "CERT: .*no certificate in the file, which has: certificate request"),
+    "the key in place of the certificate": (
+        _cert(LEAF.key_pem()),
+        "CERT: .*no certificate in the file, which has: private key",
+    ),
+    "a key in place of the CAs": (
+        _trust(ROOT.key_pem()),
+        "TRUST: .*no certificate in the file, which has: private key",
+    ),
     "an expired intermediate": (_below(OLD_MIDDLE, OLD_MIDDLE), r"CN=Old Middle \(CERT, certificate 2.* expired at 20"),
     "no intermediate": (_below(MIDDLE), r"web.internal \(CERT, .* by CN=Middle, which is neither .*; put the cert"),
     "its issuer's namesake": (_below(MIDDLE, NAMESAKE), r"web.internal \(CERT, .* by another key of CN=Middle than"),
