@@ -44,6 +44,7 @@ def check(document: Document) -> Iterator[Finding]:
     yield from _root(document)
     for identity in document.identities:
         yield from _identity(identity)
+    yield from _validated_by_tls(document)
     yield from _identity_names(document)
     yield from _admin(document)
     yield from _metrics(document)
@@ -166,6 +167,18 @@ def _acme(acme: Part) -> Iterator[Finding]:
     for one, other in (("eab_key_id", "eab_key_file"), ("eab_key_file", "eab_key_id")):
         if one in acme and other not in acme:
             yield acme.finding(other, f"{one} needs it", "the CA gives both")
+
+
+def _validated_by_tls(document: Document) -> Iterator[Finding]:
+    """tls-alpn-01 is answered where TLS comes in (RFC 8737), and so by a listener."""
+    modes = [listener.read("mode", "terminate") for listener in document.listeners]
+    if not modes or any(mode != "originate" for mode in modes) or "allow" in document.root.tables["metrics"]:
+        return
+    for identity in document.identities:
+        acme = identity.tables["acme"]
+        if "acme" in identity and acme.read("challenge", "tls-alpn-01") == "tls-alpn-01":
+            message = "tls-alpn-01 is answered by a listener that terminates TLS, and there is none"
+            yield acme.finding("challenge", message, 'write challenge = "http-01", with http = "0.0.0.0:80"')
 
 
 def _admin(document: Document) -> Iterator[Finding]:

@@ -56,29 +56,25 @@ class AlpnChallenges:
     # Both on the loop: several identities may be ordered at once, each in a thread of its own.
 
     async def _add(self, challenge: Challenge) -> None:
-        await self._show([*self._shown, challenge])
+        supervisor = self._supervisor()
+        if supervisor is None and self._porch is None:
+            self._porch = _Porch(self._listeners, self._loop)
+        # Shown only once the addresses are ours: else whoever withdraws one would have to open them for the others.
+        self._shown = [*self._shown, challenge]
+        await self._show(supervisor)
 
     async def _remove(self, challenge: Challenge) -> None:
-        await self._show([each for each in self._shown if each != challenge])
+        self._shown = [each for each in self._shown if each != challenge]
+        await self._show(self._supervisor())
 
-    async def _show(self, challenges: list[Challenge]) -> None:
-        self._shown = challenges
-        supervisor = self._supervisor()
-        if supervisor is not None:
-            await asyncio.gather(*(worker.present(challenges) for worker in supervisor.workers))
-            return
-        if self._porch is None and challenges:
-            self._porch = _Porch(self._listeners, self._loop)
+    async def _show(self, supervisor: Supervisor | None) -> None:
         if self._porch is not None:
-            self._porch.challenges.present(challenges, self._clock.timestamp())
-        if not challenges:
-            self.close()
-
-    def close(self) -> None:
-        """Leave the addresses to the workers."""
-        porch, self._porch = self._porch, None
-        if porch is not None:
-            porch.close()
+            self._porch.challenges.present(self._shown, self._clock.timestamp())
+            if not self._shown:
+                self._porch.close()  # and leave the addresses to the workers
+                self._porch = None
+        if supervisor is not None:
+            await asyncio.gather(*(worker.present(self._shown) for worker in supervisor.workers))
 
 
 class _Porch:

@@ -62,10 +62,6 @@ from tlsidecar.settings import IdentitySettings, ListenerSettings, Log, Settings
 from tlsidecar.workers.handle import Supervisor, SupervisorError, WorkerHandle
 from tlsidecar.workers.merge import connection_groups_of, connections_of
 
-# How often time, counters and problems are looked at.
-TICK_S = 1.0
-
-
 # Listens on the listeners' addresses once more; raises tlsidecar.dataplane.bind.BindError.
 Rebind = Callable[[Sequence[ListenerSettings]], Mapping[str, Sequence[socket.socket]]]
 
@@ -304,7 +300,10 @@ class Controller:
         assert self.rebind is not None
         try:
             await self.supervisor.undrain(self.rebind(self.settings.listeners))
-        except (BindError, SupervisorError) as error:
+        except BindError as error:
+            raise CannotUndrain(str(error)) from None
+        except SupervisorError as error:
+            self.supervisor.stop_listening()  # what was bound already, and nobody accepts on: refused, not kept waiting
             raise CannotUndrain(str(error)) from None
         self._drain = None
         self.life.undrained()

@@ -152,6 +152,22 @@ def test_each_source_has_its_own_keys(identity: dict[str, object], wrong: list[s
     assert list(found(TERMINATE, identity=identity)) == wrong
 
 
+@pytest.mark.parametrize(
+    ("listeners", "more", "wrong"),
+    [
+        ((TERMINATE, ORIGINATE), {}, []),
+        ((ORIGINATE,), {}, ["identity.acme.challenge"]),
+        ((ORIGINATE,), {"challenge": "http-01", "http": "0.0.0.0:80"}, []),
+        (({**ORIGINATE, "mode": "orginate"},), {}, []),
+    ],
+)
+def test_a_ca_that_asks_by_tls_needs_a_listener_to_answer(
+    listeners: tuple[dict[str, object], ...], more: dict[str, object], wrong: list[str]
+) -> None:
+    identity = {"acme": {**ACME, **more}, "dns": ["a"], "trust": "ca.crt"}
+    assert list(found(*listeners, identity=identity)) == wrong
+
+
 def test_a_name_that_cannot_be_read_makes_no_other_unknown() -> None:
     several = [{**IDENTITY, "name": "pub lic"}, {**IDENTITY, "name": "mesh"}]
     listener = {**TERMINATE, "identity": ["public", "mesh"]}
@@ -166,4 +182,4 @@ def test_where_nothing_listens_it_is_said_what_to_do() -> None:
     assert without_file.message == with_file.message == "there is nothing to listen on"
     assert without_file.suggestion.startswith("no tlsidecar.toml is here")
     assert with_file.suggestion.startswith("add a [[listener]] table")
-    assert list(check(document("web"))) == []  # type: ignore[arg-type] - which is wrong by itself
+    assert list(check(document("web"))) == [], "which is wrong by itself"  # type: ignore[arg-type]
