@@ -128,7 +128,7 @@ class Certificate:
 
     @property
     def is_self_issued(self) -> bool:
-        return self._issuer.der == self._subject.der
+        return self._issuer.der == self._subject.der or self.issuer == self.subject
 
     def fraction_left(self, now: datetime) -> float:
         """How much of its lifetime is left: 1 when it begins, 0 and less when it has expired."""

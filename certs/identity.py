@@ -86,6 +86,7 @@ class Identity:
     name: str
     emails: tuple[str, ...] = ()
     form_error: str = ""  # what is not as RFC 5280 has it, with the section
+    issuer_compared: bytes = b""  # :attr:`certs.names.Name.compared` of its issuer's
 
     @classmethod
     def from_certificate(cls, certificate: Certificate) -> Identity:
@@ -158,6 +159,7 @@ class Identity:
             name=next(filter(None, names), f"sha256:{certificate.sha256}"),
             emails=tuple(emails),
             form_error="" if is_ca else form_error,
+            issuer_compared=certificate.issuer.compared,
         )
 
     def covers_host(self, host: str) -> bool:

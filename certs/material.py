@@ -22,7 +22,7 @@ from certs.chain import spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, serial_text
-from certs.revocation_list import RevocationList
+from certs.revocation_list import RevocationList, revocation_list_of
 from certs.strength import TAKEN, kind_of_key
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
@@ -155,7 +155,7 @@ class Material:
             chain=tuple(map(certificate_of, found.get(_CHAIN, ()))),
             key=PrivateKey(load_der_private_key(found[_KEY][0], None)),
             trust=tuple(map(certificate_of, found.get(_TRUST, ()))),
-            crls=tuple(map(RevocationList, found.get(_CRL, ()))),
+            crls=tuple(map(revocation_list_of, found.get(_CRL, ()))),
             source=found[_SOURCE][0].decode(),
             notes=tuple(note.decode() for note in found.get(_NOTE, ())),
             federated=federated,

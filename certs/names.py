@@ -7,6 +7,7 @@ STRING. OpenSSL reads them all, and no decision of ours depends on their spellin
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,16 +31,30 @@ _SHORT_NAMES = {
     "0.9.2342.19200300.100.1.1": "UID",
 }
 
-_UTF16, _UTF32 = 0x1E, 0x1C  # BMPString, UniversalString
+_SET = 0x31
+_UTF8, _UTF16, _UTF32 = 0x0C, 0x1E, 0x1C  # UTF8String, BMPString, UniversalString
 _OCTETS = frozenset({0x0C, 0x12, 0x13, 0x14, 0x15, 0x16, 0x19, 0x1A, 0x1B})  # UTF8String, and what is ASCII mostly
 _ESCAPED = frozenset('\\"+,;<>')
+
+# The string types whose values are compared as text, as OpenSSL has it; T61String is Latin-1 there.
+_ENCODINGS = {
+    _UTF8: "utf-8",
+    0x13: "latin-1",  # PrintableString
+    0x14: "latin-1",  # T61String
+    0x16: "latin-1",  # IA5String
+    0x1A: "latin-1",  # VisibleString
+    _UTF16: "utf-16-be",
+    _UTF32: "utf-32-be",
+}
+_SPACES = re.compile(rb"[\t-\r ]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of a name: its type as a dotted OID, and its value as it is encoded."""
+    """One attribute of a name: its type as a dotted OID, and type and value as they are encoded."""
 
     oid: str
+    encoded_oid: bytes
     value: der.Element
 
     @property
@@ -58,6 +73,20 @@ class Attribute:
         return None
 
     @property
+    def compared(self) -> bytes:
+        """Its encoding once what does not count between two names is gone: the string type, the case of ASCII letters,
+        spaces around and beside one another (RFC 5280 section 7.1, as OpenSSL's ``X509_NAME_cmp`` does it)."""
+        value = self.value.der
+        if self.value.tag in _ENCODINGS:
+            try:
+                text = self.value.value.decode(_ENCODINGS[self.value.tag]).encode("utf-8")
+            except UnicodeError:
+                pass
+            else:
+                value = der.encode(_UTF8, _SPACES.sub(b" ", text).strip(b" ").lower())
+        return der.encode(der.SEQUENCE, self.encoded_oid + value)
+
+    @property
     def rfc4514(self) -> str:
         """``TYPE=value``: octets that are no text are escaped one by one, what is no string is ``#`` and its DER in hex
         (RFC 4514 section 2.4)."""
@@ -73,7 +102,7 @@ class Attribute:
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """A name by its DER. Two are equal when their encodings are."""
+    """A name by its DER. Two are equal when OpenSSL holds them for one: it finds issuers and their lists so."""
 
     der: bytes
     _relative: tuple[tuple[Attribute, ...], ...] = field(repr=False, default=())
@@ -88,13 +117,24 @@ class Name:
             return cls(encoded)
 
     def __eq__(self, other: object) -> bool:
-        return self.der == other.der if isinstance(other, Name) else NotImplemented
+        if not isinstance(other, Name):
+            return NotImplemented
+        return self.der == other.der or self.compared == other.compared
 
     def __hash__(self) -> int:
-        return hash(self.der)
+        return hash(self.compared)
 
     def __str__(self) -> str:
         return self.text
+
+    @cached_property
+    def compared(self) -> bytes:
+        """What two names that are one have in common: see :attr:`Attribute.compared`. All of its DER where that cannot
+        be parsed."""
+        if not self._relative:
+            return self.der if not self.is_empty else b""
+        sets = (sorted(attribute.compared for attribute in each) for each in self._relative)
+        return b"".join(der.encode(_SET, b"".join(each)) for each in sets)
 
     @cached_property
     def text(self) -> str:
@@ -125,7 +165,7 @@ _EMPTY = bytes((der.SEQUENCE, 0))
 
 def _attribute(element: der.Element) -> Attribute:
     oid, value = der.elements(element.value)
-    return Attribute(der.dotted(oid.value), value)
+    return Attribute(der.dotted(oid.value), oid.der, value)
 
 
 def _escaped(text: str) -> str:

@@ -23,7 +23,7 @@ from OpenSSL import crypto
 from certs.certificate import Certificate, certificate_of
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS, describe_error, plain
-from certs.revocation_list import RevocationList
+from certs.revocation_list import RevocationList, revocation_list_of
 
 MAX_FILE_BYTES = 8 * 1024 * 1024  # a whole system trust store is about 200 KiB; CRLs can be a few MiB
 
@@ -148,10 +148,12 @@ def crls_in(blocks: Iterable[Block], path: Path | None = None) -> list[Revocatio
 def parse_crl(encoded: bytes, path: Path | None = None, place: str = "") -> RevocationList:
     """Raises :class:`MaterialError` (``crl_invalid``)."""
     try:
-        return RevocationList(encoded)
+        found = revocation_list_of(encoded)
     except PARSE_ERRORS as error:
         detail = f"{place}it cannot be read: {plain(error)}"
         raise MaterialError(MaterialReason.CRL_INVALID, detail, path) from None
+    found.prepare()
+    return found
 
 
 def missing(wanted: str, blocks: Sequence[Block]) -> str:

@@ -3,10 +3,10 @@ without a word, so these checks are ours."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -224,25 +224,42 @@ def _inspect_strength(material: CertificateSet, found: Inspection) -> None:
             found.refuse(MaterialReason.WEAK_SIGNATURE, f"{name}: {weakness}")
 
 
+class _List(NamedTuple):
+    """A revocation list, the CAs that we know by the name of its issuer, and that of them whose key signed it."""
+
+    crl: RevocationList
+    namesakes: tuple[Certificate, ...]
+    signer: Certificate | None
+
+    def is_for(self, certificate: Certificate) -> bool:
+        """Whether it is that of who issued ``certificate``: there may be two CAs of one name."""
+        if certificate.issuer != self.crl.issuer:
+            return False
+        return self.signer is None or self.signer.signed(certificate)
+
+
 def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft: bool, found: Inspection) -> None:
     """Each list by its signer. A list of a CA that is neither in the trust bundle nor in our chain can be that of a
     peer's intermediate, whose certificate only the peer has: OpenSSL will judge it then. Where there is no list of a
     CA that we know, it is the wrong file."""
     authorities = (*material.trust, *material.chain, *_federated(material))
-    signers_of = [[each for each in authorities if each.subject == crl.issuer] for crl in material.crls]
-    for crl, signers in zip(material.crls, signers_of, strict=True):
-        name = f"the CRL of {crl.issuer}"
-        if not signers and any(signers_of):
+    lists: list[_List] = []
+    for crl in material.crls:
+        namesakes = tuple(each for each in authorities if each.subject == crl.issuer)
+        lists.append(_List(crl, namesakes, next((each for each in namesakes if crl.is_signed_by(each)), None)))
+    for each in lists:
+        crl, name = each.crl, f"the CRL of {each.crl.issuer}"
+        if not each.namesakes and any(other.namesakes for other in lists):
             found.warn(f"{name}: no such CA in the trust bundle or our chain, so its signature was not checked")
-        elif not any(crl.is_signed_by(authority) for authority in signers):
-            detail = "its signature is wrong" if signers else "no such CA in the trust bundle or our chain"
+        elif each.signer is None:
+            detail = "its signature is wrong" if each.namesakes else "no such CA in the trust bundle or our chain"
             found.refuse(MaterialReason.CRL_INVALID, f"{name}: {detail}")
             continue
-        if crl.unread:
+        if unheard := crl.unread or _taken_for_another(each, lists):
             if soft:
-                found.warn(f"{name}: {crl.unread}")
+                found.warn(f"{name}: {unheard}")
             else:
-                found.refuse(MaterialReason.CRL_INVALID, f"{name}: {crl.unread}")
+                found.refuse(MaterialReason.CRL_INVALID, f"{name}: {unheard}")
             continue
         if crl.last_update_utc > now + skew:
             found.refuse(
@@ -255,10 +272,19 @@ def _inspect_crls(material: CertificateSet, now: datetime, skew: timedelta, soft
             else:
                 found.refuse(MaterialReason.CRL_EXPIRED, text)
         for certificate in (material.leaf, *material.chain):
-            if certificate.issuer != crl.issuer:
-                continue
-            if crl.revokes(certificate.serial_number):
+            if each.is_for(certificate) and crl.revokes(certificate.serial_number):
                 found.refuse(MaterialReason.REVOKED, certificate.which)
+
+
+def _taken_for_another(mine: _List, lists: Iterable[_List]) -> str:
+    """Why OpenSSL may take it for the list of another CA of the same name, or empty: it takes the newer one of two,
+    finds the signature wrong, and so turns away whoever comes from the other CA."""
+    if mine.signer is None or mine.crl.names_its_key:
+        return ""
+    signers = (each.signer for each in lists if each.crl.issuer == mine.crl.issuer)
+    if all(signer is None or signer.key_der == mine.signer.key_der for signer in signers):
+        return ""
+    return "it does not name its key (RFC 5280 section 5.2.1), and another CA of this name has a list, too"
 
 
 def _inspect_chain(

@@ -286,16 +286,17 @@ class Listener:
     def close_revoked(self, own: str, revocations: Iterable[RevocationList]) -> None:
         """Retire the connections, served under the identity of ours called ``own``, of peers whose leaf one of these
         lists names."""
-        lists = [(each.issuer.text, each) for each in revocations]
-        for connection in list(self.connections.values()):
+        by_issuer: dict[bytes, dict[int, list[Connection]]] = {}
+        for connection in self.connections.values():
             identity = connection.identity
-            if identity is None or connection.contexts.identity != own:
-                continue
-            serial = int(identity.serial, 16)
-            for issuer, each in lists:
-                if issuer == identity.issuer and each.revokes(serial):
+            if identity is not None and connection.contexts.identity == own:
+                by_serial = by_issuer.setdefault(identity.issuer_compared, {})
+                by_serial.setdefault(int(identity.serial, 16), []).append(connection)
+        for each in revocations:
+            by_serial = by_issuer.get(each.issuer.compared, {})
+            for serial in each.revoked_among(by_serial) if by_serial else ():
+                for connection in by_serial.pop(serial, ()):
                     connection.retire(Reason.PEER_CERTIFICATE_REVOKED)
-                    break
 
     @property
     def sweep_interval_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -63,6 +64,68 @@ def test_a_name_is_shown_whatever_is_in_it(encoded: bytes, text: str) -> None:
     assert Name.from_der(encoded).text == text
 
 
+SAME = {
+    "another string type": (odd.name((odd.UTF8, b"Some CA")), odd.name((odd.PRINTABLE, b"Some CA"))),
+    "two octets a character": (odd.name((odd.UTF8, b"Some CA")), odd.name((odd.BMP, "Some CA".encode("utf-16-be")))),
+    "four of them": (odd.name((odd.IA5, b"Some CA")), odd.name((odd.UNIVERSAL, "Some CA".encode("utf-32-be")))),
+    "Latin-1": (odd.name((odd.T61, b"M\xfcller")), odd.name((odd.UTF8, "Müller".encode()))),
+    "case": (odd.name((odd.UTF8, b"SOME ca")), odd.name((odd.UTF8, b"some CA"))),
+    "spaces": (odd.name((odd.UTF8, b"  Some\t\n CA ")), odd.name((odd.PRINTABLE, b"Some CA"))),
+    "order in a set": tuple(
+        odd.tlv(0x30, odd.tlv(0x31, b"".join(odd.tlv(0x30, kind + odd.tlv(tag, b"A")) for kind, tag in pairs)))
+        for pairs in (
+            ((odd.COMMON_NAME, odd.UTF8), (odd.ORGANIZATION, odd.UTF8)),
+            ((odd.ORGANIZATION, odd.PRINTABLE), (odd.COMMON_NAME, odd.UTF8)),
+        )
+    ),
+}
+OTHER = {
+    "accents": (odd.name((odd.UTF8, "É".encode())), odd.name((odd.UTF8, "é".encode()))),
+    "no text": (odd.name((odd.BIT_STRING, b"\x00A")), odd.name((odd.BIT_STRING, b"\x00a"))),
+    "a type apart": (odd.name((odd.UTF8, b"1")), odd.name((0x12, b"1"))),
+    "another attribute": (odd.name((odd.UTF8, b"A")), odd.name((odd.UTF8, b"A"), kind=odd.ORGANIZATION)),
+    "more": (odd.name((odd.UTF8, b"A")), odd.name((odd.UTF8, b"A"), (odd.UTF8, b"A"))),
+    "nothing": (odd.name(), odd.name((odd.UTF8, b""))),
+}
+
+
+def _openssl_compares(encoded: bytes) -> int:
+    """X509_NAME_hash(3): the beginning of the SHA-1 digest of what X509_NAME_cmp(3) compares."""
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, odd.authority(encoded).der).subject_name_hash()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        *(pytest.param(*pair, True, id=what) for what, pair in SAME.items()),
+        *(pytest.param(*pair, False, id=what) for what, pair in OTHER.items()),
+    ],
+)
+def test_names_are_one_where_openssl_has_them_for_one(one: bytes, other: bytes, is_same: bool) -> None:
+    first, second = Name.from_der(one), Name.from_der(other)
+    assert (first == second) is is_same
+    assert not is_same or hash(first) == hash(second)
+    assert (_openssl_compares(one) == _openssl_compares(other)) is is_same
+
+
+_VALUES = st.one_of(
+    st.tuples(
+        st.sampled_from([odd.PRINTABLE, odd.T61, odd.IA5]),
+        st.text("aAzZ \t\n\x00é", max_size=5).map(lambda text: text.encode("latin-1")),
+    ),
+    st.tuples(st.just(odd.UTF8), st.text("aA \x0bÉéÅ", max_size=5).map(str.encode)),
+    st.tuples(st.just(odd.BMP), st.text("aA É", max_size=5).map(lambda text: text.encode("utf-16-be"))),
+)
+
+
+@given(st.lists(_VALUES, min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_names_are_compared_by_what_openssl_compares(values: list[tuple[int, bytes]]) -> None:
+    encoded = odd.name(*values)
+    digest = hashlib.sha1(Name.from_der(encoded).compared, usedforsecurity=False).digest()
+    assert int.from_bytes(digest[:4], "little") == _openssl_compares(encoded)
+
+
 def test_a_huge_name_is_shown_cut_and_still_told_apart() -> None:
     one, other = (Name.from_der(odd.name((odd.UTF8, b"a" * 90_000 + end))).text for end in (b"b", b"c"))
     assert one != other
@@ -100,6 +163,8 @@ def test_no_name_raises(encoded: bytes) -> None:
         name = Name.from_der(whole)
         assert isinstance(name.text, str)
         assert isinstance(name.oddities, tuple)
+        assert name == Name.from_der(whole)
+        assert isinstance(hash(name), int)
 
 
 def _duplicate() -> bytes:

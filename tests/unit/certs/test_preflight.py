@@ -25,7 +25,7 @@ from certs.handshake import prove_handshake
 from certs.identity import Role
 from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, key_in, parse_certificate, read_blocks
-from certs.preflight import inspect, preflight
+from certs.preflight import Inspection, inspect, preflight
 from certs.revocation_list import RevocationList
 from certs.sources.files import FileSource
 
@@ -289,6 +289,34 @@ def test_a_list_that_openssl_passes_over_is_refused(what: str) -> None:
     assert what in warning
     for kind in (_points(only_contains_user_certs=True), _points(only_contains_ca_certs=True)):
         assert reasons(crl_material(whole, forge.revocations(MIDDLE, extensions=[kind]))) == []
+
+
+def _named(authority: forge.Made) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.certificate.public_key())  # type: ignore[arg-type]
+
+
+def test_of_two_cas_of_one_name_each_list_names_its_key() -> None:
+    """A CA with a new key: OpenSSL would take the newer list for that of both, and shut out the peers of one."""
+    old, new = forge.authority("Root"), forge.authority("Root")
+    made = forge.leaf(new, serial=7)
+
+    def inspected(*crls: RevocationList, soft: bool = False) -> Inspection:
+        material = forge.material(made, trust=[old, new], crls=crls)
+        return inspect(material, BOTH, forge.NOW, soft_crl=soft)
+
+    named = [forge.revocations(old, 7, extensions=[_named(old)]), forge.revocations(new, 8, extensions=[_named(new)])]
+    assert inspected(*named).problems == []  # 7 is revoked by the other one
+    assert [each.reason for each in inspected(forge.revocations(new, 7)).problems] == [MaterialReason.REVOKED]
+    for lists in (
+        (forge.revocations(old), forge.revocations(new)),
+        (forge.revocations(old), named[1]),
+        (named[0], forge.revocations(new, extensions=[x509.AuthorityKeyIdentifier(None, None, None)])),
+    ):
+        problems = inspected(*lists).problems
+        assert {each.reason for each in problems} == {MaterialReason.CRL_INVALID}
+        assert all("does not name its key" in each.detail for each in problems)
+        assert any("does not name its key" in each for each in inspected(*lists, soft=True).warnings)
+    assert inspected(forge.revocations(new), forge.revocations(new, 9)).problems == []  # of one key
 
 
 def test_an_old_list_beside_a_newer_one_is_only_warned_of() -> None:

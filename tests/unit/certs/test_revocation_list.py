@@ -14,9 +14,12 @@ from support import odd
 from unit.certs import forge
 
 from certs.certificate import Certificate
-from certs.errors import MaterialError
+from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
+from certs.identity import Role
+from certs.material import Material, PrivateKey
 from certs.pem import crls_in, parse_crl, read_blocks
+from certs.preflight import inspect
 from certs.revocation_list import RevocationList
 
 PRINTABLE, T61, BITS = 0x13, 0x14, 0x03
@@ -30,7 +33,8 @@ SUBJECTS = {
 REVOKED = 0x1234
 
 
-def listed(authority: odd.Odd, *, signer: odd.Odd | None = None) -> bytes:
+def listed(authority: odd.Odd, *, signer: odd.Odd | None = None, issuer: bytes | None = None) -> bytes:
+    """``issuer``: the name in it, where that is not spelled as the CA spells it."""
     now = datetime.now(UTC)
     entry = x509.RevokedCertificateBuilder().serial_number(REVOKED).revocation_date(now - timedelta(hours=2)).build()
     nobody = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
@@ -39,7 +43,7 @@ def listed(authority: odd.Odd, *, signer: odd.Odd | None = None) -> bytes:
     made = builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.DER)
     signed, algorithm, _ = odd.parts(odd.inside(made))
     fields = odd.parts(odd.inside(signed))
-    fields[2] = authority.subject
+    fields[2] = issuer or authority.subject
     signed = odd.tlv(0x30, b"".join(fields))
     signature = (signer or authority).key.sign(signed, ec.ECDSA(hashes.SHA256()))
     return odd.tlv(0x30, signed + algorithm + odd.tlv(0x03, b"\0" + signature))
@@ -67,6 +71,7 @@ def test_whatever_its_issuer_is_called(subject: bytes) -> None:
     assert len(crl) == 1
     assert crl.revokes(REVOKED)
     assert not crl.revokes(REVOKED + 1)
+    assert crl.revoked_among({REVOKED: "", REVOKED + 1: ""}) == [REVOKED]
     assert crl.is_signed_by(Certificate(authority.der))
     assert not crl.is_signed_by(Certificate(stranger.der))
     assert not RevocationList(listed(authority, signer=stranger)).is_signed_by(Certificate(authority.der))
@@ -77,6 +82,30 @@ def test_whatever_its_issuer_is_called(subject: bytes) -> None:
     revoked = odd.leaf(authority, serial=b"\x02\x02\x12\x34")
     assert verdict(authority, revoked, crl) == "certificate revoked"
     assert verdict(authority, odd.leaf(authority), crl) == ""
+
+
+@pytest.mark.parametrize(
+    "issuer", [odd.name((PRINTABLE, b"Some CA")), odd.name((odd.UTF8, b"some  ca"))], ids=["string type", "case"]
+)
+def test_its_issuer_may_be_spelled_otherwise_than_the_ca(issuer: bytes) -> None:
+    """RFC 5280 section 7.1: string types, case and spaces do not count. As OpenSSL has it, so have we."""
+    authority = odd.authority()
+    crl = RevocationList(listed(authority, issuer=issuer))
+    ours, revoked = odd.leaf(authority), odd.leaf(authority, serial=b"\x02\x02\x12\x34")
+    assert verdict(authority, revoked, crl) == "certificate revoked"
+    assert verdict(authority, ours, crl) == ""
+    for leaf, reasons in ((ours, []), (revoked, [MaterialReason.REVOKED])):
+        key = PrivateKey(leaf.key)
+        material = Material(Certificate(leaf.der), (), key, (Certificate(authority.der),), (crl,))
+        assert [each.reason for each in inspect(material, [Role.CLIENT], datetime.now(UTC)).problems] == reasons
+
+
+def test_one_that_is_in_use_is_not_read_again() -> None:
+    """A long one costs tens of milliseconds and of MiB, and a reload mostly brings the same."""
+    encoded = listed(odd.authority())
+    crl = parse_crl(encoded)
+    assert parse_crl(bytes(bytearray(encoded))) is crl
+    assert parse_crl(listed(odd.authority())) is not crl
 
 
 def test_one_that_was_made_here() -> None:
