@@ -1,18 +1,21 @@
 """The ways in which services are known to read one and the same path.
 
 A service may keep case or not (Express, IIS, nginx ``~*``), keep ``;parameters`` or strip them (servlet containers),
-decode reserved escapes before it looks at the path or not, count empty segments or not. Each :class:`Reading` is one
+decode reserved escapes before it looks at the path or not, pass over octets that are no UTF-8 or not (Bottle does),
+count empty segments or not. Each :class:`Reading` is one
 combination of these; route rules have to hold under all of them. What a reading strips may leave dot segments, which
 are then resolved, as Tomcat does.
 
 Beside them there are services that take a segment for a longer one: ``/admin.json`` for ``/admin`` (Rails, Spring's
-suffixes), ``/admin.`` and ``/admin%20`` (Windows), nginx's prefix locations. :func:`begins_with` judges that.
+suffixes), ``/admin.`` and ``/admin%20`` (Windows), ``/%20admin`` (Spring before 4.3, CVE-2016-5007), nginx's prefix
+locations. :func:`begins_with` judges that.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from enum import Enum, auto
 from itertools import product
 from urllib.parse import unquote_to_bytes
@@ -48,6 +51,7 @@ class Reading:
     folds_case: bool = False
     strips_parameters: bool = False
     merges_slashes: bool = False  # a trailing slash does not count then, either
+    drops_malformed: bool = False  # of what was decoded, octets that are no UTF-8
 
     def segments(self, path: str) -> tuple[str, ...]:
         """``path`` in its normal form, or a pattern with ``ANY`` for ``*``, as this reading splits it."""
@@ -70,24 +74,43 @@ class Reading:
     def _decoded(self, text: str) -> str:
         if "%" not in text:
             return text
-        text = unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+        text = unquote_to_bytes(text).decode("utf-8", "ignore" if self.drops_malformed else "surrogateescape")
         return _QUERY.split(text, maxsplit=1)[0] if self.cuts_queries else text
 
 
 PLAIN = Reading()
-ALL = tuple(
-    Reading(decoding, *choices)
-    for decoding in Decoding
-    for choices in product((False, True), repeat=4)
-    if decoding is not Decoding.NEVER or not choices[0]
-)
 # Where there is nothing to decode.
-UNDECODED = tuple(reading for reading in ALL if reading.decoding is Decoding.NEVER)
+UNDECODED = tuple(Reading(Decoding.NEVER, False, *choices) for choices in product((False, True), repeat=3))
+# Where what is decoded is UTF-8.
+WELL_FORMED = (
+    *UNDECODED,
+    *(
+        Reading(decoding, *choices)
+        for decoding in (Decoding.FIRST, Decoding.LAST)
+        for choices in product((False, True), repeat=4)
+    ),
+)
+ALL = (*WELL_FORMED, *(replace(each, drops_malformed=True) for each in WELL_FORMED if each not in UNDECODED))
+
+# Of what has no escapes each reads the same as the one of UNDECODED that it is here.
+UNDECODED_OF = {each: replace(each, decoding=Decoding.NEVER, cuts_queries=False, drops_malformed=False) for each in ALL}
+
+
+def differing(path: str) -> tuple[Reading, ...]:
+    """Those that may differ on a path in its normal form."""
+    if "%" not in path:
+        return UNDECODED
+    try:
+        unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return ALL
+    return WELL_FORMED
 
 
 def begins_with(pattern: str, segment: str) -> bool:
-    """Whether ``segment`` is what ``pattern`` stands for, or goes on after it with something that is no letter, digit,
-    hyphen or underscore."""
+    """Whether ``segment`` is what ``pattern`` stands for, but for spaces before it, or goes on after it with something
+    that is no letter, digit, hyphen or underscore."""
+    segment = segment.lstrip(" ")
     before, star, after = pattern.partition(ANY)
     if not segment.startswith(before) or (segment and not pattern):
         return False

@@ -85,6 +85,8 @@ class RouteGuard:
 
         Raises :class:`MessageRefused`: 400 (BAD_PATH), or 403 (ROUTE_DENIED) with the route in ``rule``.
         """
+        if (upper := method.upper()) != method:  # as ASP.NET reads it, too
+            self.judge(upper, target)
         table = self._table
         normal = paths.normalise_target(target, encoded_slashes=table.allow_encoded_slashes)
         path = normal.partition(b"?")[0].decode("ascii")
@@ -92,7 +94,10 @@ class RouteGuard:
             self._require(method, readings.PLAIN, readings.PLAIN.segments(path), path)
             return normal
         judged = set()
-        for reading in readings.ALL if "%" in path or table.has_escapes else readings.UNDECODED:
+        differing = readings.differing(path)
+        if differing is readings.UNDECODED and table.has_escapes:
+            differing = readings.WELL_FORMED
+        for reading in differing:
             segments = reading.segments(path)
             same = (table.alike[reading], segments)
             if same not in judged:
@@ -162,7 +167,10 @@ def _denied(route: _Compiled) -> MessageRefused:
 @lru_cache(maxsize=1024)
 def _patterns(path: str) -> Mapping[Reading, PathPattern]:
     """Of a path in every reading: made once, for whoever asks why builds the tables anew."""
-    return {reading: PathPattern.parse(path, reading) for reading in readings.ALL}
+    if "%" in path:
+        return {reading: PathPattern.parse(path, reading) for reading in readings.ALL}
+    undecoded = {reading: PathPattern.parse(path, reading) for reading in readings.UNDECODED}
+    return {reading: undecoded[same] for reading, same in readings.UNDECODED_OF.items()}
 
 
 def route_text(route: Route) -> str:

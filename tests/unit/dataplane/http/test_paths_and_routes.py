@@ -90,6 +90,9 @@ TABLE = RouteTable(
         (ADMIN, b"PUT", b"/public/x", None),
         (ADMIN, b"POST", b"/public/x", None),
         (ADMIN, b"GET", b"/other", None),
+        (ADMIN, b"post", b"/public/x", None),  # a service that ignores the case of methods takes it for POST
+        (USER, b"post", b"/public/x", b"/public/x"),
+        (ADMIN, b"get", b"/public/x", None),  # and one that does not has no such rule
         (None, b"GET", b"/public/x", None),
         (USER, b"OPTIONS", b"*", b"*"),
         (ADMIN, b"OPTIONS", b"*", None),

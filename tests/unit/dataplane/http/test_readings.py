@@ -50,6 +50,9 @@ SERVICES: dict[str, Service] = {
     "Windows below a servlet": lambda path: "/".join(
         part.rstrip(". ") or part for part in clean(unquote(bare(path))).lower().split("/")
     ),
+    "Bottle": lambda path: unquote(path, errors="ignore"),
+    "Bottle, in front of files": lambda path: clean(unquote(path, errors="ignore")),
+    "Spring before 4.3": lambda path: "/".join(part.strip() for part in bare(clean(unquote(path))).split("/")),
     "reads a query twice": lambda path: clean(re.split(r"[?#]", unquote(path))[0]),
 }
 
@@ -70,6 +73,7 @@ _WORDS = ["admin", "ADMIN", "Admin", "%61dmin", "adm%49n", "%EF%BD%81dmin", "pub
 _TRICKS = [
     ";", ";a", ";a=b", "..", ".", "..;", "..;x", ";..", "%2e%2e", "%2E", "%3B", "..%3B", "%20", "..%20", ".json", "%2F",
     "..%2f", "%5C", "%3Fx", "%23", "...", "admin.", "admin%20", "public.", "/", "%252e", "%C0%AE", "~", "*", "%2A",
+    "%FF", "..%FF", "%E2%82", "%20admin",
 ]  # fmt: skip
 _SEGMENT = st.lists(st.sampled_from(_WORDS + _TRICKS), max_size=3).map("".join)
 _PATH = st.lists(_SEGMENT, min_size=1, max_size=5).map(lambda segments: "/" + "/".join(segments))
@@ -95,6 +99,11 @@ SLASHES = RouteTable(
 @example(path="/admin%20/users")
 @example(path="/Admin%3Bx/..%3B/y")
 @example(path="/admin%3Fx")
+@example(path="/%FFadmin")
+@example(path="/adm%C3in/x")
+@example(path="/x/.%FF./admin")
+@example(path="/%20admin/x")
+@example(path="/%20%FFADMIN;x")
 def test_what_is_denied_is_denied_in_every_service(path: str) -> None:
     for table in (DENY, SLASHES):
         if sent := refused(table, path):
@@ -117,6 +126,7 @@ def test_one_path_that_is_denied_is_denied_in_every_service(path: str) -> None:
 @example(path="/PUBLIC/x")
 @example(path="/public/..%3b/x")
 @example(path="/public;/../x")
+@example(path="/public/%FF../x")
 def test_nothing_but_what_is_allowed_is_served_by_any_service(path: str) -> None:
     if sent := refused(ALLOW, path):
         for name, service in SERVICES.items():
@@ -128,6 +138,7 @@ def test_nothing_but_what_is_allowed_is_served_by_any_service(path: str) -> None
     [
         "/", "/x", "/x/", "/x.json", "/x;v=1/y", "/administrator", "/admin-guide/x", "/administration.html", "/xadmin",
         "/x/admin", "/users/admin.test", "/%E2%98%83", "/a%20b", "/a.b/c.d", "/x..y", "/badmin.", "/x/%3Badmin",
+        "/caf%E9", "/%FF", "/x%20admin",
     ],
 )  # fmt: skip
 def test_what_nobody_could_take_for_it_passes(path: str) -> None:
@@ -161,6 +172,7 @@ def test_the_first_rule_still_decides(table: RouteTable, passes: bool) -> None:
         (RouteTable([Route("/Users/*", (), ("any",))], ["dns:a.test"]), "/Users/Anna"),
         (RouteTable([Route("/a;b", (), ("any",))], ["dns:a.test"]), "/a;b"),
         (RouteTable([Route("/caf%C3%A9/**", (), ("any",))], ["dns:a.test"]), "/caf%C3%A9/x"),
+        (RouteTable([Route("/caf%E9/**", (), ("any",))], ["dns:a.test"]), "/caf%E9/x"),
         (RouteTable([Route("/", (), ("any",))], ["dns:a.test"]), "/"),
     ],
 )
@@ -169,9 +181,9 @@ def test_an_allow_list_lets_in_what_it_names(table: RouteTable, path: str) -> No
 
 
 def test_there_is_a_reading_for_every_combination() -> None:
-    split = {reading.segments("/A;p//b%3Bq/") for reading in readings.ALL}
-    assert (len(readings.ALL), len(readings.UNDECODED)) == (40, 8)
-    assert {("A;p", "", "b%3Bq", ""), ("a;p", "b%3bq"), ("A", "b%3Bq"), ("a", "", "b", ""), ("A", "b")} <= split
+    split = {reading.segments("/A;p//b%3B%FFq/") for reading in readings.ALL}
+    assert (len(readings.ALL), len(readings.WELL_FORMED), len(readings.UNDECODED)) == (72, 40, 8)
+    assert {("A;p", "", "b%3B%FFq", ""), ("a;p", "b%3b%ffq"), ("a", "", "b", ""), ("A", "b"), ("A", "b;q")} <= split
 
 
 @pytest.mark.parametrize("text", ["admin", "ADMIN", "ADM\u0130N", "adm\u0131n", "\uff41dmin", "a\uff24min"])
