@@ -125,6 +125,9 @@ def _code(command: Callable[[], object]) -> int:
         what = error.strerror or str(error) or type(error).__name__
         _say(f"{error.filename}: {what}" if error.filename else what)
         return EXIT_FAILED
+    except MemoryError:
+        _say("out of memory")
+        return EXIT_FAILED
     except Exception as defect:
         if sys.flags.dev_mode:
             raise

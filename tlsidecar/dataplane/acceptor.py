@@ -56,6 +56,10 @@ class AcceptorOwner(Protocol):
         """Accepting fails with this errno, mostly for want of descriptors."""
         ...
 
+    def pause(self) -> None:
+        """Accept nobody for a moment."""
+        ...
+
 
 class Acceptor:
     """The handler of one listening socket: takes who waits there, in its turn where several workers share it."""
@@ -82,6 +86,11 @@ class Acceptor:
                 self._accepts = 1
                 return
         self._accepts = min(2 * self._accepts, ACCEPTS_PER_EVENT)
+
+    def fail(self) -> None:
+        """Something else than accepting failed, for want of memory or by a defect of ours: that costs whoever was to be
+        let in, and not the listening socket."""
+        self._door.pause()
 
     def _accept_in_turn(self, turn: Turn) -> None:
         for _ in range(ACCEPTS_PER_EVENT):

@@ -180,13 +180,17 @@ class Listener:
         return READ if self.turn is None else READ | EDGE
 
     def pause_accepting(self, number: int) -> None:
-        """Accepting fails with this errno, mostly for want of descriptors: who comes now waits in the backlog."""
+        """Accepting fails with this errno, mostly for want of descriptors."""
         if not self._cannot_accept:
             self._cannot_accept = True
             fields = {"listener": self.settings.name, "error": errno.errorcode.get(number, str(number))}
             _log.error("cannot accept: %s", os.strerror(number), extra={"fields": fields})
             if number in descriptors.OUT_OF_RESOURCES:
                 self._refused_at_the_door("", Reason.FD_EXHAUSTED, os.strerror(number))
+        self.pause()
+
+    def pause(self) -> None:
+        """Accept nobody for a moment: who comes now waits in the backlog."""
         for sock in self.sockets:
             self.shared.reactor.forget(sock.fileno())
         self.shared.reactor.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)

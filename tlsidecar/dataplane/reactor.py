@@ -15,6 +15,7 @@ construction (``rewatch`` with 0 forgets): a level-triggered hang-up on an idle 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import select
@@ -33,6 +34,8 @@ EDGE = select.EPOLLET
 
 # At most this many events are taken in one turn, so that timers and the control plane get theirs.
 EVENTS_PER_TURN = 256
+
+SHORT_OF_MEMORY_S = 0.01  # between two tries to go on
 
 _log = logging.getLogger("tlsidecar.dataplane")
 
@@ -94,6 +97,9 @@ class FusedSelector(selectors.EpollSelector):
                 events = self.epoll.poll(wait_s if reactor.unfinished is None else 0.0, EVENTS_PER_TURN)
             except InterruptedError:
                 return []
+            except MemoryError:  # for the list of events; whoever ends gives some back
+                time.sleep(SHORT_OF_MEMORY_S)
+                continue
             reactor.now = time.monotonic()
             reactor.turn += 1
             for descriptor, event in events:
@@ -258,10 +264,11 @@ class Reactor:
         self._epoll.close()
 
     def crashed(self, descriptor: int, handler: Callable[..., None]) -> None:
-        """A handler raised: a defect. Its connection is lost, every other one goes on."""
-        _log.exception("a connection handler failed", extra={"fields": {"reason": "internal_error"}})
+        """A handler raised: a defect, or no memory. Its connection is lost, every other one goes on."""
         self.forget(descriptor)
-        owner: Any = getattr(handler, "__self__", None)
+        with contextlib.suppress(MemoryError):  # the same that it would tell of
+            _log.exception("a connection handler failed", extra={"fields": {"reason": "internal_error"}})
+        owner: Any = getattr(handler, "__self__", handler)
         fail = getattr(owner, "fail", None)
         if fail is None:
             return

@@ -113,7 +113,7 @@ class LineSink:
             lines = self._lines
             lines.append(line)
             self._buffered = buffered + 1
-            if len(lines) > 1:
+            if len(lines) > 1 and self._thread is not None:
                 return True
         self._wake_writer()
         return True
@@ -161,8 +161,12 @@ class LineSink:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._stop.is_set():
-                    self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:
+                        return  # too many processes, or no memory: the next line may have one
+                    self._thread = thread
         self._awake.set()
 
     def _run(self) -> None:
@@ -186,7 +190,10 @@ class LineSink:
                 taken = self._buffered
                 self._writing_lines = len(lines)
             if lines:
-                self._write_batch(lines)
+                try:
+                    self._write_batch(lines)
+                except MemoryError:  # these lines are lost, and not all that come later
+                    self._drop(self._writing_lines)
             with self._lock:
                 if self._abandoned:
                     return

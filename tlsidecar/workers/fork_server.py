@@ -132,7 +132,10 @@ class ForkServer:
             self._endings[int(one)] = int(other)
             self._heard_of_an_end.set()
         elif self._forked is not None and not self._forked.done():
-            self._forked.set_result(int(other))
+            if what == b"failed":
+                self._forked.set_exception(ForkServerError(f"it cannot be forked: {os.strerror(int(other))}"))
+            else:
+                self._forked.set_result(int(other))
 
     def _lost(self) -> None:
         if self._socket is None:

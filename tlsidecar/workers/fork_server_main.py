@@ -5,7 +5,7 @@ as a fresh interpreter costs 0.25 s of CPU and 21 MB that it shares with nobody;
 milliseconds and shares those pages (docs/decisions.md). It holds no key, no listening socket and no connection.
 
 It is asked over a sequenced-packet socket: ``fork NUMBER`` with the worker's descriptors; it answers ``forked NUMBER
-PID``, and tells ``ended PID STATUS`` of each that ended. It ends when its socket does.
+PID``, or ``failed NUMBER ERRNO``, and tells ``ended PID STATUS`` of each that ended. It ends when its socket does.
 """
 
 from __future__ import annotations
@@ -59,13 +59,18 @@ def main(arguments: Sequence[str]) -> None:
         number = int(request.split()[1])
         # The end of one that ends at once must not be reported before its beginning.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        pid = os.fork()
-        if not pid:
-            _become_worker(control, number, descriptors, broker)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or no memory: the next one may come to be
+            answer = b"failed %d %d" % (number, error.errno or 0)
+        else:
+            answer = b"forked %d %d" % (number, pid)
+            if not pid:
+                _become_worker(control, number, descriptors, broker)
         for descriptor in descriptors:
             os.close(descriptor)
         with contextlib.suppress(BrokenPipeError):  # killed meanwhile: the next request is the end
-            control.send(b"forked %d %d" % (number, pid))
+            control.send(answer)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 

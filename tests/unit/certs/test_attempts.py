@@ -32,10 +32,32 @@ async def test_one_that_hangs_fails_and_so_does_the_next_until_it_ends(attempts:
         await attempts.make("reading", lambda: 1)
     assert "one hangs" in repr(attempts)
     over.set()
-    for thread in threading.enumerate():
-        if thread.name == "source: reading":
-            thread.join(5)
+    while repr(attempts) == "<Attempts one hangs>":
+        await asyncio.sleep(0.001)
     assert await attempts.make("reading", lambda: 1) == 1
+
+
+async def test_without_a_thread_it_fails_and_the_next_may_have_one(
+    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of processes that is reached for a moment must not end all reloads."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", start)
+        with pytest.raises(MaterialError, match="reading: can't start new thread"):
+            await attempts.make("reading", lambda: 1)
+    assert await attempts.make("reading", lambda: 1) == 1
+
+
+async def test_want_of_memory_is_a_failed_attempt(attempts: Attempts) -> None:
+    def read() -> None:
+        raise MemoryError
+
+    with pytest.raises(MaterialError, match="reading: out of memory"):
+        await attempts.make("reading", read)
 
 
 async def test_one_that_is_under_way_is_waited_for(attempts: Attempts) -> None:

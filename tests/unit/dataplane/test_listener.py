@@ -115,6 +115,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
         self.ids = iter(range(1, 1000))
         self.crash_next = False
+        self.has_memory = True
         self.refusals: list[Refusal] = []
         self.reactor = FakeReactor()
         monkeypatch.setattr(module, "connection_maker", lambda frontend: (self._make, lambda: None))
@@ -139,6 +140,8 @@ class World:
         self.listener.start()
 
     def _make(self, sock: Any, peer_address: str) -> Any:
+        if not self.has_memory:
+            raise MemoryError
         return Connection(self, sock, peer_address)
 
     def gone(self, connection: Connection) -> None:
@@ -250,6 +253,22 @@ def test_a_defect_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     world.come(Accepted(), Accepted(), events=2)
     assert len(world.connections) == 1
     assert world.connections[0].ends == []
+
+
+def test_want_of_memory_costs_no_listening_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails before there is a connection leaves nobody to end but the listener, which must not be deaf then."""
+    world = World(monkeypatch)
+    world.has_memory = False
+    handler = world.reactor.handlers[world.sock.fileno()]
+    with pytest.raises(MemoryError):
+        world.come(Accepted())
+    owner = cast("Any", handler)
+    world.reactor.forget(world.sock.fileno())  # as the real one has done, when it calls ...
+    owner.fail()
+    world.has_memory = True
+    world.reactor.loop.pass_s(ACCEPT_PAUSE_S)
+    world.come(Accepted())
+    assert len(world.connections) == 1
 
 
 def test_it_stops_for_good(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,9 @@ def test_what_is_forgotten_is_not_called_and_its_number_may_come_back(loop: asyn
     reactor.close()
 
 
+@pytest.mark.parametrize("is_owner", [True, False])  # the handler itself, or a method of its owner's
 def test_a_handler_that_fails_loses_its_own_connection_only(
+    is_owner: bool,
     loop: asyncio.AbstractEventLoop,
     pair: tuple[socket.socket, socket.socket],
     caplog: pytest.LogCaptureFixture,
@@ -106,14 +108,17 @@ def test_a_handler_that_fails_loses_its_own_connection_only(
         def handle(self, _events: int) -> None:
             raise RuntimeError("a defect")
 
+        __call__ = handle
+
         def fail(self) -> None:
             failed.append("told")
 
+    owner = Owner()
     other_near, other_far = socket.socketpair()
     with other_near, other_far, caplog.at_level(logging.CRITICAL, "tlsidecar.dataplane"):
         other_near.setblocking(False)
         got: list[bytes] = []
-        reactor.watch(near.fileno(), READ, Owner().handle)
+        reactor.watch(near.fileno(), READ, owner if is_owner else owner.handle)
         reactor.watch(other_near.fileno(), READ, lambda _: got.append(other_near.recv(10)))
         far.send(b"x")
         other_far.send(b"fine")

@@ -33,6 +33,39 @@ def test_lines_appear_promptly_and_in_order(tmp_path: Path) -> None:
     sink.close()
 
 
+def test_without_a_thread_to_write_them_lines_wait_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "log"
+    sink = LineSink.file(path)
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", start)
+        assert sink.write("first")
+        assert sink.write("second")
+    assert sink.write("third")
+    until(lambda: path.read_text() == "first\nsecond\nthird\n")
+    sink.close()
+
+
+def test_want_of_memory_costs_the_lines_that_were_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batch(_: LineSink, lines: list[bytes]) -> None:
+        raise MemoryError
+
+    path = tmp_path / "log"
+    sink = LineSink.file(path)
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setattr(LineSink, "_write_batch", batch)
+        sink.write("first")
+        until(lambda: sink.dropped_lines == 1)
+    sink.write("second")
+    until(lambda: path.read_text() == "second\n")
+    sink.close()
+    assert sink.dropped_lines == 1
+
+
 def test_close_writes_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "log"
     sink = LineSink.file(path)

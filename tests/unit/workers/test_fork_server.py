@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -20,6 +23,36 @@ async def test_more_descriptors_than_one_message_carries_are_refused_with_their_
     with pytest.raises(ForkServerError, match=f"^{MAX_DESCRIPTORS + 1} descriptors for one worker; {MAX_DESCRIPTORS} "):
         await forks.fork(0, range(MAX_DESCRIPTORS + 1))
     assert repr(forks) == "<ForkServer pid=0>", "nothing was started for it"
+
+
+_WITHOUT_FORKS = """
+import errno, os, sys
+from tlsidecar.workers import fork_server_main
+
+def fork():
+    raise OSError(errno.EAGAIN, "no more processes")
+
+os.fork = fork  # as the kernel answers where a cgroup has its last process; root is held to no other limit
+fork_server_main.main(sys.argv[1:])
+"""
+
+
+async def test_one_that_may_not_fork_says_so_and_goes_on() -> None:
+    forks = ForkServer(SETTINGS)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-c", _WITHOUT_FORKS, str(theirs.fileno()), "-1"]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    ours.setblocking(False)
+    forks._process, forks._socket = process, ours
+    asyncio.get_running_loop().add_reader(ours.fileno(), forks._heard)
+    try:
+        for _ in range(2):
+            with pytest.raises(ForkServerError, match="it cannot be forked: Resource temporarily unavailable"):
+                await forks.fork(0, [])
+        assert process.poll() is None
+    finally:
+        forks.close()
 
 
 async def test_of_a_worker_that_nobody_tells_of_nothing_is_said_and_nothing_left(

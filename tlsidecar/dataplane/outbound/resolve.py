@@ -83,7 +83,14 @@ class Resolver:
             return
         host, port = key
         question = partial(socket.getaddrinfo, ready_to_look_up(host), port, type=socket.SOCK_STREAM)
-        lookup = self._lookups[key] = self._loop.run_in_executor(None, question)
+        try:
+            lookup = self._lookups[key] = self._loop.run_in_executor(None, question)
+        except (
+            RuntimeError
+        ) as error:  # too many processes, or no memory for a thread: the next one who asks may have it
+            for resolved in self._waiting.pop(key, []):
+                resolved((), str(error))
+            return
         lookup.add_done_callback(partial(self._answered, key))
 
     def _answered(self, key: tuple[str, int], lookup: asyncio.Future[Any]) -> None:

@@ -82,6 +82,22 @@ async def test_a_failure_says_why_and_is_not_remembered(names: Names) -> None:
     assert (targets[0].address, detail) == (("192.0.2.2", 8080), "")
 
 
+async def test_without_a_thread_for_it_a_lookup_fails_and_the_next_may_have_one(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    resolver = Resolver(loop)
+
+    def executor(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(loop, "run_in_executor", executor)
+        assert await Asked(resolver).answer() == ((), "can't start new thread")
+    targets, _ = await Asked(resolver).answer()
+    assert targets[0].address == ("192.0.2.1", 8080)
+
+
 async def test_an_old_answer_serves_while_it_is_looked_up_again(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(asyncio.get_running_loop())
     await Asked(resolver).answer()
