@@ -15,9 +15,16 @@ from tui.records import AttemptReply, Connection, Json, Severity
 from tui.text import SafeText, shorten_middle
 
 DRAIN_TIMEOUT_S = 30
-_DRAIN_ANSWER_S = DRAIN_TIMEOUT_S + 15.0
+DRAIN_ANSWER_S = DRAIN_TIMEOUT_S + 15.0
 
-_NAME_WIDTH = 120  # a question is short, however long the peer's name
+NAME_WIDTH = 120
+"""Cells of a peer's name: a question is short, however long that is."""
+
+_CHANGED_PART = 0.1
+"""Of what a question told, at most so much may have changed by the answer: the sidecar does no more, either."""
+
+FEW = 10
+"""Connections. A tenth of fewer is less than one of them."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -50,17 +57,35 @@ class Action:
     body: Json | None = None
     timeout_s: float = CHANGE_TIMEOUT_S
     about: str = ""  # which one of several things of a kind it changes
+    touches: int | None = None  # connections, where the question tells how many
 
     @property
     def key(self) -> str:
         """Its name in a menu."""
         return f"{self.verb.value} {self.about}" if self.about else self.verb.value
 
+    def differs_from(self, asked: Action) -> SafeText | None:
+        """What has changed too much since ``asked`` was asked; None for nothing."""
+        now, before = self.touches, asked.touches
+        if now is None or before is None or not has_changed_for(self.verb, now, before):
+            return None
+        return SafeText(f"{self.verb}: not done, it is {counted(now, 'connection')} now and was {grouped(before)}")
+
+
+def has_changed(now: int, before: int) -> bool:
+    """Whether what was asked about were ``before``, and ``now`` are others."""
+    return abs(now - before) > _CHANGED_PART * before
+
+
+def has_changed_for(verb: Verb, now: int, before: int) -> bool:
+    """The same of the connections that an action touches. Somebody to be kept out who has a few, and comes again and
+    again, never has as many as at the last look: it is the name that counts."""
+    return has_changed(now, before) and not (verb is Verb.DENY and max(now, before) < FEW)
+
 
 def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Action]:
     """Everything on offer now; closing only where a connection is under the cursor. The log level comes apart."""
     name = snapshot.name
-    open_now = 0 if snapshot.status is None else snapshot.status.totals.connections_active
     offered = [
         Action(
             Verb.RELOAD,
@@ -84,24 +109,12 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
             "POST",
             "/v1/rotate",
         ),
-        Action(
-            Verb.DRAIN,
-            SafeText("Drain"),
-            SafeText(
-                f"{name} stops accepting. What is open ({counted(open_now, 'connection')}) gets {DRAIN_TIMEOUT_S} s to "
-                "finish, then it is cut. It does not serve again until Undrain, or a restart."
-            ),
-            SafeText("Yes, drain"),
-            "POST",
-            "/v1/drain",
-            {"timeout_s": DRAIN_TIMEOUT_S, "expected": open_now},
-            _DRAIN_ANSWER_S,
-        ),
+        drain(snapshot),
     ]
     offered[2:2] = _rotations(snapshot)
     if connection is not None:
-        who = shorten_middle(connection.identity or connection.subject or connection.peer_address, _NAME_WIDTH)
-        where = shorten_middle(connection.peer_address, _NAME_WIDTH)
+        who = shorten_middle(connection.identity or connection.subject or connection.peer_address, NAME_WIDTH)
+        where = shorten_middle(connection.peer_address, NAME_WIDTH)
         offered.append(
             Action(
                 Verb.CLOSE,
@@ -115,6 +128,25 @@ def actions(snapshot: Snapshot, connection: Connection | None) -> Sequence[Actio
     return offered
 
 
+def drain(snapshot: Snapshot) -> Action:
+    """Has it finish what is open, and accept nothing more."""
+    open_now = 0 if snapshot.status is None else snapshot.status.totals.connections_active
+    return Action(
+        Verb.DRAIN,
+        SafeText("Drain"),
+        SafeText(
+            f"{snapshot.name} stops accepting. What is open ({counted(open_now, 'connection')}) gets "
+            f"{DRAIN_TIMEOUT_S} s to finish, then it is cut. It does not serve again until Undrain, or a restart."
+        ),
+        SafeText("Yes, drain"),
+        "POST",
+        "/v1/drain",
+        {"timeout_s": DRAIN_TIMEOUT_S, "expected": open_now},
+        DRAIN_ANSWER_S,
+        touches=open_now,
+    )
+
+
 def _rotations(snapshot: Snapshot) -> list[Action]:
     """Of each identity by itself, where there are several."""
     identities = () if snapshot.status is None else snapshot.status.identities
@@ -123,7 +155,7 @@ def _rotations(snapshot: Snapshot) -> list[Action]:
     return [
         Action(
             Verb.ROTATE,
-            SafeText(f"Rotate {shorten_middle(each.name, _NAME_WIDTH)} now"),
+            SafeText(f"Rotate {shorten_middle(each.name, NAME_WIDTH)} now"),
             SafeText(f"The source of the identity {each.name} is asked for a new certificate now. The others stay."),
             SafeText("Yes, rotate"),
             "POST",

@@ -4,9 +4,9 @@ out actions. The screens draw."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -265,6 +265,10 @@ class Console(App[int]):
         """A toast."""
         toasts.toast(self, words, severity, ascii_art=self.options.ascii_art)
 
+    def converse(self, windows: Coroutine[Any, Any, None]) -> None:
+        """One window after another, as they are answered."""
+        self.run_worker(windows, group="menu", exclusive=True, exit_on_error=False)
+
     # Keys.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -290,6 +294,8 @@ class Console(App[int]):
             if name is None:
                 return
             self.open_sidecar(name)
+            if self._stack.list is not None:
+                return  # it has gone meanwhile
         self._leave_details()
         self.main.show_tab(TABS[number - 1])
 
@@ -312,14 +318,13 @@ class Console(App[int]):
         self._replay.to_mark(direction)
 
     def action_moment(self) -> None:
-        self.run_worker(self._replay.to_typed(), group="menu", exclusive=True)
+        self.converse(self._replay.to_typed())
 
     def action_speed(self, steps: int) -> None:
         self._replay.faster(steps)
 
     def action_help(self) -> None:
-        replay = self.player is not None
-        self.push_screen(Help(self.is_fleet, read_only=self.options.read_only, replay=replay))
+        self.push_screen(Help(self.is_fleet, read_only=self.options.read_only, replay=self.player is not None))
 
     # Details.
 
@@ -364,15 +369,11 @@ class Console(App[int]):
     action_sidecars = show_fleet
 
     def open_sidecar(self, name: str) -> None:
-        """Out of the list, into one of its sidecars; one that has gone meanwhile is not there to be opened."""
+        """Out of the list, into one of its sidecars, from the top; one that has gone meanwhile is not opened."""
         monitor = self.fleet.monitor(name)
         if monitor is None or self._stack.list is None:
             return
         self.pop_screen()
-        self.select_sidecar(monitor)
-
-    def select_sidecar(self, monitor: Monitor) -> None:
-        """Show one sidecar, from the top."""
         self._leave_details()
         self._watch.leave_events()
         self.view.held_from = None
@@ -391,7 +392,7 @@ class Console(App[int]):
             front = self.screen
             connection = front.selected_connection if isinstance(front, ConsoleScreen) else None
             peer = front.selected_peer if isinstance(front, ConsoleScreen) else None
-            self.run_worker(self._menu.choose(connection, peer), group="menu", exclusive=True)
+            self.converse(self._menu.choose(connection, peer))
 
     # The palette.
 

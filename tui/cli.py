@@ -230,7 +230,7 @@ def _console(options: Options, install_line: Callable[[], str] | None) -> int:
         return _USAGE_ERROR
     if options.theme not in Console.theme_names():
         known = ", ".join(Console.theme_names())
-        click.echo(f"tlsidecar ui: no theme is called {options.theme!r}; there are {known}", err=True)
+        click.echo(f"tlsidecar ui: no theme is called '{safe_text(options.theme, 40)}'; there are {known}", err=True)
         return _USAGE_ERROR
     console = Console(options) if options.playback is None else Console(options, options.playback)
     console.run(mouse=options.mouse)

@@ -16,7 +16,8 @@ def as_json(raw: Json) -> str:
 
 
 def save(raw: Json, what: str, now: datetime, folder: Path) -> Path:
-    """Write a new file, readable by its owner only, and return its path. Raises OSError; overwrites nothing."""
+    """Write a new file, readable by its owner only, and return its path. Raises OSError that names it; overwrites
+    nothing."""
     path = folder / f"tlsidecar-{what}-{now:%Y%m%dT%H%M%SZ}.json"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -21,7 +21,7 @@ class _Second:
 
     second: int
     count: int = 0
-    gathered: int = 0  # the sequence number under which the rest is told
+    gathered: Event | None = None  # what tells the rest
     listeners: Counter[str] = field(default_factory=Counter)
 
 
@@ -46,25 +46,28 @@ class Floods:
         listener = event.listener
         if len(known.listeners) < _LOOKED_BACK or listener in known.listeners:
             known.listeners[listener] += 1
-        place = _place_of(log, known.gathered, event.kind) if known.gathered else None
-        if place is None:
-            known.gathered = event.seq
-            log.append(_gathered(event, known, event.seq))
+        before = known.gathered
+        place = None if before is None else _place_of(log, before)
+        if before is None or place is None:
+            known.gathered = _gathered(event, known, event)
+            log.append(known.gathered)
         else:
-            log[place] = _gathered(event, known, known.gathered)
+            log[place] = known.gathered = _gathered(event, known, before)
 
 
-def _place_of(log: deque[Event], seq: int, kind: str) -> int | None:
+def _place_of(log: deque[Event], event: Event) -> int | None:
     """Where it is; None where it is long past."""
     for place in range(len(log) - 1, max(-1, len(log) - _LOOKED_BACK), -1):
-        if log[place].seq == seq and log[place].kind == kind:
+        if log[place] is event:
             return place
     return None
 
 
-def _gathered(newest: Event, known: _Second, seq: int) -> Event:
+def _gathered(newest: Event, known: _Second, first: Event) -> Event:
+    """What tells of all that came since ``first``, by whose numbers it is known."""
     more = known.count - TOLD_EACH
     named = [f"{safe_text(name, 32)} {count}" for name, count in known.listeners.most_common(_LISTENERS_NAMED) if name]
     where = f": {', '.join(named)}" if named else ""
-    fields: Json = {"seq": seq, "more": more, "newest": newest.told[1]}
-    return replace(newest, seq=seq, summary=SafeText(f"{more:,} more in this second{where}"), raw=fields)
+    fields: Json = {"seq": first.seq, "more": more, "newest": newest.told[1]}
+    words = SafeText(f"{more:,} more in this second{where}")
+    return replace(newest, seq=first.seq, number=first.number, summary=words, raw=fields)

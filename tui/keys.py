@@ -115,6 +115,10 @@ _REPLAY_HELP: Sequence[tuple[str, str]] = (
 )
 
 
+_KEY_WIDTH = 12
+_LEAST_WORDS = 20
+
+
 def key_table(*, read_only: bool, replay: bool) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
     """All keys by section, each with what it does."""
     key, words = _ACTIONS_HELP
@@ -128,11 +132,14 @@ def help_page(
     """All keys. ``sortable`` has the columns of each tab that can be sorted."""
     lines: list[Line] = []
     for title, entries in key_table(read_only=read_only, replay=replay):
-        lines += [heading(title), *(each for key, words in entries for each in _help_lines(key, words, width)), BLANK]
+        lines.append(heading(title))
+        for key, words in entries:
+            lines += _help_lines(key, wrap(SafeText(words), _room(width)))
+        lines.append(BLANK)
     lines.append(heading("Sort by a column with shift and a letter"))
     for title, columns in sortable.items():
-        letters = "  ".join(f"{each.letter} {each.label.lower()}" for each in columns if each.letter)
-        lines += _help_lines(title, letters, width)
+        letters = [f"{each.letter} {each.label.lower()}" for each in columns if each.letter]
+        lines += _help_lines(title, _together(letters, _room(width)))
     lines += [BLANK, heading("Certificates, by the part of their lifetime that is left")]
     for sign, word, role, words in (
         (glyphs.ok, "ok", Role.GOOD, "more than a third"),
@@ -142,14 +149,29 @@ def help_page(
         (glyphs.critical, "expired", Role.CRITICAL, "none: peers refuse it"),
     ):
         lines.append(
-            line(gap(2), column(SafeText(f"{sign} {word}"), 12, role), gap(2), literal(words, Role.TEXT)),
+            line(gap(2), column(SafeText(f"{sign} {word}"), _KEY_WIDTH, role), gap(2), literal(words, Role.TEXT)),
         )
     return Page(lines)
 
 
-def _help_lines(key: str, words: str, width: int) -> list[Line]:
-    texts = wrap(SafeText(words), max(20, width - 17))
+def _room(width: int) -> int:
+    """Cells beside the keys, with the gaps around them."""
+    return max(_LEAST_WORDS, width - 2 - _KEY_WIDTH - 2 - 1)
+
+
+def _together(entries: Sequence[str], room: int) -> list[SafeText]:
+    """Side by side, none of them broken."""
+    lines: list[str] = []
+    for entry in entries:
+        if lines and len(lines[-1]) + 2 + len(entry) <= room:
+            lines[-1] += f"  {entry}"
+        else:
+            lines.append(entry)
+    return [SafeText(each) for each in lines]
+
+
+def _help_lines(key: str, texts: Sequence[SafeText]) -> list[Line]:
     return [
-        line(gap(2), column(SafeText(key if index == 0 else ""), 12, Role.KEY), gap(2), Span(text))
+        line(gap(2), column(SafeText(key if index == 0 else ""), _KEY_WIDTH, Role.KEY), gap(2), Span(text))
         for index, text in enumerate(texts)
     ]

@@ -134,11 +134,14 @@ class Snapshot:
         rows_held = listed if isinstance(listed, list) else []
         return next((row for row in rows_held if isinstance(row, dict) and row.get(key) == value), None)
 
-    @property
-    def raw_connection(self) -> Json | None:
-        """The connection that is shown in full, as it came."""
+    def event(self, number: object) -> Event | None:
+        """None where it is kept no more."""
+        return next((each for each in self.events if each.number == number), None)
+
+    def raw_connection(self, number: object) -> Json | None:
+        """The connection of this number, as it came, where it is the one that was last shown in full."""
         held = self.raw.get("connection", {}).get("connection")
-        return held if isinstance(held, dict) else None
+        return held if isinstance(held, dict) and held.get("id") == number else None
 
     def with_connection_of(self, model: Model) -> Snapshot:
         """The same, but for the connection that is shown in full."""
@@ -178,6 +181,7 @@ class Model:
     connection: ConnectionInFull | None = None
     connection_gone: bool = False
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    events_taken: int = 0  # ever
     floods: Floods = field(default_factory=Floods)
     last_event_id: int | None = None
     history: History = field(default_factory=History)
@@ -199,6 +203,7 @@ class Model:
         status = decoded(Status, reply)
         before = self.status
         if before is not None and (before.started_at, before.pid) != (status.started_at, status.pid):
+            self.restarts += 1
             self._forget()
         self.status = status
         self.raw["status"] = reply
@@ -213,15 +218,13 @@ class Model:
     def rewind(self) -> None:
         """What comes next may be of any time: nothing that is known can be compared with it."""
         self._forget()
-        self.restarts -= 1
         self.status = None
         self.events.clear()
         self.link = Link()
         self.connection_gone = False
 
     def _forget(self) -> None:
-        """Another process answers now: its totals, events and connections are others."""
-        self.restarts += 1
+        """Totals, events and connections are those of another process from now on."""
         self.history.clear()
         self.lately = self.lately_at = None
         self.pasts.clear()
@@ -308,7 +311,8 @@ class Model:
         self.connection_gone = False
 
     def take_event(self, event: Event) -> None:
-        self.floods.add(self.events, event)
+        self.events_taken += 1
+        self.floods.add(self.events, replace(event, number=self.events_taken))
         if event.seq:
             self.last_event_id = event.seq
         self.updates += 1

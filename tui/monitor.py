@@ -22,6 +22,7 @@ from tui.tabs.tab import Tab, TabState
 from tui.text import EMPTY, SafeText
 
 FAILURES_LIMIT = 100
+_NUMBER_DIGITS = 19  # of 64 bits
 
 
 @dataclass(slots=True, eq=False)
@@ -188,4 +189,10 @@ class Monitor:
 
 def _with_sequence(data: Json, message_id: str) -> Json:
     """The event's data, with the stream's own id where the data has none."""
-    return data if "seq" in data or not message_id.isdecimal() else {"seq": int(message_id), **data}
+    number = event_number(message_id)
+    return data if "seq" in data or number is None else {"seq": number, **data}
+
+
+def event_number(message_id: str) -> int | None:
+    """The number that a message's id is, if it is one of a sidecar's; no text is so long that it cannot be read."""
+    return int(message_id) if message_id.isdecimal() and len(message_id) < _NUMBER_DIGITS else None

@@ -4,11 +4,11 @@ by more than a tenth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from tui.actions import Action, Verb
+from tui.actions import DRAIN_ANSWER_S, DRAIN_TIMEOUT_S, FEW, NAME_WIDTH, Action, Verb
 from tui.amounts import counted
 from tui.lines import Kind, Target
 from tui.model import Snapshot
@@ -20,10 +20,6 @@ from tui.text import SafeText, safe_text, shorten_middle
 DENY_FOR: Mapping[str, int] = {"10 minutes": 600, "1 hour": 3600, "1 day": 86400}
 """What may be chosen, in seconds."""
 
-DRAIN_OLD_TIMEOUT_S = 30
-
-_NAME_WIDTH = 120  # a question is short, however long the peer's name
-_DRAIN_ANSWER_S = DRAIN_OLD_TIMEOUT_S + 15.0
 _TITLE_WIDTH = 40
 
 
@@ -39,7 +35,9 @@ class Peer:
         """Of the connection, refusal or refused party that this is; None where no certificate has a name."""
         match target.kind:
             case Kind.CONNECTION:
-                row = snapshot.raw_row("connections", "connections", "id", target.key) or snapshot.raw_connection
+                row = snapshot.raw_row("connections", "connections", "id", target.key) or snapshot.raw_connection(
+                    target.key
+                )
             case Kind.REFUSAL:
                 row = snapshot.raw_row("refusals", "refusals", "seq", target.key)
             case Kind.PARTY:
@@ -51,7 +49,7 @@ class Peer:
         name = row.get("identity") if isinstance(row, dict) else None
         return cls(name, safe_text(name)) if isinstance(name, str) and name else None
 
-    def short(self, width: int = _NAME_WIDTH) -> SafeText:
+    def short(self, width: int = NAME_WIDTH) -> SafeText:
         return shorten_middle(self.shown, width)
 
 
@@ -65,13 +63,14 @@ def close_identity(peer: Peer, number: int) -> Action:
         SafeText(f"Yes, close {number}"),
         "DELETE",
         f"/v1/connections?{query}",
+        touches=number,
     )
 
 
 def close_matching(wanted: str, number: int) -> Action:
     """Cuts all connections that match, while they are about ``number``."""
     query = urlencode({"filter": wanted, "expected": number})
-    shown = shorten_middle(safe_text(wanted), _NAME_WIDTH)
+    shown = shorten_middle(safe_text(wanted), NAME_WIDTH)
     return Action(
         Verb.CLOSE_MANY,
         SafeText("Close all that match the filter"),
@@ -79,11 +78,14 @@ def close_matching(wanted: str, number: int) -> Action:
         SafeText(f"Yes, close {number}"),
         "DELETE",
         f"/v1/connections?{query}",
+        touches=number,
     )
 
 
 def deny(peer: Peer, how_long: str, number: int) -> Action:
-    """``how_long`` is one of :data:`DENY_FOR`."""
+    """``how_long`` is one of :data:`DENY_FOR`. The sidecar is told of the ``number`` of connections only where a tenth
+    of it is one at least: else whoever comes again and again could not be kept out."""
+    expected = {"expected": number} if number >= FEW else {}
     return Action(
         Verb.DENY,
         SafeText(f"Deny {peer.short(_TITLE_WIDTH)}"),
@@ -94,13 +96,14 @@ def deny(peer: Peer, how_long: str, number: int) -> Action:
         SafeText(f"Yes, for {how_long}"),
         "POST",
         "/v1/denials",
-        {"identity": peer.name, "for_s": DENY_FOR[how_long], "expected": number},
+        {"identity": peer.name, "for_s": DENY_FOR[how_long], **expected},
+        touches=number,
     )
 
 
 def undeny(denial: Denial) -> Action:
     """Ends a denial before its time."""
-    name = shorten_middle(denial.identity, _NAME_WIDTH)
+    name = shorten_middle(denial.identity, NAME_WIDTH)
     return Action(
         Verb.UNDENY,
         SafeText(f"Undeny {shorten_middle(denial.identity, _TITLE_WIDTH)}"),
@@ -132,8 +135,9 @@ def drain_older(snapshot: Snapshot) -> Action:
         SafeText(f"Yes, end {number}"),
         "POST",
         "/v1/drain-generations",
-        {"expected": number, "timeout_s": DRAIN_OLD_TIMEOUT_S},
-        _DRAIN_ANSWER_S,
+        {"expected": number, "timeout_s": DRAIN_TIMEOUT_S},
+        DRAIN_ANSWER_S,
+        touches=number,
     )
 
 
@@ -147,8 +151,3 @@ def undrain(snapshot: Snapshot) -> Action:
         "POST",
         "/v1/undrain",
     )
-
-
-def lengths() -> Sequence[str]:
-    """Of time that one may be kept out for, as the dialog offers them."""
-    return tuple(DENY_FOR)

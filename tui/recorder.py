@@ -16,7 +16,7 @@ from tlsidecar.api.errors import AdminError, Refused
 from tlsidecar.api.history import history_target
 from tlsidecar.api.recording import Full, Writer
 from tui.clock import Clock
-from tui.monitor import Monitor
+from tui.monitor import Monitor, event_number
 from tui.past import SPANS
 from tui.reach.endpoints import NoEndpoint
 from tui.roster import Roster
@@ -120,7 +120,7 @@ class Recorder:
             try:
                 async with aclosing(monitor.client.events(last)) as messages:
                     async for message in messages:
-                        last = int(message.id) if message.id.isdecimal() and len(message.id) < 19 else last
+                        last = event_number(message.id) or last
                         data = json.loads(message.data)
                         if isinstance(data, dict):
                             self._write(monitor, Writer.event, message.event, message.id, data)

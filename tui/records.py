@@ -60,13 +60,16 @@ Mark: TypeAlias = history.Mark[SafeText]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. ``raw`` is how it came, for copying and for its own page; it is never drawn as it is."""
+    """One thing that happened. ``raw`` is how it came, for copying and for its own page; it is never drawn as it is.
+
+    ``seq`` begins anew with each process of the sidecar; ``number`` is the model's, and tells it from all others."""
 
     seq: int
     at: datetime | None
     kind: SafeText
     summary: SafeText
     raw: Json = field(repr=False, compare=False)
+    number: int = 0
 
     @property
     def listener(self) -> str:
@@ -108,6 +111,8 @@ _EVENT_FIELDS_APART = frozenset({"seq", "at", "now", "kind", "sentence"})
 
 
 def _event_summary(kind: str, data: Json) -> SafeText:
+    if data.get("restarted") is True:
+        return SafeText("the sidecar was restarted: its events are numbered anew")
     if kind == "lost":
         return SafeText(f"events {integer(data.get('from'))} to {integer(data.get('to'))} are no longer kept")
     names = [name for name in _EVENT_FIELDS_FIRST if name in data]

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from tlsidecar.api.decode import integer
 from tlsidecar.api.errors import AdminError
-from tui.actions import DRAIN_TIMEOUT_S, Action, ActionResult, Verb, actions, failure, log_level_action, outcome
+from tui.actions import (
+    DRAIN_TIMEOUT_S,
+    Action,
+    ActionResult,
+    Verb,
+    actions,
+    failure,
+    has_changed,
+    has_changed_for,
+    log_level_action,
+    outcome,
+)
 from tui.amounts import counted, grouped
 from tui.lines import BLANK, Line, Role, Span, gap, heading, line
 from tui.model import Snapshot
@@ -23,11 +34,10 @@ AT_ONCE = 8
 """Sidecars that are asked to change at the same time."""
 
 _CUTTING = (Verb.DRAIN, Verb.DENY)
+"""What ends connections; the numbers that others tell are of what goes on all the same."""
+
 _NAMED = 4
 _NAME_WIDTH = 30
-_CHANGED_PART = 0.1
-"""Of what the question told, at most so much may have changed by the answer."""
-
 _IDLE = {
     Verb.UNDRAIN: ("is draining", "not draining"),
     Verb.UNDENY: ("keeps it out", "without such a denial"),
@@ -108,13 +118,14 @@ class Rollout:
 
     def differs_from(self, asked: Rollout) -> SafeText | None:
         """What has changed too much since ``asked`` was asked; None for nothing."""
-        for what, now, before in (
-            ("sidecar", len(self.steps), len(asked.steps)),
-            ("connection", self.connections, asked.connections if self.verb in _CUTTING else self.connections),
-        ):
-            if abs(now - before) > _CHANGED_PART * before:
-                return SafeText(f"{self.verb}: not done, it is {counted(now, what)} now and was {grouped(before)}")
+        if has_changed(len(self.steps), len(asked.steps)):
+            return self._not_done(len(self.steps), len(asked.steps), "sidecar")
+        if self.verb in _CUTTING and has_changed_for(self.verb, self.connections, asked.connections):
+            return self._not_done(self.connections, asked.connections, "connection")
         return None
+
+    def _not_done(self, now: int, before: int, what: str) -> SafeText:
+        return SafeText(f"{self.verb}: not done, it is {counted(now, what)} now and was {grouped(before)}")
 
 
 def rollout(verb: Verb, chosen: Sequence[Monitor], monotonic: float, level: str = "") -> Rollout:

@@ -74,7 +74,7 @@ class Roster:
 
     async def close(self) -> None:
         """Close every connection."""
-        for monitor in self.monitors:
+        for monitor in self.watched:
             await monitor.client.close()
 
     async def _follow(self, entry: _Entry, interval_s: float, changed: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ beforehand; a :class:`Table` makes a line when it is drawn, and knows only a win
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -48,9 +48,13 @@ class Sheet(Protocol):
 
     def is_selectable(self, index: int) -> bool: ...
 
-    def find(self, target: Target) -> int | None:
-        """Where ``target`` is, if it is known."""
+    def find(self, target: Target, near: int = 0) -> int | None:
+        """Where ``target`` is, if it is known; of several places the one nearest to ``near``."""
         ...
+
+
+def _nearest(places: Iterable[int], near: int) -> int | None:
+    return min(places, key=lambda place: abs(place - near), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ class Page:
     def is_selectable(self, index: int) -> bool:
         return 0 <= index < len(self.lines) and self.lines[index].target is not None
 
-    def find(self, target: Target) -> int | None:
-        return next((index for index, entry in enumerate(self.lines) if entry.target == target), None)
+    def find(self, target: Target, near: int = 0) -> int | None:
+        return _nearest((index for index, entry in enumerate(self.lines) if entry.target == target), near)
 
 
 T = TypeVar("T")
@@ -226,13 +230,11 @@ class Table(Generic[T]):
     def is_selectable(self, index: int) -> bool:
         return 0 <= index < self.count
 
-    def find(self, target: Target) -> int | None:
+    def find(self, target: Target, near: int = 0) -> int | None:
         if target.kind is not self.kind:
             return None
-        for index, item in enumerate(self.items):
-            if self.key(item) == target.key:
-                return index + self.offset
-        return None
+        places = (index for index, item in enumerate(self.items, self.offset) if self.key(item) == target.key)
+        return _nearest(places, near)
 
 
 LABEL_WIDTH = 16

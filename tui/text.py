@@ -24,9 +24,9 @@ def _character_width(character: str) -> int:
 
 
 def crop(text: SafeText, width: int) -> SafeText:
-    """The first ``width`` cells of ``text``, without a mark where it was cut."""
-    if cell_width(text) <= width:
-        return text
+    """The first ``width`` cells of ``text``, without a mark where it was cut; as little of it is looked at."""
+    if text.isascii():
+        return SafeText(text[: max(0, width)])
     used = 0
     for index, character in enumerate(text):
         used += _character_width(character)
@@ -97,10 +97,9 @@ def wrap(text: SafeText, width: int, limit: int | None = None) -> list[SafeText]
     """
     lines: list[SafeText] = []
     rest = text
-    while cell_width(rest) > width and width > 0:
+    while width > 0 and len(head := crop(rest, width)) < len(rest):
         if limit is not None and len(lines) == limit - 1:
             break
-        head = crop(rest, width)
         space = len(head) if rest[len(head)] == " " else head.rfind(" ")
         cut = space if space > width // 3 else max(1, len(head))
         lines.append(SafeText(rest[:cut].rstrip(" ")))

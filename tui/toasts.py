@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from tui.records import Severity
-from tui.text import SafeText, ascii_only
+from tui.text import SafeText, ascii_only, shorten
 
 CSS = """
     Toast { max-width: 76; }
@@ -20,6 +20,9 @@ CSS = """
 _GOOD_S = 5.0
 _BAD_S = 15.0
 """Seconds that good and bad news stay; the bad come to light again when the good ones told after them are gone."""
+
+_MOST_CELLS = 600
+"""A toast that holds all of a long error covers what it is about; the log has the whole of it."""
 
 _Level = Literal["information", "warning", "error"]
 
@@ -39,6 +42,7 @@ class Wall(Protocol):
 
 def toast(wall: Wall, words: SafeText, severity: Severity | None, *, ascii_art: bool) -> None:
     """Put it up; ``severity`` is None for good news."""
+    words = shorten(words, _MOST_CELLS)
     wall.notify(
         ascii_only(words) if ascii_art else words,
         severity=_LEVELS[severity],

@@ -6,8 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
+
+from tui.farewell import leave
+from tui.reach.processes import Processes
 
 _LEAVES = """
 import asyncio, os, signal, sys
@@ -32,8 +37,42 @@ asyncio.run(main(sys.argv[1] == "hangs"))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("way", ["ends", "hangs"])
+class App:
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    def exit(self, result: int) -> None:
+        self.codes.append(result)
+
+
+class Timer:
+    """Whose time never comes by itself."""
+
+    made: ClassVar[list[Timer]] = []
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.seconds, self.call, self.daemon, self.is_started = seconds, call, False, False
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.is_started = True
+
+
+def test_it_is_asked_to_end_and_has_so_long_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr("tui.farewell.threading.Timer", Timer)
+    monkeypatch.setattr("tui.farewell.os._exit", ended.append)
+    app, processes = App(), Processes()
+    monkeypatch.setattr(processes, "kill", lambda: ended.append("killed"))
+    leave(app, 143, processes)
+    assert (app.codes, ended) == ([143], [])
+    timer = Timer.made.pop()
+    assert (timer.seconds, timer.daemon, timer.is_started) == (3.0, True, True)
+    timer.call()
+    assert ended == ["killed", 143], "what it started must not outlive it"
+
+
+@pytest.mark.parametrize(("number", "way"), [(signal.SIGTERM, "ends"), (signal.SIGHUP, "hangs")])
 def test_the_process_ends_with_the_signals_code(number: signal.Signals, way: str) -> None:
     with subprocess.Popen([sys.executable, "-c", _LEAVES, way], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

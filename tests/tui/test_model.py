@@ -101,3 +101,27 @@ def test_events_are_bounded_and_remember_where_they_were() -> None:
     model.take_event(event_of("lost", {"from": 1, "to": 2}))
     assert len(model.events) == 2000
     assert model.last_event_id == 3000
+
+
+def test_events_of_before_a_restart_stay_and_are_not_taken_for_those_after_it() -> None:
+    """Their numbers begin anew."""
+    model = Model(SafeText("admin.sock"))
+    for process in ("old", "new"):
+        for seq in (1, 2):
+            model.take_event(event_of("opened", {"seq": seq, "process": process}))
+    snapshot = model.snapshot(0.0)
+    assert [each.number for each in snapshot.events] == [1, 2, 3, 4]
+    found = [event for number in (1, 3) if (event := snapshot.event(number)) is not None]
+    assert [(each.seq, each.raw["process"]) for each in found] == [(1, "old"), (1, "new")]
+    assert snapshot.event(0) is None
+
+
+def test_another_moment_of_a_recording_is_no_restart() -> None:
+    world, model = healthy(), Model(SafeText("x"))
+    _take(model, world, 10.0)
+    model.take_event(event_of("opened", {"seq": 1}))
+    model.rewind()
+    assert (model.restarts, model.status, list(model.events)) == (0, None, [])
+    world.status["pid"] = 4712
+    _take(model, world, 11.0)
+    assert model.restarts == 0

@@ -187,4 +187,7 @@ async def test_a_gap_makes_everything_be_read_afresh(serve: Serve, clock: StillC
     for nonsense in ("{", "[]", "[" * 100_000):
         monitor.take_message(SseMessage("opened", nonsense, ""))
     assert len(monitor.model.events) == 1
+    for number in ("9" * 5000, "-1", "\u00b2", "x"):
+        monitor.take_message(SseMessage("opened", "{}", number))
+    assert monitor.model.last_event_id == 9
     await monitor.client.close()

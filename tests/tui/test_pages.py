@@ -24,7 +24,7 @@ from tui.pages.overview import expiries, overview, refused_parties
 from tui.pages.problem import problem_page
 from tui.pages.refusals import refusal_page, refusals_note, refusals_table
 from tui.problems import problems
-from tui.records import Connections, decoded, event_of
+from tui.records import Connections, Failures, decoded, event_of
 from tui.sheet import Look, Sheet, field_lines
 from tui.tabs import CONNECTIONS, TABS
 from tui.text import SafeText, cell_width
@@ -246,6 +246,21 @@ def test_what_failed_is_shown_apart_from_who_was_refused() -> None:
     at = next(index for index, each in enumerate(text) if each.startswith("Failed"))
     assert "40x 127.0.0.1:8080" in text[at + 1]
     assert "upstream_refused" in text[at + 1]
+
+
+def test_what_failed_opens_itself_and_leaves_the_cursor_where_it_is() -> None:
+    """Two failures of one listener, whose own line stands below, are three things."""
+    world = degraded()
+    snapshot = _snapshot(world)
+    failed = [{**world.failures["failures"][0], "reason": reason} for reason in ("upstream_refused", "upstream_reset")]
+    snapshot = replace(snapshot, failures=decoded(Failures, {"total": 2, "failures": failed}))
+    page = overview(snapshot, [], replace(LOOK, height=60))
+    targets = [line.target for line in page.lines if line.target is not None]
+    assert len(set(targets)) == len(targets)
+    assert [target.kind for target in targets[:2]] == [Kind.FAILURE] * 2
+
+
+def test_row_two_says_what_has_expired_and_when_nothing_is_known() -> None:
     assert " ✖ expired -07m 05s │" in summary_row(_snapshot(expired()), LOOK).plain
     world = healthy()
     world.certificates["crls"][0]["next_update"] = "2026-11-23T23:14:00.000Z"

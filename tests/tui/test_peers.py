@@ -18,7 +18,6 @@ from tui.peers import (
     close_matching,
     deny,
     drain_older,
-    lengths,
     older_connections,
     undeny,
     undrain,
@@ -64,6 +63,9 @@ def test_whoever_has_no_name_can_be_kept_out_by_none() -> None:
     told = snapshot(connections=[connection(7, NOW) | {"identity": ""}], refusals=[refusal(4, NOW), refusal(3, NOW)])
     assert Peer.under(told, Target(Kind.CONNECTION, 7)) is None
     assert Peer.under(told, Target(Kind.CONNECTION, 8)) is None, "it is gone"
+    told.raw["connection"] = {"connection": connection(9, NOW)}
+    assert Peer.under(told, Target(Kind.CONNECTION, 8)) is None, "what was looked at last is somebody else"
+    assert Peer.under(told, Target(Kind.CONNECTION, 9)) is not None
     assert Peer.under(told, Target(Kind.REFUSAL, 4)) is None, "it showed no certificate"
     assert Peer.under(told, Target(Kind.LISTENER, "web")) is None
     found = Peer.under(told, Target(Kind.REFUSAL, 3))
@@ -72,13 +74,13 @@ def test_whoever_has_no_name_can_be_kept_out_by_none() -> None:
 
 
 def test_a_denial_says_for_how_long_and_how_many_are_cut() -> None:
-    assert lengths() == ("10 minutes", "1 hour", "1 day")
     for words, seconds in DENY_FOR.items():
-        action = deny(CART, words, 2)
+        action = deny(CART, words, 12)
         assert (action.verb, action.method, action.path) == (Verb.DENY, "POST", "/v1/denials")
-        assert action.body == {"identity": NAME, "for_s": seconds, "expected": 2}
+        assert action.body == {"identity": NAME, "for_s": seconds, "expected": 12}
         assert f"kept out for {words}" in action.consequence
-        assert "2 connections cut now" in action.consequence
+        assert "12 connections cut now" in action.consequence
+        assert deny(CART, words, 9).body == {"identity": NAME, "for_s": seconds}, "a tenth of so few is none"
 
 
 def test_a_denial_ends_by_its_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import sys
 import time
@@ -157,6 +158,38 @@ async def test_few_are_started_at_once(serve: Serve, tmp_path: Path) -> None:
     for each in clients:
         await each.close()
     await processes.close()
+    assert processes.count == 0
+
+
+async def test_one_that_is_given_up_while_it_starts_is_not_left_behind(processes: Processes) -> None:
+    """Between its start and its first byte: neither it nor the place it took."""
+    one = Processes(at_once=1)
+    starting = asyncio.ensure_future(one.channel(("sleep", "60")))
+    while not one.count:
+        await asyncio.sleep(0)
+    assert not starting.done()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(20):
+        assert await one.output(("echo", "next"), 20) == b"next\n"
+    await one.close()
+    assert one.count == 0
+
+
+@pytest.mark.parametrize("fails", ["pipe", "pidfd_open"])
+async def test_one_that_cannot_be_started_leaves_nothing(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tui.reach.processes.os.{fails}", none_left)
+        with pytest.raises(Unreachable, match=r"^sleep: cannot be run: Too many open files$"):
+            await processes.channel(("sleep", "60"))
+    assert len(os.listdir("/proc/self/fd")) == before
     assert processes.count == 0
 
 

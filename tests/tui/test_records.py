@@ -70,6 +70,8 @@ def test_certificates_connections_refusals_and_events() -> None:
     assert (event.seq, event.kind, event.summary) == (7, "opened", "listener=web  id=17")
     lost = event_of("lost", {"from": 3, "to": 9})
     assert lost.summary == "events 3 to 9 are no longer kept"
+    restarted = event_of("lost", {"from": 0, "to": 4, "restarted": True})
+    assert restarted.summary == "the sidecar was restarted: its events are numbered anew"
     nested = event_of("reload", {"seq": 8, "attempt": {"outcome": "refused", "at": None}})
     assert nested.summary == "attempt=outcome=refused"
 

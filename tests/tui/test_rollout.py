@@ -108,16 +108,29 @@ def test_what_has_changed_by_more_than_a_tenth_is_not_done() -> None:
 
 async def test_a_denial_asks_each_how_many_it_touches_and_sends_it_that() -> None:
     one, other = Sidecar("a", connections=7), Sidecar("b")
-    one.replies["connections"], other.replies["connections"] = {"matched": 3}, {"matched": 0}
+    one.replies["connections"], other.replies["connections"] = {"matched": 30}, {"matched": 9}
     silent = Sidecar("c", connections=5)
     silent.replies["connections"] = unreachable()
     plan = await denial(chosen(one, other, silent), PEER, "1 hour", 1000.0)
-    assert (plan.connections, plan.silent) == (3, 1)
+    assert (plan.connections, plan.silent) == (39, 1)
     assert [action.body for _, action in plan.steps] == [
-        {"identity": "spiffe://a/b", "for_s": 3600, "expected": 3},
-        {"identity": "spiffe://a/b", "for_s": 3600, "expected": 0},
+        {"identity": "spiffe://a/b", "for_s": 3600, "expected": 30},
+        {"identity": "spiffe://a/b", "for_s": 3600},  # of so few a tenth is less than one
     ]
-    assert "keeps spiffe://a/b out for 1 hour, whatever its rules say, and 3 connections" in plan.question
+    assert "keeps spiffe://a/b out for 1 hour, whatever its rules say, and 39 connections" in plan.question
+
+
+async def test_of_many_others_than_were_asked_about_nobody_is_kept_out() -> None:
+    plans = []
+    for matched in (2, 9, 10, 100, 110, 111):
+        sidecar = Sidecar("a")
+        sidecar.replies["connections"] = {"matched": matched}
+        plans.append(await denial(chosen(sidecar), PEER, "1 hour", 1000.0))
+    few, nine, ten, hundred, near, far = plans
+    assert nine.differs_from(few) is None
+    assert ten.differs_from(few) == "deny: not done, it is 10 connections now and was 2"
+    assert near.differs_from(hundred) is None
+    assert far.differs_from(hundred) == "deny: not done, it is 111 connections now and was 100"
 
 
 async def test_a_name_is_let_in_again_where_it_is_kept_out_under_that_very_name() -> None:

@@ -74,6 +74,15 @@ def test_a_page_selects_what_has_a_target() -> None:
     assert page.line(5) is None
 
 
+def test_of_what_stands_in_several_places_the_nearest_is_found() -> None:
+    """A CA that two identities trust; events of before and after a restart: the cursor stays where it is."""
+    ca = Target(Kind.CERTIFICATE, "a1")
+    page = Page([line(literal(str(number)), target=ca if number % 4 == 1 else None) for number in range(12)])
+    assert [page.find(ca, near) for near in (0, 2, 4, 5, 8, 11)] == [1, 1, 5, 5, 9, 9]
+    table = Table(COLUMNS, list("xyxyx"), Look(NOW, 30), Kind.EVENT, lambda item: item, offset=100)
+    assert [table.find(Target(Kind.EVENT, "x"), near) for near in (0, 102, 104, 500)] == [100, 102, 104, 104]
+
+
 def test_fields_and_messages_wrap() -> None:
     look = Look(NOW, 40)
     lines = field_lines("source", SafeText("files: /etc/tls/tls.crt and more"), look)

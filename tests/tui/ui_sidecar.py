@@ -44,6 +44,7 @@ class Sidecar:
     denials: list[Any] = field(default_factory=list)
     refuses: str = ""  # the message of a 409 to every change
     hangs: bool = False  # takes requests and never answers
+    hangs_on_changes: bool = False  # the same of what is no read
     closes_after: int | None = None  # requests a connection may have
     raw_reply: bytes | None = None  # in place of every reply
     _server: asyncio.Server | None = None
@@ -99,7 +100,7 @@ class Sidecar:
             method, target = request.method.decode(), request.target.decode()
             self.requests.append((method, target))
             self.headers.append({name.decode(): value.decode() for name, value in request.headers})
-            if self.hangs:
+            if self.hangs or (self.hangs_on_changes and method != "GET"):
                 await self._stopping.wait()
                 return
             if self.raw_reply is not None:
@@ -255,11 +256,12 @@ class Sidecar:
         if path == "/v1/drain-generations":
             return 200, {**self._now(), "ended": sent["expected"], "left": 0}
         if (method, path) == ("POST", "/v1/denials"):
+            cut = [each for each in world.connections if each["identity"] == sent["identity"]]
             until = worlds.stamp(world.now + timedelta(seconds=sent["for_s"]))
             since = worlds.stamp(world.now)
             denial = {"id": 1, "identity": sent["identity"], "since": since, "until": until, "by": "uid 0"}
             self.denials = [denial]
-            return 200, {**self._now(), "denial": denial, "closed": sent["expected"]}
+            return 200, {**self._now(), "denial": denial, "closed": len(cut)}
         if method == "DELETE" and path.startswith("/v1/denials/"):
             denial = self.denials.pop()
             return 200, {**self._now(), "denial": denial}

@@ -151,7 +151,7 @@ class Conversation:
         self._beginning += octets
         if not _STATUS_LINE.startswith(self._beginning[: len(_STATUS_LINE)]):
             said = safe_text(self._beginning.partition(b"\n")[0].strip().decode(errors="replace"), 80)
-            raise BadReply(SafeText(f"not an admin API: it says {said!r}"))
+            raise BadReply(SafeText(f"not an admin API: it says '{said}'"))
         self._is_begun = len(self._beginning) >= len(_STATUS_LINE)
 
     def _next(self) -> h11.Event | None:

@@ -125,11 +125,14 @@ def group_party(group: RefusalGroup) -> tuple[str, ...]:
 
 def party_of(refusal: Refusal) -> tuple[str, ...]:
     """The same of one refusal: strangers without a certificate are known by their address, without its port."""
-    address = str(refusal.peer_address)
-    if not address.startswith("unix"):
-        address = address.rpartition(":")[0].strip("[]")
-    who = refusal.identity or refusal.subject or address
+    who = refusal.identity or refusal.subject or host_of(refusal.peer_address)
     return who, refusal.listener, refusal.side, refusal.stage, refusal.reason, refusal.rule
+
+
+def host_of(address: str) -> str:
+    """Without its port; of a Unix socket, and of what has none, the whole."""
+    host, colon, _ = address.rpartition(":")
+    return host.strip("[]") if colon and not address.startswith("unix") else address
 
 
 def _newest(group: RefusalGroup) -> Refusal:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tui.amounts import age, duration, grouped, until, utc
+from tui.amounts import COUNTDOWN_WIDTH, age, duration, grouped, until, utc
 from tui.lifetime import LifetimeStage, Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line
 from tui.model import Snapshot
 from tui.pages.arrange import matches
+from tui.pages.columns import not_known
 from tui.pages.time_line import time_line
+from tui.plan import Ask
 from tui.records import Attempt, Certificate, Certificates, OwnMaterial, RevocationList
 from tui.sheet import Look, Page, field_lines, message_page
-from tui.text import SafeText, pad, shorten_identity
+from tui.text import SafeText, cell_width, pad, shorten_identity
+
+_STAGE_WIDTH = 10
+_NOTE_WIDTH = 10
+_MOMENT_WIDTH = 20
+_LEAST_NAME_WIDTH, _MOST_NAME_WIDTH = 10, 64
 
 _OUTCOME_ROLES = {"applied": Role.GOOD, "unchanged": Role.GOOD, "refused": Role.CRITICAL}
 
@@ -21,9 +28,7 @@ def certificates_page(snapshot: Snapshot, look: Look, wanted: str = "") -> Page:
     """Each identity with its leaf, chain, trust and lists, then the line of time."""
     certificates = snapshot.certificates
     if certificates is None:
-        trouble = snapshot.troubles.get("certificates")
-        words = SafeText("asking the sidecar") if trouble is None else SafeText(f"not available: {trouble}")
-        return message_page([Span(words, Role.MUTED)], look)
+        return not_known(snapshot, Ask.CERTIFICATES, look)
     lines: list[Line] = []
     for name, listeners, own in identities_of(certificates):
         if name:
@@ -162,29 +167,29 @@ def _crl_line(crl: RevocationList, look: Look) -> Line:
 def _expiry_line(
     stage: LifetimeStage, validity: Validity, name: SafeText, note: SafeText, look: Look, target: Target
 ) -> Line:
-    until_width = 20
-    note_width = 10
-    name_width = min(64, max(10, look.width - 2 - 8 - 1 - 10 - 1 - 1 - note_width - 1 - until_width - 1))
-    return line(
+    before = [
         gap(2),
-        column(until(validity.not_after, look.now), 8, stage.role, right=True),
+        column(until(validity.not_after, look.now), COUNTDOWN_WIDTH, stage.role, right=True),
         gap(),
-        column(stage.label(look.glyphs), 10, stage.role),
+        column(stage.label(look.glyphs), _STAGE_WIDTH, stage.role),
         gap(),
-        Span(pad(shorten_identity(name, name_width), name_width)),
+    ]
+    after = [
         gap(),
-        column(note, note_width, Role.MUTED),
+        column(note, _NOTE_WIDTH, Role.MUTED),
         gap(),
-        column(utc(validity.not_after), until_width, Role.MUTED),
-        target=target,
-    )
+        column(utc(validity.not_after), _MOMENT_WIDTH, Role.MUTED),
+    ]
+    left = look.width - 1 - sum(cell_width(span.text) for span in (*before, *after))
+    width = min(_MOST_NAME_WIDTH, max(_LEAST_NAME_WIDTH, left))
+    return line(*before, Span(pad(shorten_identity(name, width), width)), *after, target=target)
 
 
 def certificate_page(snapshot: Snapshot, key: str, look: Look) -> Page:
     """One certificate of ours in full, known by its SHA-256 fingerprint; for the leaf also where it comes from."""
     certificates = snapshot.certificates
     if certificates is None:
-        return message_page([Span(SafeText("asking the sidecar"), Role.MUTED)], look)
+        return not_known(snapshot, Ask.CERTIFICATES, look)
     for _, _, own in identities_of(certificates):
         found = _in_full(own, key, look)
         if found is not None:

@@ -108,12 +108,10 @@ def connections_note(snapshot: Snapshot) -> SafeText:
 def connection_page(snapshot: Snapshot, look: Look) -> Page:
     """One connection: who, by which rule, how it was negotiated, what it moved, and the chain it showed."""
     connection = snapshot.connection
-    trouble = snapshot.troubles.get("connection")
     if connection is None:
         if snapshot.connection_gone:
             return message_page([Span(SafeText("this connection has closed"), Role.NOTICE)], look)
-        words = SafeText(f"not available: {trouble}") if trouble is not None else SafeText("asking the sidecar")
-        return message_page([Span(words, Role.MUTED)], look)
+        return not_known(snapshot, Ask.CONNECTION, look)
     lines: list[Line] = []
     if snapshot.connection_gone:
         lines += field_lines(

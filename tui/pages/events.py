@@ -58,12 +58,12 @@ def events_table(
         if trouble is not None:
             spans = [Span(SafeText(f"no event stream: {trouble}"), Role.WARNING)]
         return message_page(spans, look)
-    return Table(columns=EVENT_COLUMNS, items=events, look=look, kind=Kind.EVENT, key=lambda event: event.seq)
+    return Table(columns=EVENT_COLUMNS, items=events, look=look, kind=Kind.EVENT, key=lambda event: event.number)
 
 
-def event_page(snapshot: Snapshot, seq: int, look: Look) -> Page:
+def event_page(snapshot: Snapshot, number: int, look: Look) -> Page:
     """One event with every field it came with."""
-    event = next((each for each in snapshot.events if each.seq == seq), None)
+    event = snapshot.event(number)
     if event is None:
         return message_page([Span(SafeText("this event is not kept any more"), Role.NOTICE)], look)
     lines = [heading(f"Event {event.seq}", event.kind), *field_lines("when", utc(event.at), look)]

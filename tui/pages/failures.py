@@ -105,7 +105,7 @@ def _upstream_now(snapshot: Snapshot, failure: Failure, look: Look) -> list[Line
     upstream = next((each for each in upstreams if each.address == failure.upstream), None)
     if upstream is None:
         return []
-    state, role = ("healthy", Role.GOOD) if upstream.healthy else ("down", Role.CRITICAL)
+    state, role = ("up", Role.GOOD) if upstream.healthy else ("DOWN", Role.CRITICAL)
     lines = field_lines("now", SafeText(state), look, role)
     if upstream.last_error:
         lines += field_lines("its last error", upstream.last_error, look)

@@ -13,7 +13,9 @@ from tui.history import Rates
 from tui.lifetime import Validity
 from tui.lines import BLANK, Kind, Line, Role, Span, Target, column, gap, heading, line, literal
 from tui.model import Snapshot
+from tui.pages.arrange import host_of
 from tui.pages.certificates import authorities_of, identities_of
+from tui.pages.failures import failure_key
 from tui.problems import problem_age
 from tui.records import Failure, Listener, Problem, Refusal, RefusalGroup, Refusals, Severity
 from tui.sheet import Column, Look, Page, header_line, layout, row_line
@@ -131,7 +133,7 @@ def refused_parties(refusals: Refusals) -> list[RefusedParty]:
     groups = refusals.groups or _grouped(refusals.refusals)
     parties: dict[tuple[str, str, str], list[RefusalGroup]] = {}
     for group in groups:
-        is_nobody = bool(group.who) and _host(group.peer_address) == group.who
+        is_nobody = bool(group.who) and host_of(group.peer_address) == group.who
         parties.setdefault(("" if is_nobody else group.who, group.reason, group.listener), []).append(group)
     return [RefusedParty(members) for members in parties.values()]
 
@@ -139,7 +141,7 @@ def refused_parties(refusals: Refusals) -> list[RefusedParty]:
 def _grouped(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
     members: dict[tuple[str, ...], list[Refusal]] = {}
     for each in refusals:
-        who = each.identity or each.subject or _host(each.peer_address)
+        who = each.identity or each.subject or host_of(each.peer_address)
         members.setdefault((who, each.listener, each.stage, each.reason), []).append(each)
     return [
         RefusalGroup(
@@ -159,10 +161,6 @@ def _grouped(refusals: Sequence[Refusal]) -> list[RefusalGroup]:
         )
         for (who, *_), listed in members.items()
     ]
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0].strip("[]") if ":" in address else address
 
 
 _REFUSAL_COLUMNS: Sequence[Column[RefusedParty]] = (
@@ -208,7 +206,9 @@ def _failed(snapshot: Snapshot, look: Look) -> list[Line]:
     if failures is None or not failures.failures:
         return []
     placed = layout(_FAILURE_COLUMNS, look.width - 3)
-    rows = [row_line(placed, each, look, Target(Kind.LISTENER, each.listener), indent=2) for each in failures.failures]
+    rows = [
+        row_line(placed, each, look, Target(Kind.FAILURE, failure_key(each)), indent=2) for each in failures.failures
+    ]
     return [heading("Failed", SafeText(f"{grouped(failures.total)} since start, nobody's fault who asked")), *rows]
 
 
@@ -372,7 +372,7 @@ def _traffic_heading(snapshot: Snapshot) -> Line:
     if rates.failing > 0.5:
         return heading("Traffic", SafeText(f"failing, {rates.failing:.0%} of what is asked; {both}"), Role.CRITICAL)
     if rates.failing:
-        return heading("Traffic", SafeText(f"flowing, but {_share(rates.failing)} fails; {both}"), Role.WARNING)
+        return heading("Traffic", SafeText(f"flowing, but {_percent(rates.failing)} fails; {both}"), Role.WARNING)
     if _is_out(snapshot):
         return heading("Traffic", SafeText(f"an upstream is down; {both}"), Role.CRITICAL)
     if rates.is_flowing:
@@ -381,7 +381,7 @@ def _traffic_heading(snapshot: Snapshot) -> Line:
     return heading("Traffic", SafeText(f"none{quiet}"), Role.NOTICE)
 
 
-def _share(part: float) -> str:
+def _percent(part: float) -> str:
     return f"{part:.0%}" if part >= 0.01 else "under 1%"
 
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import PurePath
 
 from tlsidecar.api.errors import Unreachable, os_error
@@ -75,17 +75,17 @@ class Processes:
         Unreachable."""
         slot = _Slot(self._slots)
         await slot.take()
-        process: Process | None = None
-        try:
-            process = Process(command, self._running)
-            reader, writer = await asyncio.open_unix_connection(sock=process.socket)
-        except OSError as error:
-            raise Unreachable(_not_started(command[0], error)) from None
-        else:
-            return ProcessChannel(reader, writer, process, slot)
-        finally:
-            if process is None:
-                slot.leave()
+        with ExitStack() as undo:
+            undo.callback(slot.leave)
+            try:
+                process = Process(command, self._running)
+                undo.callback(process.close)
+                undo.callback(process.socket.close)
+                reader, writer = await asyncio.open_unix_connection(sock=process.socket)
+            except OSError as error:
+                raise Unreachable(_not_started(command[0], error)) from None
+            undo.pop_all()
+        return ProcessChannel(reader, writer, process, slot)
 
     async def close(self) -> None:
         """End them all, and wait until they have."""
@@ -133,25 +133,23 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._running = running
         self._stderr = b""
-        self.socket, theirs = socket.socketpair()
-        self._errors, their_errors = os.pipe()
-        os.set_blocking(self._errors, False)
-        try:
+        with ExitStack() as theirs, ExitStack() as undo:
+            self.socket, their_socket = socket.socketpair()
+            undo.callback(self.socket.close)
+            theirs.callback(their_socket.close)
+            self._errors, their_errors = os.pipe()
+            undo.callback(os.close, self._errors)
+            theirs.callback(os.close, their_errors)
+            os.set_blocking(self._errors, False)
             self._process = subprocess.Popen(  # noqa: S603 - what the user named; no shell
                 list(command),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
+                stdin=their_socket.fileno(),
+                stdout=their_socket.fileno(),
                 stderr=their_errors,
                 start_new_session=True,
             )
             self._watch = self._watched()
-        except OSError:
-            self.socket.close()
-            os.close(self._errors)
-            raise
-        finally:
-            theirs.close()
-            os.close(their_errors)
+            undo.pop_all()
         running.add(self)
         self._loop.add_reader(self._watch, self._has_ended)
 

@@ -137,11 +137,11 @@ def _kube(text: str, rest: str, processes: Processes) -> Source:
     container = _decoded(container) or _SIDECAR_CONTAINER
     for what, name in (("namespace", namespace), ("pod", pod), ("container", container)):
         if name is not None and not is_pod_name(name):
-            raise ValueError(f"that is not a {what}: {safe_text(name, 80)!r}")
+            raise ValueError(f"that is not a {what}: '{safe_text(name, 80)}'")
     kubectl = ["kubectl"]
     if len(parts) == 2:
         if not is_context(parts[0]):
-            raise ValueError(f"that is not a context: {safe_text(parts[0], 80)!r}")
+            raise ValueError(f"that is not a context: '{safe_text(parts[0], 80)}'")
         kubectl.append(f"--context={parts[0]}")
     kubectl.append(f"--namespace={namespace}")
 
@@ -163,7 +163,7 @@ def _selector(query: str) -> str:
         key, equals, value = each.partition("=")
         key, value = _decoded(key), _decoded(value)
         if not equals or not is_label(key, value):
-            raise ValueError(f"a label is LABEL=VALUE, not {safe_text(each, 80)!r}")
+            raise ValueError(f"a label is LABEL=VALUE, not '{safe_text(each, 80)}'")
         labels.append(f"{key}={value}")
     return ",".join(labels)
 

@@ -4,7 +4,7 @@ told then, filtered, sorted and cut as it would have been."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -169,11 +169,10 @@ def error_body(status: int, message: str) -> bytes:
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 
 
-def event_octets(event: Json, names: Sequence[str] = ("id", "event", "data")) -> bytes:
+def event_octets(event: Json) -> bytes:
     """An event as the stream has it."""
-    number, kind, data = (event.get(name) for name in names)
-    head = f"id: {_line(number)}\nevent: {_line(kind)}\n"
-    return f"{head}data: {json.dumps(data)}\n\n".encode()
+    head = f"id: {_line(event.get('id'))}\nevent: {_line(event.get('event'))}\n"
+    return f"{head}data: {json.dumps(event.get('data'))}\n\n".encode()
 
 
 def _line(value: object) -> str:

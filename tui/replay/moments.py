@@ -53,4 +53,4 @@ def _next(clock: time, recording: Recording) -> float:
 
 
 def _bad(text: str) -> ValueError:
-    return ValueError(f"{safe_text(text, 40)!r} is no moment: {FORMS}")
+    return ValueError(f"'{safe_text(text, 40)}' is no moment: {FORMS}")

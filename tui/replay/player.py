@@ -7,15 +7,19 @@ from datetime import timedelta
 
 from tlsidecar.api.decode import decoded
 from tlsidecar.api.history import History
+from tlsidecar.api.recording import Track
 from tui.amounts import clock_time
-from tui.model import Model
 from tui.monitor import Monitor
 from tui.plan import Interest
 from tui.replay.playback import Playback
+from tui.replay.source import ReplayEndpoint
 from tui.text import SafeText
 
 _WARM_UP_S = 10.0
 """How long before a moment one begins, so that there is something to compare its totals with."""
+
+_AT_A_MARK_S = 0.5
+"""So near to a mark one is at it, and not before or after."""
 
 
 class Player:
@@ -43,24 +47,19 @@ class Player:
             for monitor in watched:
                 await monitor.poll(interest(monitor))
 
-    def mark(self, direction: int, model: Model) -> float | None:
-        """Where the next reload or problem is, or the one before; None where there is none."""
-        moments = self._marks(model)
+    def mark(self, direction: int, monitor: Monitor) -> float | None:
+        """Where the next reload or problem of this sidecar is, or the one before; None where there is none."""
+        endpoint = monitor.client.endpoint
+        moments = self._marks(endpoint.answers.track) if isinstance(endpoint, ReplayEndpoint) else []
         here = self.playback.t
         if direction > 0:
-            return next((t for t in moments if t > here + 0.5), None)
-        return next((t for t in reversed(moments) if t < here - 0.5), None)
+            return next((t for t in moments if t > here + _AT_A_MARK_S), None)
+        return next((t for t in reversed(moments) if t < here - _AT_A_MARK_S), None)
 
-    def _marks(self, model: Model) -> Sequence[float]:
-        """Of the sidecar shown, in seconds since the beginning."""
+    def _marks(self, track: Track) -> Sequence[float]:
+        """In seconds since the beginning."""
         recording = self.playback.recording
-        found = set()
-        for track in recording.tracks.values():
-            if len(recording.tracks) > 1 and str(model.socket) != track.name:
-                continue
-            told = [track.reply(target, recording.end_s) for target in track.targets("/v1/history")]
-            for _, reply in (each for each in told if each is not None):
-                for mark in decoded(History[SafeText], reply).marks:
-                    if mark.at is not None:
-                        found.add((mark.at - recording.at) / timedelta(seconds=1))
+        told = (track.reply(target, recording.end_s) for target in track.targets("/v1/history"))
+        marks = [mark for each in told if each is not None for mark in decoded(History[SafeText], each[1]).marks]
+        found = {(mark.at - recording.at) / timedelta(seconds=1) for mark in marks if mark.at is not None}
         return sorted(t for t in found if 0 <= t <= recording.end_s)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from tlsidecar.api.decode import integer
 from tlsidecar.api.errors import AdminError
 from tui import peers
-from tui.actions import LOG_LEVELS, Action, ActionResult, Verb, actions, failure, log_level_action, outcome
+from tui.actions import LOG_LEVELS, Action, ActionResult, Verb, actions, drain, failure, log_level_action, outcome
 from tui.amounts import grouped, utc
+from tui.model import Snapshot
 from tui.monitor import Monitor
 from tui.peers import Peer
 from tui.records import Connection, Denial, Denials, Severity, decoded
@@ -21,6 +22,9 @@ from tui.view import View
 
 _ENTRY_WIDTH = 40
 """Of a peer's name in a menu."""
+
+Maker: TypeAlias = Callable[[], Awaitable[Action]]
+"""An action as things are when it is called. Raises AdminError."""
 
 
 class Console(Protocol):
@@ -51,22 +55,20 @@ class ActionMenu:
 
     async def choose(self, connection: Connection | None, peer: Peer | None) -> None:
         """Ask what is to be done, ask whether it really is, and see to it."""
-        offered = {action.key: action for action in actions(self._console.view.shown, connection)}
-        entries = [Entry(verb, action.title) for verb, action in offered.items()]
-        entries.append(Entry("log-level", SafeText("Log level")))
+        monitor, shown = self._console.monitor, self._console.view.shown
+        offered = {action.key: action for action in actions(shown, connection)}
+        entries = [Entry(key, action.title) for key, action in offered.items()]
+        entries.append(Entry(Verb.LOG_LEVEL.value, SafeText("Log level")))
         entries += [Entry(name, words) for name, words in self._about_peers(peer)]
-        chosen = await self._console.push_screen_wait(
-            Menu(SafeText(f"Actions on {self._console.view.shown.name}"), entries)
-        )
+        chosen = await self._asked(Menu(SafeText(f"Actions on {shown.name}"), entries))
         if chosen is None:
             return
         try:
-            action = offered.get(chosen) or await self._made(chosen, peer)
+            make = await self._maker(chosen, monitor, offered, peer)
+            if make is not None:
+                await self._confirm(make, monitor)
         except AdminError as error:
             self._console.tell(SafeText(f"{chosen}: {error.message}"), Severity.CRITICAL)
-        else:
-            if action is not None:
-                await self._confirm(action)
 
     def _about_peers(self, peer: Peer | None) -> Iterator[tuple[str, SafeText]]:
         """What there is to be done about whoever is under the cursor, and about many."""
@@ -89,51 +91,68 @@ class ActionMenu:
         if peers.older_connections(self._console.view.shown):
             yield Verb.DRAIN_OLDER.value, SafeText("Drain older generations")
 
-    async def _made(self, chosen: str, peer: Peer | None) -> Action | None:
-        """The action, once the sidecar has been asked how many it touches; None when the reader has thought better of
-        it. Raises AdminError."""
-        read = self._console.monitor.client.read
+    async def _maker(
+        self, chosen: str, monitor: Monitor, offered: Mapping[str, Action], peer: Peer | None
+    ) -> Maker | None:
+        """What makes the action, before the question and once more after it; None when the reader has thought better
+        of it. Raises AdminError."""
         match chosen:
-            case "log-level":
-                return await self._log_level_action()
+            case Verb.LOG_LEVEL.value:
+                level = await self._picked("Log level", LOG_LEVELS)
+                return None if level is None else self._of_snapshot(lambda told: log_level_action(told, level), monitor)
+            case Verb.DRAIN.value:
+                return self._of_snapshot(drain, monitor)
             case Verb.UNDRAIN.value:
-                return peers.undrain(self._console.view.shown)
+                return self._of_snapshot(peers.undrain, monitor)
             case Verb.DRAIN_OLDER.value:
-                return peers.drain_older(self._console.view.shown)
+                return self._of_snapshot(peers.drain_older, monitor)
             case Verb.UNDENY.value:
-                return await self._undeny_action(decoded(Denials, await read("/v1/denials")).denials)
+                return await self._undenial(decoded(Denials, await monitor.client.read("/v1/denials")).denials)
             case "close-matching":
-                wanted = self._console.monitor.tab(CONNECTIONS).filter
-                found = await read("/v1/connections", filter=wanted, limit=1)
-                return peers.close_matching(wanted, integer(found.get("matched")))
-        if peer is None:
-            return None
-        number = integer((await read("/v1/connections", identity=peer.name, limit=1)).get("matched"))
-        if chosen == "close-identity":
-            return peers.close_identity(peer, number)
-        entries = [Entry(length, SafeText(length)) for length in peers.lengths()]
-        length = await self._console.push_screen_wait(Menu(SafeText(f"Deny {peer.short(_ENTRY_WIDTH)} for"), entries))
-        return None if length is None else peers.deny(peer, length, number)
+                wanted = monitor.tab(CONNECTIONS).filter
+                return _counted(monitor, {"filter": wanted}, lambda number: peers.close_matching(wanted, number))
+        if chosen == "close-identity" and peer is not None:
+            return _counted(monitor, {"identity": peer.name}, lambda number: peers.close_identity(peer, number))
+        if chosen == Verb.DENY.value and peer is not None:
+            length = await self._picked(f"Deny {peer.short(_ENTRY_WIDTH)} for", tuple(peers.DENY_FOR))
+            if length is None:
+                return None
+            return _counted(monitor, {"identity": peer.name}, lambda number: peers.deny(peer, length, number))
+        return _as_it_is(offered[chosen])
 
-    async def _undeny_action(self, denials: Sequence[Denial]) -> Action | None:
+    def _of_snapshot(self, make: Callable[[Snapshot], Action], monitor: Monitor) -> Maker:
+        """Of what is known of the sidecar then, also while the view is held."""
+
+        async def made() -> Action:
+            return make(monitor.model.snapshot(self._console.view.monotonic))
+
+        return made
+
+    async def _undenial(self, denials: Sequence[Denial]) -> Maker | None:
         entries = [
             Entry(str(each.id), shorten_middle(each.identity, _ENTRY_WIDTH), note=SafeText(f"until {utc(each.until)}"))
             for each in denials
         ]
-        chosen = await self._console.push_screen_wait(Menu(SafeText("Undeny"), entries))
-        return next((peers.undeny(each) for each in denials if str(each.id) == chosen), None)
+        chosen = await self._asked(Menu(SafeText("Undeny"), entries))
+        denial = next((each for each in denials if str(each.id) == chosen), None)
+        return None if denial is None else _as_it_is(peers.undeny(denial))
 
-    async def _log_level_action(self) -> Action | None:
-        entries = [Entry(level, SafeText(level)) for level in LOG_LEVELS]
-        level = await self._console.push_screen_wait(Menu(SafeText("Log level"), entries))
-        return None if level is None else log_level_action(self._console.view.shown, level)
+    async def _picked(self, title: str, words: Sequence[str]) -> str | None:
+        return await self._asked(Menu(SafeText(title), [Entry(each, SafeText(each)) for each in words]))
 
-    async def _confirm(self, action: Action) -> None:
-        question = Question(action.title, action.consequence, action.confirm)
-        if await self._console.push_screen_wait(question) == "yes":
-            self._console.run_worker(
-                self._carry_out(action, self._console.monitor), group="changes", exit_on_error=False
-            )
+    async def _asked(self, window: Window) -> str | None:
+        return await self._console.push_screen_wait(window)
+
+    async def _confirm(self, make: Maker, monitor: Monitor) -> None:
+        """What has changed too much by the answer is asked again, with the number that it is now. Raises AdminError."""
+        action = await make()
+        while await self._asked(Question(action.title, action.consequence, action.confirm)) == "yes":
+            asked, action = action, await make()
+            if (changed := action.differs_from(asked)) is None:
+                work = self._carry_out(action, monitor)
+                self._console.run_worker(work, group="changes", exit_on_error=False)
+                return
+            self._console.tell(changed, Severity.WARNING)
 
     async def _carry_out(self, action: Action, monitor: Monitor) -> ActionResult:
         self._console.tell(SafeText(f"{action.title}: asked"))
@@ -148,3 +167,22 @@ class ActionMenu:
         self._console.tell(told.words, told.severity)
         monitor.wake()
         return told
+
+
+def _as_it_is(action: Action) -> Maker:
+    """Whatever becomes of the sidecar meanwhile."""
+
+    async def made() -> Action:
+        return action
+
+    return made
+
+
+def _counted(monitor: Monitor, which: Mapping[str, str], make: Callable[[int], Action]) -> Maker:
+    """Of as many connections as the sidecar counts of ``which`` then."""
+
+    async def made() -> Action:
+        found = await monitor.client.read("/v1/connections", **which, limit=1)
+        return make(integer(found.get("matched")))
+
+    return made

@@ -163,7 +163,8 @@ class ConsoleScreen(Screen[None]):
         try:
             path = save(raw, what, self.console.clock.now(), Path.cwd())
         except OSError as error:
-            words = SafeText(f"not saved: {safe_text(error.strerror or str(error))}")
+            file = safe_text(str(error.filename or Path.cwd()))
+            words = SafeText(f"not saved: {file}: {safe_text(error.strerror or str(error))}")
             self.console.tell(words, Severity.CRITICAL)
         else:
             self.console.tell(SafeText(f"saved {safe_text(str(path))}"))

@@ -102,7 +102,8 @@ class Menu(Window):
         for entry in self._entries:
             note_width = max(0, width - label_width - 4)
             note = Span(shorten(entry.note, note_width), Role.MUTED)
-            label = Span(pad(entry.label, min(width - 2, label_width)), entry.role)
+            room = min(width - 2, label_width)
+            label = Span(pad(shorten(entry.label, room), room), entry.role)
             lines.append(line(gap(2), label, gap(2), note, target=Target(Kind.CHOICE, entry.name)))
         lines += [
             BLANK,

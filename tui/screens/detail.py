@@ -72,6 +72,9 @@ class DetailScreen(ConsoleScreen):
                 return "problem"
             case Kind.PARTY:
                 return "refused"
+            case Kind.EVENT:
+                event = self.console.view.shown.event(key)
+                return "event" if event is None else f"event {event.seq}"
             case kind:
                 return f"{kind.value} {key}"
 
@@ -138,8 +141,8 @@ class DetailScreen(ConsoleScreen):
         key = self.target.key
         match self.target.kind:
             case Kind.CONNECTION:
-                row = snapshot.raw.get("connection", {}).get("connection")
-                return (f"connection-{key}", row) if isinstance(row, dict) and snapshot.connection is not None else None
+                row = snapshot.raw_connection(key) if snapshot.connection is not None else None
+                return None if row is None else (f"connection-{key}", row)
             case Kind.CERTIFICATE:
                 return snapshot.whole("certificates")
             case Kind.REFUSAL:
@@ -150,7 +153,8 @@ class DetailScreen(ConsoleScreen):
             case Kind.FAILURE:
                 return snapshot.whole("failures")
             case Kind.EVENT:
-                return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
+                event = snapshot.event(key)
+                return None if event is None else (f"event-{event.seq}", event.raw)
             case _:
                 return snapshot.whole("status")
 

@@ -21,7 +21,7 @@ from tui.pages.columns import nothing
 from tui.pages.fleet import FLEET_COLUMNS, FleetBanner, FleetSort, fleet_identity_row, fleet_summary_row, fleet_table
 from tui.pages.fleet_filter import EXAMPLE
 from tui.pages.rollover import rollover_of, rollover_summary_row, rollover_table
-from tui.peers import Peer, lengths
+from tui.peers import DENY_FOR, Peer
 from tui.records import Json, Severity
 from tui.rollout import VERBS, Rollout, carry_out, denial, denied, report, rollout, summary, undenial
 from tui.screens.base import ConsoleScreen
@@ -218,7 +218,7 @@ class FleetScreen(ConsoleScreen):
 
     def action_actions(self) -> None:
         if not self.console.options.read_only:
-            self.run_worker(self._choose(), group="menu", exclusive=True)
+            self.console.converse(self._choose())
 
     async def _choose(self) -> None:
         chosen = self._fleet.chosen(self.selected)
@@ -232,14 +232,15 @@ class FleetScreen(ConsoleScreen):
         if planned is None:
             return
         plan = await planned()
-        if not plan.steps:
-            self.console.tell(plan.nobody, Severity.CRITICAL)
-        elif await self._asked(Question(plan.title, plan.question, plan.confirm)) == "yes":
-            now = await planned()
-            if (changed := now.differs_from(plan)) is not None:
-                self.console.tell(changed, Severity.WARNING)
-            else:
-                self.app.run_worker(self._carry_out(now), group="changes", exit_on_error=False)
+        while plan.steps:
+            if await self._asked(Question(plan.title, plan.question, plan.confirm)) != "yes":
+                return
+            asked, plan = plan, await planned()
+            if (changed := plan.differs_from(asked)) is None:
+                self.app.run_worker(self._carry_out(plan), group="changes", exit_on_error=False)
+                return
+            self.console.tell(changed, Severity.WARNING)  # and asked again, with the number that it is now
+        self.console.tell(plan.nobody, Severity.CRITICAL)
 
     async def _planned(self, verb: Verb, chosen: Sequence[Monitor]) -> Callable[[], Awaitable[Rollout]] | None:
         """What makes the plan, before the question and once more after it; None where the reader thought better."""
@@ -249,7 +250,7 @@ class FleetScreen(ConsoleScreen):
                 return None
             peer = Peer(name, safe_text(name))
             how_long = await self._asked(
-                Menu(SafeText(f"Deny {peer.short(40)} for"), _entries((each, each) for each in lengths()))
+                Menu(SafeText(f"Deny {peer.short(40)} for"), _entries((each, each) for each in DENY_FOR))
             )
             return None if how_long is None else lambda: denial(chosen, peer, how_long, self.console.view.monotonic)
         if verb is Verb.UNDENY:

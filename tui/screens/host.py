@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from tui.clock import Clock
 from tui.lines import Glyphs, Target
@@ -52,5 +53,7 @@ class Host(Protocol):
     def show_fleet(self) -> None: ...
 
     def open_sidecar(self, name: str) -> None: ...
+
+    def converse(self, windows: Coroutine[Any, Any, None]) -> None: ...
 
     def tell(self, words: SafeText, severity: Severity | None = None) -> None: ...

@@ -302,8 +302,8 @@ class MainScreen(ConsoleScreen):
 
     def on_rows_moved(self, event: Rows.Moved) -> None:
         """Ask at once for what came into view; leave following when the reader scrolls up."""
-        if event.rows is not self.rows:
-            return
+        if event.rows is not self.rows or not event.rows.size:
+            return  # of another tab, or not laid out yet: how much is in view is not known
         window = Window(*event.rows.window)
         if self._tab.lacks(self.console.view.shown, window):
             self.console.refresh_now()

@@ -66,7 +66,7 @@ class ReplayKeys:
 
     def to_mark(self, direction: int) -> None:
         """To the next reload or problem, or the one before."""
-        t = self._player.mark(direction, self._console.monitor.model)
+        t = self._player.mark(direction, self._console.monitor)
         if t is None:
             where = "after this" if direction > 0 else "before this"
             self._console.tell(SafeText(f"no reload and no problem {where}"))

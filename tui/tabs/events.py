@@ -36,4 +36,5 @@ class Events(Tab):
         return SafeText(f"{left_out}following" if state.follow else f"{left_out}not following (f)")
 
     def exported(self, snapshot: Snapshot, key: int | str | None) -> tuple[str, Json] | None:
-        return next(((f"event-{each.seq}", each.raw) for each in snapshot.events if each.seq == key), None)
+        event = snapshot.event(key)
+        return None if event is None else (f"event-{event.seq}", event.raw)

@@ -47,7 +47,8 @@ class FilterBar(Vertical):
 
     @property
     def is_typed_in(self) -> bool:
-        return self._field.has_focus
+        """Whether the next key goes there, also before the field has been told."""
+        return self.screen.focused is self._field
 
     @property
     def _field(self) -> Input:

@@ -113,8 +113,8 @@ Rows {
         self.sheet = sheet
         self._stale = stale
         self.virtual_size = Size(sheet.width, sheet.count + self._header_height)
-        found = None if self._target is None else sheet.find(self._target)
         before = self.cursor
+        found = None if self._target is None else sheet.find(self._target, before)
         # Until the reader has moved, the cursor stays at the top, whatever comes in there.
         self.cursor = self._nearest(0 if not self._was_moved else before if found is None else found)
         if self._was_moved and self._target is None:
@@ -159,7 +159,7 @@ Rows {
         """Put the cursor on ``target`` now, or as soon as it is shown."""
         self._target = target
         self._was_moved = True
-        found = self.sheet.find(target)
+        found = self.sheet.find(target, self.cursor)
         if found is not None:
             self._move_to(found)
 
