@@ -1,17 +1,21 @@
-"""How each screen looks, at 80x24 and 120x40: with data, empty, in error, stale, paused, expired, without colours.
+"""How each screen looks, at 80x24, 120x40 and 200x50: with data, empty, in error, stale, paused, expired, without
+colours. A console is started once for all pictures of one sidecar at one size.
 
-After a change that is meant: ``pytest tests/tui/test_snapshots.py --snapshot-update``, then look at each picture.
+After a change that is meant: ``pytest tests/tui/test_snapshots.py --snapshot-update``, then look at each picture. One
+that is not as it was is written to the test's folder, which its failure names.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
+from pytest_textual_snapshot import SVGImageExtension
+from syrupy.assertion import SnapshotAssertion
 from ui_bench import Bench
 from ui_clock import StillClock
 from ui_sidecar import running
@@ -22,84 +26,99 @@ from tui.options import Options
 from tui.reach.targets import local
 from tui.tabs import TABS
 
-Compare = Callable[..., bool]
-Step = Callable[[Bench], Awaitable[None]]
-Look = Callable[..., bool]
-
 SMALL = (80, 24)
-BROAD = (120, 40)
 TAB_NAMES = [tab.name.lower() for tab in TABS]
-LARGE = (200, 50)
-SIZES = pytest.mark.parametrize("size", [SMALL, BROAD], ids=["80x24", "120x40"])
-ALL_SIZES = pytest.mark.parametrize("size", [SMALL, BROAD, LARGE], ids=["80x24", "120x40", "200x50"])
+SIZES = {"80x24": SMALL, "120x40": (120, 40), "200x50": (200, 50)}
+every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+two_sizes = pytest.mark.parametrize("size", list(SIZES.values())[:2], ids=list(SIZES)[:2])
+
+
+@dataclass
+class Album(Bench):
+    """A console whose screen is held against pictures; each second has the traffic that it always had."""
+
+    dice: random.Random = field(default_factory=lambda: random.Random(20))
+    pictures: SnapshotAssertion = None  # type: ignore[assignment]
+    folder: Path = Path()
+    differing: list[str] = field(default_factory=list)
+
+    def pass_a_second(self) -> None:
+        for sidecar in self.sidecars:
+            moved, connections = (self.dice.randrange(20_000), self.dice.randrange(900_000)), self.dice.randrange(3)
+            sidecar.world.advance(1, bytes_in=moved[0], bytes_out=moved[1], connections=connections)
+        self.clock.move(1)
+
+    async def second(self, number: int = 1) -> None:
+        for _ in range(number):
+            self.pass_a_second()
+            await self.app.tick()
+        await self.settle()
+
+    async def visit(self, *keys: str) -> None:
+        """Press these, a second apart."""
+        for key in keys:
+            await self.press(key)
+            await self.second()
+
+    async def picture(self, name: str, *keys: str) -> None:
+        """The screen after these keys, as it was when the picture of this name was looked at."""
+        await self.visit(*keys)
+        await self.settle()
+        drawn = self.app.export_screenshot(title=self.app.title, simplify=True)
+        if self.pictures(name=name) != drawn:
+            file = self.folder / f"{name}.svg"
+            file.write_text(drawn)
+            self.differing.append(str(file))
+
+
+Albums = Callable[..., AbstractAsyncContextManager[Album]]
 
 
 @pytest.fixture
-def look(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
-    """``look(world, *keys, size=…, then=…)`` compares the screen after those keys and steps with its picture.
+def album(snapshot: SnapshotAssertion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Albums:
+    """``async with album(world, size=…) as desk`` after half a minute of traffic.
 
     The sockets have relative names, so that no picture depends on where the test runs.
     """
     monkeypatch.chdir(tmp_path)
+    pictures = snapshot.use_extension(SVGImageExtension)
 
-    def compare(
-        *worlds: World,
-        keys: tuple[str, ...] = (),
-        size: tuple[int, int] = SMALL,
-        then: Step | None = None,
-        **options: object,
-    ) -> bool:
+    @asynccontextmanager
+    async def opened(*worlds: World, size: tuple[int, int] = SMALL, **options: object) -> AsyncIterator[Album]:
         clock = StillClock()
-        sockets = tuple(Path(f"admin{number}.sock") for number in range(1, len(worlds) + 1))
-        app = Console(Options(tuple(local(each) for each in sockets), automatic=False, **options), clock)  # type: ignore[arg-type]
+        sockets = [Path(f"admin{number}.sock") for number in range(1, len(worlds) + 1)]
+        app = Console(Options(tuple(map(local, sockets)), automatic=False, **options), clock)  # type: ignore[arg-type]
+        async with AsyncExitStack() as stack:
+            sidecars = [
+                await stack.enter_async_context(running(socket, world))
+                for socket, world in zip(sockets, worlds, strict=True)
+            ]
+            pilot = await stack.enter_async_context(app.run_test(size=size, notifications=True))
+            desk = Album(app, pilot, sidecars, clock, pictures=pictures, folder=tmp_path)
+            await _traffic(desk)
+            yield desk
+        assert desk.differing == [], "other than it was: look at it beside the one in __snapshots__"
 
-        async def act(pilot: Pilot[int]) -> None:
-            async with AsyncExitStack() as stack:
-                sidecars = [
-                    await stack.enter_async_context(running(socket, world))
-                    for socket, world in zip(sockets, worlds, strict=True)
-                ]
-                desk = Bench(app, pilot, sidecars, clock)
-                await _traffic(desk)
-                for key in keys:
-                    await desk.press(key)
-                    await desk.second()
-                if then is not None:
-                    await then(desk)
-                await desk.settle()
-
-        return snap_compare(app, terminal_size=size, run_before=act)
-
-    return compare
+    return opened
 
 
-async def _traffic(desk: Bench) -> None:
-    """Half a minute of it, always the same."""
-    dice = random.Random(20)
+async def _traffic(desk: Album) -> None:
+    """Half a minute of it; nobody looks meanwhile."""
     desk.happened()
-    with desk.app.batch_update():  # nobody looks meanwhile
-        for _ in range(30):
-            for sidecar in desk.sidecars:
-                sidecar.world.advance(
-                    1, bytes_in=dice.randrange(20_000), bytes_out=dice.randrange(900_000), connections=dice.randrange(3)
-                )
-            desk.clock.move(1)
-            await desk.app.tick()
+    for _ in range(30):
+        desk.pass_a_second()
+        for monitor in desk.app.monitors:
+            await monitor.poll(desk.app.interest(monitor))
+    await desk.app.tick()
     await desk.settle()
-
-
-@ALL_SIZES
-@pytest.mark.parametrize("world", [healthy, degraded])
-def test_overview(look: Look, world: Callable[[], World], size: tuple[int, int]) -> None:
-    assert look(world(), size=size)
 
 
 @pytest.mark.parametrize(
     ("name", "test"),
     [
-        ("console", "test_overview[degraded-80x24]"),
-        ("traffic", "test_tab[traffic-120x40]"),
-        ("fleet", "test_sidecars[80x24]"),
+        ("console", "test_in_trouble[80x24][overview]"),
+        ("traffic", "test_in_trouble[120x40][traffic]"),
+        ("fleet", "test_sidecars[80x24][list]"),
     ],
 )
 def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) -> None:
@@ -108,173 +127,140 @@ def test_the_pictures_in_the_documents_are_of_the_present(name: str, test: str) 
     assert picture.read_text() == snapshot.read_text(), f"cp '{snapshot}' '{picture}'"
 
 
-@ALL_SIZES
-@pytest.mark.parametrize("key", list("2345678"), ids=TAB_NAMES[1:])
-def test_tab(look: Look, key: str, size: tuple[int, int]) -> None:
-    assert look(degraded(), keys=(key,), size=size)
+@every_size
+async def test_in_trouble(album: Albums, size: tuple[int, int]) -> None:
+    """Each tab, and each thing in full."""
+    async with album(degraded(), size=size) as desk:
+        await desk.picture("overview")
+        await desk.picture("problem", "enter")
+        await desk.visit("escape")
+        await desk.picture("listener", "G", "enter")
+        await desk.visit("escape")
+        for number, tab in enumerate(TAB_NAMES[1:], 2):
+            await desk.picture(tab, str(number))
+        await desk.picture("certificate", "3", "enter")
+        await desk.picture("event", "escape", "5", "enter")
+        await desk.picture("failure", "escape", "8", "enter")
+        await desk.picture("party", "escape", "4", "enter")
+        await desk.picture("refusal", "escape", "b", "enter")
+        if size == (200, 50):
+            await desk.picture("traffic of a minute", "escape", "7", "t")
+            await desk.picture("traffic of 15 minutes", "t")
 
 
-@pytest.mark.parametrize("span", ["1 min", "15 min", "2 h"])
-def test_traffic_fills_a_large_screen(look: Look, span: str) -> None:
-    keys = {"1 min": ("7", "t"), "15 min": ("7", "t", "t"), "2 h": ("7",)}[span]
-    assert look(degraded(), keys=keys, size=(200, 50))
-
-
-@pytest.mark.parametrize("how", ["ascii", "hostile"])
-def test_traffic_otherwise(look: Look, how: str) -> None:
-    assert look(degraded() if how == "ascii" else hostile(), keys=("7",), ascii_art=how == "ascii")
-
-
-@ALL_SIZES
-def test_connection(look: Look, size: tuple[int, int]) -> None:
-    assert look(healthy(), keys=("2", "down", "enter"), size=size)
-
-
-@ALL_SIZES
-def test_groups(look: Look, size: tuple[int, int]) -> None:
-    assert look(crowded(connections=400), keys=("2", "b"), size=size)
-
-
-def test_kinds(look: Look) -> None:
-    assert look(healthy(), keys=("5", "e"))
-
-
-async def _mistaken(desk: Bench) -> None:
-    await desk.press("2", "slash", *"cart listner:raw")
-    await desk.second()
-
-
-def test_a_mistake_in_the_filter(look: Look) -> None:
-    assert look(crowded(connections=400), then=_mistaken)
-
-
-@ALL_SIZES
-@pytest.mark.parametrize(
-    "keys",
-    [("3", "enter"), ("4", "b", "enter"), ("5", "enter"), ("enter",), ("G", "enter"), ("4", "enter"), ("8", "enter")],
-    ids=["certificate", "refusal", "event", "problem", "listener", "party", "failure"],
-)
-def test_detail(look: Look, keys: tuple[str, ...], size: tuple[int, int]) -> None:
-    assert look(degraded(), keys=keys, size=size)
-
-
-@SIZES
-@pytest.mark.parametrize("key", list("12345678"), ids=TAB_NAMES)
-def test_empty(look: Look, key: str, size: tuple[int, int]) -> None:
-    assert look(empty(), keys=(key,), size=size)
-
-
-@pytest.mark.parametrize("key", ["1", "3"], ids=["overview", "certificates"])
-def test_expired(look: Look, key: str) -> None:
-    assert look(expired(), keys=(key,))
-
-
-@SIZES
-@pytest.mark.parametrize("key", list("12345678"), ids=TAB_NAMES)
-def test_stale(look: Look, key: str, size: tuple[int, int]) -> None:
-    assert look(healthy(), keys=(key,), size=size, then=_lose)
-
-
-@SIZES
-def test_stale_connection(look: Look, size: tuple[int, int]) -> None:
-    assert look(healthy(), keys=("2", "enter"), size=size, then=_lose)
-
-
-async def _lose(desk: Bench) -> None:
-    await desk.sidecar.stop()
-    await desk.second(7)
-
-
-def test_toast(look: Look) -> None:
-    async def act(desk: Bench) -> None:
+@every_size
+async def test_well(album: Albums, size: tuple[int, int]) -> None:
+    async with album(healthy(), size=size) as desk:
+        await desk.picture("overview")
+        await desk.picture("connection", "2", "down", "enter")
+        await desk.visit("escape")
+        if size != SMALL:
+            return
+        await desk.picture("menu", "a")
+        await desk.picture("wide", "escape", "w", "right", "right", "right")
+        await desk.visit("w")
+        await desk.picture("kinds", "5", "e")
+        await desk.picture("question", "escape", "1", "a", "down", "down", "enter")
+        await desk.picture("help", "escape", "question_mark")
+        await desk.press("escape", "p")
+        desk.sidecar.world.refuse(3)
+        await desk.second(12)
+        await desk.picture("paused")
+        await desk.press("p")
+        await desk.second()
         desk.sidecar.refuses = "the key does not belong to the certificate (/etc/tls/tls.key)"
         await desk.press("y", "a", "enter", "y")
         await desk.eventually(lambda: len(desk.toasts) == 3)
+        await desk.picture("toast")
 
-    assert look(healthy(), then=act)
+
+@two_sizes
+async def test_stale(album: Albums, size: tuple[int, int]) -> None:
+    """Each tab was looked at before the socket was lost."""
+    async with album(healthy(), size=size) as desk:
+        await desk.visit(*"2345678")
+        await desk.sidecar.stop()
+        await desk.second(7)
+        for number, tab in enumerate(TAB_NAMES, 1):
+            await desk.picture(tab, str(number))
+        await desk.picture("connection", "2", "enter")
 
 
-def test_not_connected(look: Look) -> None:
-    async def never(desk: Bench) -> None:
+@two_sizes
+async def test_empty(album: Albums, size: tuple[int, int]) -> None:
+    async with album(empty(), size=size) as desk:
+        for number, tab in enumerate(TAB_NAMES, 1):
+            await desk.picture(tab, str(number))
+
+
+async def test_expired(album: Albums) -> None:
+    async with album(expired()) as desk:
+        await desk.picture("overview")
+        await desk.picture("certificates", "3")
+
+
+@every_size
+async def test_many(album: Albums, size: tuple[int, int]) -> None:
+    async with album(crowded(connections=400), size=size) as desk:
+        await desk.picture("groups", "2", "b")
+        if size != SMALL:
+            return
+        await desk.press(*"bbbbbb", "slash", *"cart listner:raw")
+        await desk.second()
+        await desk.picture("a mistake in the filter")
+        await desk.press("escape", "slash", *"cart", "enter", "O")
+        await desk.second()
+        await desk.picture("filtered and sorted")
+
+
+async def test_not_connected(album: Albums) -> None:
+    async with album(healthy()) as desk:
         desk.app.monitor.model.status = None
         await desk.sidecar.stop()
         await desk.second(3)
-
-    assert look(healthy(), then=never)
-
-
-def test_paused(look: Look) -> None:
-    async def pause(desk: Bench) -> None:
-        await desk.press("p")
-        desk.sidecar.world.refuse(3)
-        await desk.second(12)
-
-    assert look(healthy(), then=pause)
+        await desk.picture("overview")
 
 
-def test_filtered_and_sorted(look: Look) -> None:
-    async def narrow(desk: Bench) -> None:
-        await desk.press("2", "slash", *"cart", "enter", "O")
-        await desk.second()
-
-    assert look(crowded(connections=400), then=narrow)
-
-
-def test_wide(look: Look) -> None:
-    assert look(healthy(), keys=("2", "w", "right", "right", "right"))
-
-
-@pytest.mark.parametrize("keys", [(), ("4", "down")], ids=["overview", "refusals"])
-def test_without_colours(look: Look, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]) -> None:
+async def test_without_colours(album: Albums, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert look(degraded(), keys=keys)
+    async with album(degraded()) as desk:
+        await desk.picture("overview")
+        await desk.picture("refusals", "4", "down")
 
 
-def test_ascii(look: Look) -> None:
-    assert look(degraded(), ascii_art=True)
+async def test_ascii(album: Albums) -> None:
+    async with album(degraded(), ascii_art=True) as desk:
+        await desk.picture("overview")
+        await desk.picture("traffic", "7")
 
 
-def test_terminal_colours(look: Look) -> None:
-    assert look(degraded(), theme="ansi-dark")
+async def test_terminal_colours(album: Albums) -> None:
+    async with album(degraded(), theme="ansi-dark") as desk:
+        await desk.picture("overview")
 
 
-def test_read_only(look: Look) -> None:
-    assert look(healthy(), read_only=True)
+async def test_read_only(album: Albums) -> None:
+    async with album(healthy(), read_only=True) as desk:
+        await desk.picture("overview")
 
 
-@pytest.mark.parametrize("keys", [(), ("2",), ("4", "b", "enter")], ids=["overview", "connections", "refusal"])
-def test_hostile(look: Look, keys: tuple[str, ...]) -> None:
-    assert look(hostile(), keys=keys)
+async def test_hostile(album: Albums) -> None:
+    async with album(hostile()) as desk:
+        await desk.picture("overview")
+        await desk.picture("connections", "2")
+        await desk.picture("traffic", "7")
+        await desk.picture("refusal", "4", "b", "enter")
 
 
-@pytest.mark.parametrize(
-    "keys", [("2", "a"), ("a", "down", "down", "enter"), ("question_mark",)], ids=["menu", "question", "help"]
-)
-def test_window(look: Look, keys: tuple[str, ...]) -> None:
-    async def press(desk: Bench) -> None:
-        for key in keys:
-            await desk.press(key)
-            await desk.second()
-
-    assert look(healthy(), then=press)
-
-
-@SIZES
-def test_sidecars(look: Look, size: tuple[int, int]) -> None:
+@two_sizes
+async def test_sidecars(album: Albums, size: tuple[int, int]) -> None:
     """One that is well, one in trouble, one that is silent, one with an expired certificate; one is marked."""
     others = [degraded(), healthy(), expired()]
     for number, other in enumerate(others):
         other.status["node"] = f"db-{number}"
-
-    async def press(desk: Bench) -> None:
+    async with album(healthy(), *others, size=size) as desk:
         await desk.sidecars[2].stop()
         await desk.second()
         await desk.press("down", "space")
-
-    assert look(healthy(), *others, size=size, then=press)
-
-
-def test_an_action_on_several(look: Look) -> None:
-    other = degraded()
-    other.status["node"] = "db-7"
-    assert look(healthy(), other, keys=("M", "a", "down", "down", "enter"))
+        await desk.picture("list")
+        await desk.picture("an action on several", "M", "a", "down", "down", "enter")
