@@ -15,14 +15,13 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.errors import CertsError
 from certs.sources import Source
 from tlsidecar.activation import Handed
 from tlsidecar.admin.binding import make_directories
-from tlsidecar.admin.scraping import ScrapingServer
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
 from tlsidecar.config import Recipe
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
@@ -33,8 +32,9 @@ from tlsidecar.control.sources import Responders, load_sources, source_of
 from tlsidecar.dataplane.bind import BindError, HeldSocket, Rebinding, bind_all, bound_address, close_all, held
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
+from tlsidecar.entrances import Entrances
 from tlsidecar.event_loop import EventLoopMissing, loop_factory
-from tlsidecar.handover import GRACE_S, HandoverError, Predecessor, Successor, handover_path
+from tlsidecar.handover import GRACE_S, HandoverError, Successor, handover_path
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.audit import AuditLog
 from tlsidecar.observe.events import EventHub
@@ -191,10 +191,10 @@ async def _serve(
             bound[name] = held(bound[name])
         for complaint in handed.complaints:
             _log.warning("%s", complaint)
-        doors = _Doors(controller, admin, settings, bound)
-        stack.push_async_callback(doors.close)
+        entrances = Entrances(controller, admin, settings, bound)
+        stack.push_async_callback(entrances.close)
         if successor is None:
-            await doors.open()
+            await entrances.open()
         supervisor: Supervisor
         if fork_server is None:
             loop = asyncio.get_running_loop()
@@ -207,7 +207,8 @@ async def _serve(
             supervisor = ProcessSupervisor(settings, bound, contexts, collector, clock, logs.sink, fork_server)
         controller.supervisor = supervisor
         controller.rebind = Rebinding(bound)
-        return await _until_stopped(controller, supervisor, bound, kept, logs, manager, doors, successor)
+        running = _Running(controller, supervisor, bound, kept, logs, manager, entrances)
+        return await running.until_stopped(successor)
 
 
 def _successor(settings: Settings, stack: contextlib.AsyncExitStack) -> Successor | None:
@@ -218,47 +219,6 @@ def _successor(settings: Settings, stack: contextlib.AsyncExitStack) -> Successo
     else:
         stack.callback(successor.close)
     return successor
-
-
-class _Doors:
-    """What there is one of on a machine: the admin socket, the metrics port, and whoever waits for a successor."""
-
-    def __init__(
-        self, controller: Controller, admin: AdminServer, settings: Settings, bound: Mapping[str, list[socket.socket]]
-    ) -> None:
-        self._controller = controller
-        self._admin = admin
-        self._scraping = ScrapingServer(controller, settings)
-        self._settings = settings
-        self._bound = bound
-        self._predecessor: Predecessor | None = None
-        self.handed_over = False
-
-    async def open(self) -> None:
-        """Raises AdminSocketError."""
-        await self._admin.start()
-        await self._scraping.start()
-        if self._scraping.address is not None:
-            _log.info("metrics", extra={"fields": {"address": str(self._scraping.address)}})
-        path = handover_path(self._settings.admin.socket)
-        self._predecessor = Predecessor(path, self._settings.listeners, self._bound, self._let_go)
-
-    async def wait_for_successor(self) -> None:
-        """Ends when somebody has taken over."""
-        assert self._predecessor is not None
-        await self._predecessor.wait()
-
-    async def _let_go(self) -> None:
-        self.handed_over = True
-        await self.close()
-        self._controller.stopping.set()
-
-    async def close(self) -> None:
-        if self._predecessor is not None:
-            self._predecessor.close()
-            self._predecessor = None
-        await self._scraping.close()
-        await self._admin.close()
 
 
 async def _first_material(controller: Controller, patience_s: float, manager: ServiceManager) -> Sequence[Contexts]:
@@ -294,103 +254,132 @@ def _fork_server(settings: Settings, stack: contextlib.AsyncExitStack, broker: i
     return fork_server
 
 
-async def _until_stopped(
-    controller: Controller,
-    supervisor: Supervisor,
-    bound: Mapping[str, Sequence[socket.socket]],
-    kept: Sequence[str],
-    logs: Logs,
-    manager: ServiceManager,
-    doors: _Doors,
-    successor: Successor | None,
-) -> int:
-    loop = asyncio.get_running_loop()
-    force = asyncio.Event()
+class _Running:
+    """A sidecar all of whose parts are made: from the first connection that it accepts to its last words."""
 
-    def stop() -> None:
-        if controller.stopping.is_set():
-            force.set()
-        controller.stopping.set()
+    def __init__(
+        self,
+        controller: Controller,
+        supervisor: Supervisor,
+        bound: Mapping[str, Sequence[socket.socket]],
+        kept: Sequence[str],
+        logs: Logs,
+        manager: ServiceManager,
+        entrances: Entrances,
+    ) -> None:
+        """``kept`` are the listeners of ``bound`` whose sockets the service manager is to keep."""
+        self._controller = controller
+        self._supervisor = supervisor
+        self._bound = bound
+        self._kept = kept
+        self._logs = logs
+        self._manager = manager
+        self._entrances = entrances
+        self._force = asyncio.Event()  # told to stop a second time
 
-    def reload() -> None:
-        logs.reopen()  # as logrotate expects, while draining, too
-        for worker in supervisor.workers:
+    async def until_stopped(self, successor: Successor | None) -> int:
+        """Serve, in the place of whom ``successor`` takes over from, until told to stop; returns the exit code."""
+        previous = self._take_signals()
+        try:
+            await self._begin(successor)
+            async with asyncio.TaskGroup() as tasks:
+                self._controller.serving(tasks)
+                self._announce()
+                beside = (
+                    tasks.create_task(self._entrances.wait_for_successor(), name="hand-over"),
+                    tasks.create_task(self._tell(), name="service manager"),
+                )
+                await self._controller.stopping.wait()
+                await self._drain(tasks)
+                for task in beside:
+                    task.cancel()
+                raise _Finished
+        except* _Finished:
+            pass
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            await self._supervisor.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await asyncio.get_running_loop().shutdown_default_executor()
+        return EXIT_FAILED if self._controller.life.forced else EXIT_OK
+
+    def _take_signals(self) -> dict[signal.Signals, Any]:
+        """From now on; returns what handled them before."""
+        # Not the loop's own add_signal_handler: it carries signals through a pipe, which a storm of HUPs fills, and a
+        # TERM that does not fit is lost.
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
+        return {
+            number: signal.signal(number, lambda *_, act=act: loop.call_soon_threadsafe(act))
+            for number, act in handlers.items()
+        }
+
+    def _stop(self) -> None:
+        if self._controller.stopping.is_set():
+            self._force.set()
+        self._controller.stopping.set()
+
+    def _reload(self) -> None:
+        self._logs.reopen()  # as logrotate expects, while draining, too
+        for worker in self._supervisor.workers:
             worker.reopen_log()
-        if not controller.stopping.is_set():
-            reloading(manager, controller.request_reload(Trigger.SIGNAL))
+        if not self._controller.stopping.is_set():
+            reloading(self._manager, self._controller.request_reload(Trigger.SIGNAL))
 
-    # Not the loop's own add_signal_handler: it carries signals through a pipe, which a storm of HUPs fills, and a TERM
-    # that does not fit is lost.
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    previous = {
-        number: signal.signal(number, lambda *_, act=act: loop.call_soon_threadsafe(act))
-        for number, act in handlers.items()
-    }
-    try:
-        await supervisor.start()
+    async def _begin(self, successor: Successor | None) -> None:
+        await self._supervisor.start()
         if successor is not None:
             await successor.take()
-            await doors.open()
+            await self._entrances.open()
             _log.info("taken over")
         # What start-up made lives as long as the process: the collector need not look at it, not even once, which would
         # keep the first connections waiting for 60 ms.
         gc.freeze()
         gc.enable()
         give_back_memory()
-        async with asyncio.TaskGroup() as tasks:
-            controller.serving(tasks)
-            for listener in controller.settings.listeners:
-                address = bound_address(bound[listener.name])
-                told = {"listener": listener.name, "mode": listener.mode.value, "address": address}
-                _log.info("listening", extra={"fields": told})
-            for name in kept:
-                manager.keep(name, [sock.fileno() for sock in bound[name] if isinstance(sock, HeldSocket)])
-            manager.tell(READY)
-            waiting = tasks.create_task(doors.wait_for_successor(), name="hand-over")
-            telling = tasks.create_task(_tell(controller, manager), name="service manager")
-            await controller.stopping.wait()
-            for name in bound:
-                manager.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
-            manager.tell(STOPPING)
-            drain = tasks.create_task(
-                controller.drain(
-                    delay_s=0.0 if doors.handed_over else controller.settings.shutdown_delay_s,
-                    grace_s=GRACE_S if doors.handed_over else 0.0,
-                ),
-                name="drain before the end",
-            )
-            forced = tasks.create_task(force.wait(), name="second signal")
-            await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)
-            if not drain.done():
-                _log.warning("stopping at once: told so again")
-                controller.life.forced = True
-            telling.cancel()
-            waiting.cancel()
-            raise _Finished
-    except* _Finished:
-        pass
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        await supervisor.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
-                await loop.shutdown_default_executor()
-    return EXIT_FAILED if controller.life.forced else EXIT_OK
 
+    def _announce(self) -> None:
+        for listener in self._controller.settings.listeners:
+            address = bound_address(self._bound[listener.name])
+            told = {"listener": listener.name, "mode": listener.mode.value, "address": address}
+            _log.info("listening", extra={"fields": told})
+        for name in self._kept:
+            self._manager.keep(name, [sock.fileno() for sock in self._bound[name] if isinstance(sock, HeldSocket)])
+        self._manager.tell(READY)
 
-async def _tell(controller: Controller, manager: ServiceManager) -> None:
-    """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are."""
-    watchdog_s = watchdog_interval_s(os.environ)
-    told_last = ""
-    while manager.listens:
-        status = status_line(controller.state, controller.problems())
-        if status != told_last:
-            manager.tell(status)
-            told_last = status
-        if watchdog_s is not None:
-            manager.tell("WATCHDOG=1")
-        await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))
+    async def _drain(self, tasks: asyncio.TaskGroup) -> None:
+        """Return when everybody has left, or at once when told to stop again."""
+        for name in self._bound:
+            self._manager.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
+        self._manager.tell(STOPPING)
+        handed_over = self._entrances.handed_over
+        drain = tasks.create_task(
+            self._controller.drain(
+                delay_s=0.0 if handed_over else self._controller.settings.shutdown_delay_s,
+                grace_s=GRACE_S if handed_over else 0.0,
+            ),
+            name="drain before the end",
+        )
+        forced = tasks.create_task(self._force.wait(), name="second signal")
+        await asyncio.wait([drain, forced], return_when=asyncio.FIRST_COMPLETED)
+        if not drain.done():
+            _log.warning("stopping at once: told so again")
+            self._controller.life.forced = True
+
+    async def _tell(self) -> None:
+        """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are."""
+        watchdog_s = watchdog_interval_s(os.environ)
+        told_last = ""
+        while self._manager.listens:
+            status = status_line(self._controller.state, self._controller.problems())
+            if status != told_last:
+                self._manager.tell(status)
+                told_last = status
+            if watchdog_s is not None:
+                self._manager.tell("WATCHDOG=1")
+            await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))
 
 
 class _Finished(Exception):
