@@ -30,6 +30,7 @@ from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import Responders, load_sources, source_of
 from tlsidecar.dataplane.bind import BindError, HeldSocket, Rebinding, bind_all, bound_address, close_all, held
+from tlsidecar.dataplane.protocols import load_health_checks
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.worker import Worker
 from tlsidecar.entrances import Entrances
@@ -159,7 +160,11 @@ async def _serve(
 
     def reread() -> Settings:
         found = recipe()
-        load_sources(found.identities)  # here, on the thread that reads, and not later beside the traffic
+        # Here, on the thread that reads, what would be loaded later on the loop that serves.
+        load_sources(found.identities)
+        if found.workers == 1:
+            for listener in found.listeners:
+                load_health_checks(listener)
         return found
 
     controller = Controller(

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 from certs.clock import Clock
 from certs.errors import MaterialError
@@ -84,24 +85,21 @@ class Configuration:
         """Read it again, and keep what is to be said of it. None when it is the one in force, or no use."""
         if self._reread is None:
             return None
-        reread = self._reread
         self._seen = self._fingerprint()
-        change = None
+        change: Change | None = None
+        compared_with: Settings | None = None
         error = ""
         try:
-            found = await self._attempts.make("reading the configuration", reread)
+            while compared_with is not self.in_force:  # which another reload may have replaced meanwhile
+                compared_with = self.in_force
+                read = partial(self._read, self._reread, compared_with)
+                change = await self._attempts.make("reading the configuration", read)
+            if change is not None:
+                error = await self._log_file_error(change)
         except ConfigError as invalid:
             error = _in_one_line(invalid)
         except MaterialError as hangs:
             error = hangs.detail
-        else:
-            keys = tuple(changed_keys(self.in_force, found)) if found != self.in_force else ()
-            if keys:
-                held = self._beyond(found) if self._beyond is not None else frozenset()
-                change = Change(
-                    found, keys, tuple(key for key in keys if not is_live(key) or _is_held(key, found, held))
-                )
-                error = await self._log_file_error(change)
         if error:
             change = None
         elif change is None:
@@ -116,6 +114,15 @@ class Configuration:
             error,
         )
         return change
+
+    def _read(self, reread: Reread, in_force: Settings) -> Change | None:
+        """What a start would run by that is different. On a thread: it may take tens of milliseconds."""
+        found = reread()
+        keys = tuple(changed_keys(in_force, found)) if found != in_force else ()
+        if not keys:
+            return None
+        held = self._beyond(found) if self._beyond is not None else frozenset()
+        return Change(found, keys, tuple(key for key in keys if not is_live(key) or _is_held(key, found, held)))
 
     def applied(self, change: Change) -> None:
         """It is the one in force now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane.connection import Connection
@@ -45,6 +46,14 @@ def health_checks(outbound: Outbound, settings: ListenerSettings) -> HealthCheck
 
     scheme = "http" if settings.mode is Mode.TERMINATE else "https"
     return HealthChecks(outbound, settings.health_check, partial(GrpcHealthCall, scheme=scheme))
+
+
+def load_health_checks(settings: ListenerSettings) -> None:
+    """Import what :func:`health_checks` needs for them: beside traffic that is for a thread."""
+    if settings.health_check is not None:
+        import_module("tlsidecar.dataplane.outbound.health")
+        if settings.health_check.grpc:
+            import_module("tlsidecar.dataplane.http2.health_call")
 
 
 def connection_maker(frontend: Frontend) -> tuple[Callable[[socket.socket, str], Connection], Callable[[], None]]:

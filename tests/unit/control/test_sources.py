@@ -50,13 +50,14 @@ def test_what_it_reads_and_what_it_writes() -> None:
     assert crl_downloads_of(IdentitySettings(cert=Path("/tls.crt")), SYSTEM_CLOCK) is None
 
 
-# Prints what the loop would have to load for a change that names every source, once load_sources has been called.
+# Prints what the loop would have to load for a change that names every source and checks, once the thread has.
 _ON_THE_LOOP = """
-import asyncio, sys
+import asyncio, contextlib, sys
 from pathlib import Path
 from certs.clock import SYSTEM_CLOCK
 from tlsidecar.control.sources import Responders, crl_downloads_of, load_sources, source_of
-from tlsidecar.settings import Acme, Address, IdentitySettings, TrustFile
+from tlsidecar.dataplane.protocols import health_checks, load_health_checks
+from tlsidecar.settings import Acme, Address, HealthCheck, IdentitySettings, ListenerSettings, Mode, TrustFile
 
 def acme(**changes):
     return IdentitySettings(dns=("a.test",), acme=Acme("https://ca.test/dir", Path("/acme"), **changes))
@@ -69,8 +70,11 @@ identities = [
     acme(),
     acme(http=Address("127.0.0.1", 80)),
 ]
+nowhere = Address("127.0.0.1", 9)
+checked = ListenerSettings("web", Mode.TERMINATE, nowhere, (nowhere,), health_check=HealthCheck(grpc=True))
 before = set(sys.modules)
 load_sources(identities)
+load_health_checks(checked)
 loaded = set(sys.modules)
 
 async def main():
@@ -78,6 +82,8 @@ async def main():
     for identity in identities:
         source_of(identity, SYSTEM_CLOCK, responders.of(identity))
         crl_downloads_of(identity, SYSTEM_CLOCK)
+    with contextlib.suppress(AttributeError):  # it loads what it is made of first, and then wants an outbound
+        health_checks(None, checked)
 
 asyncio.run(main())
 print(len(loaded - before) > 20, sorted(set(sys.modules) - loaded))
