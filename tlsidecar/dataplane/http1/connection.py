@@ -227,8 +227,7 @@ class Http1Connection(UpstreamSide):
     def _client_failed(self, failure: SslFailure | None, conversation: Conversation) -> None:
         assert failure is not None
         if failure.kind is FailureKind.TRUNCATED:
-            # Between two requests nothing can be missing.
-            self._run(conversation.downstream_closed(clean=conversation.is_idle))
+            self._run(conversation.downstream_closed(clean=False))  # which is as good between two requests
             return
         reason = failure.stream_reason()
         self._end_reason = reason

@@ -147,6 +147,9 @@ class Conversation(OrdinaryMessages):
         ``is_stalled``: what is queued for a side is not taken by it."""
         limits = self._rules.limits
         match self.state:
+            case states.IDLE:  # the first: so are most, and each is asked once a second
+                # One that was opened ahead and never used waits as long as one that is kept.
+                return limits.write_timeout_s if is_stalled else limits.keepalive_timeout_s
             case states.HEAD:
                 return limits.head_timeout_s
             case states.AWAITING:
@@ -155,9 +158,6 @@ class Conversation(OrdinaryMessages):
                 return limits.close_timeout_s
             case _ if is_stalled:
                 return limits.write_timeout_s
-            case states.IDLE:
-                # One that was opened ahead and never used waits as long as one that is kept.
-                return limits.keepalive_timeout_s
             case states.SENDING:
                 return limits.body_idle_timeout_s
             case _:

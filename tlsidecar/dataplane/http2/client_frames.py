@@ -307,7 +307,8 @@ class ClientFrames(Streams):
         self._known_requests.remember(block, version, head, target=target, request_id=request_id, ours=ours)
 
     def _known_request(self, known: KnownRequest, number: int, block: bytes, *, ends: bool) -> bytes | None:
-        """A request whose block is remembered: the frame that goes on, or None where it was refused."""
+        """A request whose block is remembered: the frame that goes on, or None where it was refused. It begins and is
+        let go on as any other is (:meth:`_request`); to share that would cost each request two calls."""
         now = self._clock.now
         self.requests += 1
         self._last = number

@@ -90,7 +90,10 @@ def _alike(data: frames.Buffer, at: int, step: int, most: int) -> int:
 
 class OrdinaryFrames(ClientFrames, UpstreamFrames):
     """Each method tells how many of the bytes were ordinary, and has passed those on: as views, where ``data`` is not
-    ``bytes``. What it tells of ends where a frame does, or with all of them within DATA."""
+    ``bytes``. What it tells of ends where a frame does, or with all of them within DATA.
+
+    The two are alike, and written out on purpose: a call for each frame, or looking up which side is meant, is what
+    this way is there to avoid."""
 
     __slots__ = ()
 

@@ -33,6 +33,8 @@ def test_an_ordinary_exchange() -> None:
     shell = Shell()
     shell.says(GET)
     assert not shell.client.is_reading  # while its upstream is being opened
+    shell.connection.drained()
+    assert not shell.client.is_reading
     upstream = shell.reach()
     assert shell.client.is_reading
     assert upstream.endpoint.sent.startswith(GET[:-2])
@@ -93,6 +95,9 @@ def test_a_large_body_is_read_in_wide_reads_while_it_is_taken() -> None:
     upstream.endpoint.unread.append(b"y" * 20_000)
     shell.connection._upstream_said(cast("Any", upstream), upstream.endpoint.read())
     assert not upstream.endpoint.is_wide
+    upstream.endpoint.is_wide = True
+    shell.connection.close(Reason.CLOSED_BY_ADMIN)
+    assert not upstream.endpoint.is_wide  # whoever has it next begins as everybody does
 
 
 # What goes wrong with writing.
@@ -109,7 +114,10 @@ def test_an_upload_that_is_refused_is_answered_all_the_same() -> None:
     assert upstream.given_back is False
 
 
-def test_after_a_write_that_failed_nothing_of_it_is_written() -> None:
+@pytest.mark.parametrize(
+    ("said", "statuses"), [(RESET, [502]), (b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\n", [])]
+)
+def test_after_a_write_that_failed_nothing_of_it_is_written(said: bytes | SslFailure, statuses: list[int]) -> None:
     """What was to follow is views on a buffer that the next read overwrites."""
     shell = Shell()
     upstream = Upstream(uses=1)
@@ -122,11 +130,11 @@ def test_after_a_write_that_failed_nothing_of_it_is_written() -> None:
         return False
 
     upstream.endpoint.send = fails  # type: ignore[method-assign]
-    upstream.endpoint.unread.append(RESET)
+    upstream.endpoint.unread.append(said)
     shell.says(UPLOAD + b"x" * 50_000)
     assert len(tried) == 1
-    assert shell.statuses == [502]
-    assert upstream.given_back is False
+    assert shell.statuses == statuses  # one that has begun to answer is heard out
+    assert upstream.given_back is (False if statuses else None)
 
 
 @pytest.mark.parametrize("answer", [OK, OK[:-1]])
@@ -290,7 +298,7 @@ def test_an_opening_is_given_up_with_its_client() -> None:
 
 
 def test_what_a_client_still_sends_after_the_answer_is_thrown_away() -> None:
-    shell = Shell()
+    shell = waiting()
     shell.client.queued_bytes = 10
     shell.says(b"nonsense\r\n\r\n")
     assert shell.statuses == [400]
@@ -299,6 +307,16 @@ def test_what_a_client_still_sends_after_the_answer_is_thrown_away() -> None:
     shell.client.queued_bytes = 0
     shell.connection.drained()
     assert (shell.client.closed, shell.ends) == ("in order", [Reason.COMPLETED])
+
+
+def test_who_sends_on_instead_of_reading_the_last_answer_is_not_waited_for() -> None:
+    shell = waiting()
+    shell.client.queued_bytes = 10
+    shell.says(b"nonsense\r\n\r\n")
+    shell.passes(4)
+    shell.says(GET)
+    shell.passes(2)
+    assert shell.ends == [Reason.SLOW_READER]
 
 
 ENDS = [

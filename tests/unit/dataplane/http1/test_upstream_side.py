@@ -59,7 +59,7 @@ def test_one_that_ends_before_it_answers(end: int | SslFailure, reason: Reason) 
     assert (shell.statuses, shell.reasons) == ([502], [reason])
 
 
-@pytest.mark.parametrize("end", [CLOSED, RESET])
+@pytest.mark.parametrize("end", [CLOSED, RESET, ALERT])
 def test_one_that_had_served_before_may_have_closed_meanwhile(end: int | SslFailure) -> None:
     shell = Shell()
     shell.idle.append(Upstream(uses=1))

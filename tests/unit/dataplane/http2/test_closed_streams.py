@@ -57,4 +57,5 @@ def test_one_that_ends_long_after_its_neighbours_is_known() -> None:
     for number in range(4 * CLOSED_REMEMBERED + 1, 6 * CLOSED_REMEMBERED, 2):
         closed.add(number, NEITHER)
     assert closed.rules_of(1) == BOTH_SWALLOWED
+    assert closed.rules_of(4 * CLOSED_REMEMBERED - 1) == BOTH_SWALLOWED  # the newest that was forgotten with it
     assert closed.rules_of(4 * CLOSED_REMEMBERED + 1) == NEITHER  # what ended after it is known still

@@ -16,6 +16,7 @@ from unit.dataplane.http2.talk import CALL, GET, OK, TRAILERS, Field, Talk, code
 
 from tlsidecar.dataplane.http2 import frames, hpack
 from tlsidecar.dataplane.http2.heads import Heads
+from tlsidecar.dataplane.http2.known_requests import BLOCKS_REMEMBERED
 from tlsidecar.settings import Http
 
 _TOKEN = b"Bearer 0123456789abcdef"
@@ -166,7 +167,7 @@ def test_how_many_are_prepared_is_bounded() -> None:
     talk = Talk()
     for number in range(1, 61, 2):
         _asked(talk, coded([*GET, (b"authorization", b"%d" % number)]), number)
-    assert len(talk.session._known_requests._sealed) <= 8
+    assert len(talk.session._known_requests._sealed) <= BLOCKS_REMEMBERED
 
 
 _ASKED = (b"authorization", b"cookie", b"x-a", b"x-b", b"accept")
