@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from certs.journal import second_text
 from tlsidecar.control.interface import Severity
 from tlsidecar.control.problems.facts import Facts, Found
 
@@ -59,7 +60,8 @@ def draining(facts: Facts) -> Iterator[Found]:
 def denied(facts: Facts) -> Iterator[Found]:
     """Identities kept out by hand: a forgotten one is a riddle later."""
     for denial in facts.denied:
-        message = f"{denial.identity} is kept out until {denial.until:%H:%M:%SZ}, by {denial.by}"
+        assert denial.until is not None, "who keeps somebody out knows until when"
+        message = f"{denial.identity} is kept out until {second_text(denial.until)}, by {denial.by}"
         yield Found(Severity.WARNING, "identity_denied", message, denial.since or facts.now, denial.identity)
 
 
