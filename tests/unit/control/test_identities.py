@@ -24,6 +24,9 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
 from tlsidecar.settings import Settings
 
+# Runs of one queue are a second apart, which passes at once.
+pytestmark = pytest.mark.leaps
+
 HOUR = timedelta(hours=1)
 OTHER_RULES = replace(SETTINGS, listeners=(replace(SETTINGS.listeners[0], allow=("ou:sre",)),))
 GONE = MaterialError(MaterialReason.MISSING_FILE, "tls.crt")
