@@ -36,7 +36,7 @@ def _command() -> object:
         keep_out_the_systems()
         load_without_session_tickets()
     if "_TLSIDECAR_COMPLETE" in os.environ:
-        from tlsidecar.cli.bash_completion import register
+        from tlsidecar.cli.shells import register
 
         register()
     elif sys.argv[1:2] == ["run"]:
