@@ -1,5 +1,5 @@
 """What the linters cannot say of our packages: no import cycle, no task that nobody owns, no dataclass of tlsidecar's
-whose methods are made before anybody wants them.
+whose methods are made before anybody wants them, no scenario that looks only once at what comes a moment later.
 
 A cycle counts inside every package, between modules and between the rooms (sub-packages) that hold them; imports inside
 functions and under ``TYPE_CHECKING`` count like any other. A package's ``__init__`` is the module that is imported by
@@ -10,6 +10,9 @@ A task belongs to a ``TaskGroup``, and those are called ``tasks`` or ``group`` h
 ``create_task`` of anything else (a loop's, asyncio's own) is refused, whatever the way to it.
 
 A dataclass of ``tlsidecar`` is one of ``tlsidecar/lazy_dataclass.py``, which says why.
+
+A sidecar counts and records what a client has seen the end of a moment later, in its own time: a scenario waits for a
+metric with ``Sidecar.counts`` and for a refusal with ``Sidecar.refusal`` or ``newest_refusal``.
 
     python tools/house.py        prints what is wrong, and exits with 1 when something is
 """
@@ -24,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("certs", "tlsidecar", "tui")
+SCENARIOS = Path("tests/scenarios")
 TASK_GROUPS = ("tasks", "group")
 OWNER_OF_TASKS = Path("tlsidecar/background.py")
 OWNER_OF_DATACLASSES = Path("tlsidecar/lazy_dataclass.py")
@@ -169,6 +173,36 @@ def eager_dataclasses(path: Path) -> list[int]:
     return lines
 
 
+def hasty_looks(path: Path) -> list[int]:
+    """The lines of a scenario that hold a metric, or the newest refusal, once against what it should be. What stands in
+    a function within a test is asked again and again; what should stay at nothing cannot be waited for."""
+    lines = []
+    outer = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)]
+    for node in _but_for_inner(outer):
+        if isinstance(node, ast.Subscript) and _calls(node.value, "refusals"):
+            lines.append(node.lineno)
+        elif isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+            compared = [node.test.left, *node.test.comparators]
+            is_equal = all(isinstance(operator, ast.Eq) for operator in node.test.ops)
+            nothing = any(isinstance(each, ast.Constant) and each.value == 0 for each in compared)
+            if is_equal and not nothing and any(_calls(each, "metric") for each in compared):
+                lines.append(node.lineno)
+    return lines
+
+
+def _but_for_inner(ahead: list[ast.FunctionDef]) -> Iterator[ast.AST]:
+    """What stands in these functions, but not in those within them."""
+    nodes: list[ast.AST] = list(ahead)
+    for node in nodes:
+        inner = ast.iter_child_nodes(node)
+        nodes += [each for each in inner if not isinstance(each, ast.FunctionDef | ast.Lambda)]
+    yield from nodes
+
+
+def _calls(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
+
+
 def main() -> int:
     """Print what is wrong; 1 when something is."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {}).get("house", {})
@@ -181,6 +215,8 @@ def main() -> int:
         if place.parts[0] == "tlsidecar" and place != OWNER_OF_DATACLASSES:
             lines = eager_dataclasses(path)
             problems += [f"{place}:{line}: take dataclass from tlsidecar.lazy_dataclass" for line in lines]
+    for path in sorted((ROOT / SCENARIOS).glob("*.py")):
+        problems += [f"{path.relative_to(ROOT)}:{line}: looks once: wait for it" for line in hasty_looks(path)]
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 

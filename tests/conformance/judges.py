@@ -21,7 +21,7 @@ from support.waiting import eventually
 from unit.dataplane.http1.conversation import Message, parse_requests
 
 SENTINEL = b"GET /sentinel HTTP/1.1\r\nHost: sentinel\r\n\r\n"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log crit;

@@ -266,7 +266,7 @@ for place in / /tmp /var /var/tmp /dev/shm /home /root; do mount -o remount,ro,b
 if touch {etc}/written 2>/dev/null; then echo 'the file system can be written' >&2; exit 90; fi
 exec {as_stranger} --bounding-set=-all --no-new-privs sh -c '
     tlsidecar run --config {etc}/tlsidecar.toml & daemon=$!
-    tlsidecar wait --timeout 20s && tlsidecar health --live && tlsidecar health --ready && tlsidecar status --json
+    tlsidecar wait --timeout 60s && tlsidecar health --live && tlsidecar health --ready && tlsidecar status --json
     echo "checks: $?" >&2
     kill -TERM $daemon; wait $daemon
 '
@@ -298,7 +298,7 @@ def test_it_serves_as_a_stranger_on_a_file_system_it_cannot_write(prepare: str, 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
         check=False,
     )
     assert served.returncode == 0, served.stderr

@@ -11,7 +11,6 @@ from support.mtls import Alerted, connected
 from support.pki import Pki
 from support.services import echo, serving
 from support.sidecar import running
-from support.waiting import eventually
 
 # Application data of the right size, sealed with no key of ours (RFC 8446 section 5.2).
 BROKEN_RECORD = b"\x17\x03\x03\x01\x00" + os.urandom(256)
@@ -33,4 +32,4 @@ def test_it_is_read_though_the_client_still_sends(protocol: str, pki: Pki, tmp_p
                     with pytest.raises(Alerted, match="bad record mac"):
                         peer.recv()
             if protocol == "tcp":
-                eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="protocol_error") == 10)
+                sidecar.counts(10, "tlsidecar_connections_total", outcome="protocol_error")

@@ -48,9 +48,9 @@ def test_edited_broken_and_put_back(pki: Pki, tmp_path: Path) -> None:
         assert result.returncode == 4
         assert "configuration changed: not applied: watchdog_timeout, listener[in].listen" in result.stderr
         assert sidecar.call("POST", "/v1/reload")[1]["attempt"]["configuration"] == "not applied"
-        before = sidecar.log_text.count("configuration changed: not applied")
+        eventually(lambda: sidecar.log_text.count("configuration changed: not applied") == 2)
         sidecar.signal(signal.SIGHUP)
-        eventually(lambda: sidecar.log_text.count("configuration changed: not applied") > before)
+        eventually(lambda: sidecar.log_text.count("configuration changed: not applied") == 3)
 
         sidecar.config_path.write_text(written)
         eventually(lambda: problem(sidecar, "configuration_changed") is None)

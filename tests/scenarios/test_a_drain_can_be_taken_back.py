@@ -10,6 +10,7 @@ import pytest
 from support import configs
 from support.mtls import connected
 from support.pki import Pki
+from support.ports import free_port
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
@@ -33,8 +34,7 @@ def test_it_serves_again(pki: Pki, tmp_path: Path, workers: int) -> None:
     client = pki.issue("client", "client.test")
     path = tmp_path / "app.sock"
     with serving(echo) as service, serving(echo) as remote:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         config = configs.identity(pki.issue("server", "localhost"), pki.trust)
         config += configs.terminate(service.address, listen=address)
         config += configs.originate(remote.address.replace("127.0.0.1", "localhost"), listen=f"unix:{path}")

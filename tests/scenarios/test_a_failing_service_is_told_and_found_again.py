@@ -12,6 +12,7 @@ import pytest
 from support import configs
 from support.mtls import connect, connected
 from support.pki import Pki
+from support.ports import free_port
 from support.services import echo, reset, serving
 from support.sidecar import running
 from support.waiting import eventually
@@ -33,8 +34,7 @@ def deaf() -> Iterator[int]:
 
 def test_nobody_listens(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
     with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
         assert peer.recv_all() == b""  # close_notify and FIN: nothing was relayed, so nothing can be missing
@@ -43,9 +43,9 @@ def test_nobody_listens(pki: Pki, tmp_path: Path) -> None:
         assert failure["detail"] == f"127.0.0.1:{port}: Connection refused"
         assert failure["last_identity"] == "client.test"
         assert sidecar.refusals() == []
-        assert sidecar.metric("tlsidecar_failures_total", reason="upstream_refused") == 1
+        sidecar.counts(1, "tlsidecar_failures_total", reason="upstream_refused")
         assert sidecar.metric("tlsidecar_refusals_total") == 0
-        assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 1
+        sidecar.counts(1, "tlsidecar_upstream_errors_total", reason="upstream_refused")
 
 
 def test_nobody_answers_the_connection(pki: Pki, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_it_accepts_and_resets(pki: Pki, tmp_path: Path) -> None:
             with pytest.raises(ConnectionError):
                 peer.recv_all()
             assert 0 <= sidecar.last_access(reason="upstream_reset")["wait_s"] < 20
-            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_reset") == 1
+            sidecar.counts(1, "tlsidecar_upstream_errors_total", reason="upstream_reset")
 
 
 def test_it_accepts_and_says_nothing(pki: Pki, tmp_path: Path) -> None:
@@ -83,8 +83,7 @@ def test_it_accepts_and_says_nothing(pki: Pki, tmp_path: Path) -> None:
 def test_it_flaps(pki: Pki, tmp_path: Path) -> None:
     """Twenty times down and up: the first connection after it is back is served, every time."""
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with socket.create_server(("127.0.0.1", 0)) as first:
-        port = first.getsockname()[1]
+    port = free_port()
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
     with running(tmp_path / "sidecar", config) as sidecar:
         for _ in range(20):
@@ -99,16 +98,15 @@ def test_it_flaps(pki: Pki, tmp_path: Path) -> None:
                 sock.close()
                 peer.close()
         sidecar.settles()
-        assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_refused") == 20
+        sidecar.counts(20, "tlsidecar_upstream_errors_total", reason="upstream_refused")
         eventually(lambda: not sidecar.problems())
 
 
 def test_with_several_addresses_the_next_one_is_taken(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        dead = closed.getsockname()[1]
+    dead = free_port()
     with serving(echo) as service, deaf() as mute:
-        config = configs.limits(upstream_connect_timeout="200ms") + configs.identity(server, pki.trust)
+        config = configs.limits(upstream_connect_timeout="500ms") + configs.identity(server, pki.trust)
         upstreams = [f"127.0.0.1:{dead}", f"127.0.0.1:{mute}", service.address]
         config += configs.terminate("").replace('upstream = ""', f"upstream = {upstreams}".replace("'", '"'))
         with running(tmp_path / "sidecar", config) as sidecar:
@@ -117,5 +115,8 @@ def test_with_several_addresses_the_next_one_is_taken(pki: Pki, tmp_path: Path) 
                     peer.send(b"!")
                     assert peer.recv_exactly(1) == b"!"
             assert sidecar.refusals() == []
-            down = {problem["subject"].split()[-1] for problem in sidecar.status()["problems"]}
-            eventually(lambda: down == {f"127.0.0.1:{dead}", f"127.0.0.1:{mute}"})
+
+            def down() -> set[str]:
+                return {problem["subject"].split()[-1] for problem in sidecar.problems()}
+
+            eventually(lambda: down() == {f"127.0.0.1:{dead}", f"127.0.0.1:{mute}"})

@@ -11,6 +11,7 @@ from pathlib import Path
 from support import configs
 from support.mtls import connected
 from support.pki import Pki
+from support.ports import free_port
 from support.raw_http import read_answer, request
 from support.remotes import remote, talk
 from support.services import echo, serving
@@ -27,8 +28,7 @@ def is_healthy(sidecar: Sidecar, listener: str) -> bool:
 
 def test_another_listener_reaches_it(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     address = f"127.0.0.1:{port}"
     config = configs.identity(server, pki.trust)
     config += configs.terminate(address, name="one") + configs.terminate(address, name="other")

@@ -47,7 +47,7 @@ def test_connections_and_refusals(tmp_path: Path, workers: str) -> None:
             peers[0].send(b"x" * 3000)
             peers[0].recv_exactly(3000)
             connect(sidecar.port(), trust, stranger).close()
-            eventually(lambda: sidecar.status()["totals"]["connections_active"] == 5)
+            eventually(lambda: sidecar.json("/v1/connections?filter=relaying")["matched"] == 5)
             for text, matched in [
                 ("id:*/sa/web", 3),
                 ("!id:*/sa/web listener:in", 2),

@@ -209,7 +209,7 @@ def test_on_a_terminal_nobody_asks_over_the_screen(pki: Pki, tmp_path: Path, how
             shown.press("Enter")
             return bool(shown.shows("3/3", "ADMIN: connected", within_s=3.0))
 
-        eventually(opened, 30.0)
+        eventually(opened, 60.0)
         console = shown.child_pid
         children = [int(each) for each in Path(f"/proc/{console}/task/{console}/children").read_text().split()]
         assert int((tmp_path / "pid").read_text()) in children

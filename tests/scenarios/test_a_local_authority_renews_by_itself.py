@@ -52,7 +52,9 @@ def test_and_recovers_when_the_ca_was_away(tmp_path: Path) -> None:
                 new = connect(sidecar, trust, client)
                 certificate = new.tls.get_peer_certificate(as_cryptography=True)
                 assert certificate is not None
-                assert certificate.serial_number == int(serials[-1], 16)
+                # On a busy machine the next one may have come meanwhile.
+                newest = sidecar.json("/v1/certificates")["leaf"]["serial"]
+                assert certificate.serial_number in {int(each, 16) for each in (serials[-1], newest)}
                 new.close()
                 old.send(b"the first connection goes on")
                 assert old.recv_exactly(28) == b"the first connection goes on"

@@ -12,7 +12,6 @@ from support.pki import Pki
 from support.raw_http import read_answer, request
 from support.services import serving
 from support.sidecar import running
-from support.waiting import eventually
 
 
 def stalls(sock: socket.socket) -> None:
@@ -35,7 +34,7 @@ def test_it_stalls(protocol: str, pki: Pki, tmp_path: Path) -> None:
                     with pytest.raises(ConnectionResetError):
                         sock.recv(1)
             name = "tlsidecar_upstream_errors_total"
-            eventually(lambda: sidecar.metric(name, reason="upstream_handshake_timeout") == 1)
+            sidecar.counts(1, name, reason="upstream_handshake_timeout")
             upstream = sidecar.status()["listeners"][0]["upstreams"][0]
             assert upstream["healthy"] is False
             assert upstream["last_error"] == "not done within 0.3 s"

@@ -18,6 +18,7 @@ import pytest
 from support import configs
 from support.mtls import connected
 from support.pki import Pair, Pki
+from support.ports import free_port
 from support.services import echo, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
@@ -293,10 +294,8 @@ def test_but_not_for_ever(pki: Pki, tmp_path: Path, server: Pair) -> None:
 
 @pytest.mark.needs("systemd-socket-activate")
 def test_under_systemds_own_activation(pki: Pki, tmp_path: Path, server: Pair) -> None:
-    with serving(echo) as service, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    port = free_port()
+    with serving(echo) as service:
         text = config(pki, server, service.address, listen="127.0.0.1:1")
         activate = [shutil.which("systemd-socket-activate") or "", f"--listen=127.0.0.1:{port}", "--fdname=in"]
         sidecar = Sidecar(tmp_path / "s", text, under=activate)

@@ -142,7 +142,7 @@ def test_what_is_open_stays_with_the_old_one(pki: Pki, tmp_path: Path) -> None:
         try:
             with connected(old.port(), pki.trust, client) as peer:
                 new.start(wait=False)
-                eventually(lambda: "taken over" in new.log_text)
+                eventually(lambda: "taken over" in new.log_text, READY_WITHIN_S)
                 peer.send(b"still here")
                 assert peer.recv_exactly(10) == b"still here"
                 peer.end_writing()
@@ -165,7 +165,7 @@ def test_a_unix_socket_keeps_its_path(pki: Pki, tmp_path: Path) -> None:
         new = successor(tmp_path / "new", config, old, "1")
         try:
             new.start(wait=False)
-            eventually(lambda: "taken over" in new.log_text)
+            eventually(lambda: "taken over" in new.log_text, READY_WITHIN_S)
             assert old.wait() == 0
             new.answers()
             with socket.socket(socket.AF_UNIX) as sock:
@@ -298,11 +298,11 @@ def test_a_predecessor_of_another_version(pki: Pki, tmp_path: Path, told: bytes,
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.bind(str(new.socket_path.with_name("admin.take")))
             waiting.listen()
-            waiting.settimeout(20)
+            waiting.settimeout(READY_WITHIN_S)
             new.start(wait=False)
             try:
                 with waiting.accept()[0] as sock:
-                    sock.settimeout(20)
+                    sock.settimeout(READY_WITHIN_S)
                     assert sock.recv(100) == b"take\n"
                     socket.send_fds(sock, [told], [shared.fileno()])
                     if takes:

@@ -20,7 +20,6 @@ from support.h2_services import answers_early
 from support.pki import Pair, Pki
 from support.services import Handler, serving
 from support.sidecar import running
-from support.waiting import eventually
 
 MIB = 1024 * 1024
 BODY = b"x" * (20 * MIB)
@@ -187,7 +186,7 @@ def test_who_never_stops_sending_is_cut_in_the_end(pki: Pki, tmp_path: Path) -> 
                 ended.set()
 
             threading.Thread(target=sends_on, daemon=True).start()
-            eventually(lambda: sidecar.metric("tlsidecar_requests_total", code="4xx") == 1)
+            sidecar.counts(1, "tlsidecar_requests_total", code="4xx")
             assert not ended.wait(1.5)
             began = time.monotonic()
             assert sidecar.stop() == 0

@@ -52,7 +52,7 @@ def test_a_fin_without_close_notify_is_a_truncation(pki: Pki, tmp_path: Path) ->
                 peer.end_writing()
                 assert peer.recv_all() == b"ok"
             eventually(lambda: recorder.ends == ["reset", "clean"])
-            assert sidecar.metric("tlsidecar_connections_total", outcome="truncated") == 1
+            sidecar.counts(1, "tlsidecar_connections_total", outcome="truncated")
 
 
 def test_a_reset_of_the_service_cuts_the_peer(pki: Pki, tmp_path: Path) -> None:

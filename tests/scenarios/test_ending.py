@@ -81,7 +81,7 @@ def test_a_drain_and_a_shutdown_over_the_admin_socket(pki: Pki, tmp_path: Path) 
             drain.start()
             eventually(lambda: sidecar.status()["state"] == "draining")
             peer.close()
-            drain.join(10)
+            drain.join(30)
             assert [(status, body["outcome"]) for status, body in answers] == [(200, "drained")]
             assert sidecar.call("POST", "/v1/shutdown")[0] == 202
             assert sidecar.wait() == 0
@@ -106,5 +106,5 @@ def test_one_connection_is_closed_by_its_number(pki: Pki, tmp_path: Path) -> Non
             assert sidecar.call("DELETE", f"/v1/connections/{row['id']}")[0] == 200
             with pytest.raises(ConnectionError):
                 peer.recv_all()
-            assert sidecar.call("DELETE", f"/v1/connections/{row['id']}")[0] == 404
+            eventually(lambda: sidecar.call("DELETE", f"/v1/connections/{row['id']}")[0] == 404)
             sidecar.last_access(reason="closed_by_admin")

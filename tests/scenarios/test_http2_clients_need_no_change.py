@@ -77,7 +77,7 @@ def test_a_client_of_http1_is_told_that_it_is_none_of_ours(links: Chain) -> None
     for way in ("--http1.1", "--no-alpn"):
         said = curl(links, way, "--write-out", "%{http_version} %{http_code}", f"{links.https}/")
         assert said == "HTTP/2 alone is spoken here.\n1.1 505"
-    assert links.inside.metric("tlsidecar_refusals_total", reason="h2_protocol_error") == 2
+    links.inside.counts(2, "tlsidecar_refusals_total", reason="h2_protocol_error")
 
 
 @pytest.mark.needs("nghttp", "nghttpd")
@@ -93,7 +93,7 @@ def test_h2load(links: Chain) -> None:
     for path in ("/", "/large"):
         told = run("h2load", "--requests=200", "--clients=4", "--max-concurrent-streams=10", f"{links.http}{path}")
         assert re.search(r"200 done, 200 succeeded, 0 failed, 0 errored, 0 timeout", told), told
-    eventually(lambda: links.inside.metric("tlsidecar_requests_total", code="2xx") == 400, 10)
+    links.inside.counts(400, "tlsidecar_requests_total", code="2xx")
 
 
 _CLIENT = """

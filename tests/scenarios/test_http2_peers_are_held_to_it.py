@@ -16,7 +16,6 @@ from support.mtls import Peer, client_context
 from support.pki import Pair, Pki
 from support.services import serving
 from support.sidecar import Sidecar, running
-from support.waiting import eventually
 from unit.dataplane.http2.talk import CALL, GET, OK, Side, head
 from unit.dataplane.http2.test_hostile_peers import CONNECTION_ERRORS, FLOODS, MALFORMED
 
@@ -93,7 +92,7 @@ def test_a_flood(world: World, said: bytes) -> None:
     before = world.sidecar.metric("tlsidecar_refusals_total", reason="h2_flood")
     side = world.tell(said)
     assert [each[2] for each in side.of("goaway")] == ["ENHANCE_YOUR_CALM"]
-    eventually(lambda: world.sidecar.metric("tlsidecar_refusals_total", reason="h2_flood") == before + 1, 10)
+    world.sidecar.counts(before + 1, "tlsidecar_refusals_total", reason="h2_flood")
 
 
 @pytest.mark.parametrize(("said", "code"), CONNECTION_ERRORS)

@@ -79,9 +79,9 @@ class World:
             side.hear(data)
         return side
 
-    def lost(self) -> list[dict[str, Any]]:
-        """The access log's lines of calls that were answered 502."""
-        lines = self.sidecar.access_lines()
+    def lost(self, application: str) -> list[dict[str, Any]]:
+        """The access log's lines of calls of this application's address that were answered 502."""
+        lines = [line for line in self.sidecar.access_lines() if line["peer"] == application]
         return [line for line in lines if line.get("target") == "/demo.Echo/Unary" and line["status"] == 502]
 
     def failed(self) -> float:
@@ -102,18 +102,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.mark.parametrize("said", [*[pytest.param(each.values[0], id=each.id) for each in BREAKS], *FLOODS])
 def test_it_costs_the_service_its_connection(world: World, said: bytes) -> None:
-    before, called = world.failed(), len(world.lost())
+    before = world.failed()
     world.remote.says = b""
     with world.application() as neighbour:
         assert world.hears(neighbour, head(1), until=1).heads(1) == [dict(OK)]
         world.remote.says = said
         with world.application() as sock:
+            address = "{}:{}".format(*sock.getsockname())
             side = world.hears(sock, _ASKED)
         assert side.heard[-1] == ("goaway", 5, "NO_ERROR")  # and may come again
         assert side.heads(3)[-1][b"grpc-status"] == b"14"
         assert world.hears(neighbour, head(3), until=3).heads(3) == [dict(OK)]
     assert world.failed() > before  # for each call that it has failed
-    (line,) = eventually(lambda: world.lost()[called:])
+    (line,) = eventually(lambda: world.lost(address))
     assert (line["identity"], line["reason"]) == ("localhost", "upstream_bad_response")
     failure = world.sidecar.failures()[0]
     assert (failure["last_identity"], failure["reason"]) == ("localhost", line["reason"])
@@ -132,7 +133,7 @@ def test_one_that_was_asked_nothing(world: World) -> None:
         reason="upstream_bad_response", detail="PUSH_PROMISE, which nobody here has asked for"
     )
     assert failure["last_identity"] == "localhost"
-    assert world.sidecar.metric("tlsidecar_failures_total", reason="upstream_bad_response") == before + 1
+    world.sidecar.counts(before + 1, "tlsidecar_failures_total", reason="upstream_bad_response")
 
 
 def test_memory_stays_flat(world: World) -> None:

@@ -197,7 +197,7 @@ def test_streams_are_finished_first(why: str, world: World) -> None:
         assert client.side.of("reset") == []
         client.peer.close()
     reason = "drained" if why == "a drain" else "peer_certificate_revoked"
-    eventually(lambda: world.sidecar.metric("tlsidecar_connections_total", outcome=reason) == len(world.clients))
+    world.sidecar.counts(len(world.clients), "tlsidecar_connections_total", outcome=reason)
 
     def logged() -> list[int]:
         return [line["status"] for line in world.sidecar.access_lines() if line["access"] == "request"]
@@ -226,4 +226,4 @@ def test_some_are_killed_alone(world: World) -> None:
             client.ends()
         assert not (name != "idle" and client.is_whole(client.side))
     world.go_on(but=killed)
-    assert world.sidecar.metric("tlsidecar_connections_active", listener="in") == len(world.clients) - len(killed)
+    world.sidecar.counts(len(world.clients) - len(killed), "tlsidecar_connections_active", listener="in")

@@ -12,6 +12,7 @@ import pytest
 from support import configs
 from support.mtls import Peer, connected
 from support.pki import Pki
+from support.ports import free_port
 from support.services import serving
 from support.sidecar import running
 from support.waiting import eventually
@@ -26,8 +27,7 @@ def numbered(count: int) -> list[bytes]:
 def test_a_pipeline_to_an_upstream_that_is_down_is_answered_whole(pki: Pki, tmp_path: Path) -> None:
     """Each request fails within the call that began it; that must neither nest nor reorder."""
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}", protocol="http")
     with running(tmp_path / "sidecar", config) as sidecar, connected(sidecar.port(), pki.trust, client) as peer:
         writer = threading.Thread(target=peer.send, args=(b"".join(numbered(2000)),))
@@ -35,7 +35,7 @@ def test_a_pipeline_to_an_upstream_that_is_down_is_answered_whole(pki: Pki, tmp_
         answer = peer.recv_all()
         writer.join(20)
         assert answer.count(b"HTTP/1.1 502 ") == 2000
-        assert sidecar.metric("tlsidecar_requests_total", code="5xx") == 2000
+        sidecar.counts(2000, "tlsidecar_requests_total", code="5xx")
         sidecar.settles()
 
 

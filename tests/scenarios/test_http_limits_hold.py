@@ -49,7 +49,7 @@ def test_requests_per_connection(pki: Pki, tmp_path: Path) -> None:
             with connected(sidecar.port(), pki.trust, client) as eager:
                 eager.send(request() * 10)
                 assert eager.recv_all().count(b"HTTP/1.1 200 OK") == 3
-            assert sidecar.metric("tlsidecar_requests_total") == 6
+            sidecar.counts(6, "tlsidecar_requests_total")
 
 
 def test_requests_at_once(pki: Pki, tmp_path: Path) -> None:
@@ -171,20 +171,20 @@ def test_a_head_takes_too_long(trickles: bool, pki: Pki, tmp_path: Path) -> None
 def test_a_client_that_asks_nothing_is_let_go(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with http_service() as service:
-        config = configs.limits(head_timeout="200ms", keepalive_timeout="400ms") + configs.identity(server, pki.trust)
+        config = configs.limits(head_timeout="200ms", keepalive_timeout="800ms") + configs.identity(server, pki.trust)
         config += configs.terminate(service, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
             began = time.monotonic()
             with connected(sidecar.port(), pki.trust, client) as silent:
                 assert silent.recv_all() == b""  # close_notify: an end, not a cut
-                assert time.monotonic() - began >= 0.35, "opened ahead, it waits like one that is kept"
+                assert time.monotonic() - began >= 0.75, "opened ahead, it waits like one that is kept"
             with connected(sidecar.port(), pki.trust, client) as peer:
                 for _ in range(2):
+                    began = time.monotonic()
                     peer.send(request())
                     assert read_answer(peer).status == 200
-                began = time.monotonic()
                 assert peer.recv_all() == b""
-                assert time.monotonic() - began >= 0.35
+                assert time.monotonic() - began >= 0.75
             with connected(sidecar.port(), pki.trust, client) as peer:
                 peer.send(request())
                 assert read_answer(peer).status == 200
@@ -212,7 +212,7 @@ def test_a_body_stops_arriving(head: bytes, pieces: list[bytes], pki: Pki, tmp_p
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     received: list[bytes] = []
     with serving(recording(received)) as service:
-        config = configs.limits(body_idle_timeout="500ms") + configs.identity(server, pki.trust)
+        config = configs.limits(body_idle_timeout="1200ms") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
             with connected(sidecar.port(), pki.trust, client) as peer:
@@ -224,7 +224,7 @@ def test_a_body_stops_arriving(head: bytes, pieces: list[bytes], pki: Pki, tmp_p
             with connected(sidecar.port(), pki.trust, client) as peer:
                 peer.send(head)
                 for piece in pieces:
-                    threading.Event().wait(0.25)
+                    threading.Event().wait(0.45)
                     peer.send(piece)
                 assert read_answer(peer).status == 200
             assert len(received) == 2
@@ -246,7 +246,7 @@ def test_a_reader_that_does_not_read(pki: Pki, tmp_path: Path) -> None:
             cut_off.set()
 
     with serving(pours) as service:
-        config = configs.limits(write_timeout="600ms") + configs.identity(server, pki.trust)
+        config = configs.limits(write_timeout="1s") + configs.identity(server, pki.trust)
         config += configs.terminate(service.address, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
             before = sidecar.resident_bytes()
@@ -255,7 +255,7 @@ def test_a_reader_that_does_not_read(pki: Pki, tmp_path: Path) -> None:
             assert cut_off.wait(20)
             line = sidecar.last_access(access="request")
             assert (line["reason"], line["status"]) == ("slow_reader", 200)
-            assert sidecar.metric("tlsidecar_connections_total", outcome="slow_reader") == 1
+            sidecar.counts(1, "tlsidecar_connections_total", outcome="slow_reader")
             # What it did not take was not kept for it.
             assert sidecar.resident_bytes() - before < 8 * 1024 * 1024
             with pytest.raises((ConnectionError, Alerted)):
@@ -271,7 +271,7 @@ def test_a_reader_that_does_not_read(pki: Pki, tmp_path: Path) -> None:
                     if got % (4 * 1024 * 1024) < len(data):
                         threading.Event().wait(0.08)
                 assert got >= size
-                assert time.monotonic() - began > 0.6
+                assert time.monotonic() - began > 1.0
 
 
 @pytest.mark.parametrize("expects", [False, True], ids=["", "expect"])
@@ -314,7 +314,7 @@ def test_an_answer_may_pause_for_longer_than_a_request(pki: Pki, tmp_path: Path)
         sock.sendall(b"two")
 
     with serving(events) as service:
-        config = configs.limits(body_idle_timeout="100ms", response_idle_timeout="800ms")
+        config = configs.limits(body_idle_timeout="100ms", response_idle_timeout="1200ms")
         config += configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
             with connected(sidecar.port(), pki.trust, client) as peer:

@@ -15,6 +15,7 @@ from support.pki import Pair, Pki
 from support.recording import OK, Answer, Recorder, recording
 from support.services import serving
 from support.sidecar import Sidecar, running
+from support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("http_responses_table")
 
@@ -91,7 +92,7 @@ def test_an_answer_that_is_refused(world: World, data: bytes, method: bytes, lin
         assert b"y" * 100 not in answer
     failure = world.sidecar.failure(reason="upstream_bad_response", upstream=world.recorder.address)
     assert failure["last_identity"] == "client.test"
-    assert sum(each["count"] for each in world.sidecar.failures()) == before + 1
+    eventually(lambda: sum(each["count"] for each in world.sidecar.failures()) == before + 1)
     assert world.sidecar.refusals() == []
     bad = world.recorder.requests[-1].connection
     with world.connect() as peer:

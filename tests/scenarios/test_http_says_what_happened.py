@@ -73,8 +73,8 @@ def test_a_remote_that_refuses_us(body: bytes, reads: bool, pki: Pki, tmp_path: 
             # Which alert it was is lost only when its reset came between our look and our write.
             assert sum("unknown_ca" in refusal["detail"] for refusal in refusals) > len(refusals) // 2
             assert all("alert" in refusal["detail"] for refusal in refusals)
-            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="refused_by_peer") == TIMES
-            assert sidecar.metric("tlsidecar_refusals_total", reason="refused_by_peer") == TIMES
+            sidecar.counts(TIMES, "tlsidecar_upstream_errors_total", reason="refused_by_peer")
+            sidecar.counts(TIMES, "tlsidecar_refusals_total", reason="refused_by_peer")
 
 
 def test_a_remote_that_stalls_in_the_handshake(pki: Pki, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_broken_record_after_the_handshake(begun: bytes, pki: Pki, tmp_path: P
             with pytest.raises(Alerted, match="bad record mac"):
                 writer.peer.recv()
             writer.close()
-            eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="protocol_error") == 1)
+            sidecar.counts(1, "tlsidecar_connections_total", outcome="protocol_error")
             if begun:
                 sidecar.last_access(reason="protocol_error", method="GET", target="/half", status=0)
             else:

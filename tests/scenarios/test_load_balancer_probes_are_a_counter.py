@@ -11,7 +11,6 @@ from support import configs
 from support.pki import Pki
 from support.services import echo, reset, serving
 from support.sidecar import running
-from support.waiting import eventually
 
 
 def half_closes(sock: socket.socket) -> None:
@@ -37,7 +36,7 @@ def test_probes_leave_no_refusal(way: str, protocol: str, pki: Pki, tmp_path: Pa
         with running(tmp_path / "sidecar", config) as sidecar:
             for _ in range(count):
                 WAYS[way](socket.create_connection(("127.0.0.1", sidecar.port()), 10))
-            eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="empty") == count)
+            sidecar.counts(count, "tlsidecar_connections_total", outcome="empty")
             sidecar.settles()
             assert sidecar.refusals() == []
             assert sidecar.metric("tlsidecar_handshakes_total", outcome="failed") == 0

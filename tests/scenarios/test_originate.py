@@ -13,10 +13,10 @@ from OpenSSL import SSL
 from support import configs
 from support.mtls import Alerted, Peer, server_context
 from support.pki import Pki
+from support.ports import free_port
 from support.remotes import remote, talk
 from support.services import serving
 from support.sidecar import running
-from support.waiting import eventually
 
 UNKNOWN_CA = "the peer sent the alert unknown_ca"
 LOST_ALERT = "the peer sent an alert and a reset; which alert it was is lost"
@@ -57,7 +57,7 @@ def test_the_wrong_remote_gets_nothing(
                 talk(sidecar.port(), b"a secret")
             refusal = sidecar.refusal(reason=reason)
             assert (refusal["stage"], refusal["side"]) == (stage, "local")
-            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_tls") == 1
+            sidecar.counts(1, "tlsidecar_upstream_errors_total", reason="upstream_tls")
             sidecar.settles()
 
 
@@ -115,7 +115,7 @@ def test_being_refused_is_recorded_as_theirs(sent: bytes, pki: Pki, tmp_path: Pa
             for _ in range(times):
                 with pytest.raises((ConnectionResetError, BrokenPipeError)):
                     talk(sidecar.port(), sent)
-            eventually(lambda: sidecar.metric("tlsidecar_refusals_total", reason="refused_by_peer") == times)
+            sidecar.counts(times, "tlsidecar_refusals_total", reason="refused_by_peer")
             refusals = sidecar.refusals()
             assert {(each["reason"], each["side"], each["stage"]) for each in refusals} == {
                 ("refused_by_peer", "peer", "verify")
@@ -123,8 +123,8 @@ def test_being_refused_is_recorded_as_theirs(sent: bytes, pki: Pki, tmp_path: Pa
             details = {each["detail"] for each in refusals}
             assert UNKNOWN_CA in details
             assert details <= {UNKNOWN_CA, LOST_ALERT}
-            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="refused_by_peer") == times
-            assert sidecar.metric("tlsidecar_connections_total", outcome="refused_by_peer") == times
+            sidecar.counts(times, "tlsidecar_upstream_errors_total", reason="refused_by_peer")
+            sidecar.counts(times, "tlsidecar_connections_total", outcome="refused_by_peer")
             sidecar.last_access(reason="refused_by_peer")
             assert sidecar.status()["listeners"][0]["upstreams"][0]["healthy"] is False
 
@@ -152,8 +152,7 @@ def test_a_plaintext_remote_is_never_talked_to_in_plaintext(pki: Pki, tmp_path: 
 
 def test_a_remote_that_is_down_is_said_so(pki: Pki, tmp_path: Path) -> None:
     ours = pki.issue("ours", "app.internal")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{port}")
     with running(tmp_path / "sidecar", config) as sidecar:
         with pytest.raises(ConnectionResetError):
@@ -163,5 +162,5 @@ def test_a_remote_that_is_down_is_said_so(pki: Pki, tmp_path: Path) -> None:
         assert f"localhost:{port}" in failure["detail"]
         assert sidecar.refusals() == []
         assert sidecar.status()["listeners"][0]["upstreams"][0]["healthy"] is False
-        problem = sidecar.status()["problems"][0]
+        problem = sidecar.problems()[0]
         assert (problem["code"], problem["severity"], problem["subject"]) == ("upstream_down", "critical", "out")

@@ -9,7 +9,7 @@ from pathlib import Path
 from support import configs
 from support.grpc_calls import SERVICE, channel, credentials, grpc_service, unary
 from support.pki import Pair, Pki
-from support.reloading import BusyClient, reload_under_load, shown_to
+from support.reloading import BusyClient, none_failed, reload_under_load, shown_to
 from support.sidecar import running
 
 CLIENTS = 4
@@ -51,6 +51,4 @@ def test_no_call_fails_and_no_stream_is_lost(pki: Pki, tmp_path: Path) -> None:
                 lambda stop: [Client(port, stop, seed, pki=pki, pair=client) for seed in range(CLIENTS)],
                 prove,
             )
-            requests = sidecar.metric("tlsidecar_requests_total")
-            assert requests == sidecar.metric("tlsidecar_requests_total", code="2xx")
-            assert sidecar.metric("tlsidecar_upstream_errors_total") == 0
+            none_failed(sidecar)

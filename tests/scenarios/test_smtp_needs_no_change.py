@@ -118,7 +118,7 @@ def test_who_does_not_keep_to_it_is_turned_away(tmp_path: Path, pki: Pki) -> Non
             eventually(lambda: detail in sidecar.refusal(reason="starttls_refused")["detail"])  # noqa: B023
         with smtplib.SMTP("localhost", sidecar.port(), timeout=20) as smtp:  # a load balancer's probe
             assert smtp.helo()[0] == 250
-        eventually(lambda: sidecar.metric("tlsidecar_connections_total", outcome="empty") == 1)
+        sidecar.counts(1, "tlsidecar_connections_total", outcome="empty")
         assert len(sidecar.refusals()) == len(HOSTILE)
         assert service.connections == 0
 
@@ -193,7 +193,7 @@ def test_a_rotation_is_proved_and_two_of_us_stand_in_a_row(tmp_path: Path) -> No
         with running(tmp_path / "sidecar", config) as behind:
             answer = certs("rotate", tmp_path / "far", "--socket", behind.socket_path)
             assert answer["sidecars"][0]["generation"] == 2
-            assert behind.metric("tlsidecar_connections_total", outcome="probe") == 1
+            behind.counts(1, "tlsidecar_connections_total", outcome="probe")
             config = configs.identity(near, trust)
             config += configs.originate(f"localhost:{behind.port()}", starttls="smtp") + checked
             with running(tmp_path / "other", config) as sidecar:

@@ -12,6 +12,7 @@ from pathlib import Path
 from support import configs
 from support.mtls import connected
 from support.pki import Pki
+from support.ports import free_port
 from support.raw_http import read_answer, request
 from support.services import serving
 from support.sidecar import Sidecar, running
@@ -38,8 +39,7 @@ def _command(sidecar: Sidecar, *arguments: str) -> tuple[int, str]:
 
 def test_the_service_dies_and_comes_back(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with serving(_service) as service:
-        port = service.port
+    port = free_port()
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}", protocol="http")
     with running(tmp_path / "sidecar", config) as sidecar:
 
@@ -76,5 +76,11 @@ def test_the_service_dies_and_comes_back(pki: Pki, tmp_path: Path) -> None:
         with serving(_service, port=port):
             eventually(lambda: ask() == 200)
             eventually(lambda: not outage())
-            code, text = _command(sidecar, "ui", "--once")
-            assert (code, "critical" in text) == (0, False)
+
+            def nothing_is_wrong() -> bool:
+                """A machine that is busy may be so for a moment."""
+                code, text = _command(sidecar, "ui", "--once")
+                assert "critical" not in text
+                return code == 0
+
+            eventually(nothing_is_wrong)

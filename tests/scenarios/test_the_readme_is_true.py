@@ -6,13 +6,13 @@ import http.server
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -46,9 +46,7 @@ def test_your_own_service_in_five_minutes(tmp_path: Path) -> None:
     service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
     serving = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.05})
     serving.start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     script = "\n".join(["set -euo pipefail", "trap 'kill %1; wait %1' EXIT", *_path()])
     script = re.sub(r"\b8443\b", str(port), script)
     script = re.sub(r"\b8080\b", str(service.server_address[1]), script)
@@ -56,7 +54,7 @@ def test_your_own_service_in_five_minutes(tmp_path: Path) -> None:
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     try:
         done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
         )
     finally:
         service.shutdown()

@@ -47,7 +47,7 @@ def test_live_connections_end_where_the_listener_says_so(closes: bool, pki: Pki,
             good.send(b"after")
             assert good.recv_exactly(5) == b"after"
             assert "revoked" in _refused(sidecar, pki, revoked)
-            assert sidecar.refusals()[0]["reason"] == "certificate_revoked"
+            sidecar.refusal(reason="certificate_revoked")
 
 
 def test_over_http_the_exchange_under_way_is_finished_first(pki: Pki, tmp_path: Path) -> None:
@@ -61,13 +61,14 @@ def test_over_http_the_exchange_under_way_is_finished_first(pki: Pki, tmp_path: 
             connected(sidecar.port(), pki.trust, revoked) as peer,
         ):
             peer.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfirst")
+            eventually(lambda: sidecar.listener()["upstreams"][0]["active"] == 1)
             pki.revoke(revoked)
             assert sidecar.call("POST", "/v1/reload")[1]["outcome"] == "applied"
             peer.send(b" half")
             answer = peer.recv_all()
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert answer.endswith(b"first half")
-            assert sidecar.metric("tlsidecar_connections_total", outcome="peer_certificate_revoked") == 1
+            sidecar.counts(1, "tlsidecar_connections_total", outcome="peer_certificate_revoked")
 
 
 @pytest.mark.parametrize("policy", ["strict", "soft"])

@@ -38,7 +38,7 @@ def tried_inside(sidecar: Sidecar, pid: int) -> dict[tuple[str, Any], str]:
     os.kill(pid, inside.SIGNAL)
 
     def look() -> dict[tuple[str, Any], str]:
-        for line in sidecar.log_text.splitlines():
+        for line in sidecar.whole_lines:
             if line.startswith(inside.REPORT):
                 who, found = json.loads(line.removeprefix(inside.REPORT))
                 if who == pid:

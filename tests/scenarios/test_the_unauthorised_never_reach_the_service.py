@@ -76,20 +76,20 @@ def test_each_is_told_why(version: ssl.TLSVersion, pki: Pki, tmp_path: Path) -> 
         config += configs.terminate(service.address, allow=(f"dns:{ALLOWED}",))
         with running(tmp_path / "sidecar", config) as sidecar:
             port = sidecar.port()
-            for name, case in CASES.items():
+            for number, (name, case) in enumerate(CASES.items(), 1):
                 with pytest.raises(ssl.SSLError) as refused:
                     _speak_early(pki, port, pairs[name], version)
                 told = str(refused.value).upper().replace(" ", "_")
                 # TLS 1.2 has no alert of its own for a certificate that is missing.
                 alert = "HANDSHAKE_FAILURE" if not pairs[name] and version == ssl.TLSVersion.TLSv1_2 else case.alert
-                assert alert in told, (name, told, sidecar.refusals()[0])
-                refusal = sidecar.refusals()[0]
+                refusal = sidecar.newest_refusal(number)
+                assert alert in told, (name, told, refusal)
                 assert (refusal["stage"], refusal["reason"], refusal["side"]) == (case.stage, case.reason, "local"), (
                     name
                 )
                 assert bool(refusal["serial"]) == bool(pairs[name])
             assert service.connections == 0
-            assert sidecar.metric("tlsidecar_connections_total", outcome="refused") == len(CASES)
+            sidecar.counts(len(CASES), "tlsidecar_connections_total", outcome="refused")
             assert _speak_early(pki, port, good, version) == b"early"
             assert service.connections == 1
 

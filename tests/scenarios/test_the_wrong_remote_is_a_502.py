@@ -123,7 +123,7 @@ def test_nothing_is_told_to_the_wrong_remote(
                 assert refusal["reason"] == "refused_by_peer"
             else:
                 assert (refusal["status"], refusal["target"]) == (502, "/secret")
-            assert sidecar.metric("tlsidecar_requests_total", code="5xx") == 2
+            sidecar.counts(2, "tlsidecar_requests_total", code="5xx")
         assert not any(b"secret" in data for data in heard)
         assert all(data[:1] in (b"", b"\x16") for data in heard), heard
 
@@ -156,4 +156,4 @@ def test_only_what_may_be_repeated_is_repeated(method: str, status: int, times: 
             assert read_answer(peer).status == status
             assert seen.count(f"{method} /second HTTP/1.1".encode()) == times
             # What was made good is no failure of the upstream's.
-            assert sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_closed") == (status != 200)
+            sidecar.counts(status != 200, "tlsidecar_upstream_errors_total", reason="upstream_closed")

@@ -16,11 +16,12 @@ from OpenSSL import SSL
 from support import configs
 from support.mtls import Alerted, Peer, server_context
 from support.pki import Pair, Pki
+from support.ports import free_port
 from support.services import Handler, Service, echo, reset, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
-FAST = {"interval": "50ms", "timeout": "1s"}
+FAST = {"interval": "50ms", "timeout": "5s"}
 
 
 def health_check(**values: object) -> str:
@@ -78,7 +79,7 @@ def test_readiness_follows_the_service_and_liveness_does_not(pki: Pki, tmp_path:
         with running(tmp_path / "sidecar", config) as sidecar:
             record = sidecar.listener()["upstreams"][0]
             assert (record["healthy"], record["checked"]) == (True, True)
-            assert sidecar.metric("tlsidecar_upstream_healthy", listener="in") == 1
+            sidecar.counts(1, "tlsidecar_upstream_healthy", listener="in")
             assert seen[0].startswith(b"GET /health?deep=1 HTTP/1.1\r\n")
             assert f"\r\nHost: {service.address}\r\n".encode() in seen[0]
 
@@ -127,8 +128,7 @@ def test_without_being_asked_readiness_does_not_follow(pki: Pki, tmp_path: Path)
 
 def test_not_ready_before_the_service_is_there(pki: Pki, tmp_path: Path) -> None:
     server = pki.issue("server", "localhost")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     config = configs.identity(server, pki.trust) + configs.terminate(f"127.0.0.1:{port}")
     config += health_check(readiness=True)
     with running(tmp_path / "sidecar", config, until="/healthz") as sidecar:
@@ -141,8 +141,8 @@ def test_not_ready_before_the_service_is_there(pki: Pki, tmp_path: Path) -> None
 def test_a_flapping_upstream_is_back_with_its_first_success(pki: Pki, tmp_path: Path) -> None:
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     handler = answers(lambda: 200)
-    with serving(handler) as first:
-        port = first.port
+    port = free_port()
+    with serving(handler, port=port) as first:
         config = configs.identity(server, pki.trust) + configs.terminate(first.address, protocol="http")
         config += health_check(path="/", readiness=True, interval="30ms", unhealthy_threshold=1)
         with running(tmp_path / "sidecar", config) as sidecar:
@@ -172,9 +172,8 @@ def test_an_unhealthy_address_is_left_out_until_it_is_well(pki: Pki, tmp_path: P
             hits[number] += 1
             return status[number]
 
-        seen: list[bytes] = []
-
         def handle(sock: socket.socket) -> None:
+            seen: list[bytes] = []
             checks = answers(lambda: status[number] if b"GET /health" in seen[-1] else count(), seen)
             checks(sock)
 
@@ -245,8 +244,8 @@ def remote(trust: Path, pair: Pair, port: int = 0) -> Iterator[Service]:
 def test_an_ambassador_checks_who_the_remote_is(pki: Pki, tmp_path: Path) -> None:
     ours = pki.issue("ours", "app.internal")
     right, wrong = pki.issue("right", "localhost"), pki.issue("wrong", "elsewhere.internal")
-    with remote(pki.trust, right) as service:
-        port = service.port
+    port = free_port()
+    with remote(pki.trust, right, port) as service:
         config = configs.identity(ours, pki.trust) + configs.originate(f"localhost:{port}") + health_check()
         with running(tmp_path / "sidecar", config) as sidecar:
             eventually(lambda: sidecar.listener()["upstreams"][0]["checked"] is True)

@@ -113,12 +113,12 @@ def test_each_direction_ends_for_itself(pki: Pki, tmp_path: Path) -> None:
 def test_an_idle_tunnel_ends_and_a_busy_one_does_not(pki: Pki, tmp_path: Path) -> None:
     client = pki.issue("client", "client.test")
     # The times of HTTP do not count in a tunnel.
-    times = {"keepalive_timeout": "100ms", "head_timeout": "100ms", "body_idle_timeout": "100ms"}
-    limits = configs.limits(idle_timeout="700ms", **times)
+    times = {"keepalive_timeout": "300ms", "head_timeout": "300ms", "body_idle_timeout": "300ms"}
+    limits = configs.limits(idle_timeout="1s", **times)
     with serving(echoes) as service, running(tmp_path / "sidecar", limits + config_of(pki, service)) as sidecar:
         busy = opened(sidecar, pki, client)
-        idle = opened(sidecar, pki, client)
         began = time.monotonic()
+        idle = opened(sidecar, pki, client)
         stop = threading.Event()
         failures: list[BaseException] = []
 
@@ -133,7 +133,7 @@ def test_an_idle_tunnel_ends_and_a_busy_one_does_not(pki: Pki, tmp_path: Path) -
         pinging = threading.Thread(target=ping)
         pinging.start()
         assert idle.recv_all() == b""  # an end, not a cut
-        assert time.monotonic() - began >= 0.6
+        assert time.monotonic() - began >= 0.95
         eventually(lambda: sidecar.status()["totals"]["connections_active"] == 1)
         assert sidecar.last_access(access="request", reason="idle_timeout")["status"] == 101
         stop.set()
@@ -145,7 +145,7 @@ def test_an_idle_tunnel_ends_and_a_busy_one_does_not(pki: Pki, tmp_path: Path) -
 
 def test_an_old_tunnel_ends(pki: Pki, tmp_path: Path) -> None:
     client = pki.issue("client", "client.test")
-    limits = configs.limits(max_connection_age="700ms")
+    limits = configs.limits(max_connection_age="1s")
     with serving(echoes) as service, running(tmp_path / "sidecar", limits + config_of(pki, service)) as sidecar:
         peer = opened(sidecar, pki, client)
         exchanged = 0
@@ -158,6 +158,6 @@ def test_an_old_tunnel_ends(pki: Pki, tmp_path: Path) -> None:
                 break
             exchanged += 1
             threading.Event().wait(0.02)
-        assert exchanged > 5
+        assert exchanged > 0
         assert sidecar.last_access(access="request", reason="max_age")["status"] == 101
         peer.close()

@@ -40,7 +40,7 @@ def test_one_that_reads_it_one_that_does_not_and_nobody(tmp_path: Path) -> None:
 
             with pytest.raises((Alerted, ConnectionError)), connected(good.port(), trust, client) as peer:
                 peer.recv_exactly(1)
-            assert good.refusals()[0]["reason"] == "certificate_revoked"
+            good.refusal(reason="certificate_revoked")
             with connected(bad.port(), trust, client) as peer:
                 peer.send(b"!")
                 assert peer.recv_exactly(1) == b"!"

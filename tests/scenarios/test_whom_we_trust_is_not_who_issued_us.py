@@ -42,7 +42,7 @@ def test_files_and_a_directory(tmp_path: Path) -> None:
         )
         with running(tmp_path / "sidecar", config + configs.terminate(service.address)) as sidecar:
             assert [answers(sidecar, ours, client) for client in clients] == [True, False]
-            (problem,) = sidecar.status()["problems"]
+            (problem,) = sidecar.problems()
             assert (problem["severity"], problem["code"]) == ("notice", "trust_mismatch")
             shutil.copy(two.trust, tmp_path / "partners" / "two.pem")
             eventually(lambda: sidecar.status()["generation"] == 2)

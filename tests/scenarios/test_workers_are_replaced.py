@@ -89,7 +89,7 @@ def test_killing_one_costs_its_own_connections_and_no_other(pki: Pki, tmp_path: 
             found = workers_of(sidecar)
             assert [worker["restarts"] for worker in found] == [1, 0]
             assert found[1]["pid"] == second
-            assert sidecar.metric("tlsidecar_worker_restarts_total", worker="0") == 1
+            sidecar.counts(1, "tlsidecar_worker_restarts_total", worker="0")
             assert sidecar.metric("tlsidecar_connections_total", outcome="worker_lost") >= len(in_first)
             _none_went_back(before, _counters(sidecar))
             assert sidecar.status()["state"] == "ready"
@@ -154,18 +154,18 @@ def test_a_pause_of_everything_is_nobodys_fault(pki: Pki, tmp_path: Path) -> Non
     server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address)
-        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="500ms") as sidecar:
+        with several_workers(tmp_path / "sidecar", config, WATCHDOG_TIMEOUT="1500ms") as sidecar:
             peer = connect(sidecar.port(), pki.trust, client)
             workers = pids_of(sidecar)
             everybody = [sidecar.pid, *workers]
             for pid in everybody:
                 os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
-            eventually(lambda: time.monotonic() - began > 2.0)
+            eventually(lambda: time.monotonic() - began > 2.5)
             for pid in everybody:
                 os.kill(pid, signal.SIGCONT)
             resumed = time.monotonic()
-            eventually(lambda: time.monotonic() - resumed > 2.0)
+            eventually(lambda: time.monotonic() - resumed > 2.5)
             assert pids_of(sidecar) == workers
             assert _answers(peer)
             peer.close()

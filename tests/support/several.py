@@ -60,7 +60,7 @@ def in_one_worker(sidecar: Sidecar, count: int, opened: Callable[[], Peer]) -> l
     return wanted
 
 
-def replaced(sidecar: Sidecar, number: int, pid: int, within_s: float = 10.0) -> int:
+def replaced(sidecar: Sidecar, number: int, pid: int, within_s: float = 20.0) -> int:
     """Wait until another process has this worker's place; its pid."""
 
     def look() -> int:

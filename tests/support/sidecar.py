@@ -101,8 +101,13 @@ class Sidecar:
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     @property
+    def whole_lines(self) -> list[str]:
+        """Of the log: the last one may be half written."""
+        return self.log_text.rpartition("\n")[0].splitlines()
+
+    @property
     def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.whole_lines if line.startswith("{")]
 
     def access_lines(self) -> list[dict[str, Any]]:
         return [line for line in self.log_lines if "access" in line]
@@ -181,6 +186,16 @@ class Sidecar:
         assert found is not None
         return found
 
+    def newest_refusal(self, number: int) -> dict[str, Any]:
+        """Wait until so many were refused; the last of them."""
+
+        def look() -> dict[str, Any]:
+            refusals = self.refusals()
+            assert [each["seq"] for each in refusals[:1]] == [number], refusals
+            return refusals[0]
+
+        return eventually(look)
+
     def failures(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.json("/v1/failures")["failures"]
         return found
@@ -209,6 +224,17 @@ class Sidecar:
             if all(found.get(key) == value for key, value in labels.items()):
                 total += float(match[2])
         return total
+
+    def counts(self, count: float, name: str, **labels: str) -> None:
+        """Wait until ``name`` with these labels is ``count``: what a client has seen the end of may be counted a moment
+        later."""
+
+        def look() -> bool:
+            found = self.metric(name, **labels)
+            assert found == count, f"{name} {labels} is {found:g}, not {count:g}"
+            return True
+
+        eventually(look)
 
     # Its life.
 

@@ -40,7 +40,7 @@ class Terminal:
 
     def _tmux(self, *words: str) -> str:
         command = ["tmux", "-S", str(self._socket), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout
 
@@ -76,7 +76,7 @@ class Terminal:
     def raw(self) -> bytes:
         return self._raw.read_bytes() if self._raw.exists() else b""
 
-    def shows(self, *words: str, within_s: float = 15.0) -> str:
+    def shows(self, *words: str, within_s: float = 45.0) -> str:
         """Wait until all of ``words`` are on the screen; the screen."""
 
         def look() -> str:
@@ -87,7 +87,7 @@ class Terminal:
 
         return eventually(look, within_s)
 
-    def shows_no(self, words: str, within_s: float = 15.0) -> None:
+    def shows_no(self, words: str, within_s: float = 45.0) -> None:
         def look() -> bool:
             text = self.text
             assert words not in text, f"still on the screen: {words!r}\n{text}"

@@ -17,7 +17,7 @@ from tlsidecar.dataplane.bind import HeldSocket
 from tlsidecar.handover import HandoverError, Predecessor, Successor, handover_path
 from tlsidecar.settings import Address, ListenerSettings, Mode
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 
 
 def listener(name: str, listen: str = "127.0.0.1:0") -> ListenerSettings:

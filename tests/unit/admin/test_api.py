@@ -256,7 +256,7 @@ async def test_shutdown_is_answered_before_it_begins(served: Served) -> None:
     answer = await served.wire().call("POST", "/v1/shutdown")
     assert answer.status == 202
     assert_as_documented("POST", "/v1/shutdown", 202, answer.json)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while served.control.calls != ["shutdown"]:
             await asyncio.sleep(0.001)
 

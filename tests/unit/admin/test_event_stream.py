@@ -145,7 +145,7 @@ async def test_streams_are_bounded_and_leave_room_for_calls(served: Served) -> N
 async def test_closing_the_server_ends_the_streams(served: Served) -> None:
     async with Listening(served) as stream:
         await stream.comment()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await served.server.close()
             assert await stream._reader.read() == b""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 
 
 @dataclass

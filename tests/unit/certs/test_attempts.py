@@ -66,13 +66,13 @@ async def test_one_that_is_under_way_is_waited_for(attempts: Attempts) -> None:
 
     def first() -> None:
         begun.set()
-        may_end.wait(5)
+        may_end.wait(20)
         order.append("first")
 
     patient = Attempts(forge.ManualClock(), deadline_s=10)
     async with asyncio.TaskGroup() as group:
         group.create_task(patient.make("looking", first))
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(begun.wait, 20)
         group.create_task(patient.make("reading", lambda: order.append("second")))
         await asyncio.sleep(0.01)
         may_end.set()

@@ -125,14 +125,14 @@ async def test_what_is_wrong_with_its_output_is_a_reason(what: str, tmp_path: Pa
 async def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program = prints(tmp_path / "issue", f"sleep 600 & echo $$ $! >{pids}.new; mv {pids}.new {pids}; wait")
-    for deadline_s in (0.5, 5.0):  # a busy machine may not have come to the second line by the first
+    for deadline_s in (0.5, 5.0, 30.0):  # a busy machine may not have come to the second line by the first
         began = time.monotonic()
         source = source_of(program, deadline_s=deadline_s)
         assert (await refusal(source)).reason is MaterialReason.SOURCE_TIMEOUT
         assert time.monotonic() - began < deadline_s + 10
         if pids.exists():
             break
-    async with asyncio.timeout(5):  # they are killed by then, and the kernel may need a moment for it
+    async with asyncio.timeout(20):  # they are killed by then, and the kernel may need a moment for it
         while any(_runs(int(pid)) for pid in pids.read_text().split()):
             await asyncio.sleep(0.01)
     assert (await refusal(source)).reason is MaterialReason.SOURCE_TIMEOUT  # and may be tried again at once

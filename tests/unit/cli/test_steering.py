@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
 from unit.admin.fake_control import critical
 from unit.cli.conftest import COMMAND_S, Served, tlsidecar
 
@@ -52,8 +53,8 @@ def test_shutdown(served: Served) -> None:
 def test_shutdown_can_wait_until_nobody_answers(served: Served) -> None:
     command = [sys.executable, "-m", "tlsidecar", "shutdown", "--wait", "--socket", str(served.socket)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
-        while "shutdown" not in served.control.calls:
-            assert waiting.poll() is None
+        eventually(lambda: "shutdown" in served.control.calls or waiting.poll() is not None)
+        assert waiting.poll() is None
         served.stop()
         out, _ = waiting.communicate(timeout=COMMAND_S)
     assert (waiting.returncode, out) == (0, "ended\n")

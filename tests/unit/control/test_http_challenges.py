@@ -17,7 +17,7 @@ from tlsidecar.settings import Address
 
 ONE = Challenge(ChallengeType.HTTP_01, "a.test", "tok-1", "tok-1.thumb")
 TWO = Challenge(ChallengeType.HTTP_01, "b.test", "tok-2", "tok-2.thumb")
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 async def in_thread(action: Callable[[Challenge], None], challenge: Challenge) -> None:

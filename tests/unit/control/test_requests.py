@@ -54,5 +54,5 @@ async def test_signals_are_spaced_and_an_admin_call_ends_the_wait() -> None:
     await asyncio.sleep(59)
     assert not waiting.done()
     queue.join(Trigger.ADMIN)
-    batch = await asyncio.wait_for(waiting, 5)
+    batch = await asyncio.wait_for(waiting, 20)
     assert batch.triggers == [Trigger.SIGNAL, Trigger.ADMIN]

@@ -20,7 +20,7 @@ from tlsidecar.dataplane.reactor import Reactor
 
 CHALLENGE = Challenge(ChallengeType.TLS_ALPN_01, "Web.Example.test", "tok", "tok.thumb")
 NOW = 1_795_000_000.0
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass

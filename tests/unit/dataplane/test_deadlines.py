@@ -16,7 +16,7 @@ async def test_what_is_not_lifted_expires_once_and_in_order() -> None:
     queue.lift("b")
     queue.add("a", lambda: expired.append("a again"))  # starts anew: now the last
     queue.add("last", done.set)
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 20)
     assert expired == ["c", "a again"]
     assert len(queue) == 0
 
@@ -32,7 +32,7 @@ async def test_an_expiry_may_add_and_lift() -> None:
     queue.add("first", first)
     await asyncio.sleep(0)
     queue.add("second", lambda: None)
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 20)
 
 
 async def test_nothing_expires_after_clear() -> None:

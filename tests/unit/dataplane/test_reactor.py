@@ -34,7 +34,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def turn_until(loop: asyncio.AbstractEventLoop, done: Callable[[], object]) -> None:
     async def wait() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not done():
                 await asyncio.sleep(0)
 
@@ -65,7 +65,7 @@ def test_asyncio_goes_on_beside_it(loop: asyncio.AbstractEventLoop, pair: tuple[
         loop.add_reader(reader, readable.set)
         os.write(writer, b"!")
         far.send(b"x")
-        await asyncio.wait_for(readable.wait(), 5)
+        await asyncio.wait_for(readable.wait(), 20)
         loop.remove_reader(reader)
         os.close(reader)
         os.close(writer)

@@ -17,7 +17,7 @@ from tlsidecar.dataplane.worker import Worker
 from tlsidecar.settings import Address, ListenerSettings, Mode, Protocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 
 
 class Nobody:

@@ -97,7 +97,7 @@ def port() -> Iterator[int]:
         thread.start()
         yield server.server_address[1]
         server.shutdown()
-        thread.join(5)
+        thread.join(20)
 
 
 def post(port: int, body: bytes, **headers: str) -> tuple[int, Any]:

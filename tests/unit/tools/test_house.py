@@ -90,3 +90,26 @@ def test_a_dataclass_is_lazy(tmp_path: Path, code: str, lines: list[int]) -> Non
     path = tmp_path / "module.py"
     path.write_text(code)
     assert house.eager_dataclasses(path) == lines
+
+
+def test_a_scenario_that_looks_once_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "test_it.py"
+    path.write_text(
+        dedent("""
+        def test_it(sidecar):
+            assert sidecar.metric("a", b="c") == 1
+            with sidecar:
+                assert 2 == other.sidecar.metric("a")
+                assert sidecar.refusals()[0]["reason"] == "x"
+            assert sidecar.metric("a") == 0
+            assert sidecar.metric("a") >= 1
+            assert sidecar.refusals() == []
+            eventually(lambda: sidecar.metric("a") == 1)
+
+            def look():
+                assert sidecar.metric("a") == 1
+
+            eventually(look)
+        """)
+    )
+    assert sorted(house.hasty_looks(path)) == [3, 5, 6]

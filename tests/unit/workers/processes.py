@@ -30,7 +30,7 @@ from tlsidecar.workers.setup import WorkerSetup
 from tlsidecar.workers.wire import pack
 
 Answer = Callable[[bytes], bytes]
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 ROOT = forge.authority()
 WORKERS = 2
 

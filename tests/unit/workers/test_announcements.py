@@ -60,7 +60,7 @@ async def test_what_happened_together_is_sent_together() -> None:
     announcements.opened(OPENED)
     announcements.upstream_changed(CHANGE)
     assert line.sent == []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not line.sent:
             await asyncio.sleep(0.005)
     assert [verb for verb, _ in line.sent] == [messages.ANNOUNCED]

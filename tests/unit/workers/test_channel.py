@@ -47,10 +47,10 @@ async def open_channel(end: End) -> AsyncIterator[tuple[Channel, socket.socket]]
     ours, theirs = socket.socketpair()
     channel = await Channel.over(ours, end.take, end.over.set)
     with theirs:
-        theirs.settimeout(5)
+        theirs.settimeout(20)
         yield channel, theirs
         channel.close()
-        await asyncio.wait_for(end.over.wait(), 5)
+        await asyncio.wait_for(end.over.wait(), 20)
 
 
 async def test_an_answer_finds_its_question_whatever_the_order() -> None:
@@ -69,7 +69,7 @@ async def test_an_answer_finds_its_question_whatever_the_order() -> None:
         await first
     for channel, end in ((asking, one), (answering, other)):
         channel.close()
-        await asyncio.wait_for(end.over.wait(), 5)
+        await asyncio.wait_for(end.over.wait(), 20)
 
 
 async def test_who_asks_a_channel_that_ends_is_not_left_waiting() -> None:
@@ -111,7 +111,7 @@ async def test_a_frame_that_breaks_the_rules_ends_it(broken: bytes) -> None:
             + broken
             + frame(MessageKind.TOLD, 0, message("after", b""))
         )
-        await asyncio.wait_for(end.over.wait(), 5)
+        await asyncio.wait_for(end.over.wait(), 20)
     assert [verb for _, verb, _ in end.heard] == ["before"]
 
 
@@ -121,7 +121,7 @@ async def test_an_answer_to_nobodys_question_is_passed_by() -> None:
         theirs.sendall(
             frame(MessageKind.ANSWER, 77, b"late") + frame(MessageKind.QUESTION, 5, message("still here", b""))
         )
-        assert await asyncio.wait_for(end.next(), 5) == (5, "still here", b"")
+        assert await asyncio.wait_for(end.next(), 20) == (5, "still here", b"")
 
 
 def test_the_first_question_is_read_before_there_is_a_loop() -> None:

@@ -42,11 +42,11 @@ async def test_a_drain_is_told_how_many_there_were_and_waited_for_by_its_kind() 
     await asyncio.sleep(0)
     assert not inbound.done()
     worker.over[True]()
-    await asyncio.wait_for(inbound, 5)
+    await asyncio.wait_for(inbound, 20)
     assert not every.done()
     await handle.drain()
     worker.over[False]()
-    await asyncio.wait_for(every, 5)
+    await asyncio.wait_for(every, 20)
 
 
 async def test_after_an_undrain_the_next_drain_is_waited_for_anew() -> None:
@@ -60,7 +60,7 @@ async def test_after_an_undrain_the_next_drain_is_waited_for_anew() -> None:
     assert not again.done()
     await handle.drain()
     worker.over[False]()
-    await asyncio.wait_for(again, 5)
+    await asyncio.wait_for(again, 20)
 
 
 async def test_everything_else_is_asked_of_the_worker_as_it_is() -> None:

@@ -29,7 +29,7 @@ from tlsidecar.workers.messages import Numbered, Start
 from tlsidecar.workers.process import _Process
 from tlsidecar.workers.wire import pack, unpack
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 SOON = replace(SETTINGS, listeners=(replace(SETTINGS.listeners[0], limits=Limits(drain_timeout_s=0.05)),))
 
 

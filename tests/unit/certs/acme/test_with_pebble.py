@@ -78,7 +78,7 @@ class TlsResponder:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(20)
 
     def _serve(self) -> None:
         while True:

@@ -23,7 +23,7 @@ from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.settings import Address, HealthCheck, ListenerSettings, Mode
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 SOON = {"interval_s": 0.005, "timeout_s": 5.0}
 
 

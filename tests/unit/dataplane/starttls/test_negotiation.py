@@ -42,7 +42,7 @@ class Played:
         self.negotiation = Negotiation(reactor, self.deadlines, ours, script, self.ended.append)
 
     async def end(self) -> Ended:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not self.ended:
                 await asyncio.sleep(0.002)
         (ended,) = self.ended
@@ -55,7 +55,7 @@ def playing(opening: bytes = b"", limit_s: float = 30.0) -> Iterator[Played]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        theirs.settimeout(5)
+        theirs.settimeout(20)
         played = Played(reactor, ours, theirs, Script(opening), limit_s)
         try:
             yield played
