@@ -21,6 +21,7 @@ from support import configs
 from support.mtls import connected
 from support.pki import Pki
 from support.services import echo, serving
+from support.sidecar import asked
 from support.waiting import eventually
 
 TLSIDECAR = [sys.executable, "-m", "tlsidecar"]
@@ -76,16 +77,13 @@ class World:
             process.communicate()
 
     def status(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [*TLSIDECAR, "status", "--json", "--socket", str(self.socket)], capture_output=True, text=True, check=True
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(asked(self.socket, "GET", "/v1/status")[1])
         return found
 
     def sidecar_pid(self) -> int:
         try:
             return int(self.status()["pid"])
-        except subprocess.CalledProcessError:
+        except OSError:
             return 0
 
     @property

@@ -1,21 +1,23 @@
-"""``tlsidecar certs …`` as a user runs it."""
+"""``tlsidecar certs …`` as a user words it, in this process: what it is in one of its own is for its own tests."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
 from support.pki import Pair
+from tlsidecar.cli.root import root
 
 
 def certs(*arguments: object, code: int = 0) -> Any:
     """What it prints as JSON; its standard error where ``code`` is not 0."""
-    command = [sys.executable, "-m", "tlsidecar", "certs", *map(str, arguments), "--json"]
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert outcome.returncode == code, (outcome.returncode, outcome.stderr)
+    outcome = CliRunner().invoke(root, ["certs", *map(str, arguments), "--json"], prog_name="tlsidecar")
+    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    assert outcome.exit_code == code, (outcome.exit_code, outcome.stderr)
     return json.loads(outcome.stdout) if code == 0 else outcome.stderr
 
 

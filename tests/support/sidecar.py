@@ -134,14 +134,7 @@ class Sidecar:
     # The admin socket, by nothing but the standard library.
 
     def request(self, method: str, path: str, body: object | None = None) -> tuple[int, str]:
-        connection = _UnixConnection(str(self.socket_path))
-        try:
-            headers = {} if body is None else {"Content-Type": "application/json"}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        return asked(self.socket_path, method, path, body)
 
     def get(self, path: str, *, expect: int | None = 200) -> tuple[int, str]:
         status, text = self.request("GET", path)
@@ -299,6 +292,15 @@ class Sidecar:
     def resident_bytes(self) -> int:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def asked(admin_socket: Path, method: str, path: str, body: object | None = None) -> tuple[int, str]:
+    """Whoever listens there. Raises OSError when nobody does."""
+    with contextlib.closing(_UnixConnection(str(admin_socket))) as connection:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 class _UnixConnection(http.client.HTTPConnection):
