@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -138,26 +137,26 @@ async def test_certificates_refusals_events_listeners_and_problems_drill_down(tm
         assert "upstream_refused" in desk.text
 
 
-@pytest.mark.parametrize(
-    ("letter", "sort"),
-    [
-        ("I", Sort.IDENTITY),
-        ("P", Sort.PEER),
-        ("L", Sort.LISTENER),
-        ("D", Sort.IDLE),
-        ("B", Sort.BYTES_IN),
-        ("R", Sort.REQUESTS),
-        ("E", Sort.GENERATION),
-        ("T", Sort.STATE),
-        ("N", Sort.ID),
-    ],
-)
-async def test_shift_and_a_letter_sorts(tmp_path: Path, letter: str, sort: Sort) -> None:
+LETTERS = {
+    "I": Sort.IDENTITY,
+    "P": Sort.PEER,
+    "L": Sort.LISTENER,
+    "D": Sort.IDLE,
+    "B": Sort.BYTES_IN,
+    "R": Sort.REQUESTS,
+    "E": Sort.GENERATION,
+    "T": Sort.STATE,
+    "N": Sort.ID,
+    "A": Sort.OPENED,
+}
+
+
+async def test_shift_and_a_letter_sorts(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
-        await desk.press("2", letter)
-        assert desk.app.main.interest.connections.sort is sort
-        await desk.press("A")
-        assert desk.app.main.interest.connections.sort is Sort.OPENED
+        await desk.press("2")
+        for letter, sort in LETTERS.items():
+            await desk.press(letter)
+            assert desk.app.main.interest.connections.sort is sort
 
 
 async def test_connections_are_filtered_and_sorted_by_the_sidecar(tmp_path: Path) -> None:
@@ -564,22 +563,16 @@ async def test_toasts_do_not_hide_what_is_being_confirmed(tmp_path: Path) -> Non
         assert desk.text.count("copied status as JSON") == 1
 
 
-@pytest.mark.parametrize("way_out", [["enter"], ["escape"], ["n"], ["q"]])
-async def test_no_is_under_the_cursor_and_every_way_out_changes_nothing(tmp_path: Path, way_out: list[str]) -> None:
+async def test_no_is_under_the_cursor_and_every_way_out_changes_nothing(tmp_path: Path) -> None:
     async with bench(tmp_path, healthy()) as desk:
-        await desk.press("a", "down", "down", "enter")
-        assert "stops accepting" in desk.text
-        await desk.press(*way_out)
-        assert desk.app.screen is desk.app.main
-        assert desk.sidecar.changes == []
+        for way_out in ("enter", "escape", "n", "q"):
+            await desk.press("a", "down", "down", "enter")
+            assert "stops accepting" in desk.text
+            await desk.press(way_out)
+            assert desk.app.screen is desk.app.main
+            assert desk.sidecar.changes == []
         await desk.press("a", "escape")
         assert desk.app.screen is desk.app.main
-
-
-async def test_y_answers_the_question(tmp_path: Path) -> None:
-    async with bench(tmp_path, healthy()) as desk:
-        await desk.press("a", "enter", "y")
-        await desk.eventually(lambda: bool(desk.sidecar.changes))
 
 
 async def test_the_connection_in_detail_can_be_closed(tmp_path: Path) -> None:
@@ -855,10 +848,10 @@ async def test_a_defect_in_a_worker_is_told_and_the_watch_goes_on(
         assert any(r"ZeroDivisionError('\\x1b[2J')" in toast or "ZeroDivisionError" in toast for toast in desk.toasts)
 
 
-@pytest.mark.parametrize("world", [healthy, degraded, empty])
-async def test_no_size_breaks_it(tmp_path: Path, world: Callable[[], World]) -> None:
-    """One window, made smaller and larger; at the end it looks as it did at first."""
-    async with bench(tmp_path, world()) as desk:
+async def test_no_size_breaks_it(tmp_path: Path) -> None:
+    """One window, made smaller and larger; at the end it looks as it did at first. What each view has at each width is
+    in test_pages.py and test_screens.py, for all worlds."""
+    async with bench(tmp_path, degraded()) as desk:
         at_first = desk.lines
         for columns, rows in ((120, 40), (20, 5), (40, 10), (250, 70), (80, 24)):
             await desk.pilot.resize_terminal(columns, rows)

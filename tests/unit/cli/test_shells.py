@@ -9,15 +9,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.shell_completion import FishComplete, ShellComplete, ZshComplete
 from unit.admin.fake_control import made_connection
 from unit.cli.conftest import Served
 
-from tlsidecar.cli.shells import SHELLS
+from tlsidecar.cli.shells import IN_FISH, IN_ZSH, SHELLS
 
 _PATIENCE_S = 60.0
 _NAME = "spiffe://prod.example/ns/shop/sa/cart"
@@ -121,3 +122,10 @@ def test_every_shell_has_its_script() -> None:
         script = _script(shell)
         assert f"_TLSIDECAR_COMPLETE={shell}_complete" in script
         assert kind.name == shell
+
+
+@pytest.mark.parametrize(("shell", "changes"), [(ZshComplete, IN_ZSH), (FishComplete, IN_FISH)])
+def test_clicks_script_has_each_place_that_is_changed(
+    shell: type[ShellComplete], changes: Sequence[tuple[str, str]]
+) -> None:
+    assert [place for place, _ in changes if shell.source_template.count(place) != 1] == []
