@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.authority_state import AuthorityState, Phase, Plan
 from certs.certificate import Certificate
+from certs.chain import is_issuer, spki
 from certs.clock import SYSTEM_CLOCK, Clock
 from certs.durable import (
     PRIVATE_DIRECTORY_MODE,
@@ -149,10 +150,10 @@ class Authority:
         return (self.directory / generation / "root.key").exists()
 
     def root_issuer(self, generation: str) -> Issuer:
-        return Issuer(_made_here(self.root(generation)), self._key(generation, "root"))
+        return self._issuer(generation, "root")
 
     def intermediate_issuer(self, generation: str) -> Issuer:
-        return Issuer(_made_here(self.intermediate(generation)), self._key(generation, "intermediate"))
+        return self._issuer(generation, "intermediate")
 
     def examine(self, request: LeafRequest) -> None:
         """Whatever keeps :meth:`issue` from issuing and can be told without it. Changes nothing.
@@ -162,6 +163,9 @@ class Authority:
         self.trust()
         self.crls()
         issuer = self.intermediate_issuer(state.active).certificate
+        if not is_issuer(self.root(state.active), self.intermediate(state.active)):
+            path = self.directory / state.active
+            raise AuthorityError(f"{path / 'intermediate.crt'} was not issued by {path / 'root.crt'}")
         if issuer.not_valid_after_utc <= self.clock.now() and not self.has_root_key(state.active):
             raise _issuer_expired(state.active, issuer)
 
@@ -284,6 +288,13 @@ class Authority:
                 yield
         except OSError as error:
             raise AuthorityError(f"{self.directory}: {error.strerror}") from None
+
+    def _issuer(self, generation: str, which: str) -> Issuer:
+        certificate, key = self._certificate(generation, which), self._key(generation, which)
+        if spki(key.public_key()) != certificate.key_der:
+            path = self.directory / generation
+            raise AuthorityError(f"{path / f'{which}.key'} is not the key of {path / f'{which}.crt'}")
+        return Issuer(_made_here(certificate), key)
 
     def _certificate(self, generation: str, which: str) -> Certificate:
         path = self.directory / generation / f"{which}.crt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -86,9 +87,10 @@ def meant_by(what: str, issued: Sequence[Issued], *, every: bool = False) -> tup
         return (serial,)
     named = [each for each in issued if what.casefold() in (name.casefold() for name in each.names)]
     path = Path(what)
-    if path.exists() and named:
+    is_file = os.path.exists(path)  # asked so, it raises nothing over what can be no path
+    if is_file and named:
         raise Ambiguous(f"{what!a} is a file here and a name of certificates, too: write ./{what} for the file")
-    if path.exists():
+    if is_file:
         return (_serial_of(path),)
     if not named:
         if serial:

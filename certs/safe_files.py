@@ -93,6 +93,17 @@ def read_file(path: Path, secrecy: Secrecy) -> bytes:
         return directory.read(path.name, secrecy)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something. Raises :class:`MaterialError` (``unreadable``) where that cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise MaterialError(MaterialReason.UNREADABLE, _why(error), path) from None
+    return True
+
+
 def list_directory(path: Path) -> list[str]:
     """The names in it, sorted. Raises OSError."""
     descriptor = _open(path, _DIRECTORY_FLAGS, None)

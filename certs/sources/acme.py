@@ -35,7 +35,7 @@ from certs.material import Material, PrivateKey
 from certs.pem import certificates_in, read_blocks
 from certs.publish import PublishedFile, publish
 from certs.renewal import RandomUnit
-from certs.safe_files import Secrecy, read_file
+from certs.safe_files import Secrecy, is_there, read_file
 from certs.sources import Candidate, Event, Failed, RenewalWanted
 from certs.sources.attempts import Attempts
 from certs.sources.bundles import TrustFile
@@ -139,7 +139,7 @@ class AcmeSource:
 
     async def read(self) -> Material | None:
         """What was issued last; ``None`` where there is none, or none that is still of use."""
-        if not (self._account.state / CERTIFICATE_FILE).exists():
+        if not is_there(self._account.state / CERTIFICATE_FILE):
             self._account_key(make=False)
             self._external()
             return None
@@ -261,7 +261,7 @@ class AcmeSource:
     def _account_key(self, *, make: bool) -> AccountKey:
         """The account's key; a new one, for which ``make`` also writes the file, where there is none."""
         path = self._account.state / ACCOUNT_FILE
-        if not path.exists():
+        if not is_there(path):
             if not make:
                 return AccountKey.generate()
             _make_account_key(path)

@@ -72,12 +72,12 @@ def of_files(
             yield f"{directory} is immutable (chattr +i): nothing in it can be replaced, so no renewal will be seen"
     for path in dict.fromkeys(paths):
         real = Path(os.path.realpath(path))
-        if not real.is_dir() and (str(real) in mounts or str(_home_of(path) / path.name) in mounts):
+        if not os.path.isdir(real) and (str(real) in mounts or str(_home_of(path) / path.name) in mounts):
             yield (
                 f"{path} is mounted by itself, as with a Kubernetes subPath: a file that is renamed into its place "
                 "outside will never be seen here; mount its directory"
             )
-        elif real == _home_of(path) / path.name and not real.is_dir() and unchangeable(real):
+        elif real == _home_of(path) / path.name and not os.path.isdir(real) and unchangeable(real):
             yield f"{path} is immutable (chattr +i): it can be neither rewritten nor replaced, so no renewal is seen"
     yield from _unsearchable(paths)
 
@@ -85,8 +85,8 @@ def of_files(
 def of_state(directories: Sequence[Path]) -> Iterator[str]:
     """About directories of ours that a renewal is to write to; those that are not there yet are made then."""
     for directory in directories:
-        existing = next(each for each in (directory, *directory.absolute().parents) if each.exists())
-        if not existing.is_dir():
+        existing = next(each for each in (directory, *directory.absolute().parents) if os.path.exists(each))
+        if not os.path.isdir(existing):
             yield f"{directory} cannot be made: {existing} is no directory, so what is renewed could not be kept"
         elif not os.access(existing, os.W_OK | os.X_OK):
             yield f"{existing} cannot be written by uid {os.geteuid()}: what is renewed has to be kept in {directory}"
@@ -122,8 +122,8 @@ def _unsearchable(paths: Sequence[Path]) -> Iterator[str]:
     """Directories that we may pass, or see by name, and not read: what appears in them is not seen."""
     for path in dict.fromkeys(paths):
         directory = Path(os.path.realpath(path))
-        if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
+        if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
             yield f"{path} cannot be listed by uid {os.geteuid()}: what appears in it will not be seen"
     for directory in dict.fromkeys(_home_of(path) for path in paths):
-        if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
+        if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
             yield f"{directory} cannot be listed by uid {os.geteuid()}: what is put there may not be seen"

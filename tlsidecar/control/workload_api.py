@@ -117,9 +117,8 @@ class WorkloadApiSource:
                 messages = call.receive(data)
                 writer.write(call.to_send)
                 for message in messages:
-                    response = SvidResponse.parse(message)
                     first_by = None
-                    yield response.material(response.choose(self._spiffe_id, self._hint), self.describe())
+                    yield self._material(message)
             raise self._failed(_ended(call.status))
         except Http2Error as error:
             raise self._failed(str(error)) from None
@@ -129,6 +128,13 @@ class WorkloadApiSource:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    def _material(self, message: bytes) -> Material:
+        try:
+            response = SvidResponse.parse(message)
+            return response.material(response.choose(self._spiffe_id, self._hint), self.describe())
+        except MaterialError as error:
+            raise MaterialError(error.reason, f"{self._endpoint}: {error.detail}") from None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         path, host, port = self._address

@@ -50,7 +50,7 @@ def _warn_of_late_authorities(settings: Settings, needs: Needs) -> None:
     awaited = {place.awaits for place in needs.places}
     for identity in settings.identities:
         authority = identity.authority
-        if authority is not None and not authority.exists() and authority.resolve() not in awaited:
+        if authority is not None and not os.path.exists(authority) and authority.resolve() not in awaited:
             _log.warning(
                 "identity.authority: %s is not there, and once it is the sandbox will not let it be used: make it, "
                 "or a directory for it, before the start",

@@ -40,7 +40,7 @@ class Place:
     @property
     def is_shared(self) -> bool:
         """Whether others keep their things there, too: told to whoever asks how tight the sandbox is."""
-        return is_common(self.path) and self.path.is_dir()
+        return is_common(self.path) and os.path.isdir(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ def _kept(identity: IdentitySettings) -> Iterator[tuple[str, Path]]:
 def _awaited(authority: Path) -> Place | None:
     """Where a CA will appear that is to be waited for: the next directory above it that is there, if it is ours alone.
     There can be no rule about what is not there."""
-    if authority.exists():
+    if os.path.exists(authority):
         return None
-    above = next(each for each in authority.parents if each.is_dir())
+    above = next(each for each in authority.parents if os.path.isdir(each))
     return None if is_common(above) else Place(above, KEEP, "identity.authority", awaits=authority)
 
 

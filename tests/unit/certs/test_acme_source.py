@@ -196,6 +196,14 @@ async def test_a_certificate_for_other_names_is_not_kept(
     assert [path.name for path in (tmp_path / "acme").iterdir()] == [ACCOUNT_FILE]
 
 
+async def test_a_directory_that_cannot_be_looked_at_is_no_empty_one(tmp_path: Path, pki: Pki) -> None:
+    """An account would be made anew, and a certificate ordered."""
+    made = source("https://127.0.0.1:1/dir", tmp_path, None, state=tmp_path / ("x" * 300))
+    with pytest.raises(MaterialError, match="File name too long") as failure:
+        await made.read()
+    assert failure.value.reason is MaterialReason.UNREADABLE
+
+
 async def test_a_damaged_account_key_is_named(tmp_path: Path, pki: Pki, responder: HttpResponder) -> None:
     (tmp_path / "acme").mkdir()
     file = tmp_path / "acme" / ACCOUNT_FILE

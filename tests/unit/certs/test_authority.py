@@ -417,6 +417,27 @@ def test_a_ca_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
     Authority.create(tmp_path / "pki", Plan("Dev CA"))
 
 
+@pytest.mark.parametrize("which", ["root", "intermediate"])
+def test_a_key_of_another_ca_is_named_before_anything_is_issued(authority: Authority, which: str) -> None:
+    """A directory that was put together from two: whoever asks whether it is in order is told."""
+    path = authority.directory / "ca-1" / f"{which}.key"
+    forge.write(path, forge.Made(None, forge.new_key()).key_pem(), 0o600)  # type: ignore[arg-type]
+    said = rf"ca-1/{which}\.key is not the key of .*ca-1/{which}\.crt"
+    with pytest.raises(AuthorityError, match=said):
+        authority.root_issuer("ca-1") if which == "root" else authority.examine(REQUEST)
+    if which == "intermediate":
+        with pytest.raises(AuthorityError, match=said):
+            authority.issue(REQUEST, "test")
+
+
+def test_an_intermediate_of_another_root_is_named(authority: Authority, tmp_path: Path) -> None:
+    other = Authority.create(tmp_path / "other", Plan("Dev CA"), authority.clock)
+    for name in ("root.crt", "root.key"):
+        forge.write(authority.directory / "ca-1" / name, (other.directory / "ca-1" / name).read_bytes(), 0o600)
+    with pytest.raises(AuthorityError, match=r"ca-1/intermediate\.crt was not issued by .*ca-1/root\.crt"):
+        authority.examine(REQUEST)
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o720])
 def test_a_directory_that_others_may_write_is_refused(authority: Authority, mode: int) -> None:
     authority.directory.chmod(mode)

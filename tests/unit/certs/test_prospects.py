@@ -76,6 +76,12 @@ def test_directories_that_must_be_written_or_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_paths_that_cannot_be_looked_at_are_left_to_who_reads_them(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    assert list(prospects.of_files([long, long / "tls.key"], frozenset(), never)) == []
+    assert list(prospects.of_state([long / "state"])) == []
+
+
 def test_directories_that_somebody_else_may_not_read() -> None:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
