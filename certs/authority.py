@@ -108,7 +108,11 @@ class Authority:
 
     def state(self) -> AuthorityState:
         """As it is on the disk now. Raises :class:`AuthorityError`."""
-        return AuthorityState.from_json(self._read(STATE_FILE))
+        data = self._read(STATE_FILE)
+        try:
+            return AuthorityState.from_json(data)
+        except AuthorityError as error:
+            raise AuthorityError(f"{self.directory / STATE_FILE}: {error}") from None
 
     @contextmanager
     def changing(self) -> Iterator[AuthorityState]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from certs.durations import MAX_DURATION
 from certs.errors import AuthorityError
+from certs.hostile import plain
 from certs.profiles import Constraints
 
 STATE_VERSION = 1
@@ -98,7 +99,7 @@ class AuthorityState:
             )
             state._check()
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            raise AuthorityError(f"the CA's authority.json is damaged: {error!r}") from None
+            raise AuthorityError(f"the CA's state is damaged: {plain(error)}") from None
         return state
 
     @property

@@ -22,7 +22,7 @@ SIGNATURE_ERRORS: tuple[type[Exception], ...] = (*PARSE_ERRORS, InvalidSignature
 
 def plain(error: Exception) -> str:
     """A parser's complaint as far as people can use it."""
-    text = str(error)
+    text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     if "ParseError" not in text:
         return text
     place = text.partition("location: [")[2]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from certs.durable import PRIVATE_FILE_MODE, PUBLIC_FILE_MODE
 from certs.errors import AuthorityError
+from certs.hostile import plain
 from certs.identity import Role
 from certs.material import Material
 from certs.profiles import LeafRequest
@@ -73,7 +74,7 @@ class Record:
                 unsafe_ttl=bool(content["unsafe_ttl"]),
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise AuthorityError(f"{RECORD_FILE} is damaged: {error!r}") from None
+            raise AuthorityError(f"{RECORD_FILE} is damaged: {plain(error)}") from None
 
 
 def publish_issued(

@@ -160,7 +160,10 @@ def _read(name: str, dir_fd: int, secrecy: Secrecy, path: Path, extra_flags: int
 def _why(error: OSError) -> str:
     """For whoever has to mend it, as whom we tried."""
     said = error.strerror or str(error)
-    return f"{said} for uid {os.geteuid()}" if isinstance(error, PermissionError) else said
+    if not isinstance(error, PermissionError):
+        return said
+    said = f"{said} for uid {os.geteuid()}"
+    return f"{said}, or by the sandbox, which knows what was there at the start" if _opener is not None else said
 
 
 def _may_be_secret(content: bytes) -> bool:

@@ -232,7 +232,10 @@ class AcmeSource:
         except AcmeError as error:
             if error.retry_after_s is not None:
                 self._left_alone_until = self._clock.now() + timedelta(seconds=error.retry_after_s)
-            raise _refused(str(error)) from None
+            hint = ""
+            if error.kind == "unauthorized" and not session.account_url:  # of this key, or not any more
+                hint = f"; where {account.state / ACCOUNT_FILE} is taken away, another account is made"
+            raise _refused(f"{error}{hint}") from None
         self._left_alone_until = None
         signed = PrivateKey(key)
         leaf = leaf_of(certificates_in(read_blocks(pem)), signed.spki)

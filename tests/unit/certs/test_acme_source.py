@@ -196,6 +196,19 @@ async def test_a_certificate_for_other_names_is_not_kept(
     assert [path.name for path in (tmp_path / "acme").iterdir()] == [ACCOUNT_FILE]
 
 
+async def test_an_account_that_is_closed_can_be_replaced(
+    tmp_path: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = {"type": "urn:ietf:params:acme:error:unauthorized", "detail": "the account is deactivated"}
+    server = Server(newAccount=answer(403, closed))
+    made = source(DIRECTORY, tmp_path, None)
+    monkeypatch.setattr(made, "_https", lambda: SimpleNamespace(send=lambda request, _timeout_s: server(request)))
+    assert (
+        await refused(made) == "the account is deactivated (unauthorized); where "
+        f"{tmp_path / 'acme' / ACCOUNT_FILE} is taken away, another account is made"
+    )
+
+
 async def test_a_directory_that_cannot_be_looked_at_is_no_empty_one(tmp_path: Path, pki: Pki) -> None:
     """An account would be made anew, and a certificate ordered."""
     made = source("https://127.0.0.1:1/dir", tmp_path, None, state=tmp_path / ("x" * 300))

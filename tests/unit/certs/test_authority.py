@@ -463,9 +463,12 @@ def test_keys_that_others_may_read_are_refused(authority: Authority) -> None:
     ],
 )
 def test_a_damaged_state_is_refused(authority: Authority, content: bytes) -> None:
-    (authority.directory / "authority.json").write_bytes(content)
-    with pytest.raises(AuthorityError):
+    file = authority.directory / "authority.json"
+    file.write_bytes(content)
+    with pytest.raises(AuthorityError) as refused:
         Authority(authority.directory)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert "Error" not in str(refused.value)
 
 
 def test_a_state_that_points_outside_is_refused(authority: Authority) -> None:
