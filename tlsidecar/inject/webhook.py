@@ -9,9 +9,11 @@ import http.server
 import json
 import logging
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from tlsidecar.api.text import safe_text
 from tlsidecar.inject.plan import InjectError, Plan
 from tlsidecar.inject.pod import inject
 
@@ -105,7 +107,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        _log.info(format, *args)
+        """On a terminal, often: whoever asks chooses some of the words."""
+        _log.info("%s", safe_text(format % args))
 
 
 class WebhookServer(http.server.ThreadingHTTPServer):
@@ -118,3 +121,11 @@ class WebhookServer(http.server.ThreadingHTTPServer):
         self.plan = plan
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """One that left in the middle is nobody's trouble; what else goes wrong is a defect, and the next is served."""
+        error = sys.exception()
+        if isinstance(error, OSError):
+            _log.info("a client left in the middle: %s", error.strerror or error)
+        else:
+            _log.error("a review failed", exc_info=error)

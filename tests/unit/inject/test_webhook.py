@@ -6,11 +6,14 @@ import base64
 import copy
 import http.client
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.waiting import eventually
 
 from tlsidecar.inject.plan import Plan
 from tlsidecar.inject.pod import inject
@@ -118,3 +121,26 @@ def test_over_http(port: int) -> None:
     assert post(port, b"{}")[0] == 400
     assert post(port, b"", **{"Content-Length": str(MAX_REVIEW_BYTES + 1)})[0] == 413
     assert post(port, b"", **{"Content-Length": "-1"})[0] == 411
+
+
+def test_what_is_logged_of_a_request_acts_on_no_terminal(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tlsidecar.inject")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"GET /\x1b]0;owned\x07 HTTP/1.0\r\n\r\n")
+        while client.recv(4096):
+            pass
+    said = eventually(lambda: [record.getMessage() for record in caplog.records])
+    assert said == ['"GET /\\x1b]0;owned\\x07 HTTP/1.0" 404 -']
+
+
+def test_a_client_that_leaves_in_the_middle_is_one_line_and_the_next_is_served(
+    port: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", "tlsidecar.inject")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    (said,) = eventually(lambda: [record.getMessage() for record in caplog.records])
+    assert said == "a client left in the middle: Connection reset by peer"
+    assert post(port, json.dumps(asked(pod())).encode())[0] == 200
+    assert capfd.readouterr().err == ""
