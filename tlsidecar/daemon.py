@@ -25,7 +25,7 @@ from tlsidecar.admin.binding import make_directories
 from tlsidecar.admin.server import AdminServer, AdminSocketError, AdminSocketTaken
 from tlsidecar.config import Recipe
 from tlsidecar.config.places import ADMIN_SOCKET_VARIABLE
-from tlsidecar.control.announcing import STATUS_EVERY_S, reloading, status_line, watchdog_interval_s
+from tlsidecar.control.announcing import reloading, tell_how_we_are
 from tlsidecar.control.controller import Controller, StartError
 from tlsidecar.control.interface import Trigger
 from tlsidecar.control.sources import Responders, load_sources, source_of
@@ -290,9 +290,10 @@ class _Running:
             async with asyncio.TaskGroup() as tasks:
                 self._controller.serving(tasks)
                 self._announce()
+                telling = tell_how_we_are(self._manager, self._controller, os.environ)
                 beside = (
                     tasks.create_task(self._entrances.wait_for_successor(), name="hand-over"),
-                    tasks.create_task(self._tell(), name="service manager"),
+                    tasks.create_task(telling, name="service manager"),
                 )
                 await self._controller.stopping.wait()
                 await self._drain(tasks)
@@ -372,19 +373,6 @@ class _Running:
         if not drain.done():
             _log.warning("stopping at once: told so again")
             self._controller.life.forced = True
-
-    async def _tell(self) -> None:
-        """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are."""
-        watchdog_s = watchdog_interval_s(os.environ)
-        told_last = ""
-        while self._manager.listens:
-            status = status_line(self._controller.state, self._controller.problems())
-            if status != told_last:
-                self._manager.tell(status)
-                told_last = status
-            if watchdog_s is not None:
-                self._manager.tell("WATCHDOG=1")
-            await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))
 
 
 class _Finished(Exception):

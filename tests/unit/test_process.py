@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+
+from tlsidecar.process import name_process
 
 # In a process of its own: none of it can be taken back.
 SHOW = """
@@ -42,3 +47,20 @@ def test_its_memory_goes_into_no_core_dump_and_to_no_debugger(shown: list[str]) 
 
 def test_its_name_is_what_the_kernel_keeps_of_it(shown: list[str]) -> None:
     assert shown[3] == "tlsidecar-with-"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("web", b"web"), ("", b""), ("x" * 40, b"x" * 15), ("tlsidecar-web-\u017e", b"tlsidecar-web-\xc5")],
+)
+def test_a_name_is_the_threads_own_and_cut_by_bytes(name: str, kept: bytes) -> None:
+    """So it has to be given by a process's first thread, whose name is the process's (prctl(2))."""
+
+    def named() -> bytes:
+        name_process(name)
+        return Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_bytes()
+
+    before = Path("/proc/self/comm").read_bytes()
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(named).result(10) == kept + b"\n"
+    assert Path("/proc/self/comm").read_bytes() == before

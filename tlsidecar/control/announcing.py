@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tlsidecar.control.interface import Problem, State
 from tlsidecar.service_manager import READY, RELOADING, ServiceManager
@@ -32,6 +32,31 @@ def status_line(state: State, problems: Sequence[Problem]) -> str:
     text = f"{state.value}: {worst.severity.value}: {worst.message}{more}"
     printable = "".join(character if character.isprintable() else " " for character in text)
     return f"STATUS={printable[:STATUS_CHARACTERS]}"
+
+
+class Judged(Protocol):
+    """See :class:`tlsidecar.control.interface.Control`."""
+
+    @property
+    def state(self) -> State: ...
+
+    def problems(self) -> Sequence[Problem]: ...
+
+
+async def tell_how_we_are(manager: ServiceManager, control: Judged, environ: MutableMapping[str, str]) -> None:
+    """From the loop that serves: that it turns, as often as the watchdog wants to hear it, and how we are. Ends when
+    nobody listens any more."""
+    watchdog_s = watchdog_interval_s(environ)
+    told_last = ""
+    while manager.listens:
+        problems = control.problems()  # first, for the state follows from them
+        status = status_line(control.state, problems)
+        if status != told_last:
+            manager.tell(status)
+            told_last = status
+        if watchdog_s is not None:
+            manager.tell("WATCHDOG=1")
+        await asyncio.sleep(min(STATUS_EVERY_S, watchdog_s or STATUS_EVERY_S))
 
 
 def reloading(manager: ServiceManager, reload: asyncio.Future[Any]) -> None:

@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tlsidecar.control.announcing import STATUS_CHARACTERS, reloading, status_line, watchdog_interval_s
+from tlsidecar.control.announcing import (
+    STATUS_CHARACTERS,
+    reloading,
+    status_line,
+    tell_how_we_are,
+    watchdog_interval_s,
+)
 from tlsidecar.control.interface import Problem, Severity, State
 from tlsidecar.service_manager import ServiceManager
 
@@ -21,6 +27,11 @@ class Heard(ServiceManager):
     def __init__(self) -> None:
         super().__init__()
         self.words: list[str] = []
+        self.is_there = True
+
+    @property
+    def listens(self) -> bool:
+        return self.is_there
 
     def tell(self, *words: str) -> None:
         self.words += words
@@ -72,3 +83,42 @@ async def test_a_reload_is_told_when_it_begins_and_when_it_is_over() -> None:
     reload.set_result(None)
     await asyncio.sleep(0)
     assert manager.words[2:] == ["READY=1"]
+
+
+class Judged:
+    """Whose state follows from its problems, when it is asked for them."""
+
+    def __init__(self) -> None:
+        self.state = State.READY
+        self.found: list[Problem] = []
+
+    def problems(self) -> list[Problem]:
+        self.state = State.DEGRADED if self.found else State.READY
+        return self.found
+
+
+@pytest.mark.leaps
+async def test_changes_are_told_once_and_the_watchdog_hears_of_every_turn() -> None:
+    manager, control = Heard(), Judged()
+    telling = asyncio.get_running_loop().create_task(tell_how_we_are(manager, control, {"WATCHDOG_USEC": "1000000"}))
+    await asyncio.sleep(1.1)
+    assert manager.words == ["STATUS=ready", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+    manager.words.clear()
+    control.found = [problem("web: down")]
+    await asyncio.sleep(0.5)
+    assert manager.words == ["STATUS=degraded: critical: web: down", "WATCHDOG=1"], "the state that follows from it"
+    manager.is_there = False
+    await asyncio.wait_for(telling, 5)
+
+
+@pytest.mark.leaps
+async def test_without_a_watchdog_only_changes_are_told() -> None:
+    manager, control = Heard(), Judged()
+    telling = asyncio.get_running_loop().create_task(tell_how_we_are(manager, control, {}))
+    await asyncio.sleep(3.5)
+    control.found = [problem("web: down")]
+    await asyncio.sleep(1)
+    control.found = []
+    await asyncio.sleep(1)
+    assert manager.words == ["STATUS=ready", "STATUS=degraded: critical: web: down", "STATUS=ready"]
+    telling.cancel()

@@ -6,10 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from unit.certs import forge
 from unit.certs.cli.commands import Scripted, Sidecar, among, run, run_json, serving
 
 from certs.authority import Authority
+from certs.cli.authority import crl, init, rollover
 from certs.clock import SYSTEM_CLOCK
 from certs.journal import time_text
 from certs.probe import ChainLink, LivePeer, SidecarUnreachable
@@ -160,3 +162,13 @@ def test_what_comes_next_is_said_beside_the_result(pki: Path) -> None:
         result = run("rollover", pki, step, "--json")
         assert following in result.stderr
         assert following not in result.stdout
+
+
+def test_each_command_works_without_anybody_around_it(tmp_path: Path) -> None:
+    """With the system's clock, and without sidecars to ask: whoever embeds it may give nothing."""
+    ca = str(tmp_path / "pki")
+    for command, *arguments in ((init, ca), (crl, ca), (rollover, ca, "start"), (rollover, ca, "switch")):
+        result = CliRunner().invoke(command, arguments, catch_exceptions=False)  # type: ignore[arg-type] - a command
+        assert result.exit_code == 0, result.output
+    assert "was not checked" in result.stderr
+    assert Authority(Path(ca)).state().active == "ca-2"

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from unit.certs import forge
 from unit.certs.cli.commands import Scripted, among, run, run_json, serving
 
 from certs.authority import Authority
+from certs.cli.revoking import list_issued, revoke
 from certs.journal import time_text
 from certs.probe import ListInUse, Reloaded, Served, SidecarRefused, SidecarUnreachable
 
@@ -184,3 +186,13 @@ def test_a_journal_of_before_lacks_what_it_lacks(pki: Path) -> None:
     (issued,) = run_json("list", pki)["issued"]
     assert (issued["not_after"], issued["lifetime_s"], issued["roles"], issued["state"]) == (None, None, [], "valid")
     assert run("list", pki).stdout.splitlines()[1].split()[3] == "-"
+
+
+@pytest.mark.usefixtures("out")
+def test_each_command_works_without_anybody_around_it(pki: Path) -> None:
+    result = CliRunner().invoke(revoke, [str(pki), "web.internal", "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["sidecars"] == []
+    result = CliRunner().invoke(list_issued, [str(pki), "--state", "valid"], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, "nothing\n")
+    result = CliRunner().invoke(revoke, [str(pki), "web.internal", "--socket", "/a.sock"])
+    assert (result.exit_code, "knows no sidecars" in result.stderr) == (2, True)
