@@ -37,5 +37,7 @@ def test_it_stalls(protocol: str, pki: Pki, tmp_path: Path) -> None:
             sidecar.counts(1, name, reason="upstream_handshake_timeout")
             upstream = sidecar.status()["listeners"][0]["upstreams"][0]
             assert upstream["healthy"] is False
-            assert upstream["last_error"] == "not done within 0.3 s"
+            assert upstream["last_error"] == "the TLS handshake was not done within 0.3 s"
+            if protocol == "http":
+                sidecar.last_access(reason="upstream_handshake_timeout", upstream=upstream["address"])
             sidecar.settles()

@@ -13,10 +13,11 @@ import pytest
 from support import configs
 from support.grpc_calls import channel, credentials, unary
 from support.h2_services import H2Service
-from support.mtls import connected
+from support.mtls import Peer, connected, server_context
 from support.pki import Pair, Pki
 from support.ports import free_port
-from support.services import echo, serving
+from support.remotes import talk
+from support.services import echo, reset, serving
 from support.sidecar import Sidecar, running
 from support.waiting import eventually
 
@@ -172,3 +173,25 @@ def test_failures_that_no_status_tells_of(pki: Pki, tmp_path: Path) -> None:
             for name, where in (("cut", cut), ("closes", closes)):
                 assert {each["upstream"] for each in sidecar.failures() if each["listener"] == name} == {where.address}
                 assert sidecar.metric("tlsidecar_upstream_errors_total", listener=name)  # of `closes` by connection
+
+
+def test_an_ambassadors_remote_that_resets(pki: Pki, tmp_path: Path) -> None:
+    """It shakes hands, and resets each connection at its first byte: nobody is served, and that was no failure."""
+    us, remote = pki.issue("us", "us.test"), pki.issue("remote", "localhost")
+    context = server_context(pki.trust, remote)
+
+    def resets(sock: socket.socket) -> None:
+        peer = Peer(context, sock, server_side=True).handshake()
+        peer.recv(1)
+        reset(sock)
+
+    with serving(resets) as service:
+        config = configs.identity(us, pki.trust) + configs.originate(f"localhost:{service.port}")
+        with running(tmp_path / "sidecar", config) as sidecar:
+            for _ in range(3):
+                with pytest.raises(ConnectionResetError):
+                    talk(sidecar.port(), b"!")
+            told = "3 of its last 3 connections failed"
+            eventually(lambda: told in (problem(sidecar, "requests_failing") or {"message": ""})["message"])
+            eventually(lambda: sidecar.failure(reason="upstream_reset")["count"] == 3)
+            eventually(lambda: sidecar.metric("tlsidecar_upstream_errors_total", reason="upstream_reset") == 3)

@@ -15,6 +15,8 @@ from itertools import pairwise
 
 from tlsidecar.dataplane.snapshot import ListenerCounters, UpstreamRecord, WorkerSnapshot, latest
 from tlsidecar.lazy_dataclass import dataclass
+from tlsidecar.outcomes import Stage
+from tlsidecar.settings import Mode
 
 WINDOW_S = 60.0
 # An outage is over when in so short a time most succeeded.
@@ -50,14 +52,21 @@ class Outage:
     says_grpc: bool = False  # and those are gRPC's statuses rather than 5xx
 
 
-def served_of(protocol: str, counters: ListenerCounters) -> Served:
+def served_of(protocol: str, counters: ListenerCounters, *, originates: bool = False) -> Served:
     """HTTP counts requests: those answered with 5xx have failed, by whosever doing, and so have answers that broke off
-    or say it in gRPC's way. TCP counts connections that were let in."""
+    or say it in gRPC's way. TCP counts connections that were let in, and, where the listener ``originates``, those for
+    which the remote was refused, or refused us: whoever asked was the local application."""
     errors = dict(counters.failures)
     if protocol == "http":
         failed = counters.requests.get("5xx", 0) + counters.broken_answers + counters.grpc_errors
         return Served(sum(counters.requests.values()), failed, errors, counters.grpc_errors)
     connections = counters.connections
+    if originates:
+        for (stage, reason), count in counters.refusals.items():
+            if stage != Stage.ACCEPT.value:
+                errors[reason] = errors.get(reason, 0) + count
+        served = sum(connections.get(outcome, 0) for outcome in ("established", "failed", "refused"))
+        return Served(served, sum(errors.values()), errors)
     return Served(connections.get("established", 0) + connections.get("failed", 0), sum(errors.values()), errors)
 
 
@@ -145,9 +154,12 @@ class Outages:
         counters: dict[str, ListenerCounters] = {}
         upstreams: dict[str, dict[str, list[UpstreamRecord]]] = {}
         protocols: dict[str, str] = {}
+        originating: set[str] = set()
         for snapshot in snapshots:
             for record in snapshot.listeners:
                 protocols[record.name] = record.protocol
+                if record.mode == Mode.ORIGINATE.value:
+                    originating.add(record.name)
                 counters.setdefault(record.name, ListenerCounters()).add(record.counters)
                 by_address = upstreams.setdefault(record.name, {})
                 for upstream in record.upstreams:
@@ -157,7 +169,7 @@ class Outages:
             if watched is None:
                 watched = self._watched[name] = _Watched(name, protocol)
             known = tuple(latest(records) for records in upstreams[name].values())
-            watched.observe(now, monotonic, served_of(protocol, counters[name]), known)
+            watched.observe(now, monotonic, served_of(protocol, counters[name], originates=name in originating), known)
         for gone in self._watched.keys() - protocols.keys():
             del self._watched[gone]
 

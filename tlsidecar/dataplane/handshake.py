@@ -270,7 +270,7 @@ class Handshake:
 
     def _expired(self) -> None:
         reason = Reason.HANDSHAKE_TIMEOUT if self.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT
-        self._end(reason, f"not done within {self._deadlines.after_s:g} s")
+        self._end(reason, f"the TLS handshake was not done within {self._deadlines.after_s:g} s")
 
     def _end(self, reason: Reason | None, detail: str) -> None:
         finished = self._finished

@@ -138,6 +138,9 @@ class TcpConnection(Connection):
                 reason = Reason.APP_RESET
             else:
                 self.frontend.tally.upstream_failed(reason)
+        elif reason is Reason.PEER_RESET and originate:
+            reason = Reason.UPSTREAM_RESET
+            self.frontend.tally.upstream_failed(reason)
         elif reason is Reason.REFUSED_BY_PEER and originate and not relay.bytes_in:
             # In TLS 1.3 the client's handshake is over before the server has judged its certificate (RFC 8446
             # section 4.4.2.4): an alert before the first byte is that judgement.

@@ -48,6 +48,7 @@ class Broker:
     def __init__(self, sock: socket.socket, pid: int = 0) -> None:
         self._socket = sock
         self._pid = pid
+        self._unanswered: socket.socket | None = None  # where the answer about a connection will come, if it comes
 
     def __repr__(self) -> str:
         return f"<Broker pid={self._pid} fd {self._socket.fileno()}>"
@@ -93,14 +94,41 @@ class Broker:
         return descriptors[0]
 
     def connect(self, sock: socket.socket, address: Any) -> int:
-        """As connect_ex of a socket that does not block: an errno, 0 when it is connected."""
+        """As connect_ex of a socket that does not block: an errno, 0 when it is connected. For the loop's thread, which
+        a broker that is stopped holds up once, and not at each connection."""
+        if self._is_silent():
+            return errno.EACCES
         question: dict[str, object] = {"ask": "connect", "address": list(address)}
         try:
-            with self._ask(question, [sock.fileno()]) as answers:
-                answers.settimeout(ANSWER_S)
-                return int(answers.recv(MESSAGE_BYTES) or errno.EACCES)
-        except (OSError, ValueError):
+            answers = self._ask(question, [sock.fileno()], socket.MSG_DONTWAIT)
+        except OSError:
             return errno.EACCES
+        try:
+            answers.settimeout(ANSWER_S)
+            number = int(answers.recv(MESSAGE_BYTES) or errno.EACCES)
+        except TimeoutError:
+            self._unanswered = answers
+            return errno.EACCES
+        except (OSError, ValueError):
+            number = errno.EACCES
+        answers.close()
+        return number
+
+    def _is_silent(self) -> bool:
+        """Whether a connection that was asked for too long ago has still no answer."""
+        answers = self._unanswered
+        if answers is None:
+            return False
+        answers.setblocking(False)
+        try:
+            answers.recv(MESSAGE_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        answers.close()
+        self._unanswered = None
+        return False
 
     def run(self, program: Program) -> Ran:
         """Run it to its end. Raises OSError when there is nobody to do it."""
@@ -125,6 +153,8 @@ class Broker:
     def close(self) -> None:
         """Let it go; it ends, unless workers that are left behind still need it."""
         self._socket.close()
+        if self._unanswered is not None:
+            self._unanswered.close()
         if not self._pid:
             return
         deadline = time.monotonic() + END_S
@@ -132,12 +162,12 @@ class Broker:
             while os.waitpid(self._pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
-    def _ask(self, question: dict[str, object], descriptors: list[int]) -> socket.socket:
+    def _ask(self, question: dict[str, object], descriptors: list[int], flags: int = 0) -> socket.socket:
         """The socket for the answer. Raises OSError when the broker is gone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             try:
-                socket.send_fds(self._socket, [json.dumps(question).encode()], [theirs.fileno(), *descriptors])
+                socket.send_fds(self._socket, [json.dumps(question).encode()], [theirs.fileno(), *descriptors], flags)
             except OSError as error:
                 ours.close()
                 gone = "the sandbox's broker is gone, and comes back with a restart"

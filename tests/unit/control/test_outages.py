@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from unit.control.world import at, snapshot, upstream
 
-from tlsidecar.control.outages import Outage, Outages
+from tlsidecar.control.outages import Outage, Outages, served_of
 from tlsidecar.dataplane.snapshot import ListenerCounters, latest
 
 
@@ -165,3 +165,19 @@ def test_another_listeners_success_in_another_worker_mends_no_handshake_that_thi
     assert latest(iter([refused, others])) is refused
     ours = replace(others, handshake_at=6.0)
     assert latest(iter([refused, ours])) is ours
+
+
+def test_an_ambassador_counts_the_remotes_that_it_turned_away_and_others_do_not() -> None:
+    """Over TCP nothing else tells of them: whoever asked was the local application, and got nothing."""
+    counters = ListenerCounters()
+    counters.connections |= {"established": 1, "failed": 2, "refused": 4}
+    counters.failures |= {"upstream_refused": 2}
+    counters.refusals |= {
+        ("verify", "unknown_ca"): 3,
+        ("handshake", "protocol_error"): 1,
+        ("accept", "max_connections"): 9,
+    }
+    ambassador = served_of("tcp", counters, originates=True)
+    assert (ambassador.served, ambassador.failed) == (7, 6)
+    assert ambassador.errors["unknown_ca"] == 3
+    assert (served_of("tcp", counters).served, served_of("tcp", counters).failed) == (3, 2)

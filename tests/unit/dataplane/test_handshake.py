@@ -149,7 +149,7 @@ def test_one_that_takes_too_long(server_side: bool, reason: str, monkeypatch: py
     assert world.over == []
     world.reactor.loop.pass_s(0.2)
     assert world.outcome[0] is Reason(reason)
-    assert world.over[0].detail == "not done within 10 s"
+    assert world.over[0].detail == "the TLS handshake was not done within 10 s"
     assert world.reactor.handler is None
 
 

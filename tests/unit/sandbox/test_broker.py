@@ -13,6 +13,7 @@ import pytest
 
 from certs.program import Program
 from tlsidecar.config import Recipe
+from tlsidecar.sandbox import broker
 from tlsidecar.sandbox.broker import Broker, _told
 from tlsidecar.sandbox.broker_main import Grants, serve
 
@@ -145,9 +146,29 @@ def test_whatever_it_is_asked(disk: Disk, tmp_path: Path, question: bytes) -> No
 def test_one_that_is_gone_is_said(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.close()
-    broker = Broker(ours)
+    gone = Broker(ours)
     with pytest.raises(OSError, match="broker is gone"):
-        broker.open(tmp_path, os.O_RDONLY, None)
+        gone.open(tmp_path, os.O_RDONLY, None)
     with socket.socket() as sock:
-        assert broker.connect(sock, ("127.0.0.1", 1)) == errno.EACCES
-    broker.close()
+        assert gone.connect(sock, ("127.0.0.1", 1)) == errno.EACCES
+    gone.close()
+
+
+def test_one_that_is_stopped_holds_up_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "ANSWER_S", 0.05)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stopped = Broker(ours)
+    with theirs, socket.socket() as sock:
+        for _ in range(3):
+            assert stopped.connect(sock, ("127.0.0.1", 1)) == errno.EACCES
+        question, descriptors, _, _ = socket.recv_fds(theirs, 4096, 2)
+        assert b"connect" in question
+        with pytest.raises(BlockingIOError):
+            theirs.recv(4096, socket.MSG_DONTWAIT)  # the others were not even asked
+        with socket.socket(fileno=descriptors[0]) as answers:
+            answers.send(b"%d" % errno.EACCES)
+        os.close(descriptors[1])
+        # It goes on: the next one is asked again.
+        assert stopped.connect(sock, ("127.0.0.1", 1)) == errno.EACCES
+        assert b"connect" in theirs.recv(4096)
+    stopped.close()

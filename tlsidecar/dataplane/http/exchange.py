@@ -315,7 +315,7 @@ class Exchange:
             identity.name if identity is not None else "",
             self.rule,
             self.reason or _COMPLETED,
-            self.upstream,
+            self.upstream or self.tried,
             self.bytes_in,
             self.bytes_out,
             downstream.handshake_s,

@@ -13,6 +13,12 @@ from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Address
 
+# The remote's end within a handshake, in words.
+_LEFT = {
+    Reason.HANDSHAKE_ABORTED: "it closed in the middle of the TLS handshake",
+    Reason.PEER_RESET: "it reset the connection in the middle of the TLS handshake",
+}
+
 
 class Terms(NamedTuple):
     """What an attempt is to reach, and how."""
@@ -141,9 +147,10 @@ class Attempt:
             return
         handshake.stream.release()
         shared.lingerer.close(handshake.sock)
-        # Of one that says nothing there is nothing to judge: it was not reached.
-        late = handshake.reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT
-        stage = Stage.UPSTREAM if late else handshake.stage
-        self._owner.attempt_missed(
-            Missed(stage, handshake.reason, handshake.detail, handshake.side, handshake, str(self._terms.address))
-        )
+        stage, reason, detail = handshake.stage, handshake.reason, handshake.detail
+        # Of one that says nothing, or leaves, there is nothing to judge: it was not reached.
+        if reason in _LEFT:
+            stage, reason, detail = Stage.UPSTREAM, Reason.UPSTREAM_TLS, _LEFT[reason]
+        elif reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT:
+            stage = Stage.UPSTREAM
+        self._owner.attempt_missed(Missed(stage, reason, detail, handshake.side, handshake, str(self._terms.address)))

@@ -145,7 +145,10 @@ class Dial:
             reason = Reason.UPSTREAM_UNREACHABLE
         else:
             reason = Reason.UPSTREAM_RESET
-        self._last = (reason, f"{self._address}: {os.strerror(number)}")
+        detail = os.strerror(number)
+        if number == errno.EACCES and self._connector is not None:
+            detail = "the sandbox does not permit it, and its broker has not connected (a restart makes both anew)"
+        self._last = (reason, f"{self._address}: {detail}")
         self._drop()
 
     def _done(self, sock: socket.socket) -> None:

@@ -168,10 +168,12 @@ class Reach:
             tally.handshake_over(missed.reason, handshake.seconds)
             tally.upstream_failed(missed.reason if missed.reason in _COUNTED_AS_THEY_ARE else Reason.UPSTREAM_TLS)
             upstream.shook_hands(missed.reason.value, handshake.seconds)
-            upstream.refused(missed.detail or missed.reason.sentence)
-            self._missed(missed)
-            return
-        tally.upstream_failed(missed.reason)
+            if missed.reason is not Reason.UPSTREAM_TLS:  # it left, and another address may not
+                upstream.refused(missed.detail or missed.reason.sentence)
+                self._missed(missed)
+                return
+        else:
+            tally.upstream_failed(missed.reason)
         if missed.reason is not Reason.FD_EXHAUSTED:  # that is our trouble, not the upstream's
             upstream.failed(missed.detail)
         if len(self._tried) < len(self._outbound.upstreams.all):

@@ -21,7 +21,7 @@ from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.tally import Tally
-from tlsidecar.outcomes import Reason, Stage
+from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Address, Limits, ListenerSettings, Mode
 
 CONTEXTS = cast("Any", SimpleNamespace(generation=7, identity="default"))
@@ -126,3 +126,25 @@ async def test_want_of_descriptors_is_not_held_against_the_upstream(monkeypatch:
         assert missed.reason is Reason.FD_EXHAUSTED
         assert world.outbound.upstreams.all[0].healthy
         assert world.tally.counters.upstream_errors == {"fd_exhausted": 1}
+
+
+async def test_one_that_leaves_within_the_handshake_is_followed_by_the_next() -> None:
+    """It has shown nothing that could be judged. One that was judged is the last word: see the other reason."""
+    for reason, is_followed in ((Reason.UPSTREAM_TLS, True), (Reason.UNKNOWN_CA, False)):
+        with socket.create_server(("127.0.0.3", 0)) as server:
+            other = Address(host="127.0.0.3", port=server.getsockname()[1])
+            world = World(closed_port(), other)
+            reach = world.reach()
+            first = reach.upstream = world.outbound.upstreams.all[0]
+            reach._tried.append(first)
+            first.active = 1
+            world.tally.handshake_began()
+            handshake = cast("Any", SimpleNamespace(seconds=0.1))
+            reach.attempt_missed(Missed(Stage.UPSTREAM, reason, "it left", Side.LOCAL, handshake, ""))
+            outcome = await world.outcome()
+            assert isinstance(outcome, Reached) is is_followed
+            assert not first.healthy
+            assert world.tally.counters.upstream_errors == {"upstream_tls": 1}
+            if isinstance(outcome, Reached):
+                assert outcome.upstream.address == other
+                outcome.sock.close()
