@@ -4,6 +4,7 @@ size. Blocks: it runs on a thread of its own."""
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from certs.clock import Clock
 REQUEST_TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 1 << 20
 USER_AGENT = "tlsidecar-acme/1"
+
+_SOURCE_LINE = re.compile(r"\(?_ssl\.c:[0-9]+[):]+")
 
 
 class Responder(Protocol):
@@ -60,7 +63,7 @@ class Https:
             answer = connection.getresponse()
             body = self._body(answer, request.url, self._clock.monotonic() + timeout_s)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # of a name that cannot be looked up
-            raise AcmeError(f"{host}:{port or 443} cannot be asked: {_reason(error)}") from None
+            raise AcmeError(f"{host}:{port or 443} cannot be asked: {reason_of(error)}") from None
         finally:
             connection.close()
         return AcmeResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
@@ -117,6 +120,7 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
             responder.withdraw(challenge)
 
 
-def _reason(error: Exception) -> str:
-    """As a person says it: without the errno, and never nothing."""
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+def reason_of(error: Exception) -> str:
+    """As a person says it: without the errno and the line of Python's own source, and never nothing."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return _SOURCE_LINE.sub("", said).strip()

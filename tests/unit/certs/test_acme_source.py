@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from unit.certs.acme.test_with_pebble import HttpResponder
 from certs.acme.account import unbase64url
 from certs.acme.challenges import ChallengeType
 from certs.acme.messages import AcmeRequest, AcmeResponse
+from certs.acme.transport import reason_of
 from certs.clock import SYSTEM_CLOCK
 from certs.errors import MaterialError, MaterialReason
 from certs.sources import Source
@@ -194,6 +196,19 @@ async def test_a_certificate_for_other_names_is_not_kept(
     assert await refused(made) == "the CA's certificate is not for web.example.test"
     assert await made.read() is None
     assert [path.name for path in (tmp_path / "acme").iterdir()] == [ACCOUNT_FILE]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("_ssl.c:989: The handshake operation timed out"), "The handshake operation timed out"),
+        (ssl.SSLEOFError(8, "[SSL: X] EOF occurred (_ssl.c:1002)"), "[SSL: X] EOF occurred"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_keeps_a_server_from_answering_is_told_in_words(error: OSError, said: str) -> None:
+    assert reason_of(error) == said
 
 
 async def test_an_account_that_is_closed_can_be_replaced(
