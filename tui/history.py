@@ -90,11 +90,22 @@ class Rates:
     def is_known(self) -> bool:
         return self.bytes_in_per_s is not None
 
-    def filled(self, told: Rates | None) -> Rates:
-        """With what the sidecar tells of itself where it is not known from here."""
+    def filled(self, told: Rates | None, *, whole_minute: bool = True) -> Rates:
+        """With what the sidecar tells of itself where it is not known from here; of what is counted a minute, that is
+        until there is a ``whole_minute`` of it: two refusals of before the console was opened are no 0.0 a minute."""
         if told is None:
             return self
-        return replace(self, handshake_p99_s=told.handshake_p99_s) if self.is_known else told
+        if not self.is_known:
+            return told
+        filled = replace(self, handshake_p99_s=told.handshake_p99_s)
+        if whole_minute:
+            return filled
+        return replace(
+            filled,
+            connections_per_minute=told.connections_per_minute,
+            failures_per_minute=told.failures_per_minute,
+            refusals_per_minute=told.refusals_per_minute,
+        )
 
     @property
     def is_flowing(self) -> bool:
@@ -140,6 +151,10 @@ class History:
         self.samples.clear()
         self.traffic.clear()
         self.last_traffic_at = None
+
+    @property
+    def spans_a_minute(self) -> bool:
+        return bool(self.samples) and self.samples[-1].at - self.samples[0].at >= WINDOW_S
 
     def rates(self, listener: str | None = None) -> Rates:
         """Over one listener, or over all of them."""

@@ -353,6 +353,7 @@ class Model:
 
     def _rates(self, of: Status | Listener | None, lately: Mapping[str, Rates], listener: str = "") -> Rates:
         """What is compared here, with what the sidecar tells of the last minute itself."""
-        rates = self.history.rates(listener or None).filled(lately.get(listener))
+        told, whole_minute = lately.get(listener), self.history.spans_a_minute
+        rates = self.history.rates(listener or None).filled(told, whole_minute=whole_minute)
         p99_s = None if of is None else of.recent_handshake_p99_s
         return rates if p99_s is None else replace(rates, handshake_p99_s=p99_s)

@@ -71,3 +71,18 @@ def test_a_counter_that_fell_is_no_negative_rate() -> None:
     assert list(history.traffic) == [0.0]
     history.clear()
     assert history.rates() == Rates()
+
+
+def test_what_is_counted_a_minute_is_the_sidecars_until_a_minute_was_watched() -> None:
+    """A console that was opened seconds ago has not seen what it is asked about first."""
+    world, history = healthy(), History()
+    told = Rates(connections_per_minute=7.0, failures_per_minute=1.0, refusals_per_minute=2.0, bytes_in_per_s=1.0)
+    for second in range(0, 71, 10):
+        history.add(100.0 + second, decoded(Status, world.document("status")))
+        world.advance(10, connections=1)
+        filled = history.rates().filled(told, whole_minute=history.spans_a_minute)
+        if second < 60:
+            assert (filled.connections_per_minute, filled.refusals_per_minute) == (7.0, 2.0)
+        else:
+            assert (filled.connections_per_minute, filled.refusals_per_minute) == (6.0, 0.0)
+    assert history.rates().filled(None).refusals_per_minute == 0.0
