@@ -56,7 +56,7 @@ def test_a_reply_that_is_cut_is_told_as_that() -> None:
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "it says 'SSH-2.0-OpenSSH_9.2'"),
         (b"S", "it says 'S'"),
-        (b"\x1b[2J\n", r"it says '\\\\x1b"),  # made safe to show
+        (b"\x1b[2J\n", r"it says '\\x1b"),  # made safe to show
         (b"HTTP/1.1 what\r\n\r\n", "not an admin API"),
     ],
 )
