@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import lru_cache, wraps
+from functools import wraps
+from weakref import WeakKeyDictionary
 
 from certs.chain import is_issuer
 from certs.identity import serial_text
@@ -180,8 +181,18 @@ def trust(own: IdentityState, now: datetime) -> Iterator[Found]:
     yield Found(Severity.NOTICE, "trust_mismatch", message, own.generation.activated_at, top.issuer.text)
 
 
-@lru_cache(maxsize=16)  # asked every second, of the same material
+# Asked every second, of the same material; what is no longer served must not be kept for it, with its key.
+_leading: WeakKeyDictionary[Material, bool] = WeakKeyDictionary()
+
+
 def _leads_to_trust(material: Material) -> bool:
+    leads = _leading.get(material)
+    if leads is None:
+        leads = _leading[material] = _is_under_trust(material)
+    return leads
+
+
+def _is_under_trust(material: Material) -> bool:
     trusted = {*material.trust, *(each for found in material.federated.values() for each in found)}
     own = (material.leaf, *material.chain)
     return any(each in trusted or any(is_issuer(anchor, each) for anchor in trusted) for each in own)

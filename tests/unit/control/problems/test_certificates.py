@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -184,3 +185,14 @@ def test_before_there_is_anything_nothing_of_it_is_wrong() -> None:
         certificates.trust,
     ):
         assert found(judgement, nothing) == []
+
+
+def test_what_was_judged_is_not_kept_for_it() -> None:
+    """With it went the private keys and the revocation lists of the last sixteen generations."""
+    root = forge.authority()
+    material = forge.material(forge.leaf(root), trust=[root])
+    assert certificates._leads_to_trust(material)
+    assert certificates._leads_to_trust(material)
+    kept = weakref.ref(material)
+    del material
+    assert kept() is None
