@@ -68,8 +68,8 @@ def in_order(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five minutes with problems."""
-    return recorded(tmp_path_factory.mktemp("in_trouble"), degraded(), seconds=300)
+    """Two minutes and a little, with problems."""
+    return recorded(tmp_path_factory.mktemp("in_trouble"), degraded(), seconds=130)
 
 
 @pytest.fixture(scope="module")
@@ -229,33 +229,25 @@ async def test_its_keys(in_trouble: Path) -> None:
         real.move(100)
         assert playback.t == 0.0
         assert "paused" in desk.lines[0]
-        for keys, t in (
-            (["full_stop"], 1.0),
-            (["greater_than_sign"], 61.0),
-            (["comma"], 60.0),
-            (["less_than_sign"], 0.0),
-            (["greater_than_sign", "greater_than_sign", "full_stop"], 121.0),
+        # What they reckon is in test_player.py; here each is pressed, and the screen is of the moment that it led to.
+        for key, t, generation in (
+            ("full_stop", 1.0, 3),
+            ("greater_than_sign", 61.0, 3),
+            ("comma", 60.0, 3),
+            ("greater_than_sign", 120.0, 4),
+            ("greater_than_sign", 129.0, 4),  # further than there is
+            ("less_than_sign", 69.0, 4),
+            ("less_than_sign", 9.0, 3),
         ):
-            for key in keys:
-                await pressed(desk, key)
+            await pressed(desk, key)
             assert playback.t == t
-        assert desk.app.view.shown.rates.bytes_out_per_s == pytest.approx(20_000)
-        assert "generation 3" in desk.text or desk.app.view.shown.status.generation == 3  # type: ignore[union-attr]
-        await pressed(desk, "greater_than_sign")
-        assert desk.app.view.shown.status.generation == 4  # type: ignore[union-attr]
-        await pressed(desk, "less_than_sign")
-        assert desk.app.view.shown.status.generation == 3  # type: ignore[union-attr]
-        for _ in range(4):  # further than there is
-            await pressed(desk, "greater_than_sign")
-        assert playback.t == 299.0
-        assert desk.app.view.shown.rates.bytes_out_per_s == pytest.approx(20_000)
-        for _ in range(3):
-            await pressed(desk, "less_than_sign")
-        for _ in range(2):
-            await pressed(desk, "full_stop")
+            status = desk.app.view.shown.status
+            assert status is not None
+            assert status.generation == generation
+            assert desk.app.view.shown.rates.bytes_out_per_s == pytest.approx(20_000)
         await desk.press("plus", "p")
         real.move(10)
-        assert playback.t == 299.0 - 180.0 + 2.0 + 20.0
+        assert playback.t == 9.0 + 20.0
         await desk.press("minus")
         assert playback.speed == 1.0
         await desk.press("question_mark")
@@ -271,11 +263,11 @@ async def test_it_goes_from_mark_to_mark(in_trouble: Path) -> None:
         await pressed(desk, "right_square_bracket")
         first = playback.t
         assert first > 0
-        for _ in range(9):
+        while not any("no reload and no problem after this" in toast for toast in desk.toasts):
+            assert len(desk.toasts) < 9
             await pressed(desk, "right_square_bracket")
         last = playback.t
         assert last >= first
-        assert any("no reload and no problem after this" in toast for toast in desk.toasts)
         await pressed(desk, "left_square_bracket")
         assert playback.t <= last
 
@@ -292,16 +284,16 @@ async def test_several_sidecars_are_a_fleet(tmp_path: Path) -> None:
         assert "s1.sock" in desk.text
 
 
-@pytest.mark.parametrize("key", list("1234567"))
-async def test_hostile_text_is_shown_and_obeyed_by_nobody(tmp_path: Path, key: str) -> None:
+async def test_hostile_text_is_shown_and_obeyed_by_nobody(tmp_path: Path) -> None:
     world = hostile()
     world.events = [("opened", {"seq": number, "identity": text}) for number, text in enumerate(HOSTILE, 1)]
     async with replaying(recorded(tmp_path, world, seconds=6)) as (desk, _, real):
         real.move(2)
-        await desk.press(key)
-        await desk.app.tick()
-        await desk.settle()
-        assert all(line.isprintable() for line in desk.lines)
+        for key in "12345678":
+            await desk.press(key)
+            await desk.app.tick()
+            await desk.settle()
+            assert all(line.isprintable() for line in desk.lines)
 
 
 async def test_once_prints_what_it_would_have_printed_then(tmp_path: Path) -> None:
