@@ -507,7 +507,14 @@ def _service(kind: str, directory: Path) -> Iterator[str]:
 
 @pytest.fixture(
     scope="module",
-    params=["patient", "prompt", *[pytest.param(name, marks=pytest.mark.needs(name)) for name in _PROGRAMS]],
+    params=[
+        pytest.param(name, marks=[pytest.mark.xdist_group(f"h2_{name}"), *needed])
+        for name, needed in (
+            ("patient", []),
+            ("prompt", []),
+            *((name, [pytest.mark.needs(name)]) for name in _PROGRAMS),
+        )
+    ],
 )
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("conformance")

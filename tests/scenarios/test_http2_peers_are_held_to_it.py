@@ -21,6 +21,8 @@ from unit.dataplane.http2.test_hostile_peers import CONNECTION_ERRORS, FLOODS, M
 
 from tlsidecar.dataplane.http2 import frames
 
+pytestmark = pytest.mark.xdist_group("http2_peers")
+
 
 class Recorder:
     """A plaintext HTTP/2 service, by hyper h2, that answers each request and keeps what it was asked."""

@@ -22,6 +22,8 @@ from unit.dataplane.http2.test_upstream_frames import BREAKS, FLOODS
 
 from tlsidecar.dataplane.http2 import frames
 
+pytestmark = pytest.mark.xdist_group("http2_services")
+
 _GREETING = frames.settings([]) + frames.SETTINGS_ACK
 _ASKED = head(1) + head(3, CALL) + head(5)
 

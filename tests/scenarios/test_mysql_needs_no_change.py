@@ -14,7 +14,7 @@ from support.pki import Pair, Pki
 from support.sidecar import running
 from support.waiting import eventually
 
-pytestmark = pytest.mark.needs(*PROGRAMS)
+pytestmark = [pytest.mark.needs(*PROGRAMS), pytest.mark.xdist_group("mysql")]  # one server for all
 
 ACCOUNTS = """
 create user app@'%' identified by 'secret';

@@ -16,6 +16,7 @@ from support.sidecar import running
 from support.waiting import eventually
 
 pytestmark = [
+    pytest.mark.xdist_group("postgres"),  # one server for all
     pytest.mark.needs("psql"),
     pytest.mark.skipif(programs() is None, reason="needs the package postgresql, which is not on this machine"),
 ]
