@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from support.leaping import LeapingLoop
 from support.pki import Pki
+from support.rewriting import rewrite_share
 
 # No deadline for one example: two cores and a busy neighbour are enough to break any. "fuzz" is what `make fuzz` runs.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -28,6 +29,11 @@ _PROPERTY_TIMEOUT_S = 420
 # Ten thousand tests are collected and stay until the end, and each full collection of garbage would walk all of them
 # for what a single test leaves behind. So the collector rests until they are there, and then leaves them out.
 gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    rewrite_share(session.config)
 
 
 @pytest.hookimpl(trylast=True)
