@@ -31,6 +31,13 @@ _PROPERTY_TIMEOUT_S = 420
 gc.disable()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from support.scheduling import ByGroupOrFile  # only where pytest-xdist is in use
+
+    return ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
     rewrite_share(session.config)
