@@ -55,8 +55,9 @@ def test_a_remote_that_refuses_us(body: bytes, reads: bool, pki: Pki, tmp_path: 
         config = configs.identity(ours, pki.trust)
         config += configs.originate(f"localhost:{service.port}", protocol="http")
         with running(tmp_path / "sidecar", config) as sidecar:
+            port = sidecar.port()
             for number in range(TIMES):
-                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", sidecar.port(), timeout=20)) as app:
+                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as app:
                     app.request("PUT", f"/{number}", body)
                     assert app.getresponse().status == 502
 

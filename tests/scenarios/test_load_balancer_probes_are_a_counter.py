@@ -34,8 +34,9 @@ def test_probes_leave_no_refusal(way: str, protocol: str, pki: Pki, tmp_path: Pa
     with serving(echo) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol=protocol)
         with running(tmp_path / "sidecar", config) as sidecar:
+            port = sidecar.port()
             for _ in range(count):
-                WAYS[way](socket.create_connection(("127.0.0.1", sidecar.port()), 10))
+                WAYS[way](socket.create_connection(("127.0.0.1", port), 10))
             sidecar.counts(count, "tlsidecar_connections_total", outcome="empty")
             sidecar.settles()
             assert sidecar.refusals() == []

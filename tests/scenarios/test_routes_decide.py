@@ -141,8 +141,9 @@ def test_no_spelling_gets_round_them(allowed: bool, pki: Pki, tmp_path: Path) ->
     with serving(targets_of(received)) as service:
         config = configs.identity(server, pki.trust) + configs.terminate(service.address, protocol="http") + ROUTES
         with running(tmp_path / "sidecar", config) as sidecar:
+            port = sidecar.port()
             for target, statuses in SPELLINGS:
-                with connected(sidecar.port(), pki.trust, client) as peer:
+                with connected(port, pki.trust, client) as peer:
                     peer.send(request("GET", target))
                     status = read_answer(peer).status
                 wanted = {200 if status == 403 else status for status in statuses} if allowed else statuses
