@@ -116,15 +116,15 @@ def test_the_good_client_never_waits(mode: str, pki: Pki, tmp_path: Path) -> Non
                     text=True,
                 )
 
-                def all_there() -> bool:
-                    totals = inside.status()["totals"]
-                    return totals["connections_active"] >= connections * 4 // 5 and not totals["handshakes_active"]
+                def all_came() -> bool:
+                    """On a busy machine the first of them may be shown out before the last has come."""
+                    return bool(inside.listener()["connections_total"] >= connections * 4 // 5)
 
                 try:
-                    eventually(all_there, 15)
+                    eventually(all_came, 40)
                     beside.start()
                     apart.start()
-                    told, _ = attack.communicate(timeout=SECONDS + 20)
+                    told, _ = attack.communicate(timeout=SECONDS + 60)
                 finally:
                     attack.kill()
                 waits, usual = beside.stop(), apart.stop()
