@@ -18,8 +18,9 @@ _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DOUBLE_ENCODED = re.compile(rb"%25[0-9A-Fa-f]{2}")
 _REFUSED_ESCAPES = {0x00: "an encoded NUL", 0x5C: "an encoded backslash"}
-# Longer than it need be, UTF-8 is none (RFC 3629 section 3); a lenient decoder takes %C0%AF for a slash.
-_OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8", re.IGNORECASE)
+# Longer than it need be, UTF-8 is none (RFC 3629 section 3); a lenient decoder takes %C0%AF for a slash,
+# and one from before RFC 3629 forms of five and six octets.
+_OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8|%F8%8[0-7]|%FC%8[0-3]", re.IGNORECASE)
 
 
 def normalise_target(target: bytes, *, encoded_slashes: bool = False) -> bytes:

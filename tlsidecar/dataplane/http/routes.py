@@ -85,8 +85,6 @@ class RouteGuard:
 
         Raises :class:`MessageRefused`: 400 (BAD_PATH), or 403 (ROUTE_DENIED) with the route in ``rule``.
         """
-        if (upper := method.upper()) != method:  # as ASP.NET reads it, too
-            self.judge(upper, target)
         table = self._table
         normal = paths.normalise_target(target, encoded_slashes=table.allow_encoded_slashes)
         path = normal.partition(b"?")[0].decode("ascii")
