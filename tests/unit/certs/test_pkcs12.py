@@ -108,9 +108,10 @@ def test_the_certificates_come_as_they_stand_there_the_leaf_first() -> None:
     assert set(certificates[1:]) == {OTHER.read, MIDDLE.read}
 
 
-def test_no_certificate_is_not_judged_here() -> None:
+def test_a_key_without_a_certificate_is_told() -> None:
     data = serialize_key_and_certificates(b"web", LEAF.key, None, None, NoEncryption())  # type: ignore[arg-type] - the same
-    assert read_pkcs12(data, None)[1] == []
+    with pytest.raises(MaterialError, match="the PKCS #12 file holds a key, and no certificate"):
+        read_pkcs12(data, None)
 
 
 @pytest.mark.parametrize("data", [bundled()[: len(bundled()) // 2], b"\x30\x03\x02\x01\x03", bundled() + b"x" * 9])
