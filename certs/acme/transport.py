@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from certs.acme.challenges import Challenge
 from certs.acme.messages import AcmeError, AcmeRequest, AcmeResponse, Pause, Present, Result, Walk
 from certs.clock import Clock
+from certs.timed_http import HttpsConnection
 
 REQUEST_TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 1 << 20
@@ -36,16 +37,15 @@ class Https:
     """Requests over TLS that is verified, against ``trust`` where it is given (a private CA's own server), else
     against the system's CAs. Redirects are not followed: ACME has none."""
 
-    def __init__(self, clock: Clock, trust: Path | None = None) -> None:
+    def __init__(self, trust: Path | None = None) -> None:
         """Raises :class:`AcmeError` when the trust file cannot be used."""
-        self._clock = clock
         try:
             self._context = ssl.create_default_context(cafile=str(trust) if trust is not None else None)
         except (OSError, ssl.SSLError) as error:
             raise AcmeError(f"{trust}: cannot be used to verify the ACME server: {error}") from None
 
     def send(self, request: AcmeRequest, timeout_s: float) -> AcmeResponse:
-        """Raises :class:`AcmeError` when there is no answer."""
+        """Raises :class:`AcmeError` when there is no whole answer in time."""
         try:
             parts = urlsplit(request.url)
             host, port = parts.hostname, parts.port
@@ -57,27 +57,16 @@ class Https:
         headers = {"User-Agent": USER_AGENT}
         if request.method == "POST":
             headers["Content-Type"] = "application/jose+json"
-        connection = http.client.HTTPSConnection(host, port, context=self._context, timeout=timeout_s)
+        connection = HttpsConnection(host, port, context=self._context, timeout=timeout_s)
         try:
             connection.request(request.method, target, request.body or None, headers)
             answer = connection.getresponse()
-            body = self._body(answer, request.url, self._clock.monotonic() + timeout_s)
+            body = _body(answer, request.url)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # of a name that cannot be looked up
             raise AcmeError(f"{host}:{port or 443} cannot be asked: {reason_of(error)}") from None
         finally:
             connection.close()
         return AcmeResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
-
-    def _body(self, answer: http.client.HTTPResponse, url: str, ends_at: float) -> bytes:
-        """Bounded in size, and in time as a whole: the socket's own timeout bounds each read alone."""
-        body = bytearray()
-        while part := answer.read1(65536):
-            body += part
-            if len(body) > MAX_ANSWER_BYTES:
-                raise AcmeError(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
-            if self._clock.monotonic() > ends_at:
-                raise AcmeError(f"{url} did not finish its answer in time")
-        return bytes(body)
 
 
 def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clock: Clock, timeout_s: float) -> Result:
@@ -118,6 +107,13 @@ def carry_out(walk: Walk[Result], https: Https, responder: Responder | None, clo
         for challenge in presented:
             assert responder is not None
             responder.withdraw(challenge)
+
+
+def _body(answer: http.client.HTTPResponse, url: str) -> bytes:
+    body = answer.read(MAX_ANSWER_BYTES + 1)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise AcmeError(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
+    return body
 
 
 def reason_of(error: Exception) -> str:

@@ -259,7 +259,7 @@ class AcmeSource:
         self._unkept = None
 
     def _https(self) -> Https:
-        return Https(self._clock, self._account.server_trust)
+        return Https(self._account.server_trust)
 
     def _account_key(self, *, make: bool) -> AccountKey:
         """The account's key; a new one, for which ``make`` also writes the file, where there is none."""

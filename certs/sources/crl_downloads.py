@@ -126,10 +126,6 @@ def _parse(data: bytes) -> RevocationList:
 
 
 def _fetch(url: str) -> bytes:
-    import urllib.request  # for those who have such a list
+    from certs.timed_http import fetched  # for those who have such a list
 
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http and https, by the configuration
-        data: bytes = answer.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"longer than {MAX_BYTES} bytes")
-    return data
+    return fetched(url, TIMEOUT_S, MAX_BYTES)

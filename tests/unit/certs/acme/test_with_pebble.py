@@ -146,7 +146,7 @@ def order_over(
         challenge=challenge,
         replaces=replaces,
     )
-    https = Https(SYSTEM_CLOCK, pebble.trust)
+    https = Https(pebble.trust)
     pem = carry_out(issue(session, wanted, key), https, responder, SYSTEM_CLOCK, 60.0)
     return pem, key
 
@@ -167,7 +167,7 @@ def test_http_01_then_a_replacement_and_renewal_information(tmp_path: Path, http
         first = leaf_of(pem)
         info = carry_out(
             renewal_info(Session(pebble.url, account, SYSTEM_CLOCK), certificate_identifier(Certificate.of(first))),
-            Https(SYSTEM_CLOCK, pebble.trust),
+            Https(pebble.trust),
             None,
             SYSTEM_CLOCK,
             20.0,
