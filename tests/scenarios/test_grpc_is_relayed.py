@@ -243,7 +243,7 @@ def test_the_health_of_a_service_is_asked_by_grpc(way: str, pki: Pki, tmp_path: 
         else:
             config += configs.originate(address.replace("127.0.0.1", "localhost"), protocol="grpc") + HEALTH
         with running(tmp_path / "sidecar", config) as sidecar:
-            assert sidecar.listener()["upstreams"][0]["checked"] is True
+            eventually(lambda: sidecar.listener()["upstreams"][0]["checked"] is True)  # by each worker
             service.serves = False
             eventually(lambda: sidecar.get("/readyz", expect=None)[0] == 503)
             assert "not serving" in sidecar.listener()["upstreams"][0]["last_error"]
