@@ -75,14 +75,8 @@ class HttpConnection(http.client.HTTPConnection):
         self.sock = _Timed(self.sock, ends_at)
 
 
-class HttpsConnection(http.client.HTTPSConnection):
-    """Its ``timeout`` must be given."""
-
-    def connect(self) -> None:
-        assert self.timeout is not None
-        ends_at = time.monotonic() + self.timeout
-        super().connect()
-        self.sock = _Timed(self.sock, ends_at)
+class HttpsConnection(HttpConnection, http.client.HTTPSConnection):
+    """Likewise; the handshake is a part of connecting."""
 
 
 class _HttpHandler(urllib.request.HTTPHandler):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
+
 from tlsidecar.dataplane.http import names
 from tlsidecar.dataplane.http.exchange import Exchange
 from tlsidecar.dataplane.http.message import Request
@@ -105,7 +108,7 @@ class ClientFrames(Streams):
     def _client_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the upstream sends (RFC 9113 section 6.9.2)."""
         self._upstream_credit += 1  # it acknowledges them
-        rooms = [stream.client_room for stream in self.streams.values()]
+        rooms = partial(map, attrgetter("client_room"), self.streams.values())
         self._client_initial = initial_window(payload, self._client_initial, rooms)
 
     def _client_grants(self, number: int, increment: int) -> bool:

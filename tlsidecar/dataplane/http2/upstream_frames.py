@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
+
 from tlsidecar.dataplane.http.refusal import MAX_INTERIM_RESPONSES, bad_response
 from tlsidecar.dataplane.http2 import frames, passed_settings
 from tlsidecar.dataplane.http2.closed_streams import FORBIDDEN, PASSES, SWALLOWED
@@ -88,7 +91,7 @@ class UpstreamFrames(Streams):
     def _upstream_settings(self, payload: bytes) -> None:
         """Only the windows are held against what the client sends (RFC 9113 section 6.9.2)."""
         self._client_credit += 1  # it acknowledges them
-        rooms = [stream.upstream_room for stream in self.streams.values()]
+        rooms = partial(map, attrgetter("upstream_room"), self.streams.values())
         self._upstream_initial = initial_window(payload, self._upstream_initial, rooms)
 
     def _upstream_grants(self, number: int, increment: int) -> bool:

@@ -85,9 +85,8 @@ class Resolver:
         question = partial(socket.getaddrinfo, ready_to_look_up(host), port, type=socket.SOCK_STREAM)
         try:
             lookup = self._lookups[key] = self._loop.run_in_executor(None, question)
-        except (
-            RuntimeError
-        ) as error:  # too many processes, or no memory for a thread: the next one who asks may have it
+        except RuntimeError as error:
+            # Too many processes, or no memory for a thread: the next one who asks may have it.
             for resolved in self._waiting.pop(key, []):
                 resolved((), str(error))
             return

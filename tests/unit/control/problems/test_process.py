@@ -10,22 +10,14 @@ from unit.control.world import at, snapshot
 
 from tlsidecar.control.guard import Defect
 from tlsidecar.control.interface import ConfigurationState, Denied, Severity
-from tlsidecar.control.problems import process
+from tlsidecar.control.problems import JUDGEMENTS, process
 from tlsidecar.control.problems.facts import Facts, Found
 
 NOW = forge.NOW
 
 
 def test_nothing_known_is_nothing_wrong() -> None:
-    for judgement in (
-        process.workers,
-        process.configuration,
-        process.clock,
-        process.log,
-        process.draining,
-        process.denied,
-        process.defects,
-    ):
+    for judgement in JUDGEMENTS:
         assert list(judgement(Facts(NOW))) == []
 
 

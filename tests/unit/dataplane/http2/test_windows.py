@@ -181,11 +181,18 @@ def _stated(*sizes: int) -> bytes:
     ],
 )
 def test_an_initial_window_that_streams_may_have(sizes: tuple[int, ...], rooms: list[int], left: int) -> None:
-    assert initial_window(_stated(*sizes), _WINDOW, rooms) == left
+    assert initial_window(_stated(*sizes), _WINDOW, lambda: rooms) == left
 
 
 @pytest.mark.parametrize("sizes", [(_MOST - 4,), (_MOST - 4, 0)])
 def test_an_initial_window_that_makes_a_streams_too_large(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ConnectionFault) as caught:
-        initial_window(_stated(*sizes), _WINDOW, [-1, 5])
+        initial_window(_stated(*sizes), _WINDOW, lambda: [-1, 5])
     assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_a_window_that_does_not_grow_costs_no_look_at_the_streams() -> None:
+    def rooms() -> list[int]:
+        raise AssertionError("nobody asked for a larger one")
+
+    assert initial_window(_stated(_WINDOW, 1, 0), _WINDOW, rooms) == 0
