@@ -32,6 +32,8 @@ _INTEGER, _UTC_TIME, _GENERALIZED_TIME, _VERSION, _EXTENSIONS, _UTF8 = 0x02, 0x1
 # Names that say by themselves who is meant.
 _TELLING = (x509.UniformResourceIdentifier, x509.DNSName, x509.IPAddress, x509.RFC822Name)
 
+_SSL_MODE_NO_AUTO_CHAIN = 0x8  # openssl/ssl.h
+
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -287,7 +289,11 @@ def show_certificate(context: SSL.Context, certificate: Certificate) -> None:
 
 
 def show_chain(context: SSL.Context, chain: tuple[Certificate, ...]) -> None:
-    """Have ``context`` show these after its own. Raises :class:`OpenSSL.SSL.Error`."""
+    """Have ``context`` show these after its own, and no others. Raises :class:`OpenSSL.SSL.Error`.
+
+    Where there are none OpenSSL would look for some among those it trusts, and verify them, in each handshake anew: a
+    fifth of what a handshake costs, to send the root, too, which whoever trusts it has (RFC 8446 section 4.4.2)."""
+    context.set_mode(_SSL_MODE_NO_AUTO_CHAIN)
     with _without_the_deprecation():
         for certificate in chain:
             context.add_extra_chain_cert(certificate.openssl())

@@ -50,6 +50,19 @@ def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tup
     return (*chain, *rest), tuple(notes)
 
 
+def between(leaf: Certificate, authorities: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """Those of ``authorities`` that lead from ``leaf`` up to a root among them, or as far as they go; without the root,
+    which whoever trusts it has (RFC 8446 section 4.4.2)."""
+    found: list[Certificate] = []
+    current = leaf
+    while issuer := next((each for each in authorities if each not in found and is_issuer(each, current)), None):
+        if issuer.is_self_issued:
+            break
+        found.append(issuer)
+        current = issuer
+    return tuple(found)
+
+
 def is_issuer(issuer: Certificate, certificate: Certificate) -> bool:
     """Whether ``issuer`` signed ``certificate``: names and signature fit."""
     return certificate.issuer == issuer.subject and issuer.signed(certificate)

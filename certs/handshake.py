@@ -95,7 +95,7 @@ def _context(material: Material) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_session_id(b"tlsidecar-proof")
     show_certificate(context, material.leaf)
-    show_chain(context, material.chain)
+    show_chain(context, material.shown_chain)
     context.use_privatekey(material.key.reveal())
     context.check_privatekey()
     return context

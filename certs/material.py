@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certs.certificate import Certificate, certificate_of
-from certs.chain import spki
+from certs.chain import between, spki
 from certs.errors import MaterialError, MaterialReason
 from certs.hostile import PARSE_ERRORS
 from certs.identity import Identity, serial_text
@@ -98,6 +98,11 @@ class Material:
             digest.update(_FIELD.pack(kind, len(value)))
             digest.update(value)
         return digest.hexdigest()
+
+    @cached_property
+    def shown_chain(self) -> tuple[Certificate, ...]:
+        """What is shown after the leaf: its chain, or where its source has none, what the trust bundle has of it."""
+        return self.chain or between(self.leaf, self.trust)
 
     def anchors_for(self, peer: Identity) -> tuple[Certificate, ...]:
         """The CAs that a peer's chain may end in: with federated bundles, those of its own SPIFFE trust domain and no

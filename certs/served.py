@@ -88,7 +88,7 @@ def _client_context(
     for authority in material.trust:
         store.add_cert(authority.openssl())
     show_certificate(context, material.leaf)
-    show_chain(context, material.chain)
+    show_chain(context, material.shown_chain)
     context.use_privatekey(material.key.reveal())
     context.set_alpn_protos([PROBE_PROTOCOL])
     return context

@@ -52,6 +52,22 @@ def test_files_and_a_directory(tmp_path: Path) -> None:
             assert [answers(sidecar, ours, client) for client in clients] == [True, False]
 
 
+def test_a_chain_that_only_the_trust_bundle_has(tmp_path: Path) -> None:
+    """Peers that know the root alone are shown the intermediate all the same."""
+    ca = tmp_path / "ca"
+    certs("init", ca, "--name", "Issuer")
+    server, client = (issued(ca, tmp_path / name, "--dns", "localhost") for name in ("server", "client"))
+    root = tmp_path / "client" / "ca.crt"
+    leaf, end, intermediate = server.cert.read_bytes().partition(b"-----END CERTIFICATE-----\n")
+    (tmp_path / "leaf.crt").write_bytes(leaf + end)
+    (tmp_path / "bundle.crt").write_bytes(root.read_bytes() + intermediate)
+    identity = f'cert = "{tmp_path}/leaf.crt"\nkey = "{server.key}"\ntrust = "{tmp_path}/bundle.crt"\n'
+    with serving(echo) as service:
+        config = f"[identity]\n{identity}" + configs.terminate(service.address)
+        with running(tmp_path / "sidecar", config) as sidecar:
+            assert answers(sidecar, root, client)
+
+
 def test_a_command_that_renews(tmp_path: Path) -> None:
     """The whole of docs/certificates.md for a program: it issues, the sidecar asks again, failures are said."""
     ca = tmp_path / "ca"

@@ -162,7 +162,7 @@ def _build(material: Material, alpn: tuple[bytes, ...], tls: Tls, *, server_side
 
 def _load_pair(context: SSL.Context, material: Material) -> None:
     show_certificate(context, material.leaf)
-    show_chain(context, material.chain)
+    show_chain(context, material.shown_chain)
     context.use_privatekey(material.key.reveal())
     context.check_privatekey()
 

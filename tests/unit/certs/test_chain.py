@@ -1,0 +1,41 @@
+"""Which certificates lead from a leaf up to a root."""
+
+from __future__ import annotations
+
+import pytest
+from unit.certs import forge
+
+from certs.chain import between
+
+ROOT = forge.authority("Root")
+UPPER = forge.authority("Upper", ROOT)
+LOWER = forge.authority("Lower", UPPER)
+STRANGER = forge.authority("Upper")  # the name alone makes no issuer
+LEAF = forge.leaf(LOWER)
+
+
+@pytest.mark.parametrize(
+    ("authorities", "expected"),
+    [
+        ((), ()),
+        ((ROOT,), ()),
+        ((LOWER,), (LOWER,)),
+        ((ROOT, UPPER, LOWER), (LOWER, UPPER)),
+        ((LOWER, ROOT), (LOWER,)),
+        ((UPPER, ROOT), ()),
+        ((STRANGER, LOWER, UPPER), (LOWER, UPPER)),
+    ],
+)
+def test_in_order_without_the_root(authorities: tuple[forge.Made, ...], expected: tuple[forge.Made, ...]) -> None:
+    found = between(LEAF.read, [each.read for each in authorities])
+    assert found == tuple(each.read for each in expected)
+
+
+def test_two_that_certified_each_other_end_it() -> None:
+    one = forge.authority("One", forge.authority("Two"))
+    leaf = forge.leaf(one)
+    assert between(leaf.read, [one.read, one.read]) == (one.read,)
+
+
+def test_a_root_shows_nothing_more() -> None:
+    assert between(ROOT.read, [ROOT.read]) == ()
