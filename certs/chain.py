@@ -55,11 +55,11 @@ def between(leaf: Certificate, authorities: Sequence[Certificate]) -> tuple[Cert
     which whoever trusts it has (RFC 8446 section 4.4.2)."""
     found: list[Certificate] = []
     current = leaf
-    while issuer := next((each for each in authorities if each not in found and is_issuer(each, current)), None):
-        if issuer.is_self_issued:
+    while issuers := [each for each in authorities if each not in found and is_issuer(each, current)]:
+        current = max(issuers, key=lambda each: each.not_valid_after_utc)  # of one that was renewed, the newest
+        if current.is_self_issued:
             break
-        found.append(issuer)
-        current = issuer
+        found.append(current)
     return tuple(found)
 
 

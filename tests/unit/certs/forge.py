@@ -128,9 +128,10 @@ def authority(
     ends: datetime = NOW + 10 * DAY,
     path_length: int | None = None,
     extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Made:
-    """A CA: a root, or one below ``issuer``."""
-    key = new_key()
+    """A CA: a root, or one below ``issuer``; with a ``key`` that it has had before, or a new one."""
+    key = key or new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer = issuer or Made(None, key)  # type: ignore[arg-type] # its own issuer
     identifier = x509.SubjectKeyIdentifier.from_public_key

@@ -37,5 +37,14 @@ def test_two_that_certified_each_other_end_it() -> None:
     assert between(leaf.read, [one.read, one.read]) == (one.read,)
 
 
+def test_the_newest_of_an_intermediate_that_was_renewed() -> None:
+    key = forge.new_key()
+    older = forge.authority("Middle", ROOT, key=key)
+    newer = forge.authority("Middle", ROOT, key=key, ends=forge.NOW + 90 * forge.DAY)
+    leaf = forge.leaf(older)
+    for authorities in ([older.read, newer.read], [newer.read, older.read]):
+        assert between(leaf.read, authorities)[0] == newer.read
+
+
 def test_a_root_shows_nothing_more() -> None:
     assert between(ROOT.read, [ROOT.read]) == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from OpenSSL import SSL, crypto
 from unit.certs import forge
@@ -38,10 +40,8 @@ def shown(material: Material, *, server_side: bool) -> list[bytes]:
                     waiting.remove(end)
                 except SSL.WantReadError:
                     pass
-            try:
+            with contextlib.suppress(SSL.WantReadError):
                 other.bio_write(end.bio_read(65536))
-            except SSL.WantReadError:
-                pass
     assert not waiting
     chain = theirs.get_peer_cert_chain() or []
     first = [] if server_side else [theirs.get_peer_certificate()]  # which a server's view of the chain does not have
