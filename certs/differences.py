@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from certs.certificate import Certificate
 from certs.durations import duration_text
 from certs.errors import CertificateInvalid
-from certs.identity import Identity
 from certs.material import Material
 from certs.text import key_text, signature_text
 
@@ -30,7 +28,7 @@ class Difference(NamedTuple):
 
 def differences(before: Material, after: Material) -> tuple[Difference, ...]:
     """In the order in which they matter: names, issuer, key, lifetime, and then the rest."""
-    pairs = [*zip(_leaf(before.leaf), _leaf(after.leaf), strict=True), (_trust(before), _trust(after))]
+    pairs = [*zip(_leaf(before), _leaf(after), strict=True), (_trust(before), _trust(after))]
     found = [Difference(what, was, now) for (what, was), (_, now) in pairs if was != now]
     spans = [each.leaf.not_valid_after_utc - each.leaf.not_valid_before_utc for each in (before, after)]
     if abs(spans[1] - spans[0]) > _SAME_LIFETIME:
@@ -41,17 +39,18 @@ def differences(before: Material, after: Material) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def _leaf(leaf: Certificate) -> Iterator[tuple[str, str]]:
-    yield "names", _listed(_names(leaf))
+def _leaf(material: Material) -> Iterator[tuple[str, str]]:
+    leaf = material.leaf
+    yield "names", _listed(_names(material))
     yield "subject", leaf.subject.text
     yield "issuer", leaf.issuer.text
     yield "key", f"{key_text(leaf)} {hashlib.sha256(leaf.key_der).hexdigest()[:_DIGEST_DIGITS]}"
     yield "signature", signature_text(leaf)
 
 
-def _names(leaf: Certificate) -> Sequence[str]:
+def _names(material: Material) -> Sequence[str]:
     try:
-        identity = Identity.from_certificate(leaf)
+        identity = material.identity
     except CertificateInvalid:
         return ()
     return (*identity.uris, *identity.dns, *identity.ips, *identity.emails)

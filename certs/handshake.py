@@ -6,7 +6,6 @@ does not fit together is found before it is put to use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from OpenSSL import SSL, crypto
@@ -16,10 +15,13 @@ from certs.errors import MaterialError, MaterialReason
 from certs.hostile import describe_error
 from certs.identity import Role
 from certs.material import Material
+from certs.steps import Steps, at_once
 
 MAX_FLIGHTS = 20  # a TLS 1.2 handshake takes five
 _CHUNK_BYTES = 64 * 1024
-_VERSIONS = {"TLS 1.3": SSL.TLS1_3_VERSION, "TLS 1.2": SSL.TLS1_2_VERSION}
+# By what the other end leaves out: the newest that both speak is agreed on.
+_VERSIONS = {"TLS 1.3": 0, "TLS 1.2": SSL.OP_NO_TLSv1_3}
+_SHOWN_ONE = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 _NOT_SPOKEN = ("unsupported protocol", "alert protocol version", "protocol version")
 
 
@@ -30,58 +32,60 @@ def prove_handshake(material: Material, role: Role, now: datetime | None = None)
     Raises :class:`MaterialError` (``handshake_failed``).
     """
     try:
-        context = _context(material)
-        partner = lambda: _verifying_context(material, now)  # noqa: E731
-        prove_context(context, material, server_side=role is Role.SERVER, partner=partner)
+        context, theirs = _context(material), _verifying_context(material, now)
+        at_once(handshakes(context, material, server_side=role is Role.SERVER, theirs=theirs))
     except SSL.Error as error:
         raise _failed(role, describe_error(error)) from None
 
 
-def prove_context(
-    context: SSL.Context, material: Material, *, server_side: bool, partner: Callable[[], SSL.Context] | None = None
-) -> None:
-    """:func:`handshakes`, one after the other."""
-    for _ in handshakes(context, material, server_side=server_side, partner=partner):
-        pass
-
-
 def handshakes(
-    context: SSL.Context, material: Material, *, server_side: bool, partner: Callable[[], SSL.Context] | None = None
-) -> Iterator[None]:
-    """Shakes hands with ``context`` at our end and what ``partner`` makes at the other; yields after each handshake,
-    which takes some 2 ms, for who has other things to do meanwhile.
+    context: SSL.Context, material: Material, *, server_side: bool, theirs: SSL.Context | None = None
+) -> Steps[None]:
+    """Shakes hands with ``context`` at our end and ``theirs`` at the other, by default a new :func:`taking_context`.
+    That, and each flight of a handshake, is a step: half a millisecond at most where keys are on curves.
 
-    By default the other end takes whatever it is shown, since whether our chain leads to our trust is the preflight's
-    to say. What it shows is our own leaf, and is taken, too. Raises :class:`MaterialError` (``handshake_failed``)."""
+    Raises :class:`MaterialError` (``handshake_failed``)."""
     role = Role.SERVER if server_side else Role.CLIENT
     failures: list[str] = []
-    for name, version in _VERSIONS.items():
-        theirs = partner() if partner is not None else _taking_context(material)
-        theirs.set_max_proto_version(version)
+    if theirs is None:
+        theirs = taking_context(material)
+        yield
+    for number, (name, left_out) in enumerate(_VERSIONS.items()):
+        if number:
+            yield
         try:
-            shown = _shown(context, theirs, server_side=server_side)
+            shown = yield from _shown(context, theirs, left_out, server_side=server_side)
         except SSL.Error as error:
             failures.append(f"{name}: {describe_error(error)}")
         else:
             if shown != material.leaf.der:
                 raise _failed(role, f"{name}: the certificate shown was not the new one")
-        yield
     # One of the two versions may be switched off; then it fails by that, and by nothing else.
     if len(failures) == len(_VERSIONS) or any(not failure.endswith(_NOT_SPOKEN) for failure in failures):
         raise _failed(role, "; ".join(failures))
+
+
+def taking_context(material: Material) -> SSL.Context:
+    """For the other end of :func:`handshakes`, however many: it takes whatever it is shown, since whether our chain
+    leads to our trust is the preflight's to say. What it shows is our own leaf, and is taken, too. Raises
+    :class:`OpenSSL.SSL.Error`."""
+    return _context(material)
 
 
 def _failed(role: Role, detail: str) -> MaterialError:
     return MaterialError(MaterialReason.HANDSHAKE_FAILED, f"as a {role.value}: {detail}")
 
 
-def _shown(context: SSL.Context, partner: SSL.Context, *, server_side: bool) -> bytes:
+def _shown(context: SSL.Context, partner: SSL.Context, left_out: int, *, server_side: bool) -> Steps[bytes]:
     ours, theirs = SSL.Connection(context), SSL.Connection(partner)
-    ours.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _take)
+    ours.set_verify(_SHOWN_ONE, _take)
+    if not server_side and theirs.get_verify_mode() == SSL.VERIFY_NONE:  # only who is asked shows one
+        theirs.set_verify(_SHOWN_ONE, _take)
+    theirs.set_options(left_out)
     client, server = (theirs, ours) if server_side else (ours, theirs)
     client.set_connect_state()
     server.set_accept_state()
-    _shake_hands(client, server)
+    yield from _shake_hands(client, server)
     leaf = theirs.get_peer_certificate()
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf) if leaf is not None else b""
 
@@ -101,15 +105,9 @@ def _context(material: Material) -> SSL.Context:
     return context
 
 
-def _taking_context(material: Material) -> SSL.Context:
-    context = _context(material)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _take)
-    return context
-
-
 def _verifying_context(material: Material, now: datetime | None) -> SSL.Context:
     context = _context(material)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    context.set_verify(_SHOWN_ONE)
     store = context.get_cert_store()
     assert store is not None
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
@@ -120,20 +118,23 @@ def _verifying_context(material: Material, now: datetime | None) -> SSL.Context:
     return context
 
 
-def _shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
+def _shake_hands(client: SSL.Connection, server: SSL.Connection) -> Steps[None]:
+    """Each flight is a step."""
     ends = [client, server]
     pending = [True, True]
-    for _ in range(MAX_FLIGHTS):
-        for index, end in enumerate(ends):
-            if pending[index]:
-                try:
-                    end.do_handshake()
-                    pending[index] = False
-                except SSL.WantReadError:
-                    pass
-            _carry(end, ends[1 - index])
+    for flight in range(2 * MAX_FLIGHTS):
         if not any(pending):
             return
+        at = flight % 2
+        if pending[at]:
+            if flight:
+                yield
+            try:
+                ends[at].do_handshake()
+                pending[at] = False
+            except SSL.WantReadError:
+                pass
+            _carry(ends[at], ends[1 - at])
     raise MaterialError(MaterialReason.HANDSHAKE_FAILED, "the handshake did not end")
 
 

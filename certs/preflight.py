@@ -21,6 +21,7 @@ from certs.identity import Identity, Role
 from certs.journal import second_text
 from certs.material import Material
 from certs.revocation_list import RevocationList
+from certs.steps import Steps, at_once
 from certs.strength import RSA_PSS, key_weakness, signature_weakness
 
 DEFAULT_SKEW = timedelta(minutes=5)
@@ -68,10 +69,18 @@ def preflight(
     ``roles`` are the ends of TLS connections the leaf will speak for; ``skew`` is how far ahead of us the issuer's
     clock may be. ``soft_crl`` lets a CRL past its next update through.
     """
-    inspection = inspect(material, roles, now, skew, soft_crl=soft_crl)
-    if inspection.problems:
-        raise inspection.problems[0]
-    return tuple(inspection.warnings)
+    return at_once(preflight_in_steps(material, roles, now, skew, soft_crl=soft_crl))
+
+
+def preflight_in_steps(
+    material: Material, roles: Collection[Role], now: datetime, skew: timedelta, *, soft_crl: bool = False
+) -> Steps[tuple[str, ...]]:
+    """:func:`preflight`, for who has other things to do meanwhile."""
+    found = Inspection(warnings=list(material.notes))
+    yield from _inspected(material, roles, now, skew, soft_crl, True, found)
+    if found.problems:
+        raise found.problems[0]
+    return tuple(found.warnings)
 
 
 @dataclass(slots=True)
@@ -103,25 +112,40 @@ def inspect(
     certificate stands in the chain; otherwise the bundle itself must vouch for the leaf.
     """
     found = Inspection(warnings=list(material.notes))
+    at_once(_inspected(material, roles, now, skew, soft_crl, own_chain_suffices, found))
+    return found
+
+
+def _inspected(
+    material: CertificateSet,
+    roles: Collection[Role],
+    now: datetime,
+    skew: timedelta,
+    soft_crl: bool,
+    own_chain_suffices: bool,
+    found: Inspection,
+) -> Steps[None]:
+    """Leaf, bundle, and how one leads to the other: each is a step, of some 0.3 ms."""
     try:
         _inspect_leaf(material, roles, found)
+        yield
         _inspect_validity(material, now, skew, found)
         _inspect_strength(material, found)
         _inspect_names(material, found)
         _inspect_trust(material, roles, own_chain_suffices, found)
         if material.trust or material.federated:
             _inspect_crls(material, now, skew, soft_crl, found)
+            yield
             _inspect_chain(material, now, material.leaf.not_valid_after_utc > now, own_chain_suffices, found)
         else:
             found.refuse(MaterialReason.TRUST_EMPTY)
     except PARSE_ERRORS as error:  # cryptography reads a revocation list's parts only when asked for them
         found.refuse(MaterialReason.CRL_INVALID, plain(error))
-    return found
 
 
 def _inspect_leaf(material: CertificateSet, roles: Collection[Role], found: Inspection) -> None:
     try:
-        identity = Identity.from_certificate(material.leaf)
+        identity = material.identity if isinstance(material, Material) else Identity.from_certificate(material.leaf)
     except CertificateInvalid as error:
         found.refuse(MaterialReason.CERTIFICATE_UNPARSABLE, str(error))
         return  # whatever else is asked of its extensions would fail, too

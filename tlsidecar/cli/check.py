@@ -102,6 +102,7 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
 
     from certs.preflight import inspect
     from certs.sources import prospects
+    from certs.steps import at_once
     from tlsidecar.control.proof import build_contexts, never_deciding, never_shown
     from tlsidecar.control.sources import files_of, roles_of, source_of, state_of
 
@@ -129,7 +130,7 @@ def judge(settings: Settings, identity: IdentitySettings, clock: Clock) -> Mater
         report.not_after = material.identity.not_after
         report.warnings += never_shown(settings, identity.name, material)
         if not report.problems:
-            build_contexts(settings, identity.name, material, 1)
+            at_once(build_contexts(settings, identity.name, material, 1))
     except MaterialError as error:
         report.problems.append(_material_problem(error))
     except (CertsError, SSL.Error) as error:

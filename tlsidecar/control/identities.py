@@ -205,6 +205,7 @@ class Identities:
                 found = await asyncio.gather(*(self._attempt(each, batches[each.name]) for each in self.rotations))
             else:
                 found = await self._change(change, reload.trigger, batches)
+            await self._pace.step()  # before what follows from it is judged
         except Exception as error:
             for batch in (reload, *batches.values()):
                 batch.fail(error)

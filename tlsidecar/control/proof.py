@@ -1,4 +1,5 @@
-"""Whether a candidate may serve: judged by the preflight, then proved by a handshake in memory for each listener."""
+"""Whether a candidate may serve: judged by the preflight, then proved by a handshake in memory for each listener. In
+steps, which whoever serves connections on the same loop sets apart (:mod:`.pace`)."""
 
 from __future__ import annotations
 
@@ -9,22 +10,23 @@ from functools import lru_cache
 from OpenSSL import SSL
 
 from certs.errors import MaterialError, MaterialReason
+from certs.handshake import taking_context
 from certs.material import Material
-from certs.preflight import preflight
+from certs.preflight import preflight_in_steps
 from certs.rules import hidden_rules, parse_rules
-from tlsidecar.control.pace import Pace
+from certs.steps import Steps
 from tlsidecar.control.sources import roles_of
 from tlsidecar.dataplane.http.routes import hidden_routes, route_text
 from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
 from tlsidecar.settings import ListenerSettings, Mode, Settings
 
 
-def judge_material(settings: Settings, name: str, material: Material, now: datetime) -> tuple[str, ...]:
+def judge_material(settings: Settings, name: str, material: Material, now: datetime) -> Steps[tuple[str, ...]]:
     """Warnings about material of the identity called ``name`` that may be served. Raises :class:`MaterialError` about
     one that may not."""
     identity = settings.identity_called(name)
-    skew = timedelta(seconds=identity.clock_skew_s)
-    warnings = preflight(material, roles_of(settings, name), now, skew, soft_crl=identity.crl_policy == "soft")
+    roles, skew = roles_of(settings, name), timedelta(seconds=identity.clock_skew_s)
+    warnings = yield from preflight_in_steps(material, roles, now, skew, soft_crl=identity.crl_policy == "soft")
     return (*warnings, *never_shown(settings, name, material), *never_deciding(settings, name))
 
 
@@ -63,43 +65,28 @@ def never_shown(settings: Settings, name: str, material: Material) -> Iterator[s
             yield f"the certificate has no DNS name: no client of the listener {listener.name} can ask for it by SNI"
 
 
-def build_contexts(settings: Settings, name: str, material: Material, number: int) -> Contexts:
-    """The contexts of a new generation, each proved by a handshake. Raises :class:`MaterialError`."""
-    contexts = _unproved(settings, name, material, number)
-    for _ in _proved(settings, name, contexts):
-        pass
-    return contexts
-
-
-async def build_contexts_beside_traffic(
-    settings: Settings, name: str, material: Material, number: int, pace: Pace
-) -> Contexts:
-    """:func:`build_contexts`, where connections are served by the same loop. Raises :class:`MaterialError`."""
-    await pace.step()
-    contexts = _unproved(settings, name, material, number)
-    for _ in _proved(settings, name, contexts):
-        await pace.step()
-    return contexts
-
-
-def _unproved(settings: Settings, name: str, material: Material, number: int) -> Contexts:
+def build_contexts(settings: Settings, name: str, material: Material, number: int) -> Steps[Contexts]:
+    """The contexts of a new generation: one for each listener, but what several have in common once, and each proved by
+    handshakes. Raises :class:`MaterialError`."""
     soft_crl = settings.identity_called(name).crl_policy == "soft"
-    return Contexts(number, material, settings.tls, soft_crl=soft_crl, identity=name)
-
-
-def _proved(settings: Settings, name: str, contexts: Contexts) -> Iterator[None]:
-    """Makes the context of each listener and proves it, in steps; what several have in common, once."""
+    contexts = Contexts(number, material, settings.tls, soft_crl=soft_crl, identity=name)
     proved: set[SSL.Context] = set()
+    theirs: SSL.Context | None = None
     for listener in settings.listeners_of(name):
         server_side = listener.mode is Mode.TERMINATE
         try:
-            context = contexts.make(listener)
+            context = yield from contexts.make_in_steps(listener)
             if context in proved:
                 continue
             proved.add(context)
             yield
-            yield from trial_handshakes(context, contexts.material, server_side=server_side)
+            if theirs is None:
+                theirs = taking_context(material)
+                yield
+            yield from trial_handshakes(context, material, server_side=server_side, theirs=theirs)
+            yield
         except ProofError as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, str(error)) from None
         except SSL.Error as error:
             raise MaterialError(MaterialReason.HANDSHAKE_FAILED, f"OpenSSL refuses the material: {error}") from None
+    return contexts

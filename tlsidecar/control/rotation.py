@@ -26,7 +26,7 @@ from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
 from tlsidecar.control.pace import Pace
-from tlsidecar.control.proof import build_contexts_beside_traffic, judge_material
+from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.lazy_dataclass import dataclass
@@ -56,6 +56,7 @@ class Proved:
     contexts: Contexts | None
     warnings: tuple[str, ...]
     upon: Generation | None
+    differences: tuple[Difference[str], ...] = ()  # from what is in use
     crl_downloads: CrlDownloads | None = None  # what fetches the lists that it reads, where there are any on the web
 
 
@@ -155,6 +156,7 @@ class Rotation:
         """Make the attempt that ``batch`` asks for, and answer it."""
         try:
             attempt = await self.attempt(batch)
+            await self._pace.step()  # before what follows from it is judged
         except Exception as error:
             batch.fail(error)
             raise
@@ -284,13 +286,12 @@ class Rotation:
     async def _judged(
         self, material: Material, settings: Settings, source: Source, before: Generation | None
     ) -> Proved:
-        await self._pace.step()
-        warnings = judge_material(settings, self.name, material, self._clock.now())
-        contexts = None
-        if settings is not self.settings or before is None or material.digest != before.material.digest:
-            number = before.number + 1 if before else 1
-            contexts = await build_contexts_beside_traffic(settings, self.name, material, number, self._pace)
-        return Proved(source, material, contexts, warnings, before)
+        warnings = await self._pace.through(judge_material(settings, self.name, material, self._clock.now()))
+        if settings is self.settings and before is not None and material.digest == before.material.digest:
+            return Proved(source, material, None, warnings, before)
+        number = before.number + 1 if before else 1
+        contexts = await self._pace.through(build_contexts(settings, self.name, material, number))
+        return Proved(source, material, contexts, warnings, before, _differences(before, material))
 
     def adopt(self, proved: Proved, trigger: Trigger, settings: Settings | None = None) -> Attempt:
         """It is in use now, under ``settings`` where those are new."""
@@ -319,7 +320,7 @@ class Rotation:
             previous_serial=before.material.identity.serial if before else "",
             serial=material.identity.serial,
             warnings=proved.warnings,
-            differences=_differences(before, material),
+            differences=proved.differences,
             identity=self.name,
         )
 

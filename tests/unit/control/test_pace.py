@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from certs.steps import Steps
 from tlsidecar.control.pace import ALL_WITHIN_S, STEPS_APART_S, Pace
 
 # What the loop's clock may be early by.
@@ -72,3 +75,27 @@ def test_whoever_gives_up_waiting_holds_nobody_up() -> None:
 
     asyncio.run(story())
     assert repr(pace) == "<Pace waiting=0>"
+
+
+def test_steps_are_made_one_after_each_wait_and_end_with_what_they_come_to() -> None:
+    pace = Pace(lambda: False)
+    made: list[int] = []
+
+    def steps(fail: bool) -> Steps[str]:
+        for number in range(3):
+            made.append(number)
+            yield
+        if fail:
+            raise ValueError("of no use")
+        return "done"
+
+    async def story() -> None:
+        going = asyncio.ensure_future(pace.through(steps(fail=False)))
+        await asyncio.sleep(0)
+        assert made == []
+        assert await going == "done"
+        assert made == [0, 1, 2]
+        with pytest.raises(ValueError, match="of no use"):
+            await pace.through(steps(fail=True))
+
+    asyncio.run(story())
