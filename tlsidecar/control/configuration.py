@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from certs.clock import Clock
 from certs.errors import MaterialError
 from certs.sources.attempts import Attempts
+from certs.sources.watch import RECENT_S
 from tlsidecar.config import ConfigError
+from tlsidecar.config.places import FILE_NAME, SYSTEM_FILE
 from tlsidecar.control.interface import ConfigurationState
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe.sink import LogFileError, try_file
@@ -64,6 +67,7 @@ class Configuration:
         self._clock = clock
         self._attempts = Attempts(clock)
         self._seen = self._fingerprint()
+        self._settled: tuple[int, ...] | None = None  # the fingerprint of a file known to say what is in force
         self._since: datetime | None = None
 
     def __repr__(self) -> str:
@@ -82,10 +86,15 @@ class Configuration:
         await asyncio.Event().wait()
 
     async def look(self) -> Change | None:
-        """Read it again, and keep what is to be said of it. None when it is the one in force, or no use."""
+        """Read it again where it may have changed, and keep what is to be said of it. None when it is the one in force,
+        or no use."""
         if self._reread is None:
             return None
-        self._seen = self._fingerprint()
+        looked_at = self._clock.now().timestamp()
+        self._seen = seen = self._fingerprint()
+        if seen == self._settled and not _is_displaced(self._file):
+            return None
+        self._settled = None
         change: Change | None = None
         compared_with: Settings | None = None
         error = ""
@@ -104,6 +113,7 @@ class Configuration:
             change = None
         elif change is None:
             self.state = self._since = None
+            self._settled = seen if _tells(seen, looked_at) else None
             return None
         self._since = self._since or self._clock.now()
         self.state = ConfigurationState(
@@ -127,6 +137,7 @@ class Configuration:
     def applied(self, change: Change) -> None:
         """It is the one in force now."""
         self.in_force = change.settings
+        self._settled = None
         self.state = self._since = None
 
     async def _log_file_error(self, change: Change) -> str:
@@ -150,6 +161,19 @@ class Configuration:
         except OSError as error:
             return (error.errno or 0,)
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _tells(fingerprint: tuple[int, ...], at: float) -> bool:
+    """Whether another change would show in it. One of a file that was changed shortly before ``at`` (seconds since
+    1970), or after, does not tell: its time may be too coarse to show a second change (git's "racily clean")."""
+    if len(fingerprint) < 2:
+        return False  # there was no file
+    return at - max(fingerprint[-2:]) / 1e9 >= RECENT_S
+
+
+def _is_displaced(file: Path | None) -> bool:
+    """Whether a start would now take another file, which was not there before."""
+    return file == SYSTEM_FILE and Path(FILE_NAME).exists()
 
 
 def is_live(key: str) -> bool:

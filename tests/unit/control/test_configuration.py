@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import pytest
 from unit.certs import forge
 from unit.control.world import SETTINGS
 
+from certs.sources.watch import RECENT_S
 from tlsidecar.config import ConfigError, ConfigProblem
 from tlsidecar.config.listener_tables import HEALTH_CHECK, HTTP_FIELDS, LIMITS, LISTENER, ROUTE
 from tlsidecar.config.schema import ROOT
+from tlsidecar.control import configuration
 from tlsidecar.control.configuration import Configuration, changed_keys, is_live
 from tlsidecar.sandbox.needs import beyond, needs_of
 from tlsidecar.settings import Acme, Address, IdentitySettings, Limits, Log, Settings
 
 WEB = SETTINGS.listeners[0]
+LONG_AGO = timedelta(seconds=RECENT_S + 1)
 
 
 def of_web(**changes: object) -> Settings:
@@ -64,10 +68,13 @@ class Disk:
         self.file = directory / "tlsidecar.toml"
         self.file.write_text("")
         self.found: Settings | ConfigError = replace(SETTINGS, config_file=self.file)
-        self.clock = forge.ManualClock()
+        # By the time of its last change: one that is read once may have changed since.
+        self.clock = forge.ManualClock(datetime.fromtimestamp(self.file.stat().st_ctime, UTC))
+        self.readings = 0
         self.configuration = Configuration(replace(SETTINGS, config_file=self.file), self.read, self.clock)
 
     def read(self) -> Settings:
+        self.readings += 1
         if isinstance(self.found, ConfigError):
             raise self.found
         return self.found
@@ -105,6 +112,61 @@ async def test_once_applied_it_is_the_one_in_force(disk: Disk) -> None:
     disk.configuration.applied(change)
     assert disk.configuration.state is None
     assert await disk.configuration.look() is None
+
+
+class TestWhetherItIsReadAgain:
+    @staticmethod
+    async def readings(disk: Disk) -> int:
+        """In one look."""
+        before = disk.readings
+        await disk.configuration.look()
+        return disk.readings - before
+
+    async def test_not_where_it_is_the_file_that_was_found_to_be_in_force(self, disk: Disk) -> None:
+        disk.clock.advance(LONG_AGO)
+        assert [await self.readings(disk) for _ in range(3)] == [1, 0, 0]
+
+    async def test_one_that_was_just_changed_may_have_changed_since(self, disk: Disk) -> None:
+        assert [await self.readings(disk) for _ in range(2)] == [1, 1]
+        disk.clock.advance(LONG_AGO)
+        assert [await self.readings(disk) for _ in range(2)] == [1, 0]
+
+    async def test_one_from_the_future_too(self, disk: Disk) -> None:
+        disk.clock.advance(-LONG_AGO)
+        assert [await self.readings(disk) for _ in range(2)] == [1, 1]
+
+    async def test_one_that_changed(self, disk: Disk) -> None:
+        disk.clock.advance(LONG_AGO)
+        assert await self.readings(disk) == 1
+        forge.write(disk.file, b"# of another inode")
+        disk.found = of_web(allow=("ou:sre",))
+        assert await self.readings(disk) == 1
+        assert disk.configuration.state is not None
+
+    async def test_one_that_says_something_else_or_nothing_of_use(self, disk: Disk) -> None:
+        disk.clock.advance(LONG_AGO)
+        for disk.found in (of_web(allow=("ou:sre",)), ConfigError([ConfigProblem("", "is not UTF-8")])):
+            assert [await self.readings(disk) for _ in range(2)] == [1, 1]
+
+    async def test_once_it_was_applied(self, disk: Disk) -> None:
+        disk.clock.advance(LONG_AGO)
+        disk.found = of_web(allow=("ou:sre",))
+        change = await disk.configuration.look()
+        assert change is not None
+        disk.configuration.applied(change)
+        assert [await self.readings(disk) for _ in range(2)] == [1, 0]
+
+    async def test_where_there_is_one_now_that_a_start_would_rather_take(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        disk.clock.advance(LONG_AGO)
+        monkeypatch.setattr(configuration, "SYSTEM_FILE", disk.file)
+        there = tmp_path / "there"
+        there.mkdir()
+        monkeypatch.chdir(there)
+        assert [await self.readings(disk) for _ in range(2)] == [1, 0]
+        (there / "tlsidecar.toml").write_text("")
+        assert await self.readings(disk) == 1
 
 
 async def test_without_a_file_nothing_ever_differs() -> None:
