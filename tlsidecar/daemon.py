@@ -156,7 +156,7 @@ async def _serve(
     responders = Responders(settings.listeners, clock, lambda: controller.supervisor)
 
     def make_source(identity: IdentitySettings) -> Source:
-        return source_of(identity, clock, responders.of(identity), sandbox.run)
+        return source_of(identity, clock, responders.of(identity), sandbox.run, lambda: controller.pace.rest())
 
     def reread() -> Settings:
         found = recipe()

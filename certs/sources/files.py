@@ -4,7 +4,7 @@ the pair as PKCS #12."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class FileSource:
         clock: Clock = SYSTEM_CLOCK,
         poll_s: float = POLL_S,
         deadline_s: float = DEADLINE_S,
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         """``key=None``: the certificate's file holds the key, too. ``poll_s`` is how often :meth:`follow` looks,
-        ``deadline_s`` how long one look or reading may take."""
+        ``deadline_s`` how long one look or reading may take. ``rest`` is called between the steps of a reading, each of
+        some 0.3 ms, and may wait: a thread that computes holds the interpreter, and with it whoever serves."""
         self._cert = cert
         self._key = key or cert
         if isinstance(trust, Path):
@@ -59,6 +61,7 @@ class FileSource:
         self._watch = Watch(self._paths, clock)
         self._poll_s = poll_s
         self._attempts = Attempts(clock, deadline_s)
+        self._rest = rest
         self._seen = ""  # the fingerprint of what was read last
 
     async def read(self) -> Material:
@@ -98,6 +101,7 @@ class FileSource:
 
     def _look_and_load(self) -> Material:
         self._seen = self._watch.fingerprint()
+        self._rest()
         return self.load()
 
     def load(self) -> Material:
@@ -140,6 +144,7 @@ class FileSource:
             key, certificates = self._from_pkcs12(content[self._cert], passphrase)
         else:
             key, certificates, stray = self._from_pem(content, passphrase)
+        self._rest()
         leaf = leaf_of(certificates, key.spki)
         if leaf is None:
             detail = mismatch_text(str(self._key), key.reveal().public_key(), certificates, str(self._cert))
@@ -164,6 +169,7 @@ class FileSource:
         cert_blocks = read_blocks(content[self._cert], self._cert)
         key_blocks = cert_blocks if self._key == self._cert else read_blocks(content[self._key], self._key)
         key = PrivateKey(key_in(key_blocks, passphrase, self._key))
+        self._rest()
         certificates = certificates_in(cert_blocks, self._cert)
         if not certificates:
             detail = missing("certificate", cert_blocks)

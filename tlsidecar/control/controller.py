@@ -104,6 +104,7 @@ class Controller:
         self.stopping = asyncio.Event()
         self.life = Life(clock, hub)
         self.sandbox = sandbox or Level(settings.sandbox, reason="it was not entered")
+        self.pace = Pace(lambda: any(worker.connections_on_our_loop for worker in self.workers))
         self._configuration = Configuration(
             settings, reread, clock, beyond=partial(beyond, needs_of(settings)) if self.sandbox.holds else None
         )
@@ -114,7 +115,7 @@ class Controller:
             hub,
             self,
             self._configuration,
-            Pace(lambda: any(worker.connections_on_our_loop for worker in self.workers)),
+            self.pace,
             attempted=self.problems,
             random_unit=random_unit,
         )

@@ -7,6 +7,7 @@ follow at once are to traffic one long hold; set apart, each is over and caught 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,3 +54,9 @@ class Pace:
                 await asyncio.sleep(min(STEPS_APART_S, ALL_WITHIN_S / self._waiting))
         finally:
             self._waiting -= 1
+
+    def rest(self) -> None:
+        """The same between two steps on a thread, which hold the interpreter and so the loop. Those of others, and on
+        the loop, are not waited for. May be called from any thread."""
+        if self._is_beside_traffic():
+            time.sleep(STEPS_APART_S)

@@ -27,11 +27,15 @@ _RESPONDERS = ("tlsidecar.control.alpn_challenges", "tlsidecar.control.http_chal
 
 
 def source_of(
-    identity: IdentitySettings, clock: Clock, responder: Responder | None = None, run: Run | None = None
+    identity: IdentitySettings,
+    clock: Clock,
+    responder: Responder | None = None,
+    run: Run | None = None,
+    rest: Callable[[], None] = lambda: None,
 ) -> Source:
     """The configured source. ``responder`` answers an ACME CA's challenges; without one nothing can be ordered there.
-    ``run`` runs a program that issues, where that is not to be done here. Nothing of it is looked at before the source
-    is asked."""
+    ``run`` runs a program that issues, where that is not to be done here; ``rest`` is called between the steps of
+    reading files, and may wait. Nothing of it is looked at before the source is asked."""
     trust = [TrustFile(each.path, each.trust_domain) for each in identity.trust]
     bundles = None
     if trust:
@@ -80,6 +84,7 @@ def source_of(
         clock=clock,
         poll_s=identity.poll_interval_s,
         deadline_s=identity.source_timeout_s,
+        rest=rest,
     )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,8 +18,10 @@ from unit.certs import forge
 from certs.errors import MaterialError, MaterialReason
 from certs.safe_files import Directory, Secrecy
 from certs.sources import Source
+from certs.sources import files as file_source
 from certs.sources.bundles import TrustFile
 from certs.sources.files import FileSource
+from certs.sources.watch import Watch
 
 ROOT = forge.authority()
 MIDDLE = forge.authority("Middle", ROOT)
@@ -58,6 +61,27 @@ def test_a_whole_set_is_loaded(files: forge.Files) -> None:
         material.source
         == f"files: {files.cert}, {files.key}; trust {files.trust}, {files.trust} for other.example; CRL {crl}"
     )
+
+
+async def test_between_the_steps_of_a_reading_whoever_serves_has_time(
+    files: forge.Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[str]] = [[]]
+
+    def watched(owner: Any, name: str) -> None:
+        plain: Callable[..., object] = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *values: (made[-1].append(name), plain(*values))[1])
+
+    for owner, name in (
+        (Watch, "fingerprint"),
+        (file_source, "key_in"),
+        (file_source, "certificates_in"),
+        (file_source, "arrange"),
+    ):
+        watched(owner, name)
+    material = await source_of(files, rest=lambda: made.append([])).read()
+    assert material.leaf == LEAF.read
+    assert made == [["fingerprint"], ["key_in"], ["certificates_in"], ["arrange"]]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])

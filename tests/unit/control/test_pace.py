@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -99,3 +100,11 @@ def test_steps_are_made_one_after_each_wait_and_end_with_what_they_come_to() -> 
             await pace.through(steps(fail=True))
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_beside_traffic", [True, False])
+def test_a_thread_rests_beside_traffic_alone(is_beside_traffic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    Pace(lambda: is_beside_traffic).rest()
+    assert waits == ([STEPS_APART_S] if is_beside_traffic else [])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from unit.certs import forge
 
 from certs.clock import SYSTEM_CLOCK
 from certs.sources.command import CommandSource
@@ -33,6 +35,15 @@ def test_the_source_described(settings: IdentitySettings, kind: type, renews: bo
     """None of it has to be there yet: what is missing is said when the source is asked."""
     source = source_of(settings, SYSTEM_CLOCK)
     assert (type(source), source.renews) == (kind, renews)
+
+
+async def test_files_are_read_in_steps(tmp_path: Path) -> None:
+    root = forge.authority()
+    files = forge.write_set(tmp_path, forge.leaf(root), trust=[root])
+    settings = IdentitySettings(cert=files.cert, key=files.key, trust=(TrustFile(files.trust),))
+    rests: list[int] = []
+    await source_of(settings, SYSTEM_CLOCK, rest=lambda: rests.append(threading.get_ident())).read()
+    assert set(rests) - {threading.get_ident()}, "on a thread beside the loop"
 
 
 def test_what_it_reads_and_what_it_writes() -> None:
