@@ -345,7 +345,11 @@ class Controller:
             self._identities.tick()
             if self.denials.expire():
                 await self._keep_out()
-            self.history.observe(await self.snapshots())
+            await self.pace.step()
+            snapshots = await self.snapshots()
+            await self.pace.step()
+            self.history.observe(snapshots)
+            await self.pace.step()
             self.history.note(self.problems())
             await asyncio.sleep(self.history.due_in_s())
 

@@ -17,6 +17,7 @@ from certs.rules import hidden_rules, parse_rules
 from certs.steps import Steps
 from tlsidecar.control.sources import roles_of
 from tlsidecar.dataplane.http.routes import hidden_routes, route_text
+from tlsidecar.dataplane.offers import offer_in_trial
 from tlsidecar.dataplane.tls import Contexts, ProofError, trial_handshakes
 from tlsidecar.settings import ListenerSettings, Mode, Settings
 
@@ -82,6 +83,7 @@ def build_contexts(settings: Settings, name: str, material: Material, number: in
             yield
             if theirs is None:
                 theirs = taking_context(material)
+                offer_in_trial(theirs, settings.tls)
                 yield
             yield from trial_handshakes(context, material, server_side=server_side, theirs=theirs)
             yield

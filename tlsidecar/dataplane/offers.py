@@ -57,6 +57,22 @@ def restrict(context: SSL.Context, tls: Tls, leaf: Certificate) -> None:
         raise SSL.Error("OpenSSL does not know one of the signature algorithms")
 
 
+def offer_in_trial(context: SSL.Context, tls: Tls) -> None:
+    """Have ``context``, for the other end of trial handshakes, offer groups that we take: those of ``tls.groups``,
+    without hybrid ones where there are others, and the curves that certificates are on. In which group keys are agreed
+    on says nothing of material, and ML-KEM is a fifth of a handshake. Raises :class:`OpenSSL.SSL.Error`."""
+    classic = [group for group in tls.groups if "MLKEM" not in group]
+    groups = dict.fromkeys((*(classic or tls.groups), *_CURVES.values()))
+    try:
+        from OpenSSL._util import lib
+
+        set_groups = lib.SSL_CTX_set1_curves_list
+    except (ImportError, AttributeError):
+        return
+    if set_groups(context._context, groups_text([*groups]).encode()) != 1:
+        raise SSL.Error(f"OpenSSL does not know one of the groups {', '.join(groups)}")
+
+
 def groups_text(groups: Sequence[str]) -> str:
     """The list for SSL_CTX_set1_groups_list(3). As OpenSSL's own default has it, hybrid groups are preferred even at
     the price of a second round trip (``/``), and a client sends the keys of two: the first hybrid one, and X25519, or

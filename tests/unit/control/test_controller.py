@@ -173,6 +173,29 @@ def several(tmp_path: Path) -> House:
     return House(tmp_path, workers=2)
 
 
+async def test_what_is_done_each_second_is_done_in_steps(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller = house.controller
+    done: list[str] = []
+    noted = asyncio.Event()
+    snapshots = controller.snapshots
+
+    async def step() -> None:
+        done.append("step")
+        await asyncio.sleep(0)
+
+    async def watched() -> Sequence[WorkerSnapshot]:
+        done.append("snapshots")
+        return await snapshots()
+
+    monkeypatch.setattr(controller.pace, "step", step)
+    monkeypatch.setattr(controller, "snapshots", watched)
+    monkeypatch.setattr(controller.history, "observe", lambda _: done.append("history"))
+    monkeypatch.setattr(controller.history, "note", lambda _: (done.append("problems"), noted.set()))
+    async with house.serving(), asyncio.timeout(20):
+        await noted.wait()
+    assert done[done.index("snapshots") - 1 :][:6] == ["step", "snapshots", "step", "history", "step", "problems"]
+
+
 async def test_before_anything_is_there_it_lives_and_is_not_ready(house: House) -> None:
     controller = house.controller
     assert (controller.state, controller.is_live(), controller.is_ready()) == (State.STARTING, True, False)

@@ -21,7 +21,7 @@ from tlsidecar.control import proof
 from tlsidecar.control.pace import Pace
 from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.dataplane.tls import trial_handshakes
-from tlsidecar.settings import DEFAULT_IDENTITY, Mode, Tls
+from tlsidecar.settings import DEFAULT_IDENTITY, TLS_GROUPS, Mode, Tls
 
 WEB = SETTINGS.listeners[0]
 BOTH = replace(SETTINGS, listeners=(WEB, replace(WEB, name="out", mode=Mode.ORIGINATE)))
@@ -116,6 +116,13 @@ def test_what_listeners_have_in_common_is_proved_once(tmp_path: Path, monkeypatc
     alike = replace(BOTH, listeners=(*BOTH.listeners, *(replace(WEB, name=f"web-{number}") for number in range(5))))
     at_once(build_contexts(alike, DEFAULT_IDENTITY, Issuer(tmp_path, forge.ManualClock()).material(), 7))
     assert len(proved) == len(set(proved)) == 2
+
+
+@pytest.mark.parametrize("group", [*TLS_GROUPS])
+@pytest.mark.parametrize("least", ["1.2", "1.3"])
+def test_it_is_proved_in_whichever_group_is_asked_for(tmp_path: Path, least: str, group: str) -> None:
+    material = Issuer(tmp_path, forge.ManualClock()).material()
+    at_once(build_contexts(replace(BOTH, tls=Tls(least, (group,))), DEFAULT_IDENTITY, material, 7))
 
 
 @pytest.mark.parametrize("least", ["1.2", "1.3"])

@@ -6,7 +6,7 @@ import pytest
 from OpenSSL import SSL
 from unit.certs import forge
 
-from tlsidecar.dataplane.offers import groups_text, restrict
+from tlsidecar.dataplane.offers import groups_text, offer_in_trial, restrict
 from tlsidecar.settings import TLS_GROUPS, Tls
 
 
@@ -27,4 +27,5 @@ def test_the_list(groups: tuple[str, ...], text: str) -> None:
 def test_openssl_knows_each_that_may_be_asked_for() -> None:
     leaf = forge.leaf().read
     for group in TLS_GROUPS:
+        offer_in_trial(SSL.Context(SSL.TLS_METHOD), Tls("1.3", (group,)))
         restrict(SSL.Context(SSL.TLS_METHOD), Tls("1.3", (group,)), leaf)
