@@ -36,7 +36,6 @@ from tlsidecar.control.interface import (
 )
 from tlsidecar.control.life import Life
 from tlsidecar.control.outages import Outages
-from tlsidecar.control.pace import Pace
 from tlsidecar.control.problems import Facts, Problems
 from tlsidecar.control.requests import Answer
 from tlsidecar.control.upstream_health import UpstreamHealth
@@ -56,6 +55,7 @@ from tlsidecar.observe.events import EventHub
 from tlsidecar.observe.failures import FailureLog
 from tlsidecar.observe.refusals import RefusalLog
 from tlsidecar.outcomes import Reason
+from tlsidecar.pace import Pace
 from tlsidecar.sandbox.level import Level
 from tlsidecar.sandbox.needs import beyond, needs_of
 from tlsidecar.settings import IdentitySettings, ListenerSettings, Log, Settings

@@ -22,13 +22,13 @@ from certs.renewal import RandomUnit
 from certs.sources import Source
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.interface import Attempt, ConfigurationState, Trigger, most_telling
-from tlsidecar.control.pace import Pace
 from tlsidecar.control.requests import Answer, Batch, RequestQueue
 from tlsidecar.control.rotation import Proved, Rotation, refusal
 from tlsidecar.control.sources import crl_downloads_of
 from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
+from tlsidecar.pace import Pace
 from tlsidecar.settings import IdentitySettings, Settings
 
 # Peers in one sentence.

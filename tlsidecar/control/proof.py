@@ -1,5 +1,5 @@
 """Whether a candidate may serve: judged by the preflight, then proved by a handshake in memory for each listener. In
-steps, which whoever serves connections on the same loop sets apart (:mod:`.pace`)."""
+steps, which whoever serves connections on the same loop sets apart (:mod:`tlsidecar.pace`)."""
 
 from __future__ import annotations
 

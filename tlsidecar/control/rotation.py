@@ -25,13 +25,13 @@ from certs.sources import Candidate, Failed, RenewalWanted, Source
 from tlsidecar.api.certificates import Difference
 from tlsidecar.control.attempts import AttemptLog
 from tlsidecar.control.interface import Attempt, Generation, IdentityState, Outcome, Trigger
-from tlsidecar.control.pace import Pace
 from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.control.requests import Batch, RequestQueue
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.observe import events
 from tlsidecar.observe.events import EventHub
+from tlsidecar.pace import Pace
 from tlsidecar.settings import Settings
 
 if TYPE_CHECKING:

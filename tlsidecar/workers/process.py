@@ -12,11 +12,12 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from certs.acme.challenges import Challenge
 from certs.clock import SYSTEM_CLOCK
+from certs.steps import Steps, at_once
 from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
@@ -40,6 +41,7 @@ from tlsidecar.observe.logs import Logs
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.observe.tracing import SpanExport, open_span_export
 from tlsidecar.outcomes import Reason
+from tlsidecar.pace import Pace
 from tlsidecar.recorder import Recorder
 from tlsidecar.settings import Settings
 from tlsidecar.workers import messages
@@ -120,6 +122,16 @@ def settings_of_one(settings: Settings, number: int, workers: int) -> Settings:
     return replace(settings, listeners=tuple(listeners))
 
 
+def _contexts(settings: Settings, numbered: messages.Numbered) -> Steps[Contexts]:
+    """The contexts of a generation, made at once: what OpenSSL will not take is said now."""
+    name, generation, material = numbered
+    soft_crl = settings.identity_called(name).crl_policy == "soft"
+    contexts = Contexts(generation, material, settings.tls, soft_crl=soft_crl, identity=name)
+    for listener in settings.listeners_of(name):
+        yield from contexts.make_in_steps(listener)
+    return contexts
+
+
 class _Process:
     """The worker of this process, and what the controller may ask of it."""
 
@@ -146,9 +158,7 @@ class _Process:
         self._drains: set[bool] = set()
         self._background = Background()
         self._answers: dict[str, Callable[[bytes], bytes]] = {
-            messages.APPLY: self._apply,
             messages.PRESENT: self._present,
-            messages.CONFIGURE: self._configure,
             messages.SNAPSHOT: lambda _: pack(WorkerSnapshot, self._snapshot()),
             messages.CONNECTIONS: self._connections,
             messages.CONNECTION_KEYS: self._connection_keys,
@@ -162,13 +172,20 @@ class _Process:
             messages.END: self._end,
             messages.CLOSE_ALL: lambda body: pack(int, self._worker.close_all(unpack(Reason, body))),
         }
+        # New material, whose contexts are made in steps: one message after the other, in the order in which they came.
+        self._answers_in_steps: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
+            messages.APPLY: self._apply,
+            messages.CONFIGURE: self._configure,
+        }
+        self._steps_turn = asyncio.Lock()
+        self._pace = Pace(lambda: self._worker.connection_count > 0)
 
     async def run(
         self, control: socket.socket, generations: Sequence[messages.Numbered], questions: tuple[int, int]
     ) -> int:
         start = self._start
         settings = settings_of_one(start.settings, start.number, start.workers)
-        contexts = [self._contexts(each) for each in generations]
+        contexts = [at_once(_contexts(start.settings, each)) for each in generations]
         channel = self._channel = await Channel.over(control, self._received, self._lost)
         announcer = self._announcer = Announcements(channel)
         self._worker = worker = Worker(
@@ -208,16 +225,6 @@ class _Process:
                 while not self._board.is_complete():  # noqa: ASYNC110 - another process can set no event of ours
                     await asyncio.sleep(LOOK_FOR_OTHERS_S)
 
-    def _contexts(self, numbered: messages.Numbered) -> Contexts:
-        """The contexts of a generation, made at once: what OpenSSL will not take is said now."""
-        settings = self._start.settings
-        name, generation, material = numbered
-        soft_crl = settings.identity_called(name).crl_policy == "soft"
-        contexts = Contexts(generation, material, settings.tls, soft_crl=soft_crl, identity=name)
-        for listener in settings.listeners_of(name):
-            contexts.make(listener)
-        return contexts
-
     # The channel.
 
     def _received(self, number: int, verb: str, body: bytes) -> None:
@@ -229,15 +236,32 @@ class _Process:
             self._logs.reopen()
         elif verb == messages.DRAINED:
             self._background.begin(self._answer_when_drained(number, unpack(bool, body)), "wait until drained")
+        elif verb in self._answers_in_steps:
+            self._background.begin(self._answer_in_steps(number, verb, body), f"answer {verb}")
         else:
             self._announcer.flush()  # so that whoever asks knows first what has happened
             try:
                 answer = self._answers[verb](body)
             except Exception as error:
-                _log.exception("a message from the controller could not be answered", extra={"fields": {"verb": verb}})
-                self._channel.fail(number, f"{verb}: {type(error).__name__}: {error}")
+                self._fail(number, verb, error)
             else:
                 self._channel.answer(number, answer)
+
+    async def _answer_in_steps(self, number: int, verb: str, body: bytes) -> None:
+        async with self._steps_turn:
+            try:
+                answer = await self._answers_in_steps[verb](body)
+            except Exception as error:
+                self._fail(number, verb, error)
+                return
+        self._announcer.flush()
+        self._channel.answer(number, answer)
+
+    def _fail(self, number: int, verb: str, error: Exception) -> None:
+        _log.error(
+            "a message from the controller could not be answered", extra={"fields": {"verb": verb}}, exc_info=error
+        )
+        self._channel.fail(number, f"{verb}: {type(error).__name__}: {error}")
 
     def _lost(self) -> None:
         if self._stopped.is_set():
@@ -263,21 +287,24 @@ class _Process:
 
     # Answers.
 
-    def _apply(self, body: bytes) -> bytes:
+    async def _apply(self, body: bytes) -> bytes:
+        await self._pace.step()
         for each in messages.unpacked_material(body):
-            self._worker.apply(self._contexts(each))
+            self._worker.apply(await self._pace.through(_contexts(self._start.settings, each)))
         return b""
 
     def _present(self, body: bytes) -> bytes:
         self._worker.present(unpack(tuple[Challenge, ...], body))
         return pack(bool, True)
 
-    def _configure(self, body: bytes) -> bytes:
+    async def _configure(self, body: bytes) -> bytes:
+        await self._pace.step()
         packed, generations = messages.unpacked_configuration(body)
-        start = self._start = replace(self._start, settings=unpack(Settings, packed))
+        start = replace(self._start, settings=unpack(Settings, packed))
         settings = settings_of_one(start.settings, start.number, start.workers)
         shares = connection_shares(start.settings, start.workers)
-        contexts = [self._contexts(each) for each in generations]
+        contexts = [await self._pace.through(_contexts(start.settings, each)) for each in generations]
+        self._start = start
         self._logs.configure(settings.log)
         return pack(tuple[PolicyChange, ...], self._worker.configure(settings, contexts, shares))
 

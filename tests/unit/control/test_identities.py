@@ -18,10 +18,10 @@ from certs.sources import Candidate, Failed, RenewalWanted
 from tlsidecar.control.configuration import Change
 from tlsidecar.control.identities import Identities
 from tlsidecar.control.interface import Attempt, ConfigurationState, Outcome, Trigger
-from tlsidecar.control.pace import Pace
 from tlsidecar.dataplane.snapshot import PolicyChange
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
+from tlsidecar.pace import Pace
 from tlsidecar.settings import Settings
 
 # Runs of one queue are a second apart, which passes at once.

@@ -18,9 +18,9 @@ from certs.errors import MaterialError, MaterialReason
 from certs.material import Material
 from certs.steps import Steps, at_once
 from tlsidecar.control import proof
-from tlsidecar.control.pace import Pace
 from tlsidecar.control.proof import build_contexts, judge_material
 from tlsidecar.dataplane.tls import trial_handshakes
+from tlsidecar.pace import Pace
 from tlsidecar.settings import DEFAULT_IDENTITY, TLS_GROUPS, Mode, Tls
 
 WEB = SETTINGS.listeners[0]

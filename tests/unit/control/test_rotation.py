@@ -17,11 +17,11 @@ from unit.control.world import SETTINGS, Issuer, ScriptedSource
 from certs.errors import AuthorityError, MaterialError, MaterialReason
 from certs.sources import Candidate, Failed, RenewalWanted
 from tlsidecar.control.interface import Attempt, Outcome, Trigger
-from tlsidecar.control.pace import Pace
 from tlsidecar.control.requests import Batch
 from tlsidecar.control.rotation import Rotation, refusal
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.observe.events import EventHub
+from tlsidecar.pace import Pace
 
 HOUR = timedelta(hours=1)
 GONE = MaterialError(MaterialReason.MISSING_FILE, "tls.crt")

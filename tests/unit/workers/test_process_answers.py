@@ -22,6 +22,7 @@ from tlsidecar.dataplane.snapshot import WorkerSnapshot as Snapshot
 from tlsidecar.observe.logs import Logs
 from tlsidecar.observe.sink import LineSink
 from tlsidecar.outcomes import Reason
+from tlsidecar.pace import Pace
 from tlsidecar.settings import Limits, Log, Settings
 from tlsidecar.workers import messages
 from tlsidecar.workers.channel import Channel, RemoteFailure
@@ -113,6 +114,32 @@ async def test_each_question_has_the_answer_that_its_sender_reads() -> None:
         assert await served.ask(messages.APPLY, messages.packed_material([Numbered("default", 2, material())])) == b""
         served.controller.tell(messages.LOG_LEVEL, b"debug")
         served.controller.tell(messages.REOPEN_LOG)
+
+
+async def test_new_material_is_made_in_steps_between_which_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 0
+    may_go_on = asyncio.Event()
+
+    async def step(_: Pace) -> None:
+        nonlocal steps
+        steps += 1
+        await may_go_on.wait()
+
+    async with serving() as served:
+        monkeypatch.setattr(Pace, "step", step)
+        first, second = (messages.packed_material([Numbered("default", each, material())]) for each in (2, 3))
+        answered: list[int] = []
+        asked = []
+        for number, body in enumerate((first, second)):
+            asked.append(asyncio.ensure_future(served.ask(messages.APPLY, body)))
+            asked[-1].add_done_callback(lambda _, number=number: answered.append(number))
+        assert unpack(Snapshot, await served.ask(messages.SNAPSHOT)).pid == os.getpid()
+        assert (steps, answered) == (1, []), "the second waits for the first"
+        may_go_on.set()
+        await asyncio.gather(*asked)
+        await asyncio.sleep(0)
+    assert answered == [0, 1]
+    assert steps == 2 * 4, "it is read; a context is made, given its pair, and whom it trusts"
 
 
 async def test_a_changed_configuration_is_put_to_use() -> None:

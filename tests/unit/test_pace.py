@@ -8,7 +8,7 @@ import time
 import pytest
 
 from certs.steps import Steps
-from tlsidecar.control.pace import ALL_WITHIN_S, STEPS_APART_S, Pace
+from tlsidecar.pace import ALL_WITHIN_S, STEPS_APART_S, Pace
 
 # What the loop's clock may be early by.
 CLOCK_S = 0.001
