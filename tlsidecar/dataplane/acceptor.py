@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.addresses import peer_address
@@ -104,7 +104,7 @@ class Acceptor:
         """Accept one, or pass over one that failed; False when there is none, or nothing to accept it with."""
         door = self._door
         try:
-            sock, name = self._socket.accept()
+            sock, name = take(self._socket, self._family)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -141,6 +141,13 @@ class Acceptor:
         if not turn.is_mine() and now >= self._patient_until and turn.may_help() and not self._accept():
             return
         self._accept_in_turn(turn)
+
+
+def take(listening: socket.socket, family: int) -> tuple[socket.socket, Any]:
+    """As ``listening.accept()``, of which this is made, but that asks the socket each time what those that it accepts
+    are: a quarter of the whole. Raises :class:`OSError`."""
+    descriptor, name = listening._accept()  # type: ignore[attr-defined]
+    return socket.socket(family, socket.SOCK_STREAM, 0, descriptor), name
 
 
 def _is_readable(sock: socket.socket) -> bool:

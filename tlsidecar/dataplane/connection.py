@@ -205,10 +205,11 @@ class Connection(ABC):
         self.contexts = handshake.contexts
         if handshake.reason is None:
             parties = self.frontend.tally.parties
-            met = parties.rest if handshake.is_probe else parties.met(handshake.judge.identity, handshake.seconds)
+            is_probe = handshake.is_probe
+            met = parties.rest if is_probe else parties.met(handshake.judge.identity, handshake.seconds)
             self.peer = Peer(handshake, met)
             self.handshake = None
-            if handshake.is_probe:
+            if is_probe:
                 self._probed()
             else:
                 self.authorised()

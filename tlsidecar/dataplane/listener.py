@@ -250,8 +250,9 @@ class Listener:
             self._let_go(connection.frontend, 1)
         if self.on_gone is not None:
             self.on_gone(connection)
-        if connection.party is not None:
-            connection.party.ended(connection.requests, bytes_in, bytes_out)
+        party = connection.party
+        if party is not None:
+            party.ended(connection.requests, bytes_in, bytes_out)
         active = self.tally.gone(bytes_in, bytes_out)
         if self.turn is not None:
             self.turn.active(active)

@@ -48,12 +48,6 @@ class Registry:
         self.handlers: list[Handler | None] = []
         self.events = array("I")
 
-    def handler_of(self, descriptor: int) -> Handler | None:
-        try:
-            return self.handlers[descriptor] if descriptor >= 0 else None
-        except IndexError:
-            return None
-
     def grow(self, descriptor: int) -> None:
         """Have a place for ``descriptor``."""
         missing = descriptor + 1 - len(self.handlers)
@@ -151,6 +145,9 @@ class FusedEventLoop(asyncio.SelectorEventLoop):
         self._fused = FusedSelector()
         super().__init__(self._fused)
 
+    # As asyncio has it, without a frame of Python's for each of the many who ask.
+    time = staticmethod(time.monotonic)
+
     def call_soon(
         self, callback: Callable[[*_Given], object], *args: *_Given, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
@@ -209,31 +206,30 @@ class Reactor:
         """Call ``handler`` whenever one of ``events`` holds. The descriptor must not be watched yet."""
         registry = self._registry
         self._epoll.register(descriptor, events)
-        try:
-            registry.handlers[descriptor] = handler
-        except IndexError:
+        if descriptor >= len(registry.handlers):
             registry.grow(descriptor)
-            registry.handlers[descriptor] = handler
+        registry.handlers[descriptor] = handler
         registry.events[descriptor] = events
 
     def rewatch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Change what is waited for and who is called; 0 events forgets the descriptor."""
         registry = self._registry
+        handlers = registry.handlers
         if not events:
             self.forget(descriptor)
-        elif registry.handler_of(descriptor) is not None:
+        elif 0 <= descriptor < len(handlers) and handlers[descriptor] is not None:
             if events != registry.events[descriptor]:
                 self._epoll.modify(descriptor, events)
                 registry.events[descriptor] = events
-            registry.handlers[descriptor] = handler
+            handlers[descriptor] = handler
         else:
             self.watch(descriptor, events, handler)
 
     def forget(self, descriptor: int) -> None:
         """Stop watching; nothing happens when it was not watched. Call before the descriptor is closed."""
-        registry = self._registry
-        if registry.handler_of(descriptor) is not None:
-            registry.handlers[descriptor] = None
+        handlers = self._registry.handlers
+        if 0 <= descriptor < len(handlers) and handlers[descriptor] is not None:
+            handlers[descriptor] = None
             self._epoll.unregister(descriptor)
 
     def keep_turning(self, unfinished: Callable[[], bool]) -> None:

@@ -168,6 +168,8 @@ class Relay:
 
     def stop(self) -> None:
         """Watch nothing any more; the owner will not be told."""
+        if self._owner is None:
+            return
         self._owner = None
         self._reactor.forget(self._tls.fileno())
         self._reactor.forget(self._plain.fileno())
@@ -269,7 +271,8 @@ class Relay:
         if self.pending_in:
             return
         self.inward = Flow.ENDED
-        _end_writing(self._plain, both_ended=self.outward is Flow.ENDED)
+        if self.outward is not Flow.ENDED:  # else the socket is closed at once, and that is its FIN
+            _end_writing(self._plain)
 
     def _plain_broken(self, error: OSError) -> None:
         """The plain side takes no more. What it still has to say is delivered; what comes for it is thrown away. A
@@ -388,7 +391,8 @@ class Relay:
                 self._interests()
                 return
             self.outward = Flow.ENDED
-            _end_writing(self._tls, both_ended=self.inward is Flow.ENDED)
+            if self.inward is not Flow.ENDED:  # as in _end_inward
+                _end_writing(self._tls)
         self._settle()
 
     # Both.
@@ -431,14 +435,12 @@ class Relay:
 
     def _end(self, reason: Reason, detail: str) -> None:
         owner = self._owner
-        self.stop()
         if owner is not None:
+            self.stop()
             owner.relay_ended(reason, detail)
 
 
-def _end_writing(sock: socket.socket, *, both_ended: bool) -> None:
-    if both_ended:
-        return  # the socket is closed at once, and that is its FIN
+def _end_writing(sock: socket.socket) -> None:
     try:
         sock.shutdown(socket.SHUT_WR)
     except OSError as error:

@@ -157,9 +157,9 @@ class TcpConnection(Connection):
             self._reach = None
         if self.relay is not None:
             self.relay.stop()
-            carried = self.under_way
-            if carried is not None and self.party is not None:
-                self.party.carried(*carried)
+            carried, party = self.under_way, self.party
+            if carried is not None and party is not None:
+                party.carried(*carried)
         if self.upstream is not None:
             self.upstream.active -= 1
         if self.frontend.terminates:

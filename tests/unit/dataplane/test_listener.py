@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from support.clock import ClockLoop
 
-from tlsidecar.dataplane import descriptors
+from tlsidecar.dataplane import acceptor, descriptors
 from tlsidecar.dataplane import listener as module
 from tlsidecar.dataplane.acceptor import ACCEPTS_PER_EVENT
 from tlsidecar.dataplane.listener import ACCEPT_PAUSE_S, Listener, connection_limit
@@ -118,6 +118,7 @@ class World:
         self.has_memory = True
         self.refusals: list[Refusal] = []
         self.reactor = FakeReactor()
+        monkeypatch.setattr(acceptor, "take", lambda listening, _: listening.accept())
         monkeypatch.setattr(module, "connection_maker", lambda frontend: (self._make, lambda: None))
         self.monkeypatch = monkeypatch
         self.descriptors_left(True)
@@ -298,3 +299,24 @@ def test_the_limit_from_the_descriptors_is_shared_by_the_listeners(monkeypatch: 
     assert connection_limit(7, 2) == 7
     monkeypatch.setattr(descriptors, "limit", lambda: 16)
     assert connection_limit(None) == 1
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_what_is_taken_is_what_accept_gives(family: int, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        listening = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listening, socket.socket(family) as client:
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            acceptor.take(listening, family)
+        client.connect(listening.getsockname())
+        monkeypatch.setattr(socket.socket, "accept", None)
+        taken, name = acceptor.take(listening, family)
+        with taken:
+            assert (taken.family, taken.type, taken.proto) == (family, socket.SOCK_STREAM, 0)
+            assert name == client.getsockname()
+            assert not taken.get_inheritable()
+            client.sendall(b"x")
+            assert taken.recv(1) == b"x"
