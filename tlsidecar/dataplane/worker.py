@@ -20,8 +20,7 @@ from tlsidecar.dataplane.denials import Denial
 from tlsidecar.dataplane.grouping import grouped
 from tlsidecar.dataplane.listener import Listener, connection_limit
 from tlsidecar.dataplane.meter import Meter
-from tlsidecar.dataplane.outbound.dial import Connector
-from tlsidecar.dataplane.outbound.network import Network
+from tlsidecar.dataplane.outbound.network import Connector, Network
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.selection import SORT_KEYS, goes_by, matching, matching_ended, ordered, selected

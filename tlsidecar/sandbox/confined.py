@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from certs import safe_files
 from tlsidecar.config import Recipe
-from tlsidecar.dataplane.outbound.dial import Connector
+from tlsidecar.dataplane.outbound.network import Connector
 from tlsidecar.sandbox.broker import Broker
 from tlsidecar.sandbox.enter import enter
 from tlsidecar.sandbox.level import Level, level_of

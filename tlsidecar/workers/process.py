@@ -22,7 +22,7 @@ from tlsidecar.background import Background
 from tlsidecar.dataplane.bind import HeldSocket, stop_listening
 from tlsidecar.dataplane.board import Board
 from tlsidecar.dataplane.denials import Denial
-from tlsidecar.dataplane.outbound.dial import Connector
+from tlsidecar.dataplane.outbound.network import Connector
 from tlsidecar.dataplane.snapshot import (
     ConnectionDetail,
     ConnectionKeys,

@@ -84,8 +84,8 @@ def test_nobody_is_waited_for_once_it_is_closed() -> None:
     late: list[str] = []
     for name, deadlines in (
         ("handshake", made.handshake_deadlines),
-        ("remote's handshake", made.outbound.handshake_deadlines),
-        ("connect", made.outbound.connect_deadlines),
+        ("remote's handshake", made.outbound.terms.handshake_deadlines),
+        ("connect", made.outbound.terms.connect_deadlines),
     ):
         deadlines.add(object(), lambda name=name: late.append(name))
     made.close()

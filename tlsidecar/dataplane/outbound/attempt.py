@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple, Protocol
 
-from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.handshake import Handshake
 from tlsidecar.dataplane.outbound.dial import Dial
-from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.outbound import Terms
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
 from tlsidecar.settings import Address
@@ -18,18 +17,6 @@ _LEFT = {
     Reason.HANDSHAKE_ABORTED: "it closed in the middle of the TLS handshake",
     Reason.PEER_RESET: "it reset the connection in the middle of the TLS handshake",
 }
-
-
-class Terms(NamedTuple):
-    """What an attempt is to reach, and how."""
-
-    outbound: Outbound
-    contexts: Contexts
-    address: Address
-    connect_deadlines: DeadlineQueue
-    handshake_deadlines: DeadlineQueue
-    alpn: tuple[bytes, ...]  # what the handshake offers
-    header: bytes = b""  # said to a local service of ``starttls`` before all else
 
 
 class Missed(NamedTuple):
@@ -59,43 +46,30 @@ class AttemptOwner(Protocol):
         """Nothing of it is left open."""
 
 
-class Attempt:
+class Attempt(Dial):
     """One address: its owner is told once how it went, perhaps before :meth:`start` returns.
 
     Where words are exchanged first, it is a :class:`~.starttls_attempt.StarttlsAttempt`."""
 
-    __slots__ = ("_dial", "_handshake", "_owner", "_terms")
+    __slots__ = ("_contexts", "_handshake", "_owner", "_terms")
 
-    def __init__(self, terms: Terms, owner: AttemptOwner) -> None:
-        network = terms.outbound.network
+    def __init__(self, terms: Terms, contexts: Contexts, address: Address, owner: AttemptOwner) -> None:
+        outbound = terms.outbound
+        super().__init__(outbound.shared.reactor, outbound.network, terms.connect_deadlines, address)
         self._terms = terms
+        self._contexts = contexts
         self._owner = owner
         self._handshake: Handshake | None = None
-        self._dial: Dial | None = Dial(
-            terms.outbound.shared.reactor,
-            network.resolver,
-            terms.connect_deadlines,
-            terms.address,
-            self._connected,
-            self._unreachable,
-            network.connector,
-        )
 
     def __repr__(self) -> str:
-        state = "dialling" if self._dial is not None else "over"
+        state = "dialling" if self._dials else "over"
         if self._handshake is not None:
             state = "shaking hands"
-        return f"<Attempt {self._terms.address} {state}>"
-
-    def start(self) -> None:
-        assert self._dial is not None
-        self._dial.start()
+        return f"<Attempt {self._address} {state}>"
 
     def cancel(self) -> bool:
         """Give up; the owner is not called any more. Whether a handshake was under way."""
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
+        self.hang_up()
         handshake, self._handshake = self._handshake, None
         if handshake is None:
             return False
@@ -105,11 +79,9 @@ class Attempt:
         return True
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
-        self._dial = None
-        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._terms.address)))
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address)))
 
     def _connected(self, sock: socket.socket) -> None:
-        self._dial = None
         if self._terms.outbound.shakes_hands:
             self._shake_hands(sock)
         else:
@@ -127,14 +99,14 @@ class Attempt:
             shared.reactor,
             shared.turnstile,
             terms.handshake_deadlines,
-            terms.contexts,
+            self._contexts,
             terms.alpn,
             sock,
             outbound.policy,
             shared.identities,
             self._shaken,
             server_side=False,
-            server_name=outbound.server_name(terms.address),
+            server_name=outbound.server_name(self._address),
         )
         self._handshake.start()
 
@@ -153,4 +125,4 @@ class Attempt:
             stage, reason, detail = Stage.UPSTREAM, Reason.UPSTREAM_TLS, _LEFT[reason]
         elif reason is Reason.UPSTREAM_HANDSHAKE_TIMEOUT:
             stage = Stage.UPSTREAM
-        self._owner.attempt_missed(Missed(stage, reason, detail, handshake.side, handshake, str(self._terms.address)))
+        self._owner.attempt_missed(Missed(stage, reason, detail, handshake.side, handshake, str(self._address)))

@@ -5,89 +5,72 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from tlsidecar.dataplane import descriptors
 from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.outbound.resolve import Resolver, Target
+from tlsidecar.dataplane.outbound.network import Network
+from tlsidecar.dataplane.outbound.resolve import Target
 from tlsidecar.dataplane.reactor import WRITE, Reactor
 from tlsidecar.outcomes import Reason
 from tlsidecar.settings import Address
 
-Connected = Callable[[socket.socket], None]
-Failed = Callable[[Reason, str], None]
-# Connects where this process may not: a socket that does not block and its address; an errno as connect_ex's.
-Connector = Callable[[socket.socket, Any], int]
-
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+
+_NO_TARGETS: Iterator[Target] = iter(())
+_NO_ADDRESS = (Reason.UPSTREAM_UNRESOLVED, "the name has no address")
 
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EALREADY)
 _CONNECTED = (0, errno.EISCONN)
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
 
 
-class Dial:
-    """One attempt to reach an upstream; calls ``connected`` or ``failed`` once, perhaps before ``start`` returns.
+class Dial(ABC):
+    """Dialling one address: ends in :meth:`_connected` or :meth:`_unreachable`, once, perhaps before :meth:`start`
+    returns.
 
-    ``deadlines`` bounds the whole attempt, resolving included.
+    The deadline bounds all of it, resolving included.
     """
 
-    __slots__ = (
-        "_address",
-        "_connected",
-        "_connector",
-        "_deadlines",
-        "_failed",
-        "_last",
-        "_reactor",
-        "_resolver",
-        "_socket",
-        "_targets",
-    )
+    __slots__ = ("_address", "_connect_deadlines", "_dials", "_last", "_network", "_reactor", "_socket", "_targets")
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        resolver: Resolver,
-        deadlines: DeadlineQueue,
-        address: Address,
-        connected: Connected,
-        failed: Failed,
-        connector: Connector | None = None,
-    ) -> None:
-        """``connector`` is asked where connecting is not permitted to this process."""
+    def __init__(self, reactor: Reactor, network: Network, deadlines: DeadlineQueue, address: Address) -> None:
         self._reactor = reactor
-        self._resolver = resolver
-        self._deadlines = deadlines
+        self._network = network
+        self._connect_deadlines = deadlines
         self._address = address
-        self._connected: Connected | None = connected
-        self._failed = failed
-        self._connector = connector
+        self._dials = True
         self._socket: socket.socket | None = None
-        self._targets: Iterator[Target] = iter(())
-        self._last = (Reason.UPSTREAM_UNRESOLVED, "the name has no address")
+        self._targets: Iterator[Target] = _NO_TARGETS
+        self._last = _NO_ADDRESS
 
-    def __repr__(self) -> str:
-        return f"<Dial {self._address} {'open' if self._connected else 'over'}>"
+    @abstractmethod
+    def _connected(self, sock: socket.socket) -> None:
+        """The address has answered. The socket is not watched."""
+
+    @abstractmethod
+    def _unreachable(self, reason: Reason, detail: str) -> None:
+        """It has not, and nothing is left open."""
 
     def start(self) -> None:
-        self._resolver.resolve(self._address, self._resolved)
-        if self._connected is not None:  # it takes time
-            self._deadlines.add(self, self._expired)
+        self._network.resolver.resolve(self._address, self._resolved)
+        if self._dials:  # it takes time
+            self._connect_deadlines.add(self, self._expired)
 
-    def cancel(self) -> None:
-        """Give up; neither callback is called any more."""
-        self._connected = None
-        self._deadlines.lift(self)
-        self._drop()
+    def hang_up(self) -> None:
+        """Give up dialling, if that is not over yet; neither of its ends follows."""
+        if self._dials:
+            self._dials = False
+            self._connect_deadlines.lift(self)
+            self._drop()
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
         self._give_up(Reason.INTERNAL_ERROR, "")
 
     def _resolved(self, targets: tuple[Target, ...], detail: str) -> None:
-        if self._connected is None:
+        if not self._dials:
             return
         if detail:
             self._last = (Reason.UPSTREAM_UNRESOLVED, detail)
@@ -111,8 +94,8 @@ class Dial:
             if target.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number = sock.connect_ex(target.address)
-            if number == errno.EACCES and self._connector is not None:
-                number = self._connector(sock, target.address)
+            if number == errno.EACCES and self._network.connector is not None:
+                number = self._network.connector(sock, target.address)
             elif number in _IN_PROGRESS:
                 # On loopback the connection is up by now, and asking is cheaper than a turn of the loop.
                 number = sock.connect_ex(target.address)
@@ -146,29 +129,25 @@ class Dial:
         else:
             reason = Reason.UPSTREAM_RESET
         detail = os.strerror(number)
-        if number == errno.EACCES and self._connector is not None:
+        if number == errno.EACCES and self._network.connector is not None:
             detail = "the sandbox does not permit it, and its broker has not connected (a restart makes both anew)"
         self._last = (reason, f"{self._address}: {detail}")
         self._drop()
 
     def _done(self, sock: socket.socket) -> None:
-        connected = self._connected
+        self._dials = False
         self._socket = None
-        self._connected = None
-        self._deadlines.lift(self)
-        if connected is None:
-            sock.close()
-            return
-        connected(sock)
+        self._connect_deadlines.lift(self)
+        self._connected(sock)
 
     def _expired(self) -> None:
-        self._give_up(Reason.UPSTREAM_TIMEOUT, f"{self._address}: no connection within {self._deadlines.after_s:g} s")
+        waited_s = self._connect_deadlines.after_s
+        self._give_up(Reason.UPSTREAM_TIMEOUT, f"{self._address}: no connection within {waited_s:g} s")
 
     def _give_up(self, reason: Reason, detail: str) -> None:
-        if self._connected is None:
-            return
-        self.cancel()
-        self._failed(reason, detail)
+        if self._dials:
+            self.hang_up()
+            self._unreachable(reason, detail)
 
     def _drop(self) -> None:
         if self._socket is not None:

@@ -20,8 +20,8 @@ from typing import Protocol
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.endpoint import Endpoint, PlainEndpoint
 from tlsidecar.dataplane.handshake import Handshake
-from tlsidecar.dataplane.outbound.attempt import Attempt, Missed, Terms
-from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.attempt import Attempt, Missed
+from tlsidecar.dataplane.outbound.outbound import Outbound, Terms
 from tlsidecar.dataplane.outbound.reach import attempt_on
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.stream import BUFFER, WANT_READ, WANT_WRITE
@@ -168,9 +168,9 @@ class _Check:
         # First in the queue, and so before the deadlines that the dial and the handshake set themselves.
         self._deadlines.add(self, self._expired)
         outbound = self._outbound
-        alpn = (H2,) if self._call is not None else outbound.alpn
-        terms = Terms(outbound, outbound.current.contexts, self._address, self._deadlines, self._deadlines, alpn)
-        self._attempt = attempt_on(terms, self)
+        alpn = (H2,) if self._call is not None else outbound.terms.alpn
+        terms = Terms(outbound, self._deadlines, self._deadlines, alpn)
+        self._attempt = attempt_on(terms, outbound.current.contexts, self._address, self)
         self._attempt.start()
 
     def cancel(self) -> None:

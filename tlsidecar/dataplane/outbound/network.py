@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
 
-from tlsidecar.dataplane.outbound.dial import Connector
 from tlsidecar.dataplane.outbound.resolve import Resolver
 from tlsidecar.dataplane.outbound.upstreams import Health
 from tlsidecar.settings import Address
+
+# Connects where this process may not: a socket that does not block and its address; an errno as connect_ex's.
+Connector = Callable[[socket.socket, Any], int]
 
 
 class Network:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.deadlines import DeadlineQueue
 from tlsidecar.dataplane.outbound.network import Network
@@ -11,6 +13,16 @@ from tlsidecar.dataplane.shared import Shared
 from tlsidecar.dataplane.starttls import words_of
 from tlsidecar.dataplane.tally import Tally
 from tlsidecar.settings import HTTP_1_1, Address, ListenerSettings, Mode
+
+
+class Terms(NamedTuple):
+    """On which terms an address of a listener is reached."""
+
+    outbound: Outbound
+    connect_deadlines: DeadlineQueue
+    handshake_deadlines: DeadlineQueue
+    alpn: tuple[bytes, ...]  # what the handshake offers
+    header: bytes = b""  # said to a local service of ``starttls`` before all else
 
 
 class Outbound:
@@ -36,10 +48,14 @@ class Outbound:
         self.shakes_hands = settings.mode is Mode.ORIGINATE
         self.words = words_of(settings.starttls)
         # What an upstream is used for by default; an HTTP/2 connection asks for its own.
-        self.alpn = (HTTP_1_1,) if settings.is_http else settings.offered
+        alpn = (HTTP_1_1,) if settings.is_http else settings.offered
         self.upstreams = Upstreams(loop, settings.upstreams, network.health)
-        self.connect_deadlines = DeadlineQueue(loop, settings.limits.upstream_connect_timeout_s)
-        self.handshake_deadlines = DeadlineQueue(loop, settings.limits.handshake_timeout_s)
+        self.terms = Terms(
+            self,
+            DeadlineQueue(loop, settings.limits.upstream_connect_timeout_s),
+            DeadlineQueue(loop, settings.limits.handshake_timeout_s),
+            alpn,
+        )
 
     def __repr__(self) -> str:
         return f"<Outbound {self.settings.name} {self.upstreams.all}>"
@@ -49,5 +65,5 @@ class Outbound:
         return self.settings.server_name or address.host
 
     def close(self) -> None:
-        self.connect_deadlines.clear()
-        self.handshake_deadlines.clear()
+        self.terms.connect_deadlines.clear()
+        self.terms.handshake_deadlines.clear()

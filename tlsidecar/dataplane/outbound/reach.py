@@ -18,23 +18,24 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tlsidecar.dataplane.handshake import Handshake, Peer
-from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed, Terms
-from tlsidecar.dataplane.outbound.outbound import Outbound
+from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed
+from tlsidecar.dataplane.outbound.outbound import Outbound, Terms
 from tlsidecar.dataplane.outbound.upstreams import Upstream
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason
+from tlsidecar.settings import Address
 
 # Of the ways in which a handshake with an upstream fails; the others are counted as one.
 _COUNTED_AS_THEY_ARE = (Reason.REFUSED_BY_PEER, Reason.UPSTREAM_HANDSHAKE_TIMEOUT)
 
 
-def attempt_on(terms: Terms, owner: AttemptOwner) -> Attempt:
+def attempt_on(terms: Terms, contexts: Contexts, address: Address, owner: AttemptOwner) -> Attempt:
     """What is to be started: with words first, where the listener has such."""
     if terms.outbound.words is None:
-        return Attempt(terms, owner)
+        return Attempt(terms, contexts, address, owner)
     from tlsidecar.dataplane.outbound.starttls_attempt import StarttlsAttempt  # for those who have such words
 
-    return StarttlsAttempt(terms, owner)
+    return StarttlsAttempt(terms, contexts, address, owner)
 
 
 class Reached(NamedTuple):
@@ -56,14 +57,13 @@ class Reach:
     :meth:`start` returns. ``trying`` is told of each address, when it is dialled and when it is shaken hands with."""
 
     __slots__ = (
-        "_alpn",
         "_attempt",
         "_contexts",
         "_greeted",
-        "_header",
         "_missed",
         "_outbound",
         "_reached",
+        "_terms",
         "_tried",
         "_trying",
         "upstream",
@@ -84,9 +84,11 @@ class Reach:
         """``alpn`` is what the handshake offers, instead of what the listener's connections mostly do. ``header`` and
         ``greeted`` are for ``starttls``: what a local service is sent before all else, and who takes a remote's
         greeting and then calls :meth:`go_on`."""
-        self._header = header
+        terms = outbound.terms
+        if header or alpn is not None:
+            terms = terms._replace(header=header, alpn=terms.alpn if alpn is None else alpn)
+        self._terms = terms
         self._greeted = greeted
-        self._alpn = outbound.alpn if alpn is None else alpn
         self._outbound = outbound
         self._contexts = contexts
         self._reached = reached
@@ -100,23 +102,13 @@ class Reach:
         return f"<Reach {self._attempt}>"
 
     def start(self) -> None:
-        outbound = self._outbound
-        upstream = self.upstream = outbound.upstreams.choose(self._tried)
+        upstream = self.upstream = self._outbound.upstreams.choose(self._tried)
         self._tried.append(upstream)
         upstream.active += 1
         if self._trying is not None:
             self._trying(upstream, False)
-        terms = Terms(
-            outbound,
-            self._contexts,
-            upstream.address,
-            outbound.connect_deadlines,
-            outbound.handshake_deadlines,
-            self._alpn,
-            self._header,
-        )
-        self._attempt = attempt_on(terms, self)
-        self._attempt.start()
+        attempt = self._attempt = attempt_on(self._terms, self._contexts, upstream.address, self)
+        attempt.start()
 
     def cancel(self) -> None:
         """Give up; nobody is called any more."""

@@ -6,12 +6,15 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed, Terms
+from tlsidecar.dataplane.outbound.attempt import Attempt, AttemptOwner, Missed
+from tlsidecar.dataplane.outbound.outbound import Terms
 from tlsidecar.dataplane.starttls.negotiation import Ended, Negotiation
 from tlsidecar.dataplane.starttls.script import Next
 from tlsidecar.dataplane.starttls.smtp import domain
 from tlsidecar.dataplane.starttls.words import Known
+from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.outcomes import Reason, Side, Stage
+from tlsidecar.settings import Address
 
 
 class StarttlsAttempt(Attempt):
@@ -19,14 +22,14 @@ class StarttlsAttempt(Attempt):
 
     __slots__ = ("_greeted", "_negotiated")
 
-    def __init__(self, terms: Terms, owner: AttemptOwner) -> None:
-        super().__init__(terms, owner)
+    def __init__(self, terms: Terms, contexts: Contexts, address: Address, owner: AttemptOwner) -> None:
+        super().__init__(terms, contexts, address, owner)
         self._greeted: socket.socket | None = None  # while the owner is to say what the remote is told
         self._negotiated: tuple[Negotiation, socket.socket] | None = None
 
     def __repr__(self) -> str:
         if self._negotiated is not None or self._greeted is not None:
-            return f"<StarttlsAttempt {self._terms.address} exchanging words>"
+            return f"<StarttlsAttempt {self._address} exchanging words>"
         return super().__repr__()
 
     def cancel(self) -> bool:
@@ -48,12 +51,11 @@ class StarttlsAttempt(Attempt):
         if make is None:
             super()._connected(sock)
             return
-        self._dial = None
         negotiation = Negotiation(
             outbound.shared.reactor,
             terms.handshake_deadlines,
             sock,
-            make(Known(domain(terms.contexts.material.identity.dns), header=terms.header)),
+            make(Known(domain(self._contexts.material.identity.dns), header=terms.header)),
             lambda how: self._agreed(sock, how),
             aim="TLS was agreed on" if outbound.shakes_hands else "it had greeted",
         )
@@ -79,11 +81,9 @@ class StarttlsAttempt(Attempt):
             reason = Reason.UPSTREAM_HANDSHAKE_TIMEOUT if how.late else Reason.UPSTREAM_TLS
         else:
             reason = Reason.UPSTREAM_TIMEOUT if how.late else Reason.UPSTREAM_BAD_RESPONSE
-        detail = f"{self._terms.address}: {how.detail}"
+        detail = f"{self._address}: {how.detail}"
         said = b"" if shakes_hands else how.message
-        self._owner.attempt_missed(
-            Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._terms.address), said)
-        )
+        self._owner.attempt_missed(Missed(Stage.UPSTREAM, reason, detail, Side.LOCAL, None, str(self._address), said))
 
     def go_on(self, request: bytes) -> None:
         """The application has answered the remote's greeting: ask for TLS, as it would."""

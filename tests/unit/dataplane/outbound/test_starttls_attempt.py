@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from tlsidecar.dataplane.outbound import starttls_attempt as module
-from tlsidecar.dataplane.outbound.attempt import Attempt, Missed, Terms
+from tlsidecar.dataplane.outbound.attempt import Attempt, Missed
+from tlsidecar.dataplane.outbound.outbound import Terms
 from tlsidecar.dataplane.outbound.reach import attempt_on
 from tlsidecar.dataplane.outbound.starttls_attempt import StarttlsAttempt
 from tlsidecar.dataplane.starttls import mysql, smtp
@@ -72,10 +73,9 @@ class World:
             words=WORDS[protocol],
             shakes_hands=shakes_hands,
         )
-        terms = Terms(
-            cast("Any", outbound), cast("Any", contexts), ADDRESS, cast("Any", None), cast("Any", None), (), b"PROXY "
-        )
-        self.attempt = attempt_on(terms, self)
+        deadlines = SimpleNamespace(lift=lambda owner: None)
+        terms = Terms(cast("Any", outbound), cast("Any", deadlines), cast("Any", None), (), b"PROXY ")
+        self.attempt = attempt_on(terms, cast("Any", contexts), ADDRESS, self)
         self.sock = Socket()
 
     def _negotiation(self, script: Script, ended: Callable[[Ended], None], aim: str) -> Negotiation:
@@ -83,7 +83,7 @@ class World:
         return self.negotiations[-1]
 
     def connects(self) -> Negotiation:
-        self.attempt._connected(cast("Any", self.sock))
+        self.attempt._done(cast("Any", self.sock))
         return self.negotiations[-1]
 
     def attempt_greeted(self, greeting: bytes) -> None:
@@ -104,7 +104,8 @@ def test_a_listener_without_words_has_an_attempt_without(monkeypatch: pytest.Mon
     assert isinstance(world.attempt, StarttlsAttempt)
     terms = world.attempt._terms
     terms.outbound.words = None
-    assert type(attempt_on(terms, world)) is Attempt
+    attempt = attempt_on(terms, world.attempt._contexts, ADDRESS, world)
+    assert type(attempt) is Attempt
 
 
 def test_a_remote_agrees_on_tls_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
