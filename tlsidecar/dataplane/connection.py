@@ -51,6 +51,10 @@ class ConnectionState(StrEnum):
     CLOSED = "closed"
 
 
+# CPython 3.11 looks a member up in its class for three times what a name of the module takes.
+HANDSHAKING, CONNECTING, RELAYING, CLOSED = ConnectionState
+
+
 class Connection(ABC):
     """What TCP and HTTP connections have in common: who it is, the handshake, refusal and the end."""
 
@@ -82,7 +86,7 @@ class Connection(ABC):
         self.peer_address = peer_address
         self.id = next(shared.ids)
         self.contexts: Contexts = frontend.current.contexts
-        self.state = ConnectionState.HANDSHAKING
+        self.state = HANDSHAKING
         self.opened_at = shared.wall()
         self.accepted_at = shared.reactor.now
         self.handshake: Handshake | None = None  # while it runs; one that failed stays, for the refusal's sake
@@ -173,7 +177,7 @@ class Connection(ABC):
     def shake_hands(self) -> None:
         """Begin the TLS handshake with the peer that came in."""
         frontend = self.frontend
-        self.state = ConnectionState.HANDSHAKING
+        self.state = HANDSHAKING
         frontend.tally.handshake_began()
         self.handshake = Handshake(
             self.reactor,
@@ -248,7 +252,7 @@ class Connection(ABC):
 
     def open(self) -> None:
         """The peer is authorised and the connection in use: from here on it will be *closed*, not refused."""
-        self.state = ConnectionState.RELAYING
+        self.state = RELAYING
         frontend = self.frontend
         identity = self.identity
         frontend.tally.opened(
@@ -267,7 +271,7 @@ class Connection(ABC):
 
     def refuse(self, stage: Stage, reason: Reason, detail: str = "", *, side: Side = Side.LOCAL) -> None:
         """Turn the connection away: before it was opened."""
-        if self.state is ConnectionState.CLOSED:
+        if self.state is CLOSED:
             return
         refusal = self.refusal(stage, reason, detail, side=side)
         tally = self.frontend.tally
@@ -278,9 +282,9 @@ class Connection(ABC):
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the connection, whatever state it is in; nothing happens when it has ended."""
-        if self.state is ConnectionState.CLOSED:
+        if self.state is CLOSED:
             return
-        if self.state is not ConnectionState.RELAYING:
+        if self.state is not RELAYING:
             self.refuse(self._stage(), reason, detail)
             return
         entry = self.entry(reason)
@@ -293,12 +297,12 @@ class Connection(ABC):
 
     def _end(self, ending: Ending) -> None:
         """As :meth:`stop`; what is reported of it is the caller's business."""
-        self.state = ConnectionState.CLOSED
+        self.state = CLOSED
         self.stop(ending)
         self.frontend.gone(self.id, self.bytes_in, self.bytes_out)
 
     def _stage(self) -> Stage:
-        return Stage.UPSTREAM if self.state is ConnectionState.CONNECTING else Stage.HANDSHAKE
+        return Stage.UPSTREAM if self.state is CONNECTING else Stage.HANDSHAKE
 
     # What is reported of it.
 
@@ -354,7 +358,7 @@ class Connection(ABC):
         )
 
     def parameters(self) -> Parameters:
-        if self.peer is None or self.state is not ConnectionState.RELAYING:
+        if self.peer is None or self.state is not RELAYING:
             return NO_PARAMETERS
         return self.peer.stream.parameters()
 
@@ -393,5 +397,5 @@ class Connection(ABC):
         )
 
     def detail(self, now: float) -> ConnectionDetail:
-        chain = self.peer_chain() if self.state is ConnectionState.RELAYING else ()
+        chain = self.peer_chain() if self.state is RELAYING else ()
         return ConnectionDetail(self.record(now), chain)

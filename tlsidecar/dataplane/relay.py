@@ -70,6 +70,10 @@ class Flow(Enum):
     ENDED = auto()
 
 
+# CPython 3.11 looks a member up in its class for three times what a name of the module takes.
+OPEN, ENDING, DISCARDING, ENDED = Flow
+
+
 class Relay:
     """Two flows between one TLS stream and one plain socket; tells its owner once how it ended."""
 
@@ -123,8 +127,8 @@ class Relay:
         self.bytes_in = 0
         self.bytes_out = 0
         self.active_at = reactor.now
-        self.inward = Flow.OPEN
-        self.outward = Flow.OPEN
+        self.inward = OPEN
+        self.outward = OPEN
         self.pending_in = b""
         self.pending_out = b""
 
@@ -137,7 +141,7 @@ class Relay:
     @property
     def patience_s(self) -> float:
         """How long it may stay without a byte moving before it is given up."""
-        if self.inward is Flow.OPEN and self.outward is Flow.OPEN:
+        if self.inward is OPEN and self.outward is OPEN:
             stalled = self.pending_in or self.pending_out
             return self._limits.write_timeout_s if stalled else self._limits.idle_timeout_s
         return self._limits.close_timeout_s
@@ -145,7 +149,7 @@ class Relay:
     @property
     def timeout_reason(self) -> Reason:
         """Why it is given up once its patience is at an end."""
-        if self.inward is Flow.OPEN and self.outward is Flow.OPEN:
+        if self.inward is OPEN and self.outward is OPEN:
             return Reason.SLOW_READER if self.pending_in or self.pending_out else Reason.IDLE_TIMEOUT
         return Reason.CLOSE_TIMEOUT
 
@@ -163,7 +167,7 @@ class Relay:
         if self._owner is None or self.pending_in:
             self._interests()
             return
-        if self.inward is Flow.OPEN:
+        if self.inward is OPEN:
             self._tls_readable(READ)
 
     def stop(self) -> None:
@@ -219,10 +223,10 @@ class Relay:
             self._read_wants_write = True
             self._interests()
         elif answer == CLOSED:
-            if self.inward is Flow.DISCARDING:
-                self.inward = Flow.ENDED
+            if self.inward is DISCARDING:
+                self.inward = ENDED
             else:
-                self.inward = Flow.ENDING
+                self.inward = ENDING
                 self._end_inward()
             self._settle()
         else:
@@ -233,13 +237,13 @@ class Relay:
         if self._read_wants_write:
             self._read_wants_write = False
             self._interests()
-        if self.pending_out or self.outward is Flow.ENDING:
+        if self.pending_out or self.outward is ENDING:
             self._flush_outward()
             if self._owner is None:
                 return
-        if self.inward is Flow.OPEN and not self.pending_in:
+        if self.inward is OPEN and not self.pending_in:
             self._tls_readable(events)
-        elif self.inward is Flow.DISCARDING:
+        elif self.inward is DISCARDING:
             self._discard(events)
 
     def _discard(self, _events: int) -> None:
@@ -261,7 +265,7 @@ class Relay:
         self.pending_in = self.pending_in[sent:]
         if self.pending_in:
             return
-        if self.inward is Flow.ENDING:
+        if self.inward is ENDING:
             self._end_inward()
             self._settle()
             return
@@ -270,8 +274,8 @@ class Relay:
     def _end_inward(self) -> None:
         if self.pending_in:
             return
-        self.inward = Flow.ENDED
-        if self.outward is not Flow.ENDED:  # else the socket is closed at once, and that is its FIN
+        self.inward = ENDED
+        if self.outward is not ENDED:  # else the socket is closed at once, and that is its FIN
             _end_writing(self._plain)
 
     def _plain_broken(self, error: OSError) -> None:
@@ -280,7 +284,7 @@ class Relay:
         if error.errno != errno.EPIPE:
             self._broken_by = error
         self.pending_in = b""
-        self.inward = Flow.DISCARDING if self.inward is Flow.OPEN else Flow.ENDED
+        self.inward = DISCARDING if self.inward is OPEN else ENDED
         self._settle()
 
     # Outward: plain to TLS.
@@ -315,7 +319,7 @@ class Relay:
         if self._broken_by is not None:
             self._plain_reset(self._broken_by)
             return
-        self.outward = Flow.ENDING
+        self.outward = ENDING
         self._flush_outward()
 
     def _write_blocked(self, answer: int, written: int, count: int) -> None:
@@ -332,7 +336,7 @@ class Relay:
             self._flush_inward()
             if self._owner is None:
                 return
-        if self.outward is Flow.OPEN and not self.pending_out:
+        if self.outward is OPEN and not self.pending_out:
             if self._may_refuse:
                 self._plain_readable_by_record()
             else:
@@ -363,7 +367,7 @@ class Relay:
         peeked = self._stream.peek()
         if peeked == FAILED:
             self._tls_failed()
-        elif peeked not in (WANT_READ, WANT_WRITE) and self.inward is Flow.OPEN:
+        elif peeked not in (WANT_READ, WANT_WRITE) and self.inward is OPEN:
             # It speaks. The record is in OpenSSL by now: the socket need not become readable for it.
             self._tls_readable(READ)
         return self._owner is None
@@ -382,7 +386,7 @@ class Relay:
                 return
             self.active_at = self._reactor.now
             self.pending_out = self.pending_out[written:]
-        if self.outward is Flow.ENDING:
+        if self.outward is ENDING:
             answer = self._stream.close_notify()
             if answer == FAILED:
                 self._tls_failed()
@@ -390,8 +394,8 @@ class Relay:
             if answer != DONE:
                 self._interests()
                 return
-            self.outward = Flow.ENDED
-            if self.inward is not Flow.ENDED:  # as in _end_inward
+            self.outward = ENDED
+            if self.inward is not ENDED:  # as in _end_inward
                 _end_writing(self._tls)
         self._settle()
 
@@ -399,7 +403,7 @@ class Relay:
 
     def _settle(self) -> None:
         """A flow has ended or has been unblocked: done, or go on with what is left."""
-        if self.inward is Flow.ENDED and self.outward is Flow.ENDED:
+        if self.inward is ENDED and self.outward is ENDED:
             self._end(Reason.COMPLETED, "")
         else:
             self._interests()
@@ -407,15 +411,15 @@ class Relay:
     def _interests(self) -> None:
         if self._owner is None:
             return
-        reads = (self.inward is Flow.OPEN and not self.pending_in) or self.inward is Flow.DISCARDING
-        writes = bool(self.pending_out) or self.outward is Flow.ENDING or self._read_wants_write
-        ordinary = reads and not writes and self.inward is Flow.OPEN
+        reads = (self.inward is OPEN and not self.pending_in) or self.inward is DISCARDING
+        writes = bool(self.pending_out) or self.outward is ENDING or self._read_wants_write
+        ordinary = reads and not writes and self.inward is OPEN
         self._reactor.rewatch(
             self._tls.fileno(),
             (READ if reads else 0) | (WRITE if writes else 0),
             self._tls_readable if ordinary else self._tls_event,
         )
-        reads = self.outward is Flow.OPEN and not self.pending_out
+        reads = self.outward is OPEN and not self.pending_out
         writes = bool(self.pending_in)
         self._reactor.rewatch(
             self._plain.fileno(),

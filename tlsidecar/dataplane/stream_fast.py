@@ -234,18 +234,20 @@ class _Leaf:
         return _der_of(_store_leaf(self._store))
 
     def above_sha256(self) -> bytes:
-        return b"".join(self._of_above(_sha256_of))
+        return b"".join(self._of_above(_sha256_of, _anchor_sha256_of))
 
     def above(self) -> list[bytes]:
-        return self._of_above(_der_of)
+        return self._of_above(_der_of, _der_of)
 
-    def _of_above(self, ask: Callable[[Any], bytes]) -> list[bytes]:
+    def _of_above(self, ask: Callable[[Any], bytes], ask_anchor: Callable[[Any], bytes]) -> list[bytes]:
         chain = _store_chain(self._store)
         if chain == _NULL:
             raise MemoryError("X509_STORE_CTX_get1_chain failed")
         pointers = [_stack_value(chain, index) for index in range(_stack_size(chain))]
         try:
-            return [ask(pointer) for pointer in pointers[1:]]
+            if len(pointers) < 2:
+                return []
+            return [*map(ask, pointers[1:-1]), ask_anchor(pointers[-1])]
         finally:
             for pointer in pointers:
                 _x509_free(pointer)
@@ -256,6 +258,23 @@ def _sha256_of(pointer: Any) -> bytes:
     if not _x509_digest(pointer, _SHA256, _DIGEST, _DIGEST_BYTES):
         raise MemoryError("X509_digest failed")  # there is no other reason for it
     return bytes(_DIGEST_BUFFER)
+
+
+# The digests of trust anchors by their address, which stays their own, for each is held: one that stands in a context
+# is the same object in every handshake, where whatever the peer sends is made anew.
+_anchors: dict[Any, tuple[Any, bytes]] = {}
+_ANCHORS_KEPT = 64
+
+
+def _anchor_sha256_of(pointer: Any) -> bytes:
+    known = _anchors.get(pointer)
+    if known is None:
+        if len(_anchors) >= _ANCHORS_KEPT:
+            _anchors.clear()
+        digest = _sha256_of(pointer)
+        _x509_up_ref(pointer)
+        known = _anchors[pointer] = (ffi.gc(pointer, _x509_free), digest)
+    return known[1]
 
 
 def _der_of(pointer: Any) -> bytes:

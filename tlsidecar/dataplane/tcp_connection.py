@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from tlsidecar.dataplane import proxy_protocol
-from tlsidecar.dataplane.connection import Connection, ConnectionState
+from tlsidecar.dataplane.connection import CONNECTING, HANDSHAKING, RELAYING, Connection
 from tlsidecar.dataplane.ending import Ending
 from tlsidecar.dataplane.engine import Stream
 from tlsidecar.dataplane.frontend import Frontend
@@ -64,7 +64,7 @@ class TcpConnection(Connection):
 
     def drain(self) -> None:
         self.draining = True
-        if self.state is not ConnectionState.RELAYING:
+        if self.state is not RELAYING:
             self.refuse(self._stage(), Reason.DRAINING)
 
     def retire(self, reason: Reason) -> None:
@@ -85,7 +85,7 @@ class TcpConnection(Connection):
 
     def _trying(self, upstream: Upstream, shaking: bool) -> None:
         self.upstream_address = upstream.text
-        self.state = ConnectionState.HANDSHAKING if shaking else ConnectionState.CONNECTING
+        self.state = HANDSHAKING if shaking else CONNECTING
         if shaking:
             self.wait_s = self.reactor.loop.time() - self._wanted_at
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from support.mtls import client_context
 from support.pki import Pair, Pki
 
@@ -28,6 +28,7 @@ class Judge:
 
     def verify(self, error: int, depth: int, leaf: stream.Leaf) -> int:
         assert leaf.sha256() == hashlib.sha256(leaf.der()).digest()
+        assert leaf.above_sha256() == b"".join(hashlib.sha256(each).digest() for each in leaf.above())
         self.seen.append((error, depth, len(leaf.der())))
         return error if self.verdict is None else self.verdict
 
@@ -50,12 +51,16 @@ class Ends:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         module.install_verifier(context, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         module.select_protocol(context, [b"http/1.1"])
+        self._kind, self._trust, self._client = kind, pki.trust, client
+        self.connect()
+
+    def connect(self) -> None:
         self.judge = Judge()
         self.socket, self.far_socket = socket.socketpair()
         self.socket.setblocking(False)
         self.far_socket.setblocking(False)
-        self.near = kind(context, self.socket, self.judge, server_side=True)
-        self.far = SSL.Connection(client_context(pki.trust, client), self.far_socket)
+        self.near = self._kind(self.context, self.socket, self.judge, server_side=True)
+        self.far = SSL.Connection(client_context(self._trust, self._client), self.far_socket)
         self.far.set_connect_state()
         self.far.set_tlsext_host_name(b"localhost")
 
@@ -101,6 +106,32 @@ def test_a_handshake_asks_the_verifier_and_tells_what_was_agreed(make: Callable[
     assert ends.near.parameters().version == "TLSv1.3"
     assert ends.near.parameters().server_name == "localhost"
     assert len(ends.near.peer_chain()) in (1, 2)  # OpenSSL's client adds the CA when it knows it
+
+
+def test_the_digest_of_a_trust_anchor_is_computed_once(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same object of OpenSSL's in every handshake with a context."""
+    computed: list[object] = []
+    digest = stream_fast._x509_digest
+    monkeypatch.setattr(stream_fast, "_anchors", {})
+    monkeypatch.setattr(stream_fast, "_x509_digest", lambda *given: (computed.append(given[0]), digest(*given))[1])
+    client = pki.issue("client", "client.test")
+    ends = Ends(stream_fast, stream_fast.FastStream, pki, pki.issue("server", "localhost"), client)
+    for handshakes in range(1, 4):
+        assert ends.shake() == DONE
+        assert len(computed) == handshakes + 1  # the leaf's, which the peer sends anew, and the anchor's
+        ends.close()
+        ends.connect()
+    ends.close()
+
+
+def test_few_trust_anchors_are_kept(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_fast, "_anchors", {})
+    pems = [pki.issue(f"anchor-{number}", f"{number}.test").cert.read_bytes() for number in range(3)]
+    anchors = [crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in pems]
+    monkeypatch.setattr(stream_fast, "_ANCHORS_KEPT", 2)
+    for each in (*anchors, *anchors):
+        assert stream_fast._anchor_sha256_of(each._x509) == hashlib.sha256(stream.der_of(each)).digest()
+        assert len(stream_fast._anchors) <= 2
 
 
 def test_a_stranger_is_shown_to_the_verifier_with_the_error(make: Callable[..., Ends], tmp_path: Path) -> None:
