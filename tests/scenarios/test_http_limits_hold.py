@@ -101,8 +101,7 @@ def test_requests_of_one_identity_a_second(pki: Pki, tmp_path: Path) -> None:
         config += 'request_rate = "2/m"\nrequest_burst = 3\n'
         config += configs.terminate(service, protocol="http", name="quick") + "[listener.limits]\n"
         config += 'request_rate = "10/s"\nrequest_burst = 1\n'
-        # With several workers the rate is each worker's own.
-        with running(tmp_path / "sidecar", config, env={"TLSIDECAR_WORKERS": "1"}) as sidecar:
+        with running(tmp_path / "sidecar", config) as sidecar:
             with connected(sidecar.port("in"), pki.trust, greedy) as peer:
                 statuses = []
                 for _ in range(5):

@@ -60,6 +60,21 @@ def in_one_worker(sidecar: Sidecar, count: int, opened: Callable[[], Peer]) -> l
     return wanted
 
 
+def in_every_worker(sidecar: Sidecar, count: int, opened: Callable[[], Peer]) -> list[list[Peer]]:
+    """So many connections of each worker, by its number."""
+    served: list[list[Peer]] = [[] for _ in range(sidecar.workers)]
+    for _ in range(10 * count * sidecar.workers):
+        peer = opened()
+        peers = served[worker_of(sidecar, peer)]
+        if len(peers) < count:
+            peers.append(peer)
+            if all(len(each) == count for each in served):
+                return served
+        else:
+            peer.close()
+    raise AssertionError(f"not {count} connections in each worker: {[len(each) for each in served]}")
+
+
 def replaced(sidecar: Sidecar, number: int, pid: int, within_s: float = 20.0) -> int:
     """Wait until another process has this worker's place; its pid."""
 

@@ -110,7 +110,7 @@ LIMITS = Table(
         Entry(
             "request_rate",
             RATE,
-            'HTTP: requests of one identity, as "100/s"; more are answered 429. With several workers: on each of them.',
+            'HTTP: requests of one identity, in all workers together, as "100/s"; more are answered 429.',
         ),
         Entry("request_burst", COUNT, "HTTP: how many requests may come at once before `request_rate` counts."),
         Entry("buffer", SIZE, "The high-water mark of each direction of a connection.", "buffer_bytes"),

@@ -4,8 +4,9 @@ All workers accept on the same listening sockets, so that no connection ever wai
 or dead. Left to the kernel, the worker that is quickest takes nearly everything. So before it accepts, a worker looks
 at the board, and leaves the connection to whoever has fewer (Envoy calls this exact connection balance).
 
-The memory is an anonymous file (memfd_create(2)) that is handed to each worker. It holds counts and nothing else: a
-worker that writes nonsense can take too many connections or too few, no more than that.
+The memory is an anonymous file (memfd_create(2)) that is handed to each worker. It holds counts, and behind them what
+each client has used of its rate (:mod:`.rate_table`): a worker that writes nonsense can take too many connections or
+requests, or too few, no more than that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+
+from tlsidecar.dataplane.rate_table import SECRET_BYTES, RateTable
 
 _WORD_BYTES = 8
 _HEARTBEAT, _LAST_ID, _FIRST_LISTENER = range(3)  # places in a worker's row
@@ -29,18 +32,28 @@ class Board:
         self.workers = workers
         self.listeners = listeners
         self._row = _FIRST_LISTENER + _WORDS_PER_LISTENER * listeners
-        self._memory = mmap.mmap(descriptor, workers * self._row * _WORD_BYTES)
-        self.words = memoryview(self._memory).cast("Q")
+        self._descriptor = descriptor
+        self._rows_bytes = _bytes_of_rows(workers, listeners)
+        self._memory = mmap.mmap(descriptor, self._rows_bytes + SECRET_BYTES)
+        self.words = memoryview(self._memory)[: self._rows_bytes].cast("Q")
 
     def __repr__(self) -> str:
         return f"<Board workers={self.workers} listeners={self.listeners}>"
 
     @staticmethod
     def descriptor_for(workers: int, listeners: int) -> int:
-        """A new anonymous file of the right size, all zeros."""
+        """A new anonymous file of the right size, all zeros but for a secret that whoever has the file has, too. Memory
+        is had for what is written to."""
         descriptor = os.memfd_create("tlsidecar-board", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, workers * (_FIRST_LISTENER + _WORDS_PER_LISTENER * listeners) * _WORD_BYTES)
+        rows = _bytes_of_rows(workers, listeners)
+        os.ftruncate(descriptor, _start_of_rates(rows) + RateTable.bytes_for(workers))
+        os.pwrite(descriptor, os.urandom(SECRET_BYTES), rows)
         return descriptor
+
+    def rates(self, worker: int) -> RateTable:
+        """What all workers know of the clients' rates, for one of them to use."""
+        secret = self._memory[self._rows_bytes :]
+        return RateTable(self._descriptor, _start_of_rates(self._rows_bytes), secret, self.workers, worker)
 
     def place(self, worker: int, listener: int) -> int:
         """Where a listener's two words of one worker are."""
@@ -82,6 +95,16 @@ class Board:
     def close(self) -> None:
         self.words.release()
         self._memory.close()
+
+
+def _bytes_of_rows(workers: int, listeners: int) -> int:
+    return workers * (_FIRST_LISTENER + _WORDS_PER_LISTENER * listeners) * _WORD_BYTES
+
+
+def _start_of_rates(rows_bytes: int) -> int:
+    """Where the table of the rates begins in the file: at the first page that has nothing else."""
+    page = mmap.ALLOCATIONGRANULARITY
+    return -(-(rows_bytes + SECRET_BYTES) // page) * page
 
 
 def owner_of_id(connection_id: int, workers: int) -> int:

@@ -11,6 +11,7 @@ from certs.identity import IdentityCache
 from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.linger import Lingerer
+from tlsidecar.dataplane.rate_table import RateTable
 from tlsidecar.dataplane.reactor import Reactor
 from tlsidecar.dataplane.report import Observer
 from tlsidecar.dataplane.tls import Contexts
@@ -45,6 +46,7 @@ class Shared:
         self.denials = Denials()
         self.ids = ids if ids is not None else itertools.count(1)
         self.worker = worker
+        self.rates: RateTable | None = None  # of all workers, where there are several
         self.trace_ratio: float | None = None  # of the traces that begin here; None: tracing is off
         self.on_gone: Callable[[], None] | None = None
         self.lingerer.on_closed = self.gone

@@ -73,6 +73,8 @@ class Worker:
         self.reactor = Reactor(loop)
         ids = board.ids(number) if board is not None else None
         self.shared = Shared(self.reactor, clock, observer, contexts, ids, number)
+        if board is not None:
+            self.shared.rates = board.rates(number)
         self.network = Network(loop, connector)
         if settings.tracing.endpoint:
             self.shared.trace_ratio = settings.tracing.sample_ratio

@@ -1,11 +1,33 @@
-"""Bounds on how often and how many at once: a token bucket per identity, and a count of requests in flight."""
+"""Bounds on how often and how many at once: a token bucket per identity, and a count of requests in flight.
+
+Where several workers serve, the buckets are those of :mod:`tlsidecar.dataplane.rate_table`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from math import ceil
+from typing import Protocol
 
 MAX_BUCKETS = 16_384
+
+
+class Bucket(Protocol):
+    """What is left of one client's rate. Time is the caller's monotonic clock, in seconds."""
+
+    def take(self, now: float, /) -> bool:
+        """Take one token; whether there was one."""
+        ...
+
+    def retry_after_s(self, now: float, /) -> int:
+        """Whole seconds, at least one, until :meth:`take` will let the client through."""
+        ...
+
+
+def usual_burst(rate: float) -> int:
+    """How many may come at once where nothing is said of it: what comes in a second."""
+    return max(1, ceil(rate))
 
 
 class TokenBuckets:
@@ -19,7 +41,7 @@ class TokenBuckets:
         if rate <= 0 or capacity < 1 or (burst is not None and burst < 1):
             raise ValueError("rate, burst and capacity are above zero")
         self._rate = rate
-        self._burst = float(burst if burst is not None else max(1, ceil(rate)))
+        self._burst = float(burst if burst is not None else usual_burst(rate))
         self._capacity = capacity
         self._buckets: dict[Hashable, tuple[float, float]] = {}  # key: (tokens, since); the last is the latest seen
 
@@ -44,6 +66,18 @@ class TokenBuckets:
         tokens, since = self._buckets.get(key, (self._burst, now))
         missing = 1.0 - tokens - max(0.0, now - since) * self._rate
         return max(1, ceil(missing / self._rate))
+
+    def bucket(self, key: Hashable) -> Bucket:
+        """That of ``key``."""
+        return _BucketOf(self, key)
+
+
+class _BucketOf:
+    __slots__ = ("retry_after_s", "take")
+
+    def __init__(self, buckets: TokenBuckets, key: Hashable) -> None:
+        self.take = partial(buckets.take, key)
+        self.retry_after_s = partial(buckets.retry_after_s, key)
 
 
 class InFlight:

@@ -18,13 +18,14 @@ from tlsidecar.dataplane.http.identity_headers import (
     IdentityHeaders,
     RequestIds,
 )
-from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets
+from tlsidecar.dataplane.http.rate import Bucket, InFlight, TokenBuckets, usual_burst
 from tlsidecar.dataplane.http.refusal import RETRY_AFTER_S, MessageRefused
 from tlsidecar.dataplane.http.routes import RouteTable
 from tlsidecar.dataplane.http.rules import HttpRules
 from tlsidecar.dataplane.outbound.pool import upstream_pool
 from tlsidecar.dataplane.parties import names_of
 from tlsidecar.dataplane.policy import kept_chain
+from tlsidecar.dataplane.rate_table import SharedBuckets
 from tlsidecar.outcomes import Reason, Stage
 from tlsidecar.settings import Mode
 
@@ -55,7 +56,7 @@ class HttpServices:
             self._headers = traced_headers(TraceStarter(ratio, random_bits, terminate=self._terminates))
         self.routes = RouteTable(settings.routes, settings.allow) if settings.routes else None
         self.pool = upstream_pool(frontend.outbound)
-        self.rate = TokenBuckets(limits.request_rate, limits.request_burst) if limits.request_rate else None
+        self.rate = _rate(frontend)
         self.in_flight = InFlight(limits.max_concurrent_requests)
 
     def close(self) -> None:
@@ -68,7 +69,9 @@ class HttpServices:
 
     def admission(self, identity: Identity | None, host: str) -> Admission | None:
         """What bounds the requests of one client, or None where nothing does; ``host`` is its address."""
-        return None if self.admits_all else _Admission(self, rate_key(identity, host))
+        if self.admits_all:
+            return None
+        return _Admission(self, self.rate.bucket(rate_key(identity, host)) if self.rate is not None else None)
 
     def downstream(self, connection: Connection, chain: Callable[[], Sequence[bytes]]) -> Downstream:
         """What the requests of an authorised connection have in common; ``chain`` as for :meth:`identity_headers`."""
@@ -92,15 +95,18 @@ class HttpServices:
             chain=lambda: kept_chain(chain()),
         )
 
-    def enter(self, key: Hashable) -> None:
-        """Let one request of ``key`` in. Raises :class:`MessageRefused`; what was let in is to leave again."""
+    def enter(self, bucket: Bucket | None) -> None:
+        """Let one request in, of the client with this ``bucket``: what was let in is to leave again.
+
+        Raises :class:`MessageRefused`.
+        """
         if not self.in_flight.enter():
             detail = f"the limit is {self.in_flight.limit}"
             raise MessageRefused(503, Reason.SHED, detail, stage=Stage.REQUEST, retry_after_s=RETRY_AFTER_S)
         # Asked last: what is turned away for the load has not used up its identity's rate.
-        if self.rate is not None and not self.rate.take(key, self._reactor.now):
+        if bucket is not None and not bucket.take(self._reactor.now):
             self.in_flight.leave()
-            wait_s = self.rate.retry_after_s(key, self._reactor.now)
+            wait_s = bucket.retry_after_s(self._reactor.now)
             raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
 
     def identity_headers(
@@ -137,15 +143,26 @@ class HttpServices:
 class _Admission:
     """One client's way in; see :class:`.exchange.Admission`."""
 
-    __slots__ = ("_key", "_services", "leave")
+    __slots__ = ("_bucket", "_services", "leave")
 
-    def __init__(self, services: HttpServices, key: Hashable) -> None:
+    def __init__(self, services: HttpServices, bucket: Bucket | None) -> None:
         self._services = services
-        self._key = key
+        self._bucket = bucket
         self.leave = services.in_flight.leave
 
     def enter(self) -> None:
-        self._services.enter(self._key)
+        self._services.enter(self._bucket)
+
+
+def _rate(frontend: Frontend) -> TokenBuckets | SharedBuckets | None:
+    """The buckets of a listener's clients, those of all workers where there are several."""
+    limits, shared = frontend.settings.limits, frontend.shared.rates
+    if not limits.request_rate:
+        return None
+    burst = limits.request_burst or usual_burst(limits.request_rate)
+    if shared is None:
+        return TokenBuckets(limits.request_rate, burst)
+    return SharedBuckets(shared, frontend.name, limits.request_rate, burst)
 
 
 def rate_key(identity: Identity | None, host: str) -> Hashable:

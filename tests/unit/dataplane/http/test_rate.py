@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets
+from tlsidecar.dataplane.http.rate import InFlight, TokenBuckets, usual_burst
 
 
 def test_a_burst_and_then_the_rate() -> None:
@@ -16,6 +16,21 @@ def test_a_burst_and_then_the_rate() -> None:
     assert buckets.retry_after_s("a", 0.0) == 1
     assert [buckets.take("a", 0.5), buckets.take("a", 0.5), buckets.take("a", 1.0)] == [True, False, True]
     assert [buckets.take("a", 100.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_client_that_asks_often_has_its_bucket_at_hand() -> None:
+    buckets = TokenBuckets(rate=0.5, burst=2)
+    one, same, other = buckets.bucket("a"), buckets.bucket("a"), buckets.bucket("b")
+    assert [one.take(0.0), same.take(0.0), one.take(0.0), other.take(0.0)] == [True, True, False, True]
+    assert same.retry_after_s(0.0) == 2
+    assert one.take(2.0)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.01, 1), (1.0, 1), (2.5, 3), (100.0, 100)])
+def test_where_nothing_is_said_what_comes_in_a_second_may_come_at_once(rate: float, burst: int) -> None:
+    assert usual_burst(rate) == burst
+    buckets = TokenBuckets(rate)
+    assert [buckets.take("a", 0.0) for _ in range(burst + 1)] == [True] * burst + [False]
 
 
 @given(rate=st.floats(0.1, 50), burst=st.integers(1, 20), steps=st.lists(st.floats(-1.0, 2.0), min_size=1, max_size=60))
