@@ -254,7 +254,7 @@ class Connection(ABC):
         """The peer is authorised and the connection in use: from here on it will be *closed*, not refused."""
         self.state = RELAYING
         frontend = self.frontend
-        identity = self.identity
+        peer = self.peer
         frontend.tally.opened(
             Opened(
                 id=self.id,
@@ -262,8 +262,8 @@ class Connection(ABC):
                 mode=frontend.mode,
                 protocol=frontend.protocol,
                 peer_address=self.peer_address,
-                identity=identity.name if identity is not None else "",
-                rule=self.rule,
+                identity=peer.identity.name if peer is not None else "",
+                rule=peer.rule if peer is not None else "",
                 generation=self.contexts.generation,
                 own_identity=self.contexts.identity,
             )
@@ -336,7 +336,8 @@ class Connection(ABC):
         return self.handshake.judge.chain if self.handshake is not None else ()
 
     def entry(self, reason: Reason) -> AccessEntry:
-        identity = self.identity
+        """Of one that was opened, which ends for ``reason``."""
+        peer = self.peer
         return AccessEntry(
             at=self.shared.wall(),
             protocol=self.frontend.protocol,
@@ -344,8 +345,8 @@ class Connection(ABC):
             connection_id=self.id,
             generation=self.contexts.generation,
             peer_address=self.peer_address,
-            identity=identity.name if identity else "",
-            rule=self.rule,
+            identity=peer.identity.name if peer is not None else "",
+            rule=peer.rule if peer is not None else "",
             reason=reason,
             upstream=self.upstream_address,
             bytes_in=self.bytes_in,

@@ -37,6 +37,7 @@ class Shared:
     ) -> None:
         self.reactor = reactor
         self.clock = clock
+        self.wall = clock.timestamp
         self.observer = observer
         self.current = {each.identity: Current(each) for each in contexts}
         self.lingerer = Lingerer(reactor)
@@ -73,10 +74,6 @@ class Shared:
 
             self.challenges = Challenges(self.reactor, self.lingerer)
         self.challenges.present(challenges, self.wall())
-
-    def wall(self) -> float:
-        """POSIX seconds."""
-        return self.clock.timestamp()
 
     def gone(self) -> None:
         """A connection, or a socket being closed gently, is gone."""

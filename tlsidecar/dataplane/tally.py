@@ -5,9 +5,9 @@ Whoever reports need not know the listener. The counters are plain integers; not
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from tlsidecar.dataplane.parties import Parties, Party
 from tlsidecar.dataplane.report import Observer, Opened, UpstreamChange
@@ -18,8 +18,6 @@ _GRPC_CODES = frozenset(str(code) for code in range(17))  # grpc/doc/statuscodes
 # Those whose HTTP status would be 5xx (google/rpc/code.proto): UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
 # UNAVAILABLE, DATA_LOSS.
 _GRPC_ERRORS = frozenset(("2", "4", "12", "13", "14", "15"))
-
-Key = TypeVar("Key")
 
 
 class Tally:
@@ -32,9 +30,17 @@ class Tally:
         self.observer = observer
         self.exchanged = observer.exchanged  # here, for each request asks
         self.worker = worker
-        self.counters = ListenerCounters()  # but for what the parties' shares count
+        self.counters = ListenerCounters(  # but for what the parties' shares count
+            connections=Counter(),
+            handshakes=Counter(),
+            grpc=Counter(),
+            refusals=Counter(),
+            failures=Counter(),
+            upstream_errors=Counter(),
+        )
         self.parties = Parties()
-        self.failures_at: dict[str, dict[str, int]] = {}  # by the upstream's address, then by reason
+        # By the upstream's address, then by reason.
+        self.failures_at: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.on_failure: Callable[[Failure], None] | None = None
 
     def __repr__(self) -> str:
@@ -48,7 +54,7 @@ class Tally:
 
     def accepted(self) -> None:
         """A connection came in, to be served or turned away."""
-        _count(self.counters.connections, "accepted")
+        self.counters.connections["accepted"] += 1
 
     def began(self) -> int:
         """It is being served; how many are."""
@@ -64,12 +70,12 @@ class Tally:
         return counters.connections_active
 
     def opened(self, connection: Opened) -> None:
-        _count(self.counters.connections, "established")
+        self.counters.connections["established"] += 1
         self.observer.opened(connection)
 
     def closed(self, entry: AccessEntry, party: Party | None = None) -> None:
         """A connection that was opened is over."""
-        _count(self.counters.connections, entry.reason.value)
+        self.counters.connections[entry.reason.value] += 1
         if entry.protocol == "tcp" and entry.reason.culprit is Culprit.UPSTREAM:
             self.failed(
                 Failure(
@@ -87,24 +93,24 @@ class Tally:
 
     def turned_away(self, refusal: Refusal, party: Party | None = None) -> None:
         """A connection is over before it was opened."""
-        _count(self.counters.connections, "failed" if refusal.is_failure else "refused")
+        self.counters.connections["failed" if refusal.is_failure else "refused"] += 1
         self.refused(refusal, party)
 
     def probed(self) -> None:
         """One of our own probes has seen our leaf."""
-        _count(self.counters.connections, "probe")
+        self.counters.connections["probe"] += 1
 
     def cancel_passed(self) -> None:
         """A PostgreSQL client has asked to cancel a query, and the service was told."""
-        _count(self.counters.connections, "cancel_request")
+        self.counters.connections["cancel_request"] += 1
 
     def validated(self) -> None:
         """An ACME CA has asked for proof of a name, and was answered."""
-        _count(self.counters.connections, "acme_validation")
+        self.counters.connections["acme_validation"] += 1
 
     def empty(self) -> None:
         """A client came and went without a byte: a load balancer's probe, most likely."""
-        _count(self.counters.connections, "empty")
+        self.counters.connections["empty"] += 1
 
     def refused(self, refusal: Refusal, party: Party | None = None) -> None:
         """Somebody was turned away: a connection, or one request on it. What could only not be done is a failure."""
@@ -115,15 +121,15 @@ class Tally:
             party.refusals += 1
         if refusal.stage is Stage.UPSTREAM:  # a drain came in between: as far as a request comes
             refusal = replace(refusal, stage=Stage.REQUEST)
-        _count(self.counters.refusals, (refusal.stage.value, refusal.reason.value))
+        self.counters.refusals[(refusal.stage.value, refusal.reason.value)] += 1
         self.observer.refused(refusal)
 
     def failed(self, failure: Failure, party: Party | None = None) -> None:
         """A connection or a request could not be served."""
         reason = failure.reason.value
-        _count(self.counters.failures, reason)
+        self.counters.failures[reason] += 1
         if failure.upstream:
-            _count(self.failures_at.setdefault(failure.upstream, {}), reason)
+            self.failures_at[failure.upstream][reason] += 1
         if party is not None:
             party.failed(reason)
         if self.on_failure is not None:
@@ -143,13 +149,13 @@ class Tally:
         """One that began has succeeded, or failed for ``reason``."""
         counters = self.counters
         counters.handshakes_active -= 1
-        _count(counters.handshakes, ("ok", "") if reason is None else ("failed", reason.value))
+        counters.handshakes[("ok", "") if reason is None else ("failed", reason.value)] += 1
         counters.handshake_seconds.observe(seconds)
 
     # Upstreams.
 
     def upstream_failed(self, reason: Reason) -> None:
-        _count(self.counters.upstream_errors, reason.value)
+        self.counters.upstream_errors[reason.value] += 1
 
     def upstream_changed(self, address: str, *, healthy: bool, detail: str) -> None:
         """The active checks hold ``address`` for something else than before."""
@@ -164,7 +170,7 @@ class Tally:
     def grpc_answered(self, status: str, *, http_status: int = 0) -> None:
         """A gRPC call ended with this status, or with none; ``http_status`` is that of the service's own answer."""
         code = status if status in _GRPC_CODES else "unknown" if status else "none"
-        _count(self.counters.grpc, code)
+        self.counters.grpc[code] += 1
         if code in _GRPC_ERRORS and 200 <= http_status < 300:
             self.counters.grpc_errors += 1
 
@@ -172,7 +178,3 @@ class Tally:
         """The upstream failed a request whose status says nothing of it: in the middle of the answer, or before it
         with none of ours in its place."""
         self.counters.broken_answers += 1
-
-
-def _count(counts: dict[Key, int], key: Key) -> None:
-    counts[key] = counts.get(key, 0) + 1

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from support.clock import ClockLoop
 
+from certs.clock import SYSTEM_CLOCK
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.shared import Shared
@@ -34,7 +35,7 @@ def frontend(*names: str, tally: Tally | None = None, **more: Any) -> tuple[Fron
     """A listener that serves as these of two identities."""
     reactor = cast("Any", Reactor())
     contexts = cast("Any", [Contexts("default"), Contexts("other")])
-    shared = Shared(reactor, cast("Any", None), cast("Any", Observer()), contexts)
+    shared = Shared(reactor, SYSTEM_CLOCK, cast("Any", Observer()), contexts)
     settings = ListenerSettings(
         "web", more.pop("mode", Mode.TERMINATE), Address(port=1), (Address(port=2),), identities=names, **more
     )

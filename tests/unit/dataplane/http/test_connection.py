@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from unit.dataplane.http.identities import identity
 from unit.dataplane.http1.conversation import listener
 from unit.dataplane.shells import End, HttpFrontend
 
@@ -62,7 +63,7 @@ class World(HttpFrontend):
 
     def is_authorised(self) -> None:
         stream = SimpleNamespace(peer_chain=lambda: ())
-        self.connection.peer = cast("Any", SimpleNamespace(stream=stream, identity=None, rule="any", party=None))
+        self.connection.peer = cast("Any", SimpleNamespace(stream=stream, identity=identity(), rule="any", party=None))
         self.connection.authorised()
 
 

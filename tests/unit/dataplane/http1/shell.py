@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
+from unit.dataplane.http.identities import identity
 from unit.dataplane.http1.conversation import listener, rules_of
 from unit.dataplane.shells import End, HttpFrontend
 
@@ -87,7 +88,7 @@ class Shell(HttpFrontend):
             cast("Any", self.seen), self.services, cast("Any", None), "192.0.2.7:4711", rules=rules_of(settings)
         )
         stream = SimpleNamespace(peer_chain=lambda: ())
-        self.connection.peer = cast("Any", SimpleNamespace(stream=stream, identity=None, rule="any", party=None))
+        self.connection.peer = cast("Any", SimpleNamespace(stream=stream, identity=identity(), rule="any", party=None))
         self.connection._serve(cast("Any", self.client))
 
     # As the pool.

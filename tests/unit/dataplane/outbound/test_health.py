@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from unit.dataplane.outbound.test_reach import closed_port
 
+from certs.clock import SYSTEM_CLOCK
 from tlsidecar.dataplane.outbound.health import HealthChecks
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.outbound import Outbound
@@ -47,7 +48,7 @@ class Checked:
         loop = asyncio.get_running_loop()
         context = cast("Any", SimpleNamespace(generation=1, identity="default"))
         self.observer = Observer()
-        self.shared = Shared(Reactor(loop), cast("Any", None), cast("Any", self.observer), [context])
+        self.shared = Shared(Reactor(loop), SYSTEM_CLOCK, cast("Any", self.observer), [context])
         settings = ListenerSettings("web", Mode.TERMINATE, Address(port=1), (address,))
         tally = Tally("web", cast("Any", self.observer))
         current = self.shared.current["default"]

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from certs.clock import SYSTEM_CLOCK
 from tlsidecar.dataplane.outbound import dial
 from tlsidecar.dataplane.outbound.attempt import Missed
 from tlsidecar.dataplane.outbound.network import Network
@@ -37,7 +38,7 @@ class World:
     def __init__(self, *addresses: Address, connect_timeout_s: float = 5.0) -> None:
         loop = asyncio.get_running_loop()
         self.reactor = Reactor(loop)
-        shared = Shared(self.reactor, cast("Any", None), cast("Any", None), [CONTEXTS])
+        shared = Shared(self.reactor, SYSTEM_CLOCK, cast("Any", None), [CONTEXTS])
         limits = Limits(upstream_connect_timeout_s=connect_timeout_s)
         settings = ListenerSettings("web", Mode.TERMINATE, Address(port=1), addresses, limits=limits)
         self.network = Network(loop)
