@@ -179,20 +179,7 @@ class Connection(ABC):
         frontend = self.frontend
         self.state = HANDSHAKING
         frontend.tally.handshake_began()
-        self.handshake = Handshake(
-            self.reactor,
-            self.shared.turnstile,
-            frontend.handshake_deadlines,
-            self.contexts,
-            frontend.offered,
-            self.sock,
-            frontend.policy,
-            self.shared.identities,
-            self._shaken,
-            server_side=True,
-            denial=self.shared.denials.of,
-            choice=frontend.choice,
-        )
+        self.handshake = Handshake(frontend.handshake_terms, self.contexts, self.sock, self._shaken)
         self.handshake.start()
 
     def succeed(self, other: Connection) -> None:

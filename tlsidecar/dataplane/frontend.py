@@ -11,6 +11,7 @@ from typing import Any
 
 from tlsidecar.dataplane.choice import Choice
 from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.handshake import HandshakeTerms
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.outbound import Outbound
 from tlsidecar.dataplane.policy import Policy
@@ -29,10 +30,10 @@ class Frontend:
     """One listener as its connections see it."""
 
     __slots__ = (
-        "choice",
         "current",
         "gone",
         "handshake_deadlines",
+        "handshake_terms",
         "limits",
         "mode",
         "name",
@@ -63,7 +64,6 @@ class Frontend:
         self.replaced = replaced
         own = [shared.current[name] for name in settings.identities]
         self.current = own[0]
-        self.choice = Choice(own) if len(own) > 1 else None
         self.offered = settings.offered
         self.name = settings.name
         self.mode = settings.mode.value
@@ -74,6 +74,17 @@ class Frontend:
         self.tally = tally or Tally(settings.name, shared.observer, shared.worker)
         self.outbound = Outbound(shared, network, settings, self.policy, self.tally, self.current)
         self.handshake_deadlines = DeadlineQueue(shared.reactor.loop, settings.limits.handshake_timeout_s)
+        self.handshake_terms = HandshakeTerms(
+            shared.reactor,
+            shared.turnstile,
+            self.handshake_deadlines,
+            self.policy,
+            shared.identities,
+            self.offered,
+            server_side=True,
+            denial=shared.denials.of,
+            choice=Choice(own) if len(own) > 1 else None,
+        )
 
     def __repr__(self) -> str:
         return f"<Frontend {self.name}>"

@@ -21,6 +21,7 @@ from tlsidecar.dataplane.stream import DONE, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls import Contexts
 from tlsidecar.dataplane.tls_failure import SENTENCES, FailureKind
 from tlsidecar.dataplane.turnstile import Turnstile
+from tlsidecar.lazy_dataclass import dataclass
 from tlsidecar.outcomes import Reason, Side, Stage
 
 Finished = Callable[["Handshake"], None]
@@ -55,6 +56,23 @@ class Peer:
         self.stream = handshake.stream
 
 
+@dataclass(frozen=True, slots=True)
+class HandshakeTerms:
+    """What the handshakes have in common that a listener shakes as one end."""
+
+    reactor: Reactor
+    turnstile: Turnstile
+    deadlines: DeadlineQueue
+    policy: Policy
+    identities: IdentityCache
+    alpn: tuple[bytes, ...]  # what is offered, or agreed on
+    server_side: bool
+    # For peers that an operator keeps out: see :class:`.policy.PeerJudge`.
+    denial: Callable[[Identity], str] | None = None
+    # The server name that the client asks for decides which identity of ours it goes on with.
+    choice: Choice | None = None
+
+
 class Handshake:
     """Drives a handshake to its end and calls ``finished(self)`` once; ``reason`` is None when it succeeded.
 
@@ -64,16 +82,12 @@ class Handshake:
     """
 
     __slots__ = (
-        "_alpn",
-        "_choice",
-        "_deadlines",
         "_descriptor",
         "_finished",
         "_has_begun",
-        "_must_ask",
         "_reactor",
         "_started_at",
-        "_turnstile",
+        "_terms",
         "_waits",
         "_watching",
         "contexts",
@@ -82,7 +96,6 @@ class Handshake:
         "judge",
         "reason",
         "seconds",
-        "server_side",
         "side",
         "sock",
         "stage",
@@ -91,57 +104,41 @@ class Handshake:
 
     def __init__(
         self,
-        reactor: Reactor,
-        turnstile: Turnstile,
-        deadlines: DeadlineQueue,
+        terms: HandshakeTerms,
         contexts: Contexts,
-        alpn: tuple[bytes, ...],
         sock: socket.socket,
-        policy: Policy,
-        identities: IdentityCache,
         finished: Finished,
-        *,
-        server_side: bool,
         server_name: str = "",
-        denial: Callable[[Identity], str] | None = None,
-        choice: Choice | None = None,
     ) -> None:
-        """``denial`` is for peers that an operator keeps out: see :class:`.policy.PeerJudge`. With ``choice`` the
-        server name that the client asks for decides which identity of ours it goes on with; ``contexts`` is the one it
-        begins with."""
-        role = Role.CLIENT if server_side else Role.SERVER
+        """``contexts`` is the one it begins with; ``server_name`` is asked for by SNI."""
+        server_side = terms.server_side
+        chooses = terms.choice is not None
         self.contexts = contexts
         self.sock = sock
-        self.server_side = server_side
-        is_probe = self._is_probe if server_side else None
         self.judge = PeerJudge(
-            policy,
-            role,
-            identities,
+            terms.policy,
+            Role.CLIENT if server_side else Role.SERVER,
+            terms.identities,
             contexts.forms,
             soft_crl=contexts.soft_crl,
             may_vouch=contexts.may_vouch if contexts.material.federated else None,
-            is_probe=is_probe,
-            denial=denial,
-            choose=self._choose if choice is not None else None,
+            is_probe=self._is_probe if server_side else None,
+            denial=terms.denial,
+            choose=self._choose if chooses else None,
         )
-        self._alpn = alpn
-        self._choice = choice
-        context = contexts.server(alpn, chooses=choice is not None) if server_side else contexts.client(alpn)
+        context = contexts.server(terms.alpn, chooses=chooses) if server_side else contexts.client(terms.alpn)
         self.stream = Stream(context, sock, self.judge, server_side=server_side)
         if server_name and not _is_address(server_name):
             self.stream.name_server(server_name)
-        self._must_ask = policy.must_ask
         self.reason: Reason | None = None
         self.stage = Stage.HANDSHAKE
         self.side = Side.LOCAL
         self.detail = ""
         self.seconds = 0.0
         self.is_empty = False  # it failed before the other end had sent a byte
+        self._terms = terms
+        reactor = self._reactor = terms.reactor
         self._started_at = reactor.now
-        self._reactor = reactor
-        self._turnstile = turnstile
-        self._deadlines = deadlines
         self._descriptor = sock.fileno()
         self._watching = 0
         self._waits = False  # for the turnstile
@@ -150,7 +147,7 @@ class Handshake:
 
     def __repr__(self) -> str:
         state = "running" if self._finished else self.reason or "done"
-        return f"<Handshake {'server' if self.server_side else 'client'} {state}>"
+        return f"<Handshake {'server' if self._terms.server_side else 'client'} {state}>"
 
     @property
     def is_running(self) -> bool:
@@ -161,7 +158,7 @@ class Handshake:
         """Whether this finished handshake was a probe of ours (certs.served): it offered the probe's protocol and
         proved that it holds our own key. It wanted to see our leaf, and has no business with the service."""
         identity = self.judge.identity
-        return self.server_side and self.reason is None and identity is not None and self._is_probe(identity)
+        return self._terms.server_side and self.reason is None and identity is not None and self._is_probe(identity)
 
     def _is_probe(self, identity: Identity) -> bool:
         if identity.sha256 != self.contexts.material.identity.sha256:
@@ -169,19 +166,20 @@ class Handshake:
         return self.stream.connection.get_alpn_proto_negotiated() == PROBE_PROTOCOL
 
     def _choose(self, server_name: str) -> SSL.Context | None:
-        assert self._choice is not None
-        chosen = self._choice.of(server_name)
+        choice = self._terms.choice
+        assert choice is not None
+        chosen = choice.of(server_name)
         if chosen.identity == self.contexts.identity:
             return None  # though there may be a newer generation by now: this one has begun
-        context = chosen.server(self._alpn)
+        context = chosen.server(self._terms.alpn)
         may_vouch = chosen.may_vouch if chosen.material.federated else None
         self.judge.judge_by(chosen.forms, may_vouch, soft_crl=chosen.soft_crl)
         self.contexts = chosen
         return context
 
     def start(self) -> None:
-        self._deadlines.add(self, self._expired)
-        if self.server_side:
+        self._terms.deadlines.add(self, self._expired)
+        if self._terms.server_side:
             # The ClientHello is rarely there at once: do not pay a read to learn that.
             self._watch(READ | select.EPOLLRDHUP)
         else:
@@ -195,7 +193,7 @@ class Handshake:
     def _stop(self) -> None:
         self._finished = None
         self.judge.let_go()  # it refers to us, and we to it: nothing but the collector would part us
-        self._deadlines.lift(self)
+        self._terms.deadlines.lift(self)
 
     def fail(self) -> None:
         """A defect of ours showed itself in a handler."""
@@ -217,11 +215,12 @@ class Handshake:
             self._end(Reason.HANDSHAKE_ABORTED, "")
             return
         self._has_begun = True
-        if self._turnstile.may_pass():
+        turnstile = self._terms.turnstile
+        if turnstile.may_pass():
             self._step()
             return
         self._waits = True
-        self._turnstile.wait(self._step)
+        turnstile.wait(self._step)
 
     def _step(self) -> None:
         self._waits = False
@@ -239,7 +238,7 @@ class Handshake:
             self._explain()
 
     def _done(self) -> None:
-        if self._must_ask and not self.stream.was_asked:
+        if self._terms.policy.must_ask and not self.stream.was_asked:
             self.stage = Stage.VERIFY
             self._end(Reason.NO_CERTIFICATE_REQUEST, "")
         else:
@@ -269,8 +268,8 @@ class Handshake:
         self._end(reason, _UNPROVED if reason is Reason.BAD_SIGNATURE else SENTENCES.get(failure.text, failure.text))
 
     def _expired(self) -> None:
-        reason = Reason.HANDSHAKE_TIMEOUT if self.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT
-        self._end(reason, f"the TLS handshake was not done within {self._deadlines.after_s:g} s")
+        reason = Reason.HANDSHAKE_TIMEOUT if self._terms.server_side else Reason.UPSTREAM_HANDSHAKE_TIMEOUT
+        self._end(reason, f"the TLS handshake was not done within {self._terms.deadlines.after_s:g} s")
 
     def _end(self, reason: Reason | None, detail: str) -> None:
         finished = self._finished

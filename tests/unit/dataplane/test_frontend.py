@@ -45,7 +45,7 @@ def frontend(*names: str, tally: Tally | None = None, **more: Any) -> tuple[Fron
 
 def test_one_identity_is_no_choice() -> None:
     made, shared = frontend("other")
-    assert made.choice is None
+    assert made.handshake_terms.choice is None
     assert made.current is shared.current["other"]
     assert made.outbound.current is made.current
 
@@ -53,7 +53,7 @@ def test_one_identity_is_no_choice() -> None:
 def test_of_several_the_first_is_the_one_that_others_are_chosen_beside() -> None:
     made, shared = frontend("other", "default")
     assert made.current is shared.current["other"]
-    assert made.choice is not None
+    assert made.handshake_terms.choice is not None
 
 
 def test_what_it_serves_follows_what_is_in_use() -> None:
@@ -85,7 +85,7 @@ def test_nobody_is_waited_for_once_it_is_closed() -> None:
     late: list[str] = []
     for name, deadlines in (
         ("handshake", made.handshake_deadlines),
-        ("remote's handshake", made.outbound.terms.handshake_deadlines),
+        ("remote's handshake", made.outbound.terms.handshakes.deadlines),
         ("connect", made.outbound.terms.connect_deadlines),
     ):
         deadlines.add(object(), lambda name=name: late.append(name))

@@ -14,13 +14,12 @@ from support.clock import ClockLoop
 from certs.identity import IdentityCache
 from tlsidecar.dataplane import handshake as module
 from tlsidecar.dataplane.deadlines import DeadlineQueue
-from tlsidecar.dataplane.handshake import Handshake
+from tlsidecar.dataplane.handshake import Handshake, HandshakeTerms
 from tlsidecar.dataplane.policy import Policy
 from tlsidecar.dataplane.stream import DONE, FAILED, WANT_READ, WANT_WRITE
 from tlsidecar.dataplane.tls_failure import FailureKind, SslFailure
 from tlsidecar.dataplane.turnstile import Turnstile
 from tlsidecar.outcomes import Reason, Side, Stage
-from tlsidecar.settings import Protocol
 
 IN = select.EPOLLIN
 GONE = select.EPOLLIN | select.EPOLLRDHUP
@@ -84,18 +83,16 @@ class World:
             material=SimpleNamespace(federated=()),
         )
         sock = SimpleNamespace(fileno=lambda: 5, recv=self._peek)
-        shake = Handshake(
+        terms = HandshakeTerms(
             cast("Any", self.reactor),
             self.turnstile,
             self.deadlines,
-            cast("Any", contexts),
-            Protocol.TCP,
-            cast("Any", sock),
             Policy([], names_hosts=False),
             IdentityCache(),
-            self.over.append,
-            server_side=server_side,
+            (),
+            server_side,
         )
+        shake = Handshake(terms, cast("Any", contexts), cast("Any", sock), self.over.append)
         shake.start()
         return shake
 

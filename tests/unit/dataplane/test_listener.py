@@ -15,6 +15,7 @@ from support.clock import ClockLoop
 from tlsidecar.dataplane import acceptor, descriptors
 from tlsidecar.dataplane import listener as module
 from tlsidecar.dataplane.acceptor import ACCEPTS_PER_EVENT
+from tlsidecar.dataplane.denials import Denials
 from tlsidecar.dataplane.listener import ACCEPT_PAUSE_S, Listener, connection_limit
 from tlsidecar.dataplane.report import Opened, UpstreamChange
 from tlsidecar.outcomes import AccessEntry, Reason, Refusal
@@ -131,6 +132,9 @@ class World:
             gone=lambda: None,
             challenges=None,
             current={"default": None},
+            turnstile=None,
+            identities=None,
+            denials=Denials(),
         )
         network = SimpleNamespace(health=lambda address: None)
         settings = Settings(

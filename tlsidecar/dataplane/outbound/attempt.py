@@ -93,20 +93,9 @@ class Attempt(Dial):
 
     def _shake_hands(self, sock: socket.socket) -> None:
         terms = self._terms
-        outbound, shared = terms.outbound, terms.outbound.shared
         self._owner.attempt_shakes_hands()
         self._handshake = Handshake(
-            shared.reactor,
-            shared.turnstile,
-            terms.handshake_deadlines,
-            self._contexts,
-            terms.alpn,
-            sock,
-            outbound.policy,
-            shared.identities,
-            self._shaken,
-            server_side=False,
-            server_name=outbound.server_name(self._address),
+            terms.handshakes, self._contexts, sock, self._shaken, terms.outbound.server_name(self._address)
         )
         self._handshake.start()
 

@@ -15,6 +15,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from tlsidecar.dataplane.deadlines import DeadlineQueue
@@ -168,8 +169,10 @@ class _Check:
         # First in the queue, and so before the deadlines that the dial and the handshake set themselves.
         self._deadlines.add(self, self._expired)
         outbound = self._outbound
-        alpn = (H2,) if self._call is not None else outbound.terms.alpn
-        terms = Terms(outbound, self._deadlines, self._deadlines, alpn)
+        handshakes = replace(outbound.terms.handshakes, deadlines=self._deadlines)
+        if self._call is not None:
+            handshakes = replace(handshakes, alpn=(H2,))
+        terms = Terms(outbound, self._deadlines, handshakes)
         self._attempt = attempt_on(terms, outbound.current.contexts, self._address, self)
         self._attempt.start()
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tlsidecar.dataplane.choice import Current
 from tlsidecar.dataplane.deadlines import DeadlineQueue
+from tlsidecar.dataplane.handshake import HandshakeTerms
 from tlsidecar.dataplane.outbound.network import Network
 from tlsidecar.dataplane.outbound.upstreams import Upstreams
 from tlsidecar.dataplane.policy import Policy
@@ -20,8 +21,7 @@ class Terms(NamedTuple):
 
     outbound: Outbound
     connect_deadlines: DeadlineQueue
-    handshake_deadlines: DeadlineQueue
-    alpn: tuple[bytes, ...]  # what the handshake offers
+    handshakes: HandshakeTerms
     header: bytes = b""  # said to a local service of ``starttls`` before all else
 
 
@@ -53,8 +53,15 @@ class Outbound:
         self.terms = Terms(
             self,
             DeadlineQueue(loop, settings.limits.upstream_connect_timeout_s),
-            DeadlineQueue(loop, settings.limits.handshake_timeout_s),
-            alpn,
+            HandshakeTerms(
+                shared.reactor,
+                shared.turnstile,
+                DeadlineQueue(loop, settings.limits.handshake_timeout_s),
+                policy,
+                shared.identities,
+                alpn,
+                server_side=False,
+            ),
         )
 
     def __repr__(self) -> str:
@@ -66,4 +73,4 @@ class Outbound:
 
     def close(self) -> None:
         self.terms.connect_deadlines.clear()
-        self.terms.handshake_deadlines.clear()
+        self.terms.handshakes.deadlines.clear()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from tlsidecar.dataplane.handshake import Handshake, Peer
@@ -86,7 +87,8 @@ class Reach:
         greeting and then calls :meth:`go_on`."""
         terms = outbound.terms
         if header or alpn is not None:
-            terms = terms._replace(header=header, alpn=terms.alpn if alpn is None else alpn)
+            handshakes = terms.handshakes if alpn is None else replace(terms.handshakes, alpn=alpn)
+            terms = terms._replace(header=header, handshakes=handshakes)
         self._terms = terms
         self._greeted = greeted
         self._outbound = outbound

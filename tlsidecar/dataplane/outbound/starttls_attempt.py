@@ -53,7 +53,7 @@ class StarttlsAttempt(Attempt):
             return
         negotiation = Negotiation(
             outbound.shared.reactor,
-            terms.handshake_deadlines,
+            terms.handshakes.deadlines,
             sock,
             make(Known(domain(self._contexts.material.identity.dns), header=terms.header)),
             lambda how: self._agreed(sock, how),

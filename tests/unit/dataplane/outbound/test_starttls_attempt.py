@@ -74,7 +74,9 @@ class World:
             shakes_hands=shakes_hands,
         )
         deadlines = SimpleNamespace(lift=lambda owner: None)
-        terms = Terms(cast("Any", outbound), cast("Any", deadlines), cast("Any", None), (), b"PROXY ")
+        terms = Terms(
+            cast("Any", outbound), cast("Any", deadlines), cast("Any", SimpleNamespace(deadlines=None)), b"PROXY "
+        )
         self.attempt = attempt_on(terms, cast("Any", contexts), ADDRESS, self)
         self.sock = Socket()
 
