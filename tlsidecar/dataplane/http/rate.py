@@ -54,11 +54,13 @@ class TokenBuckets:
     def take(self, key: Hashable, now: float) -> bool:
         """Take one token of ``key``'s; whether there was one."""
         tokens, since = self._buckets.pop(key, (self._burst, now))
-        tokens = min(self._burst, tokens + max(0.0, now - since) * self._rate)
+        if now > since:
+            tokens = min(self._burst, tokens + (now - since) * self._rate)
+            since = now
         allowed = tokens >= 1.0
         if len(self._buckets) >= self._capacity:
             del self._buckets[next(iter(self._buckets))]
-        self._buckets[key] = (tokens - 1.0 if allowed else tokens, max(now, since))
+        self._buckets[key] = (tokens - 1.0 if allowed else tokens, since)
         return allowed
 
     def retry_after_s(self, key: Hashable, now: float) -> int:

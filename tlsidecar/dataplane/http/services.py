@@ -11,7 +11,7 @@ from certs.material import Material
 from tlsidecar.dataplane.connection import Connection
 from tlsidecar.dataplane.frontend import Frontend
 from tlsidecar.dataplane.http import xfcc
-from tlsidecar.dataplane.http.exchange import Admission, Downstream
+from tlsidecar.dataplane.http.exchange import Admission, Clock, Downstream
 from tlsidecar.dataplane.http.identity_headers import (
     REQUEST_ID_PREFIX_BYTES,
     ClientIdentity,
@@ -71,7 +71,8 @@ class HttpServices:
         """What bounds the requests of one client, or None where nothing does; ``host`` is its address."""
         if self.admits_all:
             return None
-        return _Admission(self, self.rate.bucket(rate_key(identity, host)) if self.rate is not None else None)
+        bucket = self.rate.bucket(rate_key(identity, host)) if self.rate is not None else None
+        return _Admission(self.in_flight, bucket, self._reactor)
 
     def downstream(self, connection: Connection, chain: Callable[[], Sequence[bytes]]) -> Downstream:
         """What the requests of an authorised connection have in common; ``chain`` as for :meth:`identity_headers`."""
@@ -94,20 +95,6 @@ class HttpServices:
             rule=connection.rule,
             chain=lambda: kept_chain(chain()),
         )
-
-    def enter(self, bucket: Bucket | None) -> None:
-        """Let one request in, of the client with this ``bucket``: what was let in is to leave again.
-
-        Raises :class:`MessageRefused`.
-        """
-        if not self.in_flight.enter():
-            detail = f"the limit is {self.in_flight.limit}"
-            raise MessageRefused(503, Reason.SHED, detail, stage=Stage.REQUEST, retry_after_s=RETRY_AFTER_S)
-        # Asked last: what is turned away for the load has not used up its identity's rate.
-        if bucket is not None and not bucket.take(self._reactor.now):
-            self.in_flight.leave()
-            wait_s = bucket.retry_after_s(self._reactor.now)
-            raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
 
     def identity_headers(
         self, peer_host: str, identity: Identity | None, ours: Material, chain: Callable[[], Sequence[bytes]]
@@ -143,15 +130,24 @@ class HttpServices:
 class _Admission:
     """One client's way in; see :class:`.exchange.Admission`."""
 
-    __slots__ = ("_bucket", "_services", "leave")
+    __slots__ = ("_bucket", "_clock", "_in_flight", "leave")
 
-    def __init__(self, services: HttpServices, bucket: Bucket | None) -> None:
-        self._services = services
+    def __init__(self, in_flight: InFlight, bucket: Bucket | None, clock: Clock) -> None:
+        self._in_flight = in_flight
         self._bucket = bucket
-        self.leave = services.in_flight.leave
+        self._clock = clock
+        self.leave = in_flight.leave
 
     def enter(self) -> None:
-        self._services.enter(self._bucket)
+        if not self._in_flight.enter():
+            detail = f"the limit is {self._in_flight.limit}"
+            raise MessageRefused(503, Reason.SHED, detail, stage=Stage.REQUEST, retry_after_s=RETRY_AFTER_S)
+        # Asked last: what is turned away for the load has not used up its identity's rate.
+        bucket = self._bucket
+        if bucket is not None and not bucket.take(self._clock.now):
+            self._in_flight.leave()
+            wait_s = bucket.retry_after_s(self._clock.now)
+            raise MessageRefused(429, Reason.RATE_LIMITED, stage=Stage.AUTHORIZE, retry_after_s=wait_s)
 
 
 def _rate(frontend: Frontend) -> TokenBuckets | SharedBuckets | None:
