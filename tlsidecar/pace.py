@@ -16,9 +16,9 @@ from certs.steps import Steps
 T = TypeVar("T")
 
 # New material of one identity is some twenty steps.
-STEPS_APART_S = 0.008
+STEPS_APART_S = 0.005
 # However many have steps to make, each makes one within this time: what somebody waits for is not put off for long.
-ALL_WITHIN_S = 0.024
+ALL_WITHIN_S = 0.020
 
 
 class Pace:

@@ -156,11 +156,13 @@ class Rotation:
         """Make the attempt that ``batch`` asks for, and answer it."""
         try:
             attempt = await self.attempt(batch)
-            await self._pace.step()  # before what follows from it is judged
         except Exception as error:
             batch.fail(error)
             raise
-        batch.settle((attempt,))
+        try:
+            await self._pace.step()  # before what follows from it is judged
+        finally:  # of an identity that goes meanwhile, too
+            batch.settle((attempt,))
 
     async def follow_source(self) -> None:
         """Put what the source says by itself into the queue; of another one, once there is another."""

@@ -107,6 +107,25 @@ async def test_a_transcript(files: Story) -> None:
     ]
 
 
+async def test_what_was_done_is_answered_though_the_identity_goes(
+    files: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.source.at_hand = files.issuer.material()
+    answer = files.rotation.requests.join(Trigger.ADMIN)
+    turn = asyncio.ensure_future(files.turn())
+    real_step = Pace.step
+
+    async def step(pace: Pace) -> None:
+        if files.rotation.generation is not None:
+            turn.cancel()
+        await real_step(pace)
+
+    monkeypatch.setattr(Pace, "step", step)
+    await asyncio.wait([turn])
+    assert turn.cancelled()
+    assert [each.generation for each in answer.result()] == [1]
+
+
 async def test_the_first_refusal_is_for_whoever_starts_us_to_tell(
     files: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
