@@ -64,7 +64,7 @@ class AcceptorOwner(Protocol):
 class Acceptor:
     """The handler of one listening socket: takes who waits there, in its turn where several workers share it."""
 
-    __slots__ = ("_accepts", "_door", "_family", "_looks_again", "_others_took", "_patient_until", "_socket")
+    __slots__ = ("_accepts", "_door", "_family", "_looks_again", "_others_took", "_patient_until", "_socket", "_turn")
 
     def __init__(self, door: AcceptorOwner, sock: socket.socket) -> None:
         self._door = door
@@ -72,6 +72,7 @@ class Acceptor:
         self._family = sock.family
         self._looks_again = False
         self._accepts = 1
+        self._turn = 0  # the last in which somebody was taken
         self._others_took = -1
         self._patient_until = 0.0
 
@@ -80,7 +81,11 @@ class Acceptor:
             self._accept_in_turn(self._door.turn)
             return
         # One at first: mostly there is one, and asking for another costs more than being woken for it. While the queue
-        # proves longer, twice as many each time.
+        # proves longer, by somebody who waits in the very next turn, twice as many each time.
+        turn = self._door.reactor.turn
+        if turn != self._turn + 1:
+            self._accepts = 1
+        self._turn = turn
         for _ in range(self._accepts):
             if not self._accept():
                 self._accepts = 1

@@ -29,6 +29,7 @@ class FakeReactor:
     def __init__(self) -> None:
         self.loop = ClockLoop()
         self.now = 0.0
+        self.turn = 0
         self.handlers: dict[int, Callable[[int], None]] = {}
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
@@ -64,9 +65,11 @@ class Listening(Accepted):
     def __init__(self) -> None:
         super().__init__(3)
         self.waiting: deque[Accepted | OSError] = deque()
+        self.in_vain = 0  # times that nobody waited
 
     def accept(self) -> tuple[Accepted, Any]:
         if not self.waiting:
+            self.in_vain += 1
             raise BlockingIOError
         item = self.waiting.popleft()
         if isinstance(item, OSError):
@@ -159,6 +162,7 @@ class World:
     def come(self, *items: Accepted | OSError, events: int = 1) -> World:
         self.sock.waiting += items
         for _ in range(events):
+            self.reactor.turn += 1
             self.reactor.handlers[self.sock.fileno()](1)
         return self
 
@@ -203,6 +207,15 @@ def test_more_are_taken_each_time_while_the_queue_is_long(monkeypatch: pytest.Mo
         world.come()
         taken.append(before - len(world.sock.waiting))
     assert taken == [1, 2, 4, 8, 16, 32, ACCEPTS_PER_EVENT, ACCEPTS_PER_EVENT, ACCEPTS_PER_EVENT]
+
+
+def test_nobody_else_is_looked_for_when_those_who_came_came_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    for _ in range(3):
+        world.reactor.turn += 1  # in which nobody waited
+        world.come(Accepted())
+    assert world.sock.in_vain == 0
+    assert len(world.connections) == 3
 
 
 def test_over_the_limit_one_is_closed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
