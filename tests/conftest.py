@@ -7,7 +7,7 @@ import gc
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -55,6 +55,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("hypothesis") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_PROPERTY_TIMEOUT_S))
+
+
+# So many descriptors may a module leave behind: what is made once for all tests, and what the collector takes later.
+_DESCRIPTORS_LEFT = 50
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _gives_descriptors_back() -> Iterator[None]:
+    """Thousands of tests share a process, and what each leaves open is missing in one that needs hundreds."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    left = len(os.listdir("/proc/self/fd")) - before
+    if left > _DESCRIPTORS_LEFT:
+        gc.collect()
+        left = len(os.listdir("/proc/self/fd")) - before
+    assert left <= _DESCRIPTORS_LEFT, f"{left} descriptors are still open"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

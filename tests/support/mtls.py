@@ -85,16 +85,18 @@ class Peer:
                 with self._lock:
                     return operation(*arguments)
             except SSL.WantReadError:
-                ready = select.select([self.sock], [], [], TIMEOUT_S)
+                wanted = select.POLLIN
             except SSL.WantWriteError:
-                ready = select.select([], [self.sock], [], TIMEOUT_S)
+                wanted = select.POLLOUT
             except SSL.ZeroReturnError:
                 raise
             except SSL.SysCallError as error:
                 raise ConnectionError(*error.args) from None
             except SSL.Error as error:
                 raise Alerted(error.args[0][0][2] if error.args and error.args[0] else "") from None
-            if not any(ready):
+            poll = select.poll()  # select(2) takes no descriptor from 1,024 on
+            poll.register(self.sock, wanted)
+            if not poll.poll(TIMEOUT_S * 1000):
                 raise TimeoutError(f"nothing within {TIMEOUT_S} s")
 
 

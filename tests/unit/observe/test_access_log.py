@@ -49,6 +49,7 @@ class Lines(LineSink):
 
     def __init__(self) -> None:
         super().__init__(2)
+        self.close()  # it has no use for a descriptor
         self.lines: list[str] = []
 
     def write_bytes(self, line: bytes) -> bool:

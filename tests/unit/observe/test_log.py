@@ -157,3 +157,4 @@ def test_an_audit_log_whose_sink_is_full_says_so() -> None:
     sink._buffered = 4 * 1024 * 1024
     assert not AuditLog(SYSTEM_CLOCK, sink).writable
     assert AuditLog(SYSTEM_CLOCK).writable
+    sink.close()

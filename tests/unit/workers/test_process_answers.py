@@ -52,7 +52,7 @@ async def serving(settings: Settings = SOON) -> AsyncIterator[Served]:
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     address = sock.getsockname()
-    sink = LineSink(os.dup(2))
+    sink = LineSink(2)
     logs = Logs(Log(access="off", level="error"), sink)
     start = Start(settings, 0, 1, (1,), False, "info")
     process = _Process(start, [theirs.fileno(), descriptor, 2, sock.detach()], logs, None, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -39,7 +38,7 @@ def is_refused(address: tuple[str, int]) -> bool:
 @contextlib.asynccontextmanager
 async def supervising(around: World) -> AsyncIterator[tuple[ProcessSupervisor, dict[str, list[socket.socket]]]]:
     sockets = {"web": [listening()], "out": [listening()]}
-    sink = LineSink(os.dup(2))
+    sink = LineSink(2)
     contexts = [Contexts(1, material(), TWO.tls)]
     several = ProcessSupervisor(
         TWO, sockets, contexts, around.setup.collector, SYSTEM_CLOCK, sink, cast("Any", around.fork_server)
