@@ -113,7 +113,8 @@ class Configuration:
             change = None
         elif change is None:
             self.state = self._since = None
-            self._settled = seen if _tells(seen, looked_at) else None
+            # Swapped while it was read, as a link may be, and swapped back, it would show the same as before.
+            self._settled = seen if _tells(seen, looked_at) and seen == self._fingerprint() else None
             return None
         self._since = self._since or self._clock.now()
         self.state = ConfigurationState(

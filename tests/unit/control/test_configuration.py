@@ -143,6 +143,32 @@ class TestWhetherItIsReadAgain:
         assert await self.readings(disk) == 1
         assert disk.configuration.state is not None
 
+    async def test_one_that_was_swapped_while_it_was_read_and_swapped_back(self, tmp_path: Path) -> None:
+        """As by a link, which leaves the times of the files as they are: a rollback of ``..data``."""
+        link, now, before = (tmp_path / name for name in ("tlsidecar.toml", "now", "before"))
+
+        def swap_to(target: Path) -> None:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+
+        in_force = replace(SETTINGS, config_file=link)
+        says = {now: in_force, before: replace(of_web(allow=("ou:sre",)), config_file=link)}
+        for file in says:
+            file.write_text("")
+        swap_to(before)
+        swaps = [now]
+
+        def read() -> Settings:
+            if swaps:
+                swap_to(swaps.pop())
+            return says[link.readlink()]
+
+        clock = forge.ManualClock(datetime.fromtimestamp(before.stat().st_ctime, UTC) + LONG_AGO)
+        configuration = Configuration(in_force, read, clock)
+        assert await configuration.look() is None
+        swap_to(before)
+        assert await configuration.look() is not None
+
     async def test_one_that_says_something_else_or_nothing_of_use(self, disk: Disk) -> None:
         disk.clock.advance(LONG_AGO)
         for disk.found in (of_web(allow=("ou:sre",)), ConfigError([ConfigProblem("", "is not UTF-8")])):
