@@ -317,9 +317,7 @@ class Identities:
         for name in before.keys() - wanted.keys():
             for task in self._running.pop(name, ()):
                 task.cancel()
-            late = before[name].requests.take()
-            if late is not None:
-                late.settle(attempts)
+            before[name].leave(attempts)
         for name in wanted.keys() - before.keys():
             self._begin_rotation(wanted[name])
 

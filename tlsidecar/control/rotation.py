@@ -101,6 +101,7 @@ class Rotation:
         self._retry_at: datetime | None = None
         self._timed: asyncio.Future[tuple[Attempt, ...]] | None = None  # of the attempt that the clock asked for last
         self._source_changed = asyncio.Event()
+        self._under_way: Batch | None = None
         self.rejected: Certificate | None = None  # the leaf of material that came whole, and was refused
 
     def __repr__(self) -> str:
@@ -154,6 +155,7 @@ class Rotation:
 
     async def run_batch(self, batch: Batch) -> None:
         """Make the attempt that ``batch`` asks for, and answer it."""
+        self._under_way = batch
         try:
             attempt = await self.attempt(batch)
         except Exception as error:
@@ -163,6 +165,12 @@ class Rotation:
             await self._pace.step()  # before what follows from it is judged
         finally:  # of an identity that goes meanwhile, too
             batch.settle((attempt,))
+
+    def leave(self, attempts: tuple[Attempt, ...]) -> None:
+        """The identity is no more: whoever waits for an attempt, or for the one under way, gets ``attempts``."""
+        for batch in (self._under_way, self.requests.take()):
+            if batch is not None:
+                batch.settle(attempts)
 
     async def follow_source(self) -> None:
         """Put what the source says by itself into the queue; of another one, once there is another."""

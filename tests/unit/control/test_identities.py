@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -565,3 +565,41 @@ async def test_a_renewal_goes_on_waiting_while_another_identity_keeps_a_change_b
     (attempt,) = renewed.result()
     assert (attempt.outcome, attempt.generation, two.source.calls.count("renew")) == (Outcome.APPLIED, 2, 1)
     assert two.configured == []
+
+
+async def test_whoever_waits_for_an_identity_that_goes_is_answered(two: Story) -> None:
+    """For the attempt under way, and for the one to come."""
+    public = two.identities.rotations[1]
+    two.source.at_hand = two.issuer.material()
+    two.other_source.at_hand = two.issuer.material()
+    await two.identities.first_material()
+
+    async def hangs() -> Material:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    two.other_source.renew = hangs  # type: ignore[method-assign]
+    alone = replace(two.settings.listeners[0], identities=("mesh",))
+    two.edit(
+        replace(two.settings, identities=two.settings.identities[:1], listeners=(alone,)), "identity[public] removed"
+    )
+    async with asyncio.TaskGroup() as tasks:
+        begun: list[asyncio.Task[None]] = []
+
+        def begin(name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+            async def run() -> None:
+                await loop()
+
+            begun.append(tasks.create_task(run(), name=name))
+            return begun[-1]
+
+        two.identities.serve(begin)
+        answers = [public.requests.join(Trigger.ADMIN, renew=True)]
+        await asyncio.sleep(0.01)
+        answers.append(public.requests.join(Trigger.ADMIN, renew=True))
+        assert not any(answer.done() for answer in answers)
+        reload = two.identities.reloads.join(Trigger.ADMIN)
+        await reload
+        assert [answer.result() for answer in answers] == [reload.result()] * 2
+        for task in begun:
+            task.cancel()
