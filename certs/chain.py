@@ -52,13 +52,16 @@ def arrange(leaf: Certificate, certificates: Sequence[Certificate]) -> tuple[tup
 
 def between(leaf: Certificate, authorities: Sequence[Certificate]) -> tuple[Certificate, ...]:
     """Those of ``authorities`` that lead from ``leaf`` up to a root among them, or as far as they go; without the root,
-    which whoever trusts it has (RFC 8446 section 4.4.2)."""
+    which whoever trusts it has (RFC 8446 section 4.4.2). What the old root has signed of the new one (RFC 4210 section
+    4.4), under the name of both, is no root: without it whoever trusts the old one alone finds no way up."""
     found: list[Certificate] = []
     current = leaf
-    while issuers := [each for each in authorities if each not in found and is_issuer(each, current)]:
+    while issuers := [
+        each
+        for each in authorities
+        if each not in found and is_issuer(each, current) and not (each.is_self_issued and is_issuer(each, each))
+    ]:
         current = max(issuers, key=lambda each: each.not_valid_after_utc)  # of one that was renewed, the newest
-        if current.is_self_issued:
-            break
         found.append(current)
     return tuple(found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from unit.certs import forge
 
@@ -48,3 +50,14 @@ def test_the_newest_of_an_intermediate_that_was_renewed() -> None:
 
 def test_a_root_shows_nothing_more() -> None:
     assert between(ROOT.read, [ROOT.read]) == ()
+
+
+@pytest.mark.parametrize("ends", [forge.NOW + forge.DAY, forge.NOW + 90 * forge.DAY])
+def test_what_the_old_root_signed_of_the_new_one_is_shown(ends: datetime) -> None:
+    """Whoever trusts the old one alone has no other way up."""
+    key = forge.new_key()
+    new_with_old = forge.authority("Root", ROOT, key=key, ends=ends)
+    new = forge.authority("Root", key=key)
+    leaf = forge.leaf(new)
+    for authorities in ([new_with_old], [ROOT, new_with_old], [ROOT, new, new_with_old], [new_with_old, new]):
+        assert between(leaf.read, [each.read for each in authorities]) == (new_with_old.read,)
