@@ -28,6 +28,7 @@ CALIBRATION_S = 1.0
 # asked: after a second half the answers are late by a multiple of this.
 CALIBRATION_STEP = 0.93
 KEEPS_UP_US = 2000.0
+LEAST_RATE = 100.0  # who is not in time at this is not measured
 WARM_UP_S = 0.3
 RELOAD_INTERVAL_S = 1.0
 
@@ -76,11 +77,14 @@ def measure(rig: Rig, running: Sequence[Contender], rounds: int, seconds: float)
 
 def _carried_by_all(rig: Rig, running: Sequence[Contender]) -> float:
     """The highest rate at which each keeps up. Requests come one by one there, as they do when it is measured: as fast
-    as answers come they come in dozens, which costs a proxy half as much for each, and is more than any can carry."""
+    as answers come they come in dozens, which costs a proxy half as much for each, and is more than any can carry.
+    Raises RuntimeError where one never does."""
     rate = min(_pace(rig, contender.port, 0.0, CALIBRATION_S)["rate"] for contender in running)
     for contender in running:
         while _pace(rig, contender.port, rate, CALIBRATION_S)["p50_us"] > KEEPS_UP_US:
             rate *= CALIBRATION_STEP
+            if rate < LEAST_RATE:
+                raise RuntimeError(f"{contender.name} does not keep up with {LEAST_RATE:.0f} requests a second")
     return rate
 
 

@@ -49,19 +49,13 @@ def prove_handshake(material: Material, role: Role, now: datetime | None = None)
         raise _failed(role, describe_error(error)) from None
 
 
-def handshakes(
-    context: SSL.Context, material: Material, *, server_side: bool, theirs: SSL.Context | None = None
-) -> Steps[None]:
-    """Shakes hands with ``context`` at our end and ``theirs`` at the other, by default a new :func:`taking_context`.
-    That, and each flight of a handshake, is a step, of 0.4 ms at most where keys are on curves; a flight that takes no
-    time goes with the one before.
+def handshakes(context: SSL.Context, material: Material, *, server_side: bool, theirs: SSL.Context) -> Steps[None]:
+    """Shakes hands with ``context`` at our end and ``theirs``, such as a :func:`taking_context`, at the other. Each
+    flight is a step, of some 0.4 ms where keys are on curves; a flight that takes no time goes with the one before.
 
     Raises :class:`MaterialError` (``handshake_failed``)."""
     role = Role.SERVER if server_side else Role.CLIENT
     failures: list[str] = []
-    if theirs is None:
-        theirs = taking_context(material)
-        yield
     for number, (name, version) in enumerate(_VERSIONS.items()):
         if number:
             yield

@@ -6,7 +6,8 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.pki import Pki
 from support.raw_http import Answer, read_answer, request
 from support.services import http_service, serving
 from support.several import in_every_worker, kill, pids_of, replaced, several_workers
+from support.sidecar import Sidecar
 from support.waiting import eventually
 from unit.dataplane.http2.talk import Side, head
 
@@ -28,6 +30,15 @@ SLOW_S = 1200.0  # of 3/h: no test takes as long as one more request takes to be
 
 def rated(rate: str, burst: int) -> str:
     return f'[listener.limits]\nrequest_rate = "{rate}"\nrequest_burst = {burst}\n'
+
+
+@contextmanager
+def limited(pki: Pki, tmp_path: Path, service: str, limits: str) -> Iterator[tuple[Sidecar, Callable[[], Peer]]]:
+    """Two workers before ``service``, and what opens one more connection, always of the same identity."""
+    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
+    config = configs.identity(server, pki.trust) + configs.terminate(service, protocol="http") + limits
+    with several_workers(tmp_path / "sidecar", config) as sidecar:
+        yield sidecar, lambda: connect(sidecar.port(), pki.trust, client)
 
 
 def asked(peer: Peer) -> Answer:
@@ -77,98 +88,78 @@ def test_one_burst_for_all_connections_of_an_identity(workers: int, pki: Pki, tm
 
 
 def test_the_rate_is_of_all_together(pki: Pki, tmp_path: Path) -> None:
-    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with http_service() as service:
-        config = configs.identity(server, pki.trust)
-        config += configs.terminate(service, protocol="http") + rated("20/s", 1)
-        with several_workers(tmp_path / "sidecar", config) as sidecar:
-            peers = in_every_worker(sidecar, 1, lambda: connect(sidecar.port(), pki.trust, client))
-            began, served = time.monotonic(), [0, 0]
-            while min(served) < 8:
-                # One at a time, so that no two workers write at once.
-                for worker, (peer,) in enumerate(peers):
-                    served[worker] += status_of(peer) == 200
-            # Twenty a second, however many are asked.
-            assert time.monotonic() - began >= (sum(served) - 1) / 20 - 0.01
-            for (peer,) in peers:
-                peer.close()
+    with http_service() as service, limited(pki, tmp_path, service, rated("20/s", 1)) as (sidecar, opened):
+        peers = in_every_worker(sidecar, 1, opened)
+        began, served = time.monotonic(), [0, 0]
+        while min(served) < 8:
+            # One at a time, so that no two workers write at once.
+            for worker, (peer,) in enumerate(peers):
+                served[worker] += status_of(peer) == 200
+        # Twenty a second, however many are asked.
+        assert time.monotonic() - began >= (sum(served) - 1) / 20 - 0.01
+        for (peer,) in peers:
+            peer.close()
 
 
 def test_requests_that_come_at_once(pki: Pki, tmp_path: Path) -> None:
     """Two workers that look in the same instant may let one request too many through, and no more than that."""
-    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
     burst, ahead = 200, 200
-    with serving(answers_at_once) as service:
-        config = configs.identity(server, pki.trust)
-        config += configs.terminate(service.address, protocol="http") + rated("3/h", burst)
-        with several_workers(tmp_path / "sidecar", config) as sidecar:
-            peers = in_every_worker(sidecar, 1, lambda: connect(sidecar.port(), pki.trust, client))
-            go, served = threading.Barrier(len(peers)), [0] * len(peers)
+    with (
+        serving(answers_at_once) as service,
+        limited(pki, tmp_path, service.address, rated("3/h", burst)) as (sidecar, opened),
+    ):
+        peers = in_every_worker(sidecar, 1, opened)
+        go, served = threading.Barrier(len(peers)), [0] * len(peers)
 
-            def asks(worker: int, peer: Peer) -> None:
-                go.wait(20)
-                for _ in range(ahead):
-                    served[worker] += status_of(peer) == 200
+        def asks(worker: int, peer: Peer) -> None:
+            go.wait(20)
+            for _ in range(ahead):
+                served[worker] += status_of(peer) == 200
 
-            threads = [threading.Thread(target=asks, args=(at, peer)) for at, (peer,) in enumerate(peers)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(60)
-            assert burst <= sum(served) <= burst + 1
-            for (peer,) in peers:
-                peer.close()
+        threads = [threading.Thread(target=asks, args=(at, peer)) for at, (peer,) in enumerate(peers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert burst <= sum(served) <= burst + 1
+        for (peer,) in peers:
+            peer.close()
 
 
 def test_a_worker_that_is_replaced_gives_no_new_burst(pki: Pki, tmp_path: Path) -> None:
-    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with http_service() as service:
-        config = configs.identity(server, pki.trust)
-        config += configs.terminate(service, protocol="http") + rated("3/h", 3)
-        with several_workers(tmp_path / "sidecar", config) as sidecar:
-
-            def opened() -> Peer:
-                return connect(sidecar.port(), pki.trust, client)
-
-            before = in_every_worker(sidecar, 1, opened)
-            assert [status_of(peer) for (peer,) in before * 2] == [200, 200, 200, 429]
-            for number, pid in enumerate(pids_of(sidecar)):  # in the end none that was there has counted
-                kill(pid)
-                replaced(sidecar, number, pid)
-            eventually(lambda: sidecar.status()["totals"]["connections_active"] == 0)
-            after = in_every_worker(sidecar, 1, opened)
-            assert [status_of(peer) for (peer,) in after] == [429, 429]
-            for (peer,) in (*before, *after):
-                peer.close()
+    with http_service() as service, limited(pki, tmp_path, service, rated("3/h", 3)) as (sidecar, opened):
+        before = in_every_worker(sidecar, 1, opened)
+        assert [status_of(peer) for (peer,) in before * 2] == [200, 200, 200, 429]
+        for number, pid in enumerate(pids_of(sidecar)):  # in the end none that was there has counted
+            kill(pid)
+            replaced(sidecar, number, pid)
+        eventually(lambda: sidecar.status()["totals"]["connections_active"] == 0)
+        after = in_every_worker(sidecar, 1, opened)
+        assert [status_of(peer) for (peer,) in after] == [429, 429]
+        for (peer,) in (*before, *after):
+            peer.close()
 
 
 def test_a_changed_rate_holds_for_new_connections_of_every_worker(pki: Pki, tmp_path: Path) -> None:
-    server, client = pki.issue("server", "localhost"), pki.issue("client", "client.test")
-    with http_service() as service:
-        config = configs.identity(server, pki.trust)
-        config += configs.terminate(service, protocol="http") + rated("3/h", 3)
-        with several_workers(tmp_path / "sidecar", config) as sidecar:
+    with http_service() as service, limited(pki, tmp_path, service, rated("3/h", 3)) as (sidecar, opened):
 
-            def opened() -> Peer:
-                return connect(sidecar.port(), pki.trust, client)
+        def changed(old: str, new: str) -> None:
+            text = sidecar.config_path.read_text()
+            assert old in text
+            sidecar.config_path.write_text(text.replace(old, new))
+            assert sidecar.call("POST", "/v1/reload")[1]["attempt"]["configuration"] == "applied"
 
-            def changed(old: str, new: str) -> None:
-                text = sidecar.config_path.read_text()
-                assert old in text
-                sidecar.config_path.write_text(text.replace(old, new))
-                assert sidecar.call("POST", "/v1/reload")[1]["attempt"]["configuration"] == "applied"
-
-            before = in_every_worker(sidecar, 1, opened)
-            assert [status_of(peer) for (peer,) in before * 2] == [200, 200, 200, 429]
-            # What has nothing to do with it gives nothing back.
-            changed('allow = ["any"]', 'allow = ["dns:client.test"]')
-            same = in_every_worker(sidecar, 1, opened)
-            assert [status_of(peer) for (peer,) in same] == [429, 429]
-            changed("request_burst = 3", "request_burst = 5")
-            after = in_every_worker(sidecar, 1, opened)
-            assert [status_of(peer) for (peer,) in after * 3] == [200] * 5 + [429]
-            for (peer,) in (*before, *same, *after):
-                peer.close()
+        before = in_every_worker(sidecar, 1, opened)
+        assert [status_of(peer) for (peer,) in before * 2] == [200, 200, 200, 429]
+        # What has nothing to do with it gives nothing back.
+        changed('allow = ["any"]', 'allow = ["dns:client.test"]')
+        same = in_every_worker(sidecar, 1, opened)
+        assert [status_of(peer) for (peer,) in same] == [429, 429]
+        changed("request_burst = 3", "request_burst = 5")
+        after = in_every_worker(sidecar, 1, opened)
+        assert [status_of(peer) for (peer,) in after * 3] == [200] * 5 + [429]
+        for (peer,) in (*before, *same, *after):
+            peer.close()
 
 
 def test_streams_of_http2_count_as_requests(pki: Pki, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class Contexts:
 
 
 def trial_handshakes(
-    context: SSL.Context, material: Material, *, server_side: bool, theirs: SSL.Context | None = None
+    context: SSL.Context, material: Material, *, server_side: bool, theirs: SSL.Context
 ) -> Steps[None]:
     """Shake hands in memory with a new context (:func:`certs.handshake.handshakes`). Raises :class:`ProofError`."""
     try:

@@ -14,6 +14,7 @@ from unit.certs import forge
 from unit.certs.forge import DAY, Made
 
 from certs.errors import MaterialError, MaterialReason
+from certs.handshake import taking_context
 from certs.material import Material
 from tlsidecar.dataplane import tls
 from tlsidecar.dataplane.engine import Stream
@@ -119,13 +120,16 @@ def test_the_proof_finds_a_list_of_authorities_that_no_handshake_carries(monkeyp
     root = forge.authority(**LONG)
     many = [forge.authority(f"Certification Authority {number:038}") for number in range(1000)]
     material = forge.material(forge.leaf(root, **SHORT), trust=[root, *many])
+    theirs = taking_context(material)
     for least in ("1.2", "1.3"):
-        list(tls.trial_handshakes(tls.Contexts(1, material, Tls(least)).server(), material, server_side=True))
-        list(tls.trial_handshakes(tls.Contexts(1, material, Tls(least)).client(), material, server_side=False))
+        contexts = tls.Contexts(1, material, Tls(least))
+        list(tls.trial_handshakes(contexts.server(), material, server_side=True, theirs=theirs))
+        list(tls.trial_handshakes(contexts.client(), material, server_side=False, theirs=theirs))
     monkeypatch.setattr(tls, "MAX_AUTHORITY_NAMES_BYTES", 1 << 30)
     for least in ("1.2", "1.3"):
+        context = tls.Contexts(1, material, Tls(least)).server()
         with pytest.raises(tls.ProofError):
-            list(tls.trial_handshakes(tls.Contexts(1, material, Tls(least)).server(), material, server_side=True))
+            list(tls.trial_handshakes(context, material, server_side=True, theirs=theirs))
 
 
 def test_a_list_that_openssl_cannot_read_is_refused_by_name() -> None:
